@@ -1,0 +1,336 @@
+"""The walk back: from outputs to the gradients of what they depend on.
+
+Nodes behind the outputs are visited from the newest to the oldest, each once, when all its cotangents have come
+in; a node is always newer than its parents. Cotangents live in a dict of this walk, keyed by value. Nothing recurses,
+so a chain of 100,000 ops is no different from one of ten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from .op import Op
+from .ops.arithmetic import ADD
+from .tape import FREED, Leaf, Node, recording
+
+if TYPE_CHECKING:
+    from .tape import Ref
+    from .tensor import Tensor
+
+_order = attrgetter("order")
+
+
+class Copy(Op):
+    """An array of its own for a gradient that shares memory with another."""
+
+    saves_inputs = False
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return x.copy()
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        return gy
+
+
+class Alias(Op):
+    """The same value under a new name."""
+
+    saves_inputs = False
+    aliases = True
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return x
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        return gy
+
+
+class AddInto(Op):
+    """a += b."""
+
+    in_place = True
+
+    def forward(self, k: Any, a: Any, b: Any) -> None:
+        a += b
+
+    def written(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return inputs[:1]
+
+
+COPY, ALIAS, ADD_INTO = Copy(), Alias(), AddInto()
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> Any:
+    """Gradients of ``outputs`` with respect to ``inputs``: the vector-Jacobian product.
+
+    Reads the graph and leaves it as it is: nothing is accumulated in ``.grad`` and nothing is freed.
+
+    Parameters
+    ----------
+    outputs : Tensor or sequence of Tensors
+        What to differentiate.
+    inputs : Tensor or sequence of Tensors
+        With respect to what: leaves or intermediate results.
+    grad_outputs : Tensor or sequence of Tensors or None, optional
+        The cotangent of each output, of its shape; None is 1 for an output with one element.
+    create_graph : bool
+        Record the computation of the gradients, so that they can be differentiated again.
+    allow_unused : bool
+        Give None for an input that the outputs do not depend on, instead of raising.
+
+    Returns
+    -------
+    Tensor for a single input, tuple of Tensors for a sequence
+
+    Raises
+    ------
+    ValueError
+        For an output of several elements without a cotangent, a cotangent of another shape, or an unused input.
+    RuntimeError
+        If an output or input requires no gradient, an earlier ``backward`` freed the graph, or a tensor that it saved
+        was changed in place.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x = mg.tensor(3, requires_grad=True)
+    >>> dy = mg.grad(x**3, x, create_graph=True)
+    >>> dy, mg.grad(dy, x)
+    (Tensor(27., requires_grad=True), Tensor(18.))
+    """
+    outs = outputs if isinstance(outputs, (list, tuple)) else (outputs,)
+    ins = inputs if isinstance(inputs, (list, tuple)) else (inputs,)
+    if isinstance(grad_outputs, (list, tuple)):
+        seeds = grad_outputs
+    else:
+        seeds = (grad_outputs,) * len(outs) if grad_outputs is None else (grad_outputs,)
+    if len(seeds) != len(outs):
+        raise ValueError(
+            f"grad: expected {len(outs)} grad_outputs, one per output, got {len(seeds)}"
+        )
+    for i, x in enumerate(ins):
+        if not x.requires_grad:
+            raise RuntimeError(f"grad: input {i} requires no gradient")
+    cotangents = _seed("grad", outs, seeds)
+    wanted = {x._ref for x in ins}
+    found = _walk(cotangents, wanted, create_graph)
+    grads = tuple(found.get(x._ref) for x in ins)
+    unused = [i for i, g in enumerate(grads) if g is None]
+    if unused and not allow_unused:
+        raise ValueError(
+            f"grad: the outputs do not depend on input {unused[0]} of shape {ins[unused[0]].shape}; "
+            "allow_unused=True gives None for it"
+        )
+    return grads if isinstance(inputs, (list, tuple)) else grads[0]
+
+
+class Differentiable:
+    """The method that a Tensor has from this file."""
+
+    __slots__ = ()
+
+    def backward(self: Any, grad: Tensor | None = None, create_graph: bool = False) -> None:
+        """Add the gradient of this tensor to the ``.grad`` of every leaf it depends on, and free the graph.
+
+        Parameters
+        ----------
+        grad : Tensor, optional
+            The cotangent, of this tensor's shape; may be left out for a tensor with one element.
+        create_graph : bool
+            Record the computation, so that the gradients can be differentiated again; the graph is kept then.
+
+        Raises
+        ------
+        ValueError
+            If a cotangent is needed and missing, or has another shape.
+        RuntimeError
+            If this tensor requires no gradient, its graph was freed by an earlier ``backward``, or a tensor that it
+            saved was changed in place. No ``.grad`` has changed then.
+        """
+        cotangents = _seed("backward", (self,), (grad,))
+        taken = {id(g._data) for g in cotangents.values()}
+        found = _walk(cotangents, None, create_graph, free=not create_graph)
+        token = recording.set(create_graph)
+        try:
+            leaf: Any
+            for (leaf, _), g in found.items():
+                if leaf.grad is not None:
+                    g = g.apply(ADD, leaf.grad, g)
+                elif g._data.base is not None or id(g._data) in taken:
+                    g = g.apply(COPY, g)
+                taken.add(id(g._data))
+                leaf.grad = g
+        finally:
+            recording.reset(token)
+
+
+def _seed(
+    name: str, outputs: Sequence[Tensor], seeds: Sequence[Tensor | None]
+) -> dict[Ref, Tensor]:
+    """The cotangents that a walk starts from."""
+    checked = []
+    for y, g in zip(outputs, seeds, strict=True):
+        if not y.requires_grad:
+            raise RuntimeError(
+                f"{name}: the output of shape {y.shape} requires no gradient: nothing it was computed "
+                "from does, or it was computed under no_grad or detached"
+            )
+        if g is None:
+            if y.size != 1:
+                raise ValueError(
+                    f"{name}: expected a gradient for an output of shape {y.shape}; only an output "
+                    "with one element has a default, 1"
+                )
+            g = y.filled(1)
+        else:
+            g = y.lift(g, ADD)
+            if g.shape != y.shape or g.dtype != y.dtype:
+                raise ValueError(
+                    f"{name}: expected a gradient of shape {y.shape} and dtype {y.dtype}, "
+                    f"got {g.shape} and {g.dtype}"
+                )
+        checked.append((y, g))
+    return _merge(checked)
+
+
+def _merge(pairs: Iterable[tuple[Any, Tensor]]) -> dict[Ref, Tensor]:
+    """Cotangents by value, added up where one value is given twice."""
+    cotangents: dict[Ref, Tensor] = {}
+    for y, g in pairs:
+        old = cotangents.get(y._ref)
+        cotangents[y._ref] = g if old is None else old + g
+    return cotangents
+
+
+def _walk(
+    cotangents: dict[Ref, Tensor],
+    wanted: set[Ref] | None,
+    create_graph: bool,
+    free: bool = False,
+    stop: Iterable[Node | Leaf] = (),
+) -> dict[Ref, Tensor]:
+    """Carry cotangents back to the ``wanted`` values (None: to all leaves), never past a node of ``stop``.
+
+    ``cotangents`` is used up; what is left in it is returned: the gradients of the wanted values.
+    """
+    nodes = _nodes_behind([ref[0] for ref in cotangents], set(stop))
+    leads = None if wanted is None else _leading_to(wanted, nodes)
+    for node in nodes:
+        if node._versions is not None and (leads is None or node in leads):
+            node.check()
+    take, get = cotangents.pop, cotangents.get
+    apply = next(iter(cotangents.values())).apply
+    # Cotangents that this walk added up are arrays of its own, which it may write into.
+    sums: set[Ref] = set()
+    token = recording.set(create_graph)
+    try:
+        for node in nodes:
+            op: Any = node.op
+            needs: Any = node.parents
+            gys: Any
+            if leads is not None:
+                needs = [ref if ref and ref[0] in leads else None for ref in needs]
+                if not any(needs):
+                    continue
+            if op.num_outputs == 1:
+                gys = (take((node, 0), None),)
+                arrived = gys[0] is not None
+            else:
+                gys = tuple([take((node, i), None) for i in range(op.num_outputs)])
+                arrived = any([gy is not None for gy in gys])
+            if arrived:
+                if wanted is not None:
+                    cotangents.update(_wanted_of(node, gys, wanted))
+                if op.backward is None:
+                    gxs: Any = _through_reference(op, node, needs, gys, create_graph)
+                else:
+                    gxs = op.backward(node, needs, *gys)
+                for ref, gx in zip(needs, gxs if type(gxs) is tuple else (gxs,)):  # noqa: B905
+                    if ref is not None and gx is not None:
+                        old = get(ref)
+                        if old is None:
+                            cotangents[ref] = gx
+                        elif ref in sums:
+                            apply(ADD_INTO, old, gx)
+                        else:
+                            cotangents[ref] = apply(ADD, old, gx)
+                            if not create_graph:
+                                sums.add(ref)
+            if free:
+                node.free()
+    finally:
+        recording.reset(token)
+    return cotangents
+
+
+def _wanted_of(node: Node, gys: Sequence[Tensor | None], wanted: set[Ref]) -> dict[Ref, Tensor]:
+    """The cotangents of a node's outputs that are themselves asked for."""
+    pairs = [((node, i), gy) for i, gy in enumerate(gys)]
+    return {ref: gy for ref, gy in pairs if gy is not None and ref in wanted}
+
+
+def _nodes_behind(roots: Iterable[Any], stop: set[Node | Leaf]) -> list[Node]:
+    """All nodes that the roots were computed from, newest first, roots included and Leaves left out."""
+    seen: set[Any] = {node for node in roots if node.op is not None and node not in stop}
+    stack = list(seen)
+    while stack:
+        node = stack.pop()
+        if node.parents is FREED:
+            node.check()
+        for ref in node.parents:
+            if ref is not None:
+                parent = ref[0]
+                if parent not in seen and parent.op is not None and parent not in stop:
+                    seen.add(parent)
+                    stack.append(parent)
+    return sorted(seen, key=_order, reverse=True)
+
+
+def _leading_to(wanted: set[Ref], nodes: list[Node]) -> set[Node | Leaf]:
+    """The nodes of the wanted values, and those among ``nodes`` that were computed from one."""
+    leads = {ref[0] for ref in wanted}
+    for node in reversed(nodes):
+        if any([ref is not None and ref[0] in leads for ref in node.parents]):
+            leads.add(node)
+    return leads
+
+
+def _through_reference(
+    op: Op,
+    node: Node,
+    needs: Sequence[Ref | None],
+    gys: Sequence[Tensor | None],
+    create_graph: bool,
+) -> tuple[Tensor | None, ...]:
+    """The backward of an op that has none: its reference, differentiated.
+
+    The inputs enter under new names, so that one that was computed from another counts as independent of it.
+    """
+    token = recording.set(True)
+    try:
+        inputs = [x.apply(ALIAS, x) if x is not None and x._ref else x for x in node.inputs]
+        outputs = op.reference(*inputs)
+    finally:
+        recording.reset(token)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    used = [
+        (y, gy)
+        for y, gy in zip(outputs, gys, strict=True)
+        if y is not None and y._ref and gy is not None
+    ]
+    cotangents = _merge(used)
+    names = [
+        x._ref if x is not None and need else None for x, need in zip(inputs, needs, strict=True)
+    ]
+    wanted = {ref for ref in names if ref is not None}
+    stop = [x._ref[0] for x in inputs if x is not None and x._ref]
+    found = _walk(cotangents, wanted, create_graph, stop=stop)
+    return tuple(None if ref is None else found.get(ref) for ref in names)

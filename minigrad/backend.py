@@ -1,0 +1,137 @@
+"""Which array modules exist, moving arrays between them, and the default one.
+
+An array's type decides which kernels run on it; the default backend decides only where new tensors are born.
+CuPy is imported when its backend is first asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .kernels.generic import Kernels
+from .kernels.numpy import NumpyKernels
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array module, its array type, its kernels, and the way to and from NumPy."""
+
+    name: str
+    xp: Any
+    array: type
+    kernels: Kernels
+    from_numpy: Callable[[np.ndarray], Any]
+    to_numpy: Callable[[Any], np.ndarray]
+
+
+def _numpy() -> Backend:
+    return Backend("numpy", np, np.ndarray, NumpyKernels(np), np.asarray, np.array)
+
+
+def _cupy() -> Backend:
+    try:
+        import cupy  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise ImportError(
+            'the cupy backend needs CuPy: install it with pip install "minigrad[gpu]"'
+        ) from error
+    if not cupy.is_available():
+        raise RuntimeError("the cupy backend needs an NVIDIA GPU, and CuPy finds none")
+    return Backend("cupy", cupy, cupy.ndarray, Kernels(cupy), cupy.asarray, cupy.asnumpy)
+
+
+#: how to load each backend, by the name of its array module
+_loaders: dict[str, Callable[[], Backend]] = {"numpy": _numpy, "cupy": _cupy}
+_loaded: dict[str, Backend] = {}
+#: the backend of each array type: what ``apply`` looks up
+by_type: dict[type, Backend] = {}
+_default: Backend | None = None
+
+
+def register(name: str, loader: Callable[[], Backend]) -> None:
+    """Make a further array module known under ``name``; ``loader`` is called when it is first asked for."""
+    _loaders[name] = loader
+
+
+def get(name: str) -> Backend:
+    """The backend called ``name``, loaded if need be.
+
+    Raises
+    ------
+    ValueError
+        If no backend has that name.
+    ImportError, RuntimeError
+        If its package, or its device, is missing.
+    """
+    if name not in _loaded:
+        if name not in _loaders:
+            raise ValueError(f"unknown backend {name!r}: expected one of {', '.join(_loaders)}")
+        backend = _loaded[name] = _loaders[name]()
+        by_type[backend.array] = backend
+    return _loaded[name]
+
+
+def available() -> list[str]:
+    """Names of the backends that work here, NumPy first."""
+    names = []
+    for name in _loaders:
+        try:
+            get(name)
+        except (ImportError, RuntimeError):
+            continue
+        names.append(name)
+    return names
+
+
+def of(array: Any) -> Backend | None:
+    """The backend that ``array`` belongs to, or None if it is no array of a known backend."""
+    kind = type(array)
+    if kind not in by_type:
+        package = kind.__module__.partition(".")[0]
+        if package not in _loaders or isinstance(array, np.generic) or not hasattr(array, "dtype"):
+            return None
+        if get(package).array is not kind:
+            return None
+    return by_type[kind]
+
+
+def default() -> Backend:
+    """Where new tensors are born: NumPy, unless ``set_backend`` or ``MINIGRAD_BACKEND`` says otherwise."""
+    global _default
+    if _default is None:
+        _default = get(os.environ.get("MINIGRAD_BACKEND", "numpy"))
+    return _default
+
+
+def set_backend(name: str) -> None:
+    """Choose where new tensors are born.
+
+    Parameters
+    ----------
+    name : {"numpy", "cupy"}
+        The environment variable ``MINIGRAD_BACKEND`` chooses it at start-up.
+
+    Raises
+    ------
+    ValueError
+        If no backend has that name.
+    ImportError, RuntimeError
+        If CuPy, or a GPU for it, is missing; the default then stays as it was.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.set_backend("numpy")
+    >>> mg.zeros(3).backend
+    'numpy'
+    """
+    global _default
+    _default = get(name)
+
+
+get("numpy")

@@ -1,0 +1,92 @@
+"""Checkpoints: named arrays in a safetensors file (no pickle), written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .tensor import Tensor
+
+
+def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
+    """Write named arrays to a safetensors file.
+
+    The file appears under its name only when it is complete: it is written beside it and renamed.
+
+    Parameters
+    ----------
+    path : path
+    state : mapping of names to NumPy arrays or Tensors
+        What ``Module.state_dict`` and ``Optimizer.state_dict`` give, or both merged under names of your own.
+
+    Raises
+    ------
+    ImportError
+        If safetensors is not installed.
+    TypeError
+        If a name is no string, or a value neither a NumPy array nor a Tensor.
+
+    Examples
+    --------
+    >>> import minigrad as mg, tempfile
+    >>> layer = mg.nn.Linear(3, 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mg.save(f"{folder}/layer.safetensors", layer.state_dict())
+    ...     layer.load_state_dict(mg.load(f"{folder}/layer.safetensors"))
+    """
+    library = _safetensors()
+    arrays = {}
+    for name, value in state.items():
+        array = value.numpy() if isinstance(value, Tensor) else value
+        if not isinstance(name, str) or not isinstance(array, (np.ndarray, np.generic)):
+            raise TypeError(
+                f"save: expected strings and NumPy arrays or Tensors, got {name!r}: {type(value).__name__}"
+            )
+        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(library.save(arrays))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read the named arrays of a safetensors file.
+
+    Raises
+    ------
+    ImportError
+        If safetensors is not installed.
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no safetensors file, or a damaged one.
+    """
+    library = _safetensors()
+    path = Path(path)
+    content = path.read_bytes()
+    try:
+        return library.load(content)
+    except Exception as error:  # safetensors raises one type of its own for all that can be wrong
+        raise ValueError(f"{path} is not a complete safetensors file: {error}") from error
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(
+            'checkpoints need safetensors: install it with pip install "minigrad[checkpoints]"'
+        ) from error
+    return safetensors.numpy

@@ -1,0 +1,311 @@
+"""MNIST and Fashion-MNIST, from a folder you name, a cache, or the network.
+
+Both come as the same four IDX files, so where a file lies decides which data set it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .idx import read_idx
+
+_Split = tuple[NDArray[np.float32], NDArray[np.int64]]
+_PREFIXES = {"train": "train", "test": "t10k"}
+_TIMEOUT = 30.0
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a data set is published; `files` maps each part to its .gz's size and SHA-256."""
+
+    title: str
+    function: str
+    folder: str
+    mirrors: tuple[str, ...]
+    files: Mapping[str, tuple[int, str]]
+
+
+_MNIST_FILES = {
+    "train-images": (9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+    "train-labels": (28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+    "t10k-images": (1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+    "t10k-labels": (4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+}
+_MNIST = _Source(
+    title="MNIST",
+    function="mnist",
+    folder="mnist",
+    mirrors=(
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    ),
+    files=_MNIST_FILES,
+)
+_FASHION_FILES = {
+    "train-images": (26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+    "train-labels": (29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+    "t10k-images": (4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+    "t10k-labels": (5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+}
+_FASHION_MNIST = _Source(
+    title="Fashion-MNIST",
+    function="fashion_mnist",
+    folder="fashion-mnist",
+    mirrors=(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    ),
+    files=_FASHION_FILES,
+)
+
+
+def mnist(
+    split: str = "train", root: str | os.PathLike[str] | None = None, download: bool = True
+) -> _Split:
+    """Return MNIST: 70,000 grey images of 28 x 28 pixels, the handwritten digits 0 to 9.
+
+    A split is two files, `train-images-idx3-ubyte` and `train-labels-idx1-ubyte` or the same with
+    `t10k` for the test split, with or without `.gz`. The first of these folders with both is read:
+
+    1. `root` if it is given, and then no other;
+    2. the subfolder `mnist` of the folder that the environment variable `MINIGRAD_DATA` names;
+    3. `minigrad/mnist` in `$XDG_CACHE_HOME`, else in `~/.cache` (Windows: in `%LOCALAPPDATA%`).
+
+    If none has, what is missing is downloaded into the first of them that applies. A download is
+    checked against its SHA-256; a file that was there is not, as it may have been gzipped anew.
+
+    Parameters
+    ----------
+    split : {"train", "test"}, default "train"
+        Which part to return.
+    root : str, os.PathLike or None, default None
+        The folder of the files; created if it is needed for a download.
+    download : bool, default True
+        Whether missing files may be downloaded.
+
+    Returns
+    -------
+    images : numpy.ndarray of float32, shape (N, 28, 28)
+        Intensities in [0, 1]: the multiples of 1/255. N is 60,000 or 10,000.
+    labels : numpy.ndarray of int64, shape (N,)
+        The classes, 0 to 9.
+
+    Raises
+    ------
+    ValueError
+        If `split` is unknown, or a file is damaged or holds something else.
+    FileNotFoundError
+        If files are missing and `download` is False.
+    ConnectionError
+        If files are missing and no mirror could provide them.
+    OSError
+        If a file cannot be read or written.
+
+    Notes
+    -----
+    Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits",
+    http://yann.lecun.com/exdb/mnist/.
+
+    Examples
+    --------
+    >>> mnist("test", root="nowhere", download=False)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: MNIST's test split is not in nowhere, and download=False.
+    Put t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz into the folder nowhere, ...
+    """
+    return _load(_MNIST, split, root, download)
+
+
+def fashion_mnist(
+    split: str = "train", root: str | os.PathLike[str] | None = None, download: bool = True
+) -> _Split:
+    """Return Fashion-MNIST: 70,000 grey images of 28 x 28 pixels, ten kinds of clothing.
+
+    The classes, in order: T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag,
+    ankle boot. Everything else is as in `mnist`, the names of the files included; so the subfolder
+    of `MINIGRAD_DATA` and the cache is `fashion-mnist`, and it is for you to see that `root` holds
+    this data set and not that one.
+
+    Parameters
+    ----------
+    split : {"train", "test"}, default "train"
+        Which part to return.
+    root : str, os.PathLike or None, default None
+        The folder of the files; created if it is needed for a download.
+    download : bool, default True
+        Whether missing files may be downloaded.
+
+    Returns
+    -------
+    images : numpy.ndarray of float32, shape (N, 28, 28)
+        Intensities in [0, 1]: the multiples of 1/255. N is 60,000 or 10,000.
+    labels : numpy.ndarray of int64, shape (N,)
+        The classes, 0 to 9.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError, ConnectionError, OSError
+        As `mnist`.
+
+    Notes
+    -----
+    H. Xiao, K. Rasul and R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking
+    Machine Learning Algorithms", 2017, https://arxiv.org/abs/1708.07747, MIT licence.
+
+    Examples
+    --------
+    >>> fashion_mnist("validation")
+    Traceback (most recent call last):
+        ...
+    ValueError: split must be 'train' or 'test', but is 'validation'
+    """
+    return _load(_FASHION_MNIST, split, root, download)
+
+
+def _load(
+    source: _Source, split: str, root: str | os.PathLike[str] | None, download: bool
+) -> _Split:
+    if split not in _PREFIXES:
+        raise ValueError(f"split must be 'train' or 'test', but is {split!r}")
+    parts = [f"{_PREFIXES[split]}-images", f"{_PREFIXES[split]}-labels"]
+    folders = [Path(root).expanduser()] if root is not None else _default_folders(source)
+    # Both files from one folder: the labels of one copy need not fit the images of another.
+    folder = next((folder for folder in folders if not _missing(folder, parts)), folders[0])
+    missing = _missing(folder, parts)
+    if missing and not download:
+        looked = " or ".join(str(folder) for folder in folders)
+        raise FileNotFoundError(
+            f"{source.title}'s {split} split is not in {looked}, and download=False.\n"
+            + _by_hand(source, folder, missing)
+        )
+    _download(source, folder, missing)
+    return _read(_path(folder, parts[0]), _path(folder, parts[1]))
+
+
+def _default_folders(source: _Source) -> list[Path]:
+    named = os.environ.get("MINIGRAD_DATA")
+    variable, usual = "XDG_CACHE_HOME", ".cache"
+    if sys.platform == "win32":
+        variable, usual = "LOCALAPPDATA", "AppData/Local"
+    cache = Path(os.environ.get(variable) or Path.home() / usual, "minigrad", source.folder)
+    return [Path(named, source.folder), cache] if named else [cache]
+
+
+def _path(folder: Path, part: str) -> Path:
+    """Return the file as it lies there, and for a missing one the name of its download."""
+    plain = folder / f"{part}-idx{3 if part.endswith('images') else 1}-ubyte"
+    return plain if plain.is_file() else plain.with_name(f"{plain.name}.gz")
+
+
+def _missing(folder: Path, parts: list[str]) -> list[str]:
+    return [part for part in parts if not _path(folder, part).is_file()]
+
+
+def _by_hand(source: _Source, folder: Path, missing: list[str]) -> str:
+    names = " and ".join(_path(folder, part).name for part in missing)
+    return (
+        f"Put {names} into the folder {folder}, as published at {source.mirrors[0]} or unzipped. "
+        f"Or name another folder that holds them: as {source.function}(root=...), or as the "
+        f"subfolder {source.folder} of the folder in the environment variable MINIGRAD_DATA."
+    )
+
+
+def _read(images_path: Path, labels_path: Path) -> _Split:
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or len(images) == 0:
+        raise ValueError(
+            f"{images_path} must hold uint8 images of shape (N, 28, 28), N > 0, "
+            f"but holds {images.dtype} of shape {images.shape}. Put the right file in its place."
+        )
+    if labels.dtype != np.uint8 or labels.shape != (len(images),):
+        raise ValueError(
+            f"{labels_path} must hold uint8 labels of shape ({len(images)},), one for each image "
+            f"of {images_path.name}, but holds {labels.dtype} of shape {labels.shape}. "
+            "Take both files from the same data set and split."
+        )
+    if labels.max() > 9:
+        raise ValueError(
+            f"{labels_path} must hold labels from 0 to 9, but holds {labels.max()}. "
+            "Put the right file in its place."
+        )
+    return np.divide(images, 255, dtype=np.float32), labels.astype(np.int64)
+
+
+def _download(source: _Source, folder: Path, parts: list[str]) -> None:
+    for position, part in enumerate(parts):
+        path = _path(folder, part)
+        failures: dict[str, Exception] = {}
+        for mirror in source.mirrors:
+            try:
+                content = _fetch(mirror + path.name, *source.files[part])
+                break
+            except (OSError, HTTPException) as error:
+                failures[mirror] = error
+                # Some of these errors are the server's answer itself, with its socket open.
+                if isinstance(error, HTTPError):
+                    error.close()
+        else:
+            reasons = "".join(f"  {mirror}: {error}\n" for mirror, error in failures.items())
+            raise ConnectionError(
+                f"{source.title}'s {path.name} could not be downloaded:\n{reasons}"
+                "Try again, or without a network: " + _by_hand(source, folder, parts[position:])
+            ) from failures[mirror]
+        _write(path, content)
+
+
+def _fetch(url: str, size: int, sha256: str) -> bytes:
+    content = bytearray()
+    with urlopen(url, timeout=_TIMEOUT) as response, _progress(url, size) as advance:
+        # One byte more than the file has is asked for, so that a longer answer shows.
+        while chunk := response.read(min(_CHUNK, size + 1 - len(content))):
+            content += chunk
+            advance(len(chunk))
+    if len(content) != size:
+        came = f"ended after {len(content)}" if len(content) < size else "went on after them"
+        raise ConnectionError(f"expected {size} bytes, but the answer {came}")
+    came = hashlib.sha256(content).hexdigest()
+    if came != sha256:
+        raise ConnectionError(f"expected a file of SHA-256 {sha256}, but {came} came")
+    return bytes(content)
+
+
+@contextmanager
+def _progress(url: str, size: int) -> Iterator[Callable[[int], object]]:
+    if find_spec("tqdm") is None:
+        print(f"minigrad: downloading {url} ({size / 1e6:.1f} MB)", file=sys.stderr)
+        yield lambda count: None
+    else:
+        name = url.rpartition("/")[2]
+        with import_module("tqdm").tqdm(total=size, desc=name, unit="B", unit_scale=True) as bar:
+            yield bar.update
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write all of the file or nothing, also when others write it at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(part, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,234 @@
+"""Modules: objects whose attributes are parameters, buffers and other modules.
+
+Registration is assignment: whatever Parameter, Buffer or Module stands in an attribute, or in a list or tuple
+there, is found under the attribute's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import backend as backends
+from ..tensor import Tensor, tensor
+
+
+class Parameter(Tensor):
+    """A tensor that an optimizer moves; it requires a gradient."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, dtype: Any = None, backend: str | None = None) -> None:
+        super().__init__(tensor(data, dtype=dtype, backend=backend).data)
+        self.requires_grad = True
+
+
+class Buffer(Tensor):
+    """A tensor that belongs to a module's state but is not trained: running statistics."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, dtype: Any = None, backend: str | None = None) -> None:
+        super().__init__(tensor(data, dtype=dtype, backend=backend).data)
+
+
+class Module:
+    """Base class of layers and models: define ``forward``, call the module.
+
+    Attributes
+    ----------
+    training : bool
+        Whether layers behave as in training; set by ``train()`` and ``eval()``.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> class Shift(mg.nn.Module):
+    ...     def __init__(self):
+    ...         self.by = mg.nn.Parameter([1.0])
+    ...     def forward(self, x):
+    ...         return x + self.by
+    >>> Shift()(mg.zeros(2))
+    Tensor([1., 1.], requires_grad=True)
+    >>> Shift().state_dict()
+    {'by': array([1.], dtype=float32)}
+    """
+
+    training: bool = True
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> Any:
+        """Put this module and all below it in training mode, and return it."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Any:
+        """Put this module and all below it in eval mode, and return it."""
+        return self.train(False)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """All modules with their dotted names; this one's is empty."""
+        yield from _find(Module, "", self, set())
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters, each once."""
+        return [p for _, p in self.named_parameters()]
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with their dotted names, each once."""
+        yield from _find(Parameter, "", self, set())
+
+    def buffers(self) -> list[Buffer]:
+        """All buffers, each once."""
+        return [b for _, b in self.named_buffers()]
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """All buffers with their dotted names, each once."""
+        yield from _find(Buffer, "", self, set())
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for p in self.parameters():
+            if p.requires_grad:
+                p.grad = None
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Parameters and buffers by name, as NumPy copies."""
+        return {name: t.numpy() for name, t in self._state()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Take over parameters and buffers, in place.
+
+        Parameters
+        ----------
+        state : mapping of names to NumPy arrays or Tensors
+        strict : bool
+            Whether every name must be there and none be left over; if False, those in common are loaded.
+
+        Raises
+        ------
+        KeyError
+            For missing or unexpected names, if strict.
+        ValueError
+            If a shape or dtype differs. Whatever is raised, nothing has been loaded.
+        """
+        own = dict(self._state())
+        missing = [name for name in own if name not in state]
+        unexpected = [name for name in state if name not in own]
+        if strict and (missing or unexpected):
+            raise KeyError(
+                f"load_state_dict into {type(self).__name__}: missing {missing or 'nothing'}, "
+                f"unexpected {unexpected or 'nothing'}; strict=False loads what is in common"
+            )
+        arrays = {}
+        for name, t in own.items():
+            if name in missing:
+                continue
+            value = state[name]
+            array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+            if array.shape != t.shape or array.dtype != t.dtype:
+                raise ValueError(
+                    f"load_state_dict into {type(self).__name__}: expected {name} of shape {t.shape} "
+                    f"and dtype {t.dtype}, got {array.shape} and {array.dtype}"
+                )
+            arrays[name] = array
+        for name, array in arrays.items():
+            own[name].data = tensor(array, backend=own[name].backend).data
+
+    def to(self, backend: str) -> Any:
+        """Move all parameters and buffers to a backend, in place, and return this module; gradients are dropped."""
+        target = backends.get(backend)
+        for _, t in self._state():
+            if t.backend != backend:
+                t.move(target)
+        return self
+
+    def _state(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.named_parameters()
+        yield from self.named_buffers()
+
+    def extra_repr(self) -> str:
+        """What a layer says of itself in ``repr``."""
+        return ""
+
+    def __repr__(self) -> str:
+        below = [f"{name}={module!r}" for name, module in _children(self)]
+        if not below:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        lines = ",\n".join(below).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {lines}\n)"
+
+
+class Sequential(Module):
+    """Modules called one after the other.
+
+    Parameters
+    ----------
+    *layers : Module
+        Also found by index and iteration.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no Module.
+    """
+
+    def __init__(self, *layers: Module) -> None:
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Module):
+                raise TypeError(f"Sequential: expected layer {i} to be a Module, got {layer!r}")
+            setattr(self, str(i), layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x)
+        return x
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self)[index]
+
+    def __iter__(self) -> Iterator[Module]:
+        return (layer for _, layer in _children(self))
+
+    def __len__(self) -> int:
+        return len(list(self))
+
+
+def _find(kind: type, name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """All instances of ``kind`` at and below ``value``, with their dotted names."""
+    if id(value) in seen:
+        return
+    if isinstance(value, (Module, Tensor)):
+        seen.add(id(value))
+    if isinstance(value, kind):
+        yield name, value
+    for child_name, child in _attributes(value):
+        yield from _find(kind, f"{name}.{child_name}" if name else child_name, child, seen)
+
+
+def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Module):
+        yield from vars(value).items()
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield str(i), item
+
+
+def _children(module: Module) -> Iterator[tuple[str, Module]]:
+    """The modules directly below, named by attribute and position."""
+    for name, value in vars(module).items():
+        for path, found in [(name, value)] if isinstance(value, Module) else _attributes(value):
+            if isinstance(found, Module):
+                yield path if path == name else f"{name}.{path}", found

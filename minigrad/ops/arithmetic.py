@@ -1,0 +1,301 @@
+"""Arithmetic and comparison with broadcasting: the operators of a Tensor.
+
+Broadcasting and dtype promotion are steps of their own, taken before the op and only by an operand that needs
+them, so the gradient rules below are those of equal shapes and read like a page of maths.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..op import Op
+from .shape import broadcast_to
+
+if TYPE_CHECKING:
+    from ..tensor import Operand, Tensor
+
+
+class Add(Op):
+    saves_inputs = False
+
+    def forward(self, k: Any, a: Any, b: Any) -> Any:
+        return a + b
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        return gy, gy
+
+
+class Subtract(Op):
+    saves_inputs = False
+
+    def forward(self, k: Any, a: Any, b: Any) -> Any:
+        return a - b
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        return gy, -gy if needs[1] else None
+
+
+class Multiply(Op):
+    def forward(self, k: Any, a: Any, b: Any) -> Any:
+        return a * b
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        a, b = node.inputs
+        return gy * b if needs[0] else None, gy * a if needs[1] else None
+
+
+class Divide(Op):
+    def forward(self, k: Any, a: Any, b: Any) -> Any:
+        return a / b
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        a, b = node.inputs
+        ga = gy / b
+        return ga, -ga * (a / b) if needs[1] else None
+
+
+class Negative(Op):
+    saves_inputs = False
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return -x
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        return -gy
+
+
+class Power(Op):
+    def forward(self, k: Any, a: Any, b: Any) -> Any:
+        return a**b
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        a, b = node.inputs
+        ga = gy * b * a ** (b - 1) if needs[0] else None
+        # 0**b is flat in b for b > 0, where log(0) would make it 0 * -inf.
+        log_a = (a + (a == 0).astype(a.dtype)).log() if needs[1] else None
+        return ga, None if log_a is None else gy * a**b * log_a
+
+
+class PowerScalar(Op):
+    """x ** exponent for a Python number, whose derivatives end in zeros instead of 0 * inf at x = 0."""
+
+    __slots__ = ("exponent",)
+
+    def __init__(self, exponent: float) -> None:
+        self.exponent = exponent
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return x**self.exponent
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        if self.exponent == 0:
+            return None
+        (x,) = node.inputs
+        return gy * (self.exponent * x ** (self.exponent - 1))
+
+
+class Maximum(Op):
+    """Where both are equal each gets half of the gradient."""
+
+    def forward(self, k: Any, a: Any, b: Any) -> Any:
+        return k.xp.maximum(a, b)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        a, b = node.inputs
+        to_a = (a > b).astype(gy.dtype) + 0.5 * (a == b).astype(gy.dtype)
+        return gy * to_a, gy * (1 - to_a) if needs[1] else None
+
+
+class Comparison(Op):
+    differentiable = False
+    saves_inputs = False
+    __slots__ = ("ufunc",)
+
+    def __init__(self, ufunc: str) -> None:
+        self.ufunc = ufunc
+
+    def forward(self, k: Any, a: Any, b: Any) -> Any:
+        return getattr(k.xp, self.ufunc)(a, b)
+
+
+class Where(Op):
+    def forward(self, k: Any, condition: Any, a: Any, b: Any) -> Any:
+        return k.xp.where(condition, a, b)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        condition, zero = node.inputs[0], gy.lift(0.0, self)
+        return None, gy.apply(self, condition, gy, zero), gy.apply(self, condition, zero, gy)
+
+
+ADD, SUBTRACT, MULTIPLY, DIVIDE = Add(), Subtract(), Multiply(), Divide()
+NEGATIVE, POWER, MAXIMUM, WHERE = Negative(), Power(), Maximum(), Where()
+EQUAL, NOT_EQUAL = Comparison("equal"), Comparison("not_equal")
+LESS, LESS_EQUAL = Comparison("less"), Comparison("less_equal")
+GREATER, GREATER_EQUAL = Comparison("greater"), Comparison("greater_equal")
+
+
+def _binary(op: Op, a: Tensor, b: Any) -> Any:
+    if (
+        type(a) is not type(b)
+        or a._data.shape != b._data.shape
+        or a._data.dtype is not b._data.dtype
+    ):
+        b = a.lift(b, op)
+        a, b = align(op, a, b)
+    return a.apply(op, a, b)
+
+
+def align(op: Op, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring two Tensors to one dtype and, where a gradient will come back, to their common shape."""
+    if a.dtype != b.dtype:
+        dtype = promoted(a.dtype, b.dtype)
+        a, b = a.astype(dtype), b.astype(dtype)
+    if a.shape != b.shape:
+        try:
+            shape = np.broadcast_shapes(a.shape, b.shape)
+        except ValueError:
+            name = type(op).__name__.lower()
+            raise ValueError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast") from None
+        # An operand without a gradient broadcasts inside the kernel, at no cost.
+        a = broadcast_to(a, shape) if a.requires_grad else a
+        b = broadcast_to(b, shape) if b.requires_grad else b
+    return a, b
+
+
+def promoted(a: np.dtype, b: np.dtype) -> np.dtype:
+    """The common dtype of two; a floating one is never widened by integers or booleans."""
+    if (a.kind == "f") != (b.kind == "f"):
+        return a if a.kind == "f" else b
+    return np.promote_types(a, b)
+
+
+def add(a: Tensor, b: Operand) -> Tensor:
+    """a + b."""
+    return _binary(ADD, a, b)
+
+
+def subtract(a: Tensor, b: Operand) -> Tensor:
+    """a - b."""
+    return _binary(SUBTRACT, a, b)
+
+
+def multiply(a: Tensor, b: Operand) -> Tensor:
+    """a * b, element by element."""
+    return _binary(MULTIPLY, a, b)
+
+
+def divide(a: Tensor, b: Operand) -> Tensor:
+    """a / b; integers are divided as float32."""
+    b = a.lift(b, DIVIDE)
+    if a.dtype.kind != "f" and b.dtype.kind != "f":
+        a = a.astype(np.float32)
+    return _binary(DIVIDE, a, b)
+
+
+def power(a: Tensor, b: Operand) -> Tensor:
+    """a ** b; the gradient for b is defined where a > 0 (and is 0 at a = 0)."""
+    if isinstance(b, (int, float)):
+        if a.dtype.kind != "f" and (isinstance(b, float) or b < 0):
+            a = a.astype(np.float32)
+        return a.apply(PowerScalar(b), a)
+    return _binary(POWER, a, b)
+
+
+def negative(x: Tensor) -> Tensor:
+    """-x."""
+    return x.apply(NEGATIVE, x)
+
+
+def maximum(a: Tensor, b: Operand) -> Tensor:
+    """The larger of a and b, element by element; ties share the gradient equally.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.maximum(mg.tensor([1, 5]), mg.tensor([3, 2]))
+    Tensor([3., 5.])
+    """
+    return _binary(MAXIMUM, a, b)
+
+
+def minimum(a: Tensor, b: Operand) -> Tensor:
+    """The smaller of a and b, element by element; ties share the gradient equally."""
+    return -_binary(MAXIMUM, -a, -a.lift(b, MAXIMUM))
+
+
+def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:
+    """a where condition holds, b elsewhere; at least one of the three is a Tensor.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x = mg.tensor([-1, 2])
+    >>> mg.where(x > 0, x, 0)
+    Tensor([0., 2.])
+    """
+    tensor = next((t for t in (a, b, condition) if hasattr(t, "lift")), None)
+    if tensor is None:
+        raise TypeError(f"where: expected a Tensor, got {type(condition).__name__}")
+    condition = tensor.lift(condition, WHERE)
+    if condition.dtype.kind != "b":
+        raise TypeError(f"where: expected a boolean condition, got dtype {condition.dtype}")
+    like = a if hasattr(a, "lift") else b if hasattr(b, "lift") else tensor.lift(0.0, WHERE)
+    a, b = align(WHERE, like.lift(a, WHERE), like.lift(b, WHERE))
+    try:
+        shape = np.broadcast_shapes(condition.shape, a.shape, b.shape)
+    except ValueError:
+        raise ValueError(
+            f"where: shapes {condition.shape}, {a.shape} and {b.shape} do not broadcast"
+        ) from None
+    a = broadcast_to(a, shape) if a.requires_grad else a
+    b = broadcast_to(b, shape) if b.requires_grad else b
+    return condition.apply(WHERE, condition, a, b)
+
+
+class Arithmetic:
+    """The operators. A reflected one lifts its left operand to a Tensor first."""
+
+    __slots__ = ()
+
+    #: NumPy arrays on the left leave the operation to the Tensor on the right
+    __array_ufunc__ = None
+
+    __add__ = add
+    __radd__ = add
+    __sub__ = subtract
+    __mul__ = multiply
+    __rmul__ = multiply
+    __truediv__ = divide
+    __pow__ = power
+    __neg__ = negative
+
+    def __rsub__(self: Any, other: Operand) -> Any:
+        return subtract(self.lift(other, SUBTRACT), self)
+
+    def __rtruediv__(self: Any, other: Operand) -> Any:
+        return divide(self.lift(other, DIVIDE), self)
+
+    def __rpow__(self: Any, other: Operand) -> Any:
+        return power(self.lift(other, POWER), self)
+
+    def __eq__(self: Any, other: object) -> Any:
+        return _binary(EQUAL, self, other)
+
+    def __ne__(self: Any, other: object) -> Any:
+        return _binary(NOT_EQUAL, self, other)
+
+    def __lt__(self: Any, other: Operand) -> Any:
+        return _binary(LESS, self, other)
+
+    def __le__(self: Any, other: Operand) -> Any:
+        return _binary(LESS_EQUAL, self, other)
+
+    def __gt__(self: Any, other: Operand) -> Any:
+        return _binary(GREATER, self, other)
+
+    def __ge__(self: Any, other: Operand) -> Any:
+        return _binary(GREATER_EQUAL, self, other)
+
+    __hash__ = object.__hash__

@@ -1,0 +1,247 @@
+"""Batch normalization, with the statistics of the batch and with frozen ones: two ops, two graphs.
+
+With m values x_i per channel (Ioffe & Szegedy 2015, arXiv:1502.03167, Algorithm 1)::
+
+    mean = 1/m sum x_i                                 mini-batch mean
+    var  = 1/m sum (x_i - mean)^2                      mini-batch variance, biased
+    xhat_i = (x_i - mean) / sqrt(var + eps)            normalize
+    y_i  = gamma xhat_i + beta                         scale and shift
+
+Every value of a batch moves every other's output: the gradient goes through mean and var, and an example's
+output is not its own. Frozen statistics (Algorithm 2, line 11) make it a fixed affine map again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..op import Op
+from ..tensor import Tensor, apply
+from .checks import require_dtype, require_floating, require_tensor
+from .reduction import normalize_axes
+
+
+class PerChannel(Op):
+    """What the ops below know: ``kept``, the axes with statistics of their own, and ``eps``."""
+
+    __slots__ = ("eps", "kept")
+
+    def __init__(self, kept: tuple[int, ...], eps: float) -> None:
+        self.kept, self.eps = kept, eps
+
+    def reduced(self, x: Tensor) -> tuple[int, ...]:
+        return tuple(i for i in range(x.ndim) if i not in self.kept)
+
+    def wide(self, channels: Tensor, x: Tensor) -> Tensor:
+        """Per-channel values in a shape that broadcasts against x."""
+        return channels.reshape(tuple(n if i in self.kept else 1 for i, n in enumerate(x.shape)))
+
+
+class BatchNorm(PerChannel):
+    num_outputs = 3
+    saves_outputs = True
+    __slots__ = ()
+
+    def reference(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Any:
+        xs = x.astype(statistics_dtype(x))
+        mean, var = xs.mean(self.reduced(x)), xs.var(self.reduced(x))
+        y = FrozenBatchNorm(self.kept, self.eps).reference(x, gamma, beta, mean, var)
+        return y, mean, var
+
+    def forward(self, k: Any, x: Any, gamma: Any, beta: Any) -> Any:
+        return k.batch_norm(x, gamma, beta, self.kept, self.eps)
+
+    def backward(
+        self, node: Any, needs: Any, gy: Tensor | None, gmean: Tensor | None, gvar: Tensor | None
+    ) -> Any:
+        x, gamma, _ = node.inputs
+        _, mean, var = node.outputs
+        m = x.size // mean.size
+        gx = ggamma = gbeta = None
+        if gy is not None:
+            gx, ggamma, gbeta = apply(BatchNormGrad(self.kept, self.eps), x, gamma, mean, var, gy)
+        if gmean is not None:
+            through = (self.wide(gmean, x) / m).broadcast_to(x.shape).astype(x.dtype)
+            gx = through if gx is None else gx + through
+        if gvar is not None:
+            through = (self.wide(gvar, x) * (x - self.wide(mean, x)) * (2 / m)).astype(x.dtype)
+            gx = through if gx is None else gx + through
+        return gx, ggamma, gbeta
+
+
+class BatchNormGrad(PerChannel):
+    """The paper's six gradient equations (section 3) in closed form, for a gradient of y alone.
+
+    It is written as a function of mean and var too, which are outputs of the forward op: a second derivative reaches
+    x both directly and back through them, so nothing here is a constant that should not be.
+    """
+
+    num_outputs = 3
+    __slots__ = ()
+
+    def reference(
+        self, x: Tensor, gamma: Tensor | None, mean: Tensor, var: Tensor, gy: Tensor
+    ) -> Any:
+        m, axes = x.size // mean.size, self.reduced(x)
+        inv_std = 1 / (self.wide(var, x) + self.eps).sqrt()
+        xhat = (x - self.wide(mean, x)) * inv_std
+        gbeta, ggamma = gy.sum(axes, keepdims=True), (gy * xhat).sum(axes, keepdims=True)
+        scale = inv_std if gamma is None else self.wide(gamma, x) * inv_std
+        gx = scale * (gy - gbeta / m - xhat * ggamma / m)
+        return gx.astype(x.dtype), ggamma.reshape(mean.shape), gbeta.reshape(mean.shape)
+
+    def forward(self, k: Any, x: Any, gamma: Any, mean: Any, var: Any, gy: Any) -> Any:
+        return k.batch_norm_grad(x, gamma, mean, var, gy, self.kept, self.eps)
+
+
+class FrozenBatchNorm(PerChannel):
+    __slots__ = ()
+
+    def reference(
+        self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, mean: Tensor, var: Tensor
+    ) -> Tensor:
+        y = (x - self.wide(mean, x)) / (self.wide(var, x) + self.eps).sqrt()
+        y = y if gamma is None else self.wide(gamma, x) * y
+        y = y if beta is None else y + self.wide(beta, x)
+        return y.astype(x.dtype)
+
+    def forward(self, k: Any, x: Any, gamma: Any, beta: Any, mean: Any, var: Any) -> Any:
+        return k.frozen_batch_norm(x, gamma, beta, mean, var, self.kept, self.eps)
+
+
+def batch_norm(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    axis: int | tuple[int, ...] = 1,
+    eps: float = 1e-3,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalize each channel by the statistics of this batch, then scale and shift (arXiv:1502.03167, Algorithm 1).
+
+    Gradients flow through the statistics (the six equations of section 3), and from ``mean`` and ``var`` wherever they
+    are used further on: all three outputs are differentiable, to any order.
+
+    Parameters
+    ----------
+    x : Tensor, at least 2 axes
+    gamma, beta : Tensor or None, shape of ``mean``
+        Scale and shift; None is 1 and 0.
+    axis : int or tuple of ints
+        The axes that keep statistics of their own, 1 by default; all others are averaged over. For images in NCHW this
+        is per-channel batch norm, with m' = N H W values each (section 3.2).
+    eps : float
+        Added to the variance, under the square root.
+
+    Returns
+    -------
+    y : Tensor, shape and dtype of x
+    mean, var : Tensor, shape of the kept axes
+        Biased variance (divided by m). float32 for float16 input, else x's dtype.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two axes, an empty batch, one value per channel (whose output would be ``beta`` whatever the
+        input), a wrong shape of gamma or beta, a bad axis, or eps <= 0.
+    TypeError
+        If an argument is no Tensor, or the dtypes do not fit.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x = mg.tensor([[1, 10], [3, 30]])
+    >>> y, mean, var = mg.batch_norm(x, None, None, eps=1e-12)
+    >>> y, mean, var
+    (Tensor([[-1., -1.], [ 1.,  1.]]), Tensor([ 2., 20.]), Tensor([  1., 100.]))
+    """
+    kept = _checked("batch_norm", x, axis, eps, gamma=gamma, beta=beta)
+    values = x.size // max(math.prod(x.shape[i] for i in kept), 1)
+    if values < 2:
+        raise ValueError(
+            f"batch_norm: expected at least 2 values per channel, got {values} from shape {x.shape} "
+            f"with axis={axis}: their variance says nothing; use a larger batch or frozen_batch_norm"
+        )
+    return apply(BatchNorm(kept, eps), x, gamma, beta)
+
+
+def frozen_batch_norm(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    axis: int | tuple[int, ...] = 1,
+    eps: float = 1e-3,
+) -> Tensor:
+    """Normalize each channel by given statistics, then scale and shift (arXiv:1502.03167, Algorithm 2, line 11)::
+
+        y = gamma (x - mean) / sqrt(var + eps) + beta
+
+    An affine map of each value by itself. ``mean`` and ``var`` are ordinary inputs, differentiable like the others.
+
+    Parameters
+    ----------
+    x : Tensor, at least 2 axes
+    gamma, beta : Tensor or None, shape of ``mean``
+        Scale and shift; None is 1 and 0.
+    mean, var : Tensor, shape of the kept axes
+        Running or population statistics; float32 for float16 input, else x's dtype.
+    axis, eps
+        As for ``batch_norm``.
+
+    Returns
+    -------
+    Tensor, shape and dtype of x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``batch_norm``, except that one value per channel, or none, is fine.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x, mean, var = mg.tensor([[5, 5]]), mg.tensor([3, 4]), mg.tensor([4, 1])
+    >>> mg.frozen_batch_norm(x, None, None, mean, var, eps=1e-12)
+    Tensor([[1., 1.]])
+    """
+    statistics = {"mean": mean, "var": var}
+    for name, value in statistics.items():
+        if value is None:
+            raise TypeError(f"frozen_batch_norm: expected {name} to be a Tensor, got None")
+    kept = _checked("frozen_batch_norm", x, axis, eps, gamma=gamma, beta=beta, **statistics)
+    return apply(FrozenBatchNorm(kept, eps), x, gamma, beta, mean, var)
+
+
+def statistics_dtype(x: Tensor) -> np.dtype:
+    """The dtype of statistics and parameters beside x: its own, but at least float32."""
+    return np.promote_types(x.dtype, np.float32)
+
+
+def _checked(
+    name: str, x: Tensor, axis: int | tuple[int, ...], eps: float, **channels: Tensor | None
+) -> tuple[int, ...]:
+    """The kept axes, if all arguments fit together."""
+    require_floating(name, x)
+    require_tensor(name, **channels)
+    if x.ndim < 2:
+        raise ValueError(f"{name}: expected x of at least 2 axes, got shape {x.shape}")
+    kept = normalize_axes(axis, x.ndim, name)
+    if not kept or len(kept) == x.ndim:
+        raise ValueError(
+            f"{name}: axis={axis} leaves no axis of {x.shape} to keep, or none to average"
+        )
+    if not eps > 0:
+        raise ValueError(f"{name}: expected eps > 0, got {eps}")
+    expected = tuple(x.shape[i] for i in kept)
+    for argument, value in channels.items():
+        if value is not None and value.shape != expected:
+            raise ValueError(
+                f"{name}: expected {argument} of shape {expected} for x {x.shape} with axis={axis}, "
+                f"got {value.shape}"
+            )
+    require_dtype(name, statistics_dtype(x), **channels)
+    return kept

@@ -1,0 +1,175 @@
+"""Functions of one Tensor, element by element."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..op import Op
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+class Exp(Op):
+    saves_inputs = False
+    saves_outputs = True
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.xp.exp(x)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (y,) = node.outputs
+        return gy * y
+
+
+class Log(Op):
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.xp.log(x)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (x,) = node.inputs
+        return gy / x
+
+
+class Sqrt(Op):
+    saves_inputs = False
+    saves_outputs = True
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.xp.sqrt(x)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (y,) = node.outputs
+        return gy / (2 * y)
+
+
+class Tanh(Op):
+    saves_inputs = False
+    saves_outputs = True
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.xp.tanh(x)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (y,) = node.outputs
+        return gy * (1 - y * y)
+
+
+class Abs(Op):
+    def forward(self, k: Any, x: Any) -> Any:
+        return abs(x)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (x,) = node.inputs
+        return gy * x.apply(SIGN, x)
+
+
+class Sign(Op):
+    differentiable = False
+    saves_inputs = False
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.xp.sign(x)
+
+
+class Clip(Op):
+    __slots__ = ("high", "low")
+
+    def __init__(self, low: float | None, high: float | None) -> None:
+        self.low, self.high = low, high
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.xp.clip(x, self.low, self.high)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (x,) = node.inputs
+        if self.low is not None:
+            gy = gy * (x >= self.low).astype(gy.dtype)
+        if self.high is not None:
+            gy = gy * (x <= self.high).astype(gy.dtype)
+        return gy
+
+
+class Cast(Op):
+    saves_inputs = False
+    __slots__ = ("dtype", "old")
+
+    def __init__(self, old: Any, dtype: Any) -> None:
+        self.old, self.dtype = old, dtype
+
+    @property
+    def differentiable(self) -> bool:  # type: ignore[override]
+        return self.dtype.kind == "f"
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return x.astype(self.dtype)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        return gy.apply(Cast(self.dtype, self.old), gy)
+
+
+EXP, LOG, SQRT, TANH, ABS, SIGN = Exp(), Log(), Sqrt(), Tanh(), Abs(), Sign()
+
+
+def exp(x: Tensor) -> Tensor:
+    """e ** x."""
+    x = x.floating()
+    return x.apply(EXP, x)
+
+
+def log(x: Tensor) -> Tensor:
+    """Natural logarithm."""
+    x = x.floating()
+    return x.apply(LOG, x)
+
+
+def sqrt(x: Tensor) -> Tensor:
+    """Square root; its gradient at 0 is infinite."""
+    x = x.floating()
+    return x.apply(SQRT, x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    x = x.floating()
+    return x.apply(TANH, x)
+
+
+def abs_(x: Tensor) -> Tensor:
+    """Absolute value; its gradient at 0 is 0."""
+    return x.apply(ABS, x)
+
+
+def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
+    """x limited to [low, high]; no gradient comes back from outside the interval.
+
+    Raises
+    ------
+    ValueError
+        If both bounds are missing, or low > high.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.tensor([-2, 0.5, 2]).clip(-1, 1)
+    Tensor([-1. ,  0.5,  1. ])
+    """
+    if low is None and high is None:
+        raise ValueError("clip: expected a lower bound, an upper bound or both, got neither")
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"clip: expected low <= high, got low={low} and high={high}")
+    return x.apply(Clip(low, high), x)
+
+
+class Elementwise:
+    """The methods that a Tensor has from this file."""
+
+    __slots__ = ()
+
+    exp = exp
+    log = log
+    sqrt = sqrt
+    tanh = tanh
+    abs = abs_
+    __abs__ = abs_
+    clip = clip

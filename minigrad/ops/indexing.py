@@ -1,0 +1,114 @@
+"""Indexing: basic (ints, slices, None, ...) and by integer or boolean arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..op import Op
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+#: stands in a key where one of the op's index arrays belongs
+ARRAY = object()
+
+
+class Index(Op):
+    """x[key]; index arrays are inputs of the op, the rest of the key is static."""
+
+    __slots__ = ("key", "shape")
+
+    def __init__(self, key: tuple[Any, ...], shape: tuple[int, ...]) -> None:
+        self.key, self.shape = key, shape
+
+    @property
+    def aliases(self) -> bool:  # type: ignore[override]
+        return ARRAY not in self.key
+
+    def forward(self, k: Any, x: Any, *arrays: Any) -> Any:
+        return x[fill(self.key, arrays)]
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        _, *arrays = node.inputs
+        return gy.apply(IndexAdd(self.key, self.shape), gy, *arrays), *[None] * len(arrays)
+
+
+class IndexAdd(Op):
+    """Zeros of ``shape`` with the values added at key: a repeated index collects all of its values."""
+
+    __slots__ = ("key", "shape")
+
+    def __init__(self, key: tuple[Any, ...], shape: tuple[int, ...]) -> None:
+        self.key, self.shape = key, shape
+
+    def forward(self, k: Any, values: Any, *arrays: Any) -> Any:
+        y = k.xp.zeros(self.shape, values.dtype)
+        if arrays:
+            k.xp.add.at(y, fill(self.key, arrays), values)
+        else:
+            y[self.key] = values
+        return y
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        _, *arrays = node.inputs
+        return gy.apply(Index(self.key, self.shape), gy, *arrays), *[None] * len(arrays)
+
+
+class NonZero(Op):
+    """Indices of the true elements, one array per axis."""
+
+    differentiable = False
+    saves_inputs = False
+
+    def forward(self, k: Any, mask: Any) -> Any:
+        return k.xp.nonzero(mask)
+
+
+NONZERO = NonZero()
+
+
+def fill(key: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    rest = iter(arrays)
+    return tuple(next(rest) if part is ARRAY else part for part in key)
+
+
+def getitem(x: Tensor, key: Any) -> Tensor:
+    """x[key], as NumPy's; gradients of elements picked more than once add up."""
+    static: list[Any] = []
+    arrays: list[Tensor] = []
+    for part in key if isinstance(key, tuple) else (key,):
+        if part is None or part is Ellipsis or isinstance(part, slice):
+            static.append(part)
+        elif isinstance(part, (int, np.integer)) and not isinstance(part, bool):
+            static.append(int(part))
+        else:
+            picked = _index_arrays(x, part)
+            static.extend([ARRAY] * len(picked))
+            arrays.extend(picked)
+    try:
+        return x.apply(Index(tuple(static), x.shape), x, *arrays)
+    except IndexError as error:
+        raise IndexError(f"indexing a Tensor of shape {x.shape}: {error}") from None
+
+
+def _index_arrays(x: Tensor, part: Any) -> list[Tensor]:
+    """An integer index array as it is, a boolean mask as the indices of its true elements."""
+    index = x.lift_index(part)
+    if index.dtype.kind in "iu":
+        return [index]
+    if index.dtype.kind == "b":
+        return list(index.apply(NONZERO, index))
+    raise IndexError(
+        f"indexing a Tensor: expected ints, slices, None, ... or integer or boolean arrays, "
+        f"got {type(part).__name__} of dtype {index.dtype}"
+    )
+
+
+class Indexing:
+    """The methods that a Tensor has from this file."""
+
+    __slots__ = ()
+
+    __getitem__ = getitem

@@ -1,0 +1,88 @@
+"""Randomness: the default generator, and dropout.
+
+Random numbers are drawn by NumPy on every backend and moved where they are needed, so that a seed means the same
+everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import backend as backends
+from ..op import Op
+from ..tensor import Tensor, apply
+from .checks import require_floating
+
+_generator = np.random.default_rng()
+
+
+def manual_seed(seed: int) -> None:
+    """Restart the generator that is used wherever none is given, from ``seed``.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.manual_seed(0)
+    >>> a = mg.dropout(mg.ones(5))
+    >>> mg.manual_seed(0)
+    >>> bool((a == mg.dropout(mg.ones(5))).min())
+    True
+    """
+    global _generator
+    _generator = np.random.default_rng(seed)
+
+
+def generator(rng: np.random.Generator | None) -> np.random.Generator:
+    """``rng``, or the default generator for None.
+
+    Raises
+    ------
+    TypeError
+        If ``rng`` is neither.
+    """
+    if rng is None:
+        return _generator
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a numpy.random.Generator or None, got {type(rng).__name__}")
+    return rng
+
+
+class DropoutMask(Op):
+    """1/(1-p) with probability 1-p, else 0, in the shape of x: a new mask each time."""
+
+    differentiable = False
+    saves_inputs = False
+    __slots__ = ("p", "rng")
+
+    def __init__(self, p: float, rng: np.random.Generator) -> None:
+        self.p, self.rng = p, rng
+
+    def forward(self, k: Any, x: Any) -> Any:
+        kept = self.rng.random(x.shape, np.float32) >= self.p
+        mask = backends.by_type[type(x)].from_numpy(kept).astype(x.dtype)
+        return mask / (1 - self.p)
+
+
+def dropout(x: Tensor, p: float = 0.5, rng: np.random.Generator | None = None) -> Tensor:
+    """Zero each element with probability ``p`` and scale the rest by 1/(1-p), so that the mean stays.
+
+    Parameters
+    ----------
+    x : Tensor
+    p : float in [0, 1)
+    rng : numpy.random.Generator, optional
+        The default generator, set by ``manual_seed``, if left out.
+
+    Raises
+    ------
+    ValueError
+        If p is outside [0, 1).
+    TypeError
+        If x is not a Tensor of floating dtype, or rng not a Generator.
+    """
+    require_floating("dropout", x)
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout: expected 0 <= p < 1, got {p}")
+    return x * apply(DropoutMask(p, generator(rng)), x)

@@ -1,0 +1,161 @@
+"""Sums, means, variances and extremes over axes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ..op import Op
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+    Axes = int | tuple[int, ...] | None
+
+
+class Reduction(Op):
+    """What every reduction knows: its axes (non-negative), and the shape it started from."""
+
+    __slots__ = ("axes", "keepdims", "shape")
+
+    def __init__(self, axes: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> None:
+        self.axes, self.keepdims, self.shape = axes, keepdims, shape
+
+    def expand(self, y: Tensor) -> Tensor:
+        """A result of this reduction, spread over the shape it came from."""
+        if not self.keepdims:
+            wide = tuple(1 if i in self.axes else n for i, n in enumerate(self.shape))
+            y = y.reshape(wide)
+        return y.broadcast_to(self.shape)
+
+
+class Sum(Reduction):
+    saves_inputs = False
+    __slots__ = ()
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return x.sum(axis=self.axes, keepdims=self.keepdims)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        return self.expand(gy)
+
+
+class Max(Reduction):
+    """Equal largest elements share the gradient equally."""
+
+    saves_outputs = True
+    __slots__ = ()
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return x.max(axis=self.axes, keepdims=self.keepdims)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (x,), (y,) = node.inputs, node.outputs
+        largest = (x == self.expand(y)).astype(gy.dtype)
+        return self.expand(gy) * (largest / largest.sum(self.axes, keepdims=True))
+
+
+class ArgMax(Op):
+    differentiable = False
+    saves_inputs = False
+    __slots__ = ("axis",)
+
+    def __init__(self, axis: int | None) -> None:
+        self.axis = axis
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return x.argmax(axis=self.axis)
+
+
+def normalize_axes(axis: Axes, ndim: int, name: str) -> tuple[int, ...]:
+    """``axis`` as a sorted tuple of non-negative axes; None means all of them.
+
+    Raises
+    ------
+    ValueError
+        If an axis is out of range or given twice, naming ``name``.
+    TypeError
+        If it is neither an int nor a tuple of ints.
+    """
+    if axis is None:
+        return tuple(range(ndim))
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    for a in axes:
+        if not isinstance(a, int):
+            raise TypeError(f"{name}: expected axis as an int or a tuple of ints, got {axis!r}")
+        if not -ndim <= a < ndim:
+            raise ValueError(f"{name}: axis {a} is out of range for {ndim} dimensions")
+    positive = sorted(a % ndim for a in axes)
+    if len(set(positive)) < len(positive):
+        raise ValueError(f"{name}: an axis is given twice in {axis!r}")
+    return tuple(positive)
+
+
+def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Sum over ``axis`` (an int, a tuple of ints, or None for all).
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.ones((2, 3)).sum(axis=1)
+    Tensor([3., 3.])
+    """
+    return x.apply(Sum(normalize_axes(axis, x.ndim, "sum"), keepdims, x.shape), x)
+
+
+def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Mean over ``axis`` (an int, a tuple of ints, or None for all)."""
+    axes = normalize_axes(axis, x.ndim, "mean")
+    return sum(x.floating(), axes, keepdims) / _count(x, axes, "mean")
+
+
+def var(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    """Variance over ``axis``: squared deviations from the mean, summed and divided by count - ddof.
+
+    ``ddof=0``, the default, is NumPy's and the biased variance of batch normalization; PyTorch's default is 1.
+    """
+    axes = normalize_axes(axis, x.ndim, "var")
+    if _count(x, axes, "var") <= ddof:
+        raise ValueError(f"var: expected more than ddof={ddof} values, got shape {x.shape}")
+    deviation = x - mean(x, axes, keepdims=True)
+    return sum(deviation * deviation, axes, keepdims) / (_count(x, axes, "var") - ddof)
+
+
+def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Largest value over ``axis``; ties share the gradient equally."""
+    axes = normalize_axes(axis, x.ndim, "max")
+    _count(x, axes, "max")
+    return x.apply(Max(axes, keepdims, x.shape), x)
+
+
+def min(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Smallest value over ``axis``; ties share the gradient equally."""
+    axes = normalize_axes(axis, x.ndim, "min")
+    _count(x, axes, "min")
+    return -max(-x, axes, keepdims)
+
+
+def argmax(x: Tensor, axis: int | None = None) -> Tensor:
+    """Index of the largest value along ``axis`` (of the flattened Tensor for None), int64, not differentiable."""
+    _count(x, normalize_axes(axis, x.ndim, "argmax"), "argmax")
+    return x.apply(ArgMax(axis), x)
+
+
+def _count(x: Tensor, axes: tuple[int, ...], name: str) -> int:
+    count = math.prod(x.shape[i] for i in axes)
+    if count == 0:
+        raise ValueError(f"{name}: expected at least one value along {axes}, got shape {x.shape}")
+    return count
+
+
+class Reductions:
+    """The methods that a Tensor has from this file."""
+
+    __slots__ = ()
+
+    sum = sum
+    mean = mean
+    var = var
+    max = max
+    min = min
+    argmax = argmax

@@ -1,0 +1,231 @@
+"""Moving elements around: reshape, transpose, broadcast, concatenate, stack, pad."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ..op import Op
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+Shape = tuple[int, ...]
+
+
+class Reshape(Op):
+    saves_inputs = False
+    aliases = True
+    __slots__ = ("new", "old")
+
+    def __init__(self, old: Shape, new: Shape) -> None:
+        self.old, self.new = old, new
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return x.reshape(self.new)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        return gy.apply(Reshape(self.new, self.old), gy)
+
+
+class Transpose(Op):
+    saves_inputs = False
+    aliases = True
+    __slots__ = ("order",)
+
+    def __init__(self, order: Shape) -> None:
+        self.order = order
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return x.transpose(self.order)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        inverse = tuple(sorted(range(len(self.order)), key=self.order.__getitem__))
+        return gy.apply(Transpose(inverse), gy)
+
+
+class BroadcastTo(Op):
+    saves_inputs = False
+    aliases = True
+    __slots__ = ("new", "old")
+
+    def __init__(self, old: Shape, new: Shape) -> None:
+        self.old, self.new = old, new
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.xp.broadcast_to(x, self.new)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        lead = len(self.new) - len(self.old)
+        stretched = (i + lead for i, n in enumerate(self.old) if n != self.new[i + lead])
+        return gy.sum((*range(lead), *stretched), keepdims=True).reshape(self.old)
+
+
+class Concatenate(Op):
+    saves_inputs = False
+    __slots__ = ("axis", "sizes")
+
+    def __init__(self, axis: int, sizes: Shape) -> None:
+        self.axis, self.sizes = axis, sizes
+
+    def forward(self, k: Any, *parts: Any) -> Any:
+        return k.xp.concatenate(parts, axis=self.axis)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        grads, start = [], 0
+        for size, need in zip(self.sizes, needs, strict=True):
+            part = (*[slice(None)] * self.axis, slice(start, start + size))
+            grads.append(gy[part] if need else None)
+            start += size
+        return tuple(grads)
+
+
+class Pad(Op):
+    saves_inputs = False
+    __slots__ = ("value", "widths")
+
+    def __init__(self, widths: tuple[tuple[int, int], ...], value: float) -> None:
+        self.widths, self.value = widths, value
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.xp.pad(x, self.widths, constant_values=self.value)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        inner = zip(self.widths, gy.shape, strict=True)
+        return gy[tuple(slice(before, n - after) for (before, after), n in inner)]
+
+
+def reshape(x: Tensor, *shape: int | Shape) -> Tensor:
+    """The same elements in another shape, given as ints or one tuple; one -1 stands for what is left.
+
+    Raises
+    ------
+    ValueError
+        If the number of elements differs.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.arange(6).reshape(2, -1)
+    Tensor([[0., 1., 2.],
+            [3., 4., 5.]])
+    """
+    new = _ints(shape)
+    known = math.prod(n for n in new if n != -1)
+    if new.count(-1) == 1 and known and x.size % known == 0:
+        new = tuple(x.size // known if n == -1 else n for n in new)
+    if any(n < 0 for n in new) or math.prod(new) != x.size:
+        raise ValueError(f"reshape: shape {x.shape} ({x.size} elements) does not fit {new}")
+    return x if new == x.shape else x.apply(Reshape(x.shape, new), x)
+
+
+def transpose(x: Tensor, *axes: int | Shape) -> Tensor:
+    """Axes in another order, given as ints or one tuple; reversed without one."""
+    order = _ints(axes) or tuple(reversed(range(x.ndim)))
+    positive = tuple(a + x.ndim if a < 0 else a for a in order)
+    if sorted(positive) != list(range(x.ndim)):
+        raise ValueError(f"transpose: axes {order} are not a permutation of {x.ndim} dimensions")
+    return x.apply(Transpose(positive), x)
+
+
+def broadcast_to(x: Tensor, shape: Shape) -> Tensor:
+    """x repeated along new or stretched axes, without a copy; the gradient is summed back."""
+    if x.shape == tuple(shape):
+        return x
+    lead = len(shape) - x.ndim
+    if lead < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[lead:], strict=True)):
+        raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {tuple(shape)}")
+    return x.apply(BroadcastTo(x.shape, tuple(shape)), x)
+
+
+def concatenate(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
+    """Tensors joined along an existing axis; they agree in dtype and in every other dimension.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.concatenate([mg.zeros(2), mg.ones(1)])
+    Tensor([0., 0., 1.])
+    """
+    first = _first(tensors, "concatenate")
+    if not -first.ndim <= axis < first.ndim:
+        raise ValueError(f"concatenate: axis {axis} is out of range for shape {first.shape}")
+    axis %= first.ndim
+    for t in tensors:
+        rest = (*first.shape[:axis], *first.shape[axis + 1 :])
+        if (*t.shape[:axis], *t.shape[axis + 1 :]) != rest or t.ndim != first.ndim:
+            raise ValueError(
+                f"concatenate: shapes {first.shape} and {t.shape} differ off axis {axis}"
+            )
+        if t.dtype != first.dtype:
+            raise TypeError(f"concatenate: dtypes {first.dtype} and {t.dtype} differ; use .astype")
+    return first.apply(Concatenate(axis, tuple(t.shape[axis] for t in tensors)), *tensors)
+
+
+def stack(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
+    """Tensors of one shape joined along a new axis."""
+    first = _first(tensors, "stack")
+    for t in tensors:
+        if t.shape != first.shape:
+            raise ValueError(f"stack: shapes {first.shape} and {t.shape} differ")
+    if not -first.ndim - 1 <= axis <= first.ndim:
+        raise ValueError(f"stack: axis {axis} is out of range for shape {first.shape}")
+    axis %= first.ndim + 1
+    wide = (*first.shape[:axis], 1, *first.shape[axis:])
+    return concatenate([reshape(t, wide) for t in tensors], axis)
+
+
+def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
+    """x framed by a constant.
+
+    Parameters
+    ----------
+    x : Tensor
+    widths : int, or one (before, after) pair per axis
+        How many elements to add at each end.
+    value : float
+        What to put there, 0 by default.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.pad(mg.ones(2), [(1, 2)])
+    Tensor([0., 1., 1., 0., 0.])
+    """
+    pairs = ((widths, widths),) * x.ndim if isinstance(widths, int) else tuple(map(tuple, widths))
+    if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
+        raise ValueError(
+            f"pad: expected {x.ndim} (before, after) pairs of non-negative widths, got {widths}"
+        )
+    return x.apply(Pad(pairs, value), x)
+
+
+def _ints(args: Any) -> Shape:
+    if len(args) == 1 and not isinstance(args[0], int):
+        args = args[0]
+    return tuple(int(n) for n in args)
+
+
+def _first(tensors: Any, name: str) -> Tensor:
+    if not isinstance(tensors, (list, tuple)) or not all(hasattr(t, "lift") for t in tensors):
+        raise TypeError(
+            f"{name}: expected a list or tuple of Tensors, got {type(tensors).__name__}"
+        )
+    if not tensors:
+        raise ValueError(f"{name}: expected at least one Tensor, got none")
+    return tensors[0]
+
+
+class Shaping:
+    """The methods that a Tensor has from this file."""
+
+    __slots__ = ()
+
+    reshape = reshape
+    transpose = transpose
+    broadcast_to = broadcast_to
+
+    @property
+    def T(self: Any) -> Any:
+        """Axes reversed."""
+        return transpose(self)

@@ -1,0 +1,185 @@
+"""Gradient checks: what ``grad`` says against central differences, to any order.
+
+A function F: (x_1, ..., x_n) -> outputs is tested through the number s(x) = sum_j <u_j, F_j(x)> with random
+cotangents u. Along a random direction v of one input, (s(x + h v) - s(x - h v)) / 2h must equal <grad s, v>. The
+gradients, as functions of x and u, are then such an F themselves: checking them is the next order.
+
+Cotangents of ones would prove nothing here: sum(batch_norm(x)) is constant, so any gradient that sums to zero passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd import grad
+from ..tape import no_grad
+from ..tensor import Tensor, tensor
+
+
+class GradientError(AssertionError):
+    """A gradient that differs from its finite difference."""
+
+
+def gradcheck(
+    fn: Callable[..., Tensor | Sequence[Tensor]],
+    inputs: Tensor | Sequence[Any],
+    order: int = 2,
+    step: float = 1e-5,
+    rtol: float = 1e-5,
+    atol: float = 1e-7,
+    directions: int = 2,
+    rng: np.random.Generator | None = None,
+) -> bool:
+    """Check the gradients of ``fn`` up to ``order`` against central differences in float64.
+
+    Parameters
+    ----------
+    fn : callable
+        Takes the inputs, returns a Tensor or a sequence of Tensors. Must be deterministic.
+    inputs : Tensor or sequence
+        float64 Tensors are checked, whether or not they require a gradient; integer and boolean Tensors, and
+        whatever is no Tensor, are handed on
+        as they are. None is changed.
+    order : int
+        1 checks gradients, 2 (the default) also gradients of gradients, and so on.
+    step : float
+        Half the distance h of the two points of a difference, for directions of unit normal entries.
+    rtol, atol : float
+        How far an expected value E and the received one R may be apart: |E - R| <= atol + rtol * scale, where scale is
+        the size of the terms that make up R.
+    directions : int
+        Random directions per input.
+    rng : numpy.random.Generator, optional
+        Where directions and cotangents come from; seeded with 0 if left out, so that a check repeats.
+
+    Returns
+    -------
+    True
+
+    Raises
+    ------
+    GradientError
+        Naming the input, the order, the expected and the received derivative.
+    TypeError
+        If an input is floating but not float64.
+    ValueError
+        If there is nothing to check, or ``order`` < 1.
+
+    Examples
+    --------
+    >>> import minigrad as mg, numpy as np
+    >>> mg.gradcheck(mg.tanh, mg.tensor(np.array([0.3, -2.0])))
+    True
+    """
+    if order < 1:
+        raise ValueError(f"gradcheck: expected order >= 1, got {order}")
+    rng = np.random.default_rng(0) if rng is None else rng
+    given: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    checked = []
+    for i, x in enumerate(given):
+        if isinstance(x, Tensor) and x.dtype.kind == "f":
+            if x.dtype != np.float64:
+                raise TypeError(f"gradcheck: expected float64, got input {i} of {x.dtype}")
+            checked.append(i)
+    if not checked:
+        raise ValueError("gradcheck: expected at least one float64 Tensor among the inputs")
+
+    def function(*xs: Tensor) -> list[Tensor]:
+        full = list(given)
+        for i, x in zip(checked, xs, strict=True):
+            full[i] = x
+        ys: Any = fn(*full)
+        return [y for y in (ys if isinstance(ys, (list, tuple)) else [ys]) if y.dtype.kind == "f"]
+
+    points = [tensor(given[i].detach(), requires_grad=True) for i in checked]
+    names = [f"input {i}" for i in checked]
+    for n in range(1, order + 1):
+        check = _Check(n, step, rtol, atol, directions, rng)
+        function, points, names = check(function, points, names)
+    return True
+
+
+class _Check:
+    """One order of a check; called, it gives the function, points and names of the next."""
+
+    def __init__(
+        self,
+        order: int,
+        step: float,
+        rtol: float,
+        atol: float,
+        directions: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self.order, self.step, self.rtol, self.atol = order, step, rtol, atol
+        self.directions, self.rng = directions, rng
+
+    def __call__(self, function: Any, points: list[Tensor], names: list[str]) -> Any:
+        ys = function(*points)
+        if not any(y.requires_grad for y in ys):
+            raise GradientError(f"order {self.order}: no output depends on any input")
+        cotangents = [self._normal(y) for y in ys]
+        again = function(*points)
+        if any((a.numpy() != b.numpy()).any() for a, b in zip(ys, again, strict=True)):
+            raise GradientError(
+                "the function gives two results for one input: it must not be random"
+            )
+        used = [(y, u) for y, u in zip(ys, cotangents, strict=True) if y.requires_grad]
+        grads = grad([y for y, _ in used], points, [u for _, u in used], allow_unused=True)
+        for i, (x, g, name) in enumerate(zip(points, grads, names, strict=True)):
+            if g is not None and (g.shape != x.shape or g.dtype != x.dtype):
+                raise GradientError(
+                    f"order {self.order}, {name}: expected a gradient of shape {x.shape} and dtype "
+                    f"{x.dtype}, received {g.shape} and {g.dtype}"
+                )
+            for _ in range(self.directions):
+                self._compare(function, points, cotangents, i, g, name)
+
+        def gradients(*arguments: Tensor) -> list[Tensor]:
+            xs, us = arguments[: len(points)], arguments[len(points) :]
+            ys = function(*xs)
+            pairs = [(y, u) for y, u in zip(ys, us, strict=True) if y.requires_grad]
+            gs = grad(
+                [y for y, _ in pairs],
+                xs,
+                [u for _, u in pairs],
+                create_graph=True,
+                allow_unused=True,
+            )
+            return [x * 0 if g is None else g for x, g in zip(xs, gs, strict=True)]
+
+        us = [tensor(u, requires_grad=True) for u in cotangents]
+        return gradients, [*points, *us], [*names, *(f"cotangent {j}" for j in range(len(us)))]
+
+    def _compare(
+        self,
+        function: Any,
+        points: list[Tensor],
+        cotangents: list[Tensor],
+        i: int,
+        g: Tensor | None,
+        name: str,
+    ) -> None:
+        v = self._normal(points[i])
+        terms = np.zeros(1) if g is None else (g.detach() * v).numpy()
+        received = float(terms.sum())
+        ends = []
+        for sign in (1, -1):
+            moved = tensor((points[i] + sign * self.step * v).detach(), requires_grad=True)
+            ys = function(*points[:i], moved, *points[i + 1 :])
+            with no_grad():
+                ends.append([(y.detach() * u).numpy() for y, u in zip(ys, cotangents, strict=True)])
+        differences = [a - b for a, b in zip(*ends, strict=True)]
+        expected = float(sum(d.sum() for d in differences)) / (2 * self.step)
+        scale = max(float(np.abs(terms).sum()), abs(expected))
+        if not abs(expected - received) <= self.atol + self.rtol * scale:
+            raise GradientError(
+                f"order {self.order}, {name} of shape {points[i].shape}: expected a derivative of "
+                f"{expected:.10g} (central difference), received {received:.10g} from grad"
+            )
+
+    def _normal(self, like: Tensor) -> Tensor:
+        return tensor(self.rng.standard_normal(like.shape), backend=like.backend)

@@ -1,0 +1,399 @@
+"""Tensors, and ``apply``, the one door to all computing; how tensors are born."""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import numpy as np
+
+from . import backend as backends
+from .autograd import Differentiable
+from .op import Op
+from .ops.arithmetic import Arithmetic
+from .ops.elementwise import Cast, Elementwise
+from .ops.indexing import Indexing
+from .ops.matmul import Matrices
+from .ops.reduction import Reductions
+from .ops.shape import Shaping
+from .tape import Leaf, Node, Ref, recording
+
+Array = Any
+by_type = backends.by_type
+Operand = Union["Tensor", float, Array, list]
+
+
+def apply(op: Op, *inputs: Tensor | None) -> Any:
+    """Run ``op`` on ``inputs`` and record it where a gradient may come back.
+
+    Everything that computes comes through here: forward passes, backward passes, optimizer updates, running
+    statistics. The first input is always a Tensor; later ones may be None where the op allows it.
+
+    Returns
+    -------
+    Tensor, tuple of Tensors, or None for an op that works in place
+
+    Raises
+    ------
+    TypeError
+        If the inputs are arrays of different backends.
+    """
+    kind = type(inputs[0]._data)  # type: ignore[union-attr]
+    arrays: list[Array] = []
+    parents: list[Ref | None] = []
+    for t in inputs:
+        if t is None:
+            arrays.append(None)
+            parents.append(None)
+            continue
+        if type(t._data) is not kind:
+            raise TypeError(
+                f"{type(op).__name__}: inputs are on different backends, {by_type[kind].name} and "
+                f"{t.backend}; move one with .to(backend)"
+            )
+        arrays.append(t._data)
+        parents.append(t._ref)
+    backend = by_type[kind]
+    result = op.forward(backend.kernels, *arrays)
+    if op.in_place:
+        for t in op.written(inputs):
+            t._bump()
+        return None
+    node = Node(op, parents) if any(parents) and op.differentiable and recording.get() else None
+    if type(result) is not tuple:
+        if type(result) is not kind:  # NumPy's reductions to no axes give scalars
+            result = backend.xp.asarray(result)
+        y = Tensor(result, None if node is None else (node, 0))
+        if op.aliases and inputs[0] is not None:
+            y._version = inputs[0]._shared_version()
+        if node is not None and (op.saves_inputs or op.saves_outputs):
+            node.save(inputs, (y,))
+        return y
+    ys = tuple([Tensor(a, None if node is None else (node, i)) for i, a in enumerate(result)])
+    if node is not None:
+        node.save(inputs, ys)
+    return ys
+
+
+class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, Differentiable):
+    """An array that remembers how it was computed.
+
+    Made by ``minigrad.tensor`` from any data, and by every op; called itself, ``Tensor(array)`` wraps an array without
+    a copy.
+
+    Attributes
+    ----------
+    data : array
+        The NumPy or CuPy array. Assigning to it (``t.data = a``, ``t.data -= a``) changes the tensor in place; a graph
+        that still needs the old value then refuses to go backward. Writing into the array itself
+        (``t.data[0] = 1``) goes unseen, so don't between a forward and its backward.
+    grad : Tensor or None
+        What ``backward`` collected, for leaves (tensors made with ``requires_grad=True``).
+    requires_grad : bool
+        Whether a gradient flows back to or through this tensor. May be set on leaves.
+    """
+
+    __slots__ = ("_data", "_ref", "_version")
+
+    def __init__(
+        self, data: Array, ref: Ref | None = None, version: list[int] | None = None
+    ) -> None:
+        if type(data) not in by_type:
+            raise TypeError(
+                f"Tensor wraps an array, got {type(data).__name__}: use minigrad.tensor"
+            )
+        self._data = data
+        self._ref = ref
+        self._version = version
+
+    # --- what it is ---
+
+    @property
+    def data(self) -> Any:
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        backend = backends.of(value)
+        if backend is not by_type[type(self._data)]:
+            raise TypeError(f"data: expected a {self.backend} array, got {type(value).__name__}")
+        if value.shape != self.shape or value.dtype != self.dtype:
+            raise ValueError(
+                f"data: expected shape {self.shape} and dtype {self.dtype}, got {value.shape} and {value.dtype}"
+            )
+        self._data = value
+        self._bump()
+
+    def move(self, backend: backends.Backend) -> None:
+        """Change the backend of a leaf in place; a gradient collected so far is dropped."""
+        self._data = backend.from_numpy(self.numpy())
+        self._bump()
+        if self.requires_grad:
+            self.grad = None
+
+    def as_value(self, ref: Ref) -> Tensor:
+        """The same data, known as the value ``ref``."""
+        return Tensor(self._data, ref, self._version)
+
+    def filled(self, value: float) -> Tensor:
+        """A tensor of this one's shape, dtype and backend, all ``value``."""
+        xp = by_type[type(self._data)].xp
+        return Tensor(xp.full(self.shape, value, self.dtype))
+
+    def _bump(self) -> None:
+        if self._version is None:
+            self._version = [1]
+        else:
+            self._version[0] += 1
+
+    def _shared_version(self) -> list[int]:
+        if self._version is None:
+            self._version = [0]
+        return self._version
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        return self._data.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._data.dtype
+
+    @property
+    def backend(self) -> str:
+        return by_type[type(self._data)].name
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._ref is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self._ref is not None and not isinstance(self._ref[0], Leaf):
+            raise RuntimeError(
+                "requires_grad: only a leaf's can be set; use .detach() to cut a graph"
+            )
+        if value and self.dtype.kind != "f":
+            raise TypeError(f"requires_grad: expected a floating dtype, got {self.dtype}")
+        if value != self.requires_grad:
+            self._ref = (Leaf(), 0) if value else None
+
+    @property
+    def grad(self) -> Tensor | None:
+        if self._ref is None or not isinstance(self._ref[0], Leaf):
+            return None
+        return self._ref[0].grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if self._ref is None or not isinstance(self._ref[0], Leaf):
+            raise RuntimeError("grad: only leaves that require a gradient have one")
+        if value is not None and (not isinstance(value, Tensor) or value.shape != self.shape):
+            raise ValueError(
+                f"grad: expected a Tensor of shape {self.shape} or None, got {value!r}"
+            )
+        self._ref[0].grad = value
+
+    # --- to and from the outside ---
+
+    def detach(self) -> Tensor:
+        """The same data without its history; changing one in place changes both."""
+        return Tensor(self._data, None, self._shared_version())
+
+    def numpy(self) -> np.ndarray:
+        """A copy as a NumPy array."""
+        return by_type[type(self._data)].to_numpy(self._data)
+
+    def item(self) -> float | int | bool:
+        """The value of a tensor with one element, as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item: expected one element, got shape {self.shape}")
+        return self._data.item()
+
+    def to(self, backend: str) -> Tensor:
+        """A copy on another backend, a new leaf if this requires a gradient; itself if it is there already."""
+        if backend == self.backend:
+            return self
+        return tensor(self, self.requires_grad, backend=backend)
+
+    def astype(self, dtype: Any) -> Tensor:
+        """The values in another dtype; differentiable from floating to floating."""
+        dtype = np.dtype(dtype)
+        return self if dtype == self.dtype else apply(Cast(self.dtype, dtype), self)
+
+    def floating(self) -> Tensor:
+        """Itself, or as float32 if it holds integers or booleans."""
+        return self if self.dtype.kind == "f" else self.astype(np.float32)
+
+    def lift(self, value: Any, op: Op) -> Tensor:
+        """``value`` as an operand beside this tensor in ``op``. A number takes this tensor's dtype, or float32 where
+        that one is integer and the number is not; an array is copied and keeps its own."""
+        if isinstance(value, Tensor):
+            return value
+        if isinstance(value, (bool, int, float, np.number, np.bool_)):
+            dtype = self.dtype
+            if dtype.kind == "b" and not isinstance(value, (bool, np.bool_)):
+                dtype = np.dtype(np.int64)
+            if dtype.kind != "f" and isinstance(value, (float, np.floating)):
+                dtype = np.dtype(np.float32)
+            return Tensor(by_type[type(self._data)].xp.asarray(value, dtype))
+        if isinstance(value, list):
+            return tensor(value, backend=self.backend)
+        if (own := backends.of(value)) is not None or isinstance(value, np.ndarray):
+            return tensor(value, backend=own.name if own else "numpy")
+        raise TypeError(
+            f"{type(op).__name__.lower()}: expected a Tensor, an array or a number, got {type(value).__name__}"
+        )
+
+    def lift_index(self, value: Any) -> Tensor:
+        """``value`` as an index into this tensor: a list becomes an array of its own dtype on this backend."""
+        if isinstance(value, (list, bool)):
+            array = np.asarray(value)
+            empty = array.size == 0
+            return tensor(array.astype(np.int64) if empty else array, backend=self.backend)
+        return self.lift(value, Op())
+
+    #: the door, for the files below this one
+    apply = staticmethod(apply)
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len: a tensor of no axes has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(f"bool: the truth of a tensor of shape {self.shape} is ambiguous")
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        raise TypeError("a Tensor is not converted to a NumPy array silently: call .numpy()")
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        if self.dtype != np.float32:
+            text += f", dtype={self.dtype}"
+        if self.backend != "numpy":
+            text += f", backend={self.backend!r}"
+        return f"Tensor({text}{', requires_grad=True' if self.requires_grad else ''})"
+
+
+def _as_array(data: Any, dtype: Any, backend: str | None) -> Array:
+    """A new array on the backend asked for, else on the data's own if it is a device's, else on the default."""
+    if isinstance(data, Tensor):
+        data = data._data
+    source = backends.of(data)
+    if source is None:
+        if not isinstance(data, (np.ndarray, np.generic)):
+            dtype = np.float32 if dtype is None else dtype
+        data = np.asarray(data)
+        if data.dtype.kind not in "biuf":
+            raise TypeError(f"tensor: expected numbers, got {data.dtype}")
+        source = backends.get("numpy")
+    if backend is not None:
+        target = backends.get(backend)
+    else:
+        target = backends.default() if source.name == "numpy" else source
+    if source is not target:
+        data = target.from_numpy(source.to_numpy(data))
+    return target.xp.array(data, dtype=dtype, copy=True)
+
+
+def tensor(
+    data: Any, requires_grad: bool = False, dtype: Any = None, backend: str | None = None
+) -> Tensor:
+    """A Tensor holding a copy of ``data``.
+
+    Parameters
+    ----------
+    data : number, nested list, NumPy or CuPy array, or Tensor
+        Arrays and Tensors keep their dtype; Python numbers and lists become float32.
+    requires_grad : bool
+        Whether to collect a gradient for it; needs a floating dtype.
+    dtype : NumPy dtype, optional
+        Overrides the rule above.
+    backend : {"numpy", "cupy"}, optional
+        By default CuPy arrays stay where they are and all else goes to the default backend.
+
+    Raises
+    ------
+    TypeError
+        If the data are not real numbers, or require a gradient and are not floating.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.tensor([1, 2.5])
+    Tensor([1. , 2.5])
+    """
+    t = Tensor(_as_array(data, dtype, backend))
+    if requires_grad:
+        t.requires_grad = True
+    return t
+
+
+def full(
+    shape: int | tuple[int, ...],
+    value: float,
+    requires_grad: bool = False,
+    dtype: Any = np.float32,
+    backend: str | None = None,
+) -> Tensor:
+    """A tensor of ``shape`` filled with ``value``, float32 by default."""
+    return tensor(np.full(shape, value, dtype), requires_grad, backend=backend)
+
+
+def zeros(
+    shape: int | tuple[int, ...],
+    requires_grad: bool = False,
+    dtype: Any = np.float32,
+    backend: str | None = None,
+) -> Tensor:
+    """A tensor of zeros, float32 by default."""
+    return full(shape, 0, requires_grad, dtype, backend)
+
+
+def ones(
+    shape: int | tuple[int, ...],
+    requires_grad: bool = False,
+    dtype: Any = np.float32,
+    backend: str | None = None,
+) -> Tensor:
+    """A tensor of ones, float32 by default."""
+    return full(shape, 1, requires_grad, dtype, backend)
+
+
+def arange(
+    start: float,
+    stop: float | None = None,
+    step: float = 1,
+    dtype: Any = np.float32,
+    backend: str | None = None,
+) -> Tensor:
+    """Values from ``start`` (0 if ``stop`` is left out) up to, not including, ``stop``; float32 by default.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.arange(3), mg.arange(2, 4, dtype="int64")
+    (Tensor([0., 1., 2.]), Tensor([2, 3], dtype=int64))
+    """
+    if stop is None:
+        start, stop = 0.0, start
+    return tensor(np.arange(float(start), stop, step).astype(dtype), backend=backend)
