@@ -102,10 +102,23 @@ class Maximum(Op):
     def forward(self, k: Any, a: Any, b: Any) -> Any:
         return k.xp.maximum(a, b)
 
+    def wins(self, a: Tensor, b: Tensor) -> Tensor:
+        return a > b
+
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         a, b = node.inputs
-        to_a = (a > b).astype(gy.dtype) + 0.5 * (a == b).astype(gy.dtype)
+        to_a = self.wins(a, b).astype(gy.dtype) + 0.5 * (a == b).astype(gy.dtype)
         return gy * to_a, gy * (1 - to_a) if needs[1] else None
+
+
+class Minimum(Maximum):
+    """As Maximum."""
+
+    def forward(self, k: Any, a: Any, b: Any) -> Any:
+        return k.xp.minimum(a, b)
+
+    def wins(self, a: Tensor, b: Tensor) -> Tensor:
+        return a < b
 
 
 class Comparison(Op):
@@ -130,7 +143,8 @@ class Where(Op):
 
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE = Add(), Subtract(), Multiply(), Divide()
-NEGATIVE, POWER, MAXIMUM, WHERE = Negative(), Power(), Maximum(), Where()
+NEGATIVE, POWER, WHERE = Negative(), Power(), Where()
+MAXIMUM, MINIMUM = Maximum(), Minimum()
 EQUAL, NOT_EQUAL = Comparison("equal"), Comparison("not_equal")
 LESS, LESS_EQUAL = Comparison("less"), Comparison("less_equal")
 GREATER, GREATER_EQUAL = Comparison("greater"), Comparison("greater_equal")
@@ -222,7 +236,7 @@ def maximum(a: Tensor, b: Operand) -> Tensor:
 
 def minimum(a: Tensor, b: Operand) -> Tensor:
     """The smaller of a and b, element by element; ties share the gradient equally."""
-    return -_binary(MAXIMUM, -a, -a.lift(b, MAXIMUM))
+    return _binary(MINIMUM, a, b)
 
 
 def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:

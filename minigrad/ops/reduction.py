@@ -41,7 +41,7 @@ class Sum(Reduction):
 
 
 class Max(Reduction):
-    """Equal largest elements share the gradient equally."""
+    """Equal extremes share the gradient equally."""
 
     saves_outputs = True
     __slots__ = ()
@@ -51,8 +51,17 @@ class Max(Reduction):
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         (x,), (y,) = node.inputs, node.outputs
-        largest = (x == self.expand(y)).astype(gy.dtype)
-        return self.expand(gy) * (largest / largest.sum(self.axes, keepdims=True))
+        chosen = (x == self.expand(y)).astype(gy.dtype)
+        return self.expand(gy) * (chosen / chosen.sum(self.axes, keepdims=True))
+
+
+class Min(Max):
+    """As Max."""
+
+    __slots__ = ()
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return x.min(axis=self.axes, keepdims=self.keepdims)
 
 
 class ArgMax(Op):
@@ -132,7 +141,7 @@ def min(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Smallest value over ``axis``; ties share the gradient equally."""
     axes = normalize_axes(axis, x.ndim, "min")
     _count(x, axes, "min")
-    return -max(-x, axes, keepdims)
+    return x.apply(Min(axes, keepdims, x.shape), x)
 
 
 def argmax(x: Tensor, axis: int | None = None) -> Tensor:

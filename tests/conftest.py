@@ -1,0 +1,41 @@
+"""One ``backend`` fixture: tests that use it run on NumPy and on the strict device, or on what --backend names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import strict
+
+import minigrad as mg
+from minigrad import backend as backends
+
+backends.register("strict", strict.load)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--backend",
+        action="append",
+        choices=["numpy", "strict", "cupy"],
+        help="run on this backend; may be given several times (default: numpy and strict)",
+    )
+
+
+def pytest_generate_tests(metafunc):
+    if "backend" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--backend") or ["numpy", "strict"]
+        metafunc.parametrize("backend", chosen, indirect=True)
+
+
+@pytest.fixture
+def backend(request):
+    """The name of the backend on which tensors are born during the test."""
+    before = backends.default().name
+    mg.set_backend(request.param)
+    yield request.param
+    mg.set_backend(before)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

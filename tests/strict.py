@@ -1,0 +1,135 @@
+"""The strict device: an array type as unforgiving as a GPU's, for machines without one.
+
+``StrictArray`` holds a NumPy array out of reach: it does not turn into one silently, and an operation that mixes it
+with one is refused, as CuPy refuses it. ``StrictModule`` is its array module. Code that runs on it moves data only
+through ``Backend.from_numpy`` and ``Backend.to_numpy``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minigrad.backend import Backend
+from minigrad.kernels.generic import Kernels
+
+
+class StrictArray:
+    """A NumPy array behind glass."""
+
+    __slots__ = ("hidden",)
+    __array_ufunc__ = None
+
+    def __init__(self, hidden):
+        self.hidden = hidden
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("implicit conversion of a StrictArray to a NumPy array")
+
+    def __getattr__(self, name):
+        value = getattr(self.hidden, name)
+        return _lifted(value) if callable(value) else _wrap(value)
+
+    def __getitem__(self, key):
+        return _wrap(self.hidden[_unwrap(key)])
+
+    def __setitem__(self, key, value):
+        self.hidden[_unwrap(key)] = _unwrap(value)
+
+    def __len__(self):
+        return len(self.hidden)
+
+    def __bool__(self):
+        return bool(self.hidden)
+
+    def __repr__(self):
+        return f"StrictArray({self.hidden!r})"
+
+
+def _operator(name):
+    def method(self, *others):
+        value = _lifted(getattr(self.hidden, name))(*others)
+        return self if name.startswith("__i") and name != "__invert__" else value
+
+    method.__name__ = name
+    return method
+
+
+_BINARY = "add sub mul truediv floordiv mod pow matmul and or xor".split()
+for _name in [f"__{prefix}{op}__" for op in _BINARY for prefix in ("", "r", "i")] + [
+    f"__{op}__" for op in "neg pos abs invert eq ne lt le gt ge".split()
+]:
+    setattr(StrictArray, _name, _operator(_name))
+
+
+class StrictModule:
+    """NumPy's functions, on StrictArrays. Only ``asarray`` and ``array`` let NumPy arrays in."""
+
+    __name__ = "strict"
+
+    def __getattr__(self, name):
+        return _Function(getattr(np, name))
+
+    def asarray(self, value, dtype=None):
+        return _wrap(np.asarray(_unwrap(value, allow_numpy=True), dtype))
+
+    def array(self, value, dtype=None, copy=True):
+        return _wrap(np.array(_unwrap(value, allow_numpy=True), dtype, copy=copy))
+
+
+class _Function:
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, *args, **kwargs):
+        return _lifted(self.function)(*args, **kwargs)
+
+    def at(self, *args):
+        return _lifted(self.function.at)(*args)
+
+
+def _lifted(function):
+    def call(*args, **kwargs):
+        args = [_unwrap(a) for a in args]
+        kwargs = {name: _unwrap(a) for name, a in kwargs.items()}
+        with np.errstate(all="ignore"):  # a GPU does not warn
+            return _wrap(function(*args, **kwargs))
+
+    return call
+
+
+def _unwrap(value, allow_numpy=False):
+    if isinstance(value, StrictArray):
+        return value.hidden
+    if isinstance(value, np.ndarray) and not allow_numpy:
+        raise TypeError("an operation mixes StrictArrays and NumPy arrays")
+    if isinstance(value, (tuple, list)):
+        return type(value)(_unwrap(v) for v in value)
+    return value
+
+
+def _wrap(value):
+    if isinstance(value, (np.ndarray, np.generic)):
+        return StrictArray(np.asarray(value))
+    if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
+        return tuple(_wrap(v) for v in value)
+    return value
+
+
+#: how often data crossed, by direction
+crossings = {"from_numpy": 0, "to_numpy": 0}
+
+
+def _from_numpy(array):
+    crossings["from_numpy"] += 1
+    return StrictArray(np.array(array))
+
+
+def _to_numpy(array):
+    crossings["to_numpy"] += 1
+    return np.array(array.hidden)
+
+
+def load():
+    """The backend, for ``minigrad.backend.register``."""
+    module = StrictModule()
+    return Backend("strict", module, StrictArray, Kernels(module), _from_numpy, _to_numpy)
