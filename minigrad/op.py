@@ -31,8 +31,8 @@ class Op:
     saves_outputs: ClassVar[bool] = False
     #: the output shares memory with the first input
     aliases: ClassVar[bool] = False
-    #: ``forward`` writes into its inputs and returns nothing: optimizer steps, running statistics
-    in_place: ClassVar[bool] = False
+    #: ``forward`` writes into that many of its first inputs and returns nothing: optimizer steps, running statistics
+    writes: int = 0
     differentiable: bool = True
     num_outputs: ClassVar[int] = 1
 
@@ -43,7 +43,3 @@ class Op:
 
     def reference(self, *tensors: Any) -> Any:
         raise TypeError(f"{type(self).__name__} has neither a backward nor a reference")
-
-    def written(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The inputs that an ``in_place`` op writes into."""
-        return inputs

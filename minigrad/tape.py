@@ -40,6 +40,9 @@ class no_grad(ContextDecorator):
     def __init__(self) -> None:
         self._tokens: list[Token[bool]] = []
 
+    def _recreate_cm(self) -> no_grad:
+        return no_grad()  # a decorated function may run in several threads at once
+
     def __enter__(self) -> None:
         self._tokens.append(recording.set(False))
 

@@ -54,12 +54,8 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
         parents.append(t._ref)
     backend = by_type[kind]
     result = op.forward(backend.kernels, *arrays)
-    if op.in_place:
-        for t in op.written(inputs):
-            t._bump()
-        return None
     node = Node(op, parents) if any(parents) and op.differentiable and recording.get() else None
-    if type(result) is not tuple:
+    if type(result) is kind or isinstance(result, np.generic):
         if type(result) is not kind:  # NumPy's reductions to no axes give scalars
             result = backend.xp.asarray(result)
         y = Tensor(result, None if node is None else (node, 0))
@@ -68,6 +64,10 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
         if node is not None and (op.saves_inputs or op.saves_outputs):
             node.save(inputs, (y,))
         return y
+    if result is None:
+        for t in inputs[: op.writes]:
+            t._bump()  # type: ignore[union-attr]
+        return None
     ys = tuple([Tensor(a, None if node is None else (node, i)) for i, a in enumerate(result)])
     if node is not None:
         node.save(inputs, ys)
@@ -120,7 +120,7 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
             raise ValueError(
                 f"data: expected shape {self.shape} and dtype {self.dtype}, got {value.shape} and {value.dtype}"
             )
-        self._data = value
+        self._data = value if value is self._data else value.copy()
         self._bump()
 
     def move(self, backend: backends.Backend) -> None:

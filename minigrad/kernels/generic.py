@@ -164,20 +164,19 @@ class Kernels:
     def sgd(
         self,
         params: tuple[Array, ...],
-        grads: tuple[Array, ...],
-        velocities: tuple[Array, ...] = (),
-        *,
+        *velocities_and_grads: tuple[Array, ...],
         lr: float,
         momentum: float,
         nesterov: bool,
         weight_decay: float,
     ) -> None:
-        """``velocities`` is empty without momentum."""
+        """Velocities come before the gradients where there is momentum, and not at all where there is none."""
+        *velocities, grads = velocities_and_grads
         for i, (p, g) in enumerate(zip(params, grads, strict=True)):
             if weight_decay:
                 g = g + weight_decay * p
             if momentum:
-                v = velocities[i]
+                v = velocities[0][i]
                 v *= momentum
                 v += g
                 g = g + momentum * v if nesterov else v
@@ -186,9 +185,9 @@ class Kernels:
     def adam(
         self,
         params: tuple[Array, ...],
-        grads: tuple[Array, ...],
         first: tuple[Array, ...],
         second: tuple[Array, ...],
+        grads: tuple[Array, ...],
         *,
         lr: float,
         betas: tuple[float, float],
@@ -199,7 +198,7 @@ class Kernels:
         b1, b2 = betas
         step_size = lr / (1 - b1**step)
         root = math.sqrt(1 - b2**step)
-        for p, g, m, v in zip(params, grads, first, second, strict=True):
+        for p, m, v, g in zip(params, first, second, grads, strict=True):
             if weight_decay:
                 g = g + weight_decay * p
             m *= b1

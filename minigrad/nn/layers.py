@@ -190,7 +190,7 @@ class BatchNorm(Module):
 class MoveStatistics(Op):
     """The running statistics, moved towards a batch's; ``correction`` makes its variance unbiased."""
 
-    in_place = True
+    writes = 3
     __slots__ = ("correction", "momentum")
 
     def __init__(self, momentum: float | None, correction: float) -> None:
@@ -198,9 +198,6 @@ class MoveStatistics(Op):
 
     def forward(self, k: Any, *arrays: Any) -> None:
         k.move_statistics(*arrays, self.momentum, self.correction)
-
-    def written(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return inputs[:3]
 
 
 class Sigmoid(Module):

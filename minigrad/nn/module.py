@@ -203,7 +203,7 @@ class Sequential(Module):
         return (layer for _, layer in _children(self))
 
     def __len__(self) -> int:
-        return len(list(self))
+        return sum(1 for _ in self)
 
 
 def _find(kind: type, name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:

@@ -295,10 +295,10 @@ class Arithmetic:
         return power(self.lift(other, POWER), self)
 
     def __eq__(self: Any, other: object) -> Any:
-        return _binary(EQUAL, self, other)
+        return NotImplemented if other is None else _binary(EQUAL, self, other)
 
     def __ne__(self: Any, other: object) -> Any:
-        return _binary(NOT_EQUAL, self, other)
+        return NotImplemented if other is None else _binary(NOT_EQUAL, self, other)
 
     def __lt__(self: Any, other: Operand) -> Any:
         return _binary(LESS, self, other)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..op import Op
 
 if TYPE_CHECKING:
@@ -113,9 +115,11 @@ def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Mean over ``axis`` (an int, a tuple of ints, or None for all)."""
+    """Mean over ``axis`` (an int, a tuple of ints, or None for all); float16 is summed in float32."""
     axes = normalize_axes(axis, x.ndim, "mean")
-    return sum(x.floating(), axes, keepdims) / _count(x, axes, "mean")
+    x = x.floating()
+    wide = x.astype(np.promote_types(x.dtype, np.float32))
+    return (sum(wide, axes, keepdims) / _count(x, axes, "mean")).astype(x.dtype)
 
 
 def var(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
@@ -126,8 +130,11 @@ def var(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> 
     axes = normalize_axes(axis, x.ndim, "var")
     if _count(x, axes, "var") <= ddof:
         raise ValueError(f"var: expected more than ddof={ddof} values, got shape {x.shape}")
-    deviation = x - mean(x, axes, keepdims=True)
-    return sum(deviation * deviation, axes, keepdims) / (_count(x, axes, "var") - ddof)
+    x = x.floating()
+    wide = x.astype(np.promote_types(x.dtype, np.float32))
+    deviation = wide - mean(wide, axes, keepdims=True)
+    squares = sum(deviation * deviation, axes, keepdims)
+    return (squares / (_count(x, axes, "var") - ddof)).astype(x.dtype)
 
 
 def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ class Optimizer:
     ----------
     lr : float
         The learning rate; may be changed at any time.
+    steps : list of int
+        How often each parameter was moved: a step leaves one without a gradient alone.
     """
 
     #: names of the state tensors that go with each parameter
@@ -25,6 +27,8 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
         name = type(self).__name__
+        if isinstance(params, Tensor):
+            raise TypeError(f"{name}: expected a list of Tensors, got one Tensor")
         self.params = list(params)
         if not self.params:
             raise ValueError(f"{name}: expected at least one parameter, got none")
@@ -36,7 +40,7 @@ class Optimizer:
         if not lr >= 0:
             raise ValueError(f"{name}: expected lr >= 0, got {lr}")
         self.lr = lr
-        self.steps = 0
+        self.steps = [0] * len(self.params)
         self.state: dict[str, list[Tensor]] = {
             slot: [p.filled(0) for p in self.params] for slot in self.slots
         }
@@ -49,64 +53,69 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
-        self.steps += 1
-        moved = [i for i, p in enumerate(self.params) if p.grad is not None]
-        if moved:
-            params = [self.params[i] for i in moved]
-            state = [tensors[i] for tensors in self.state.values() for i in moved]
-            apply(self.update(len(moved)), *params, *[p.grad for p in params], *state)
+        # One group as a rule; several where some parameters had no gradient in earlier steps.
+        groups: dict[int, list[int]] = {}
+        for i, p in enumerate(self.params):
+            if p.grad is not None:
+                groups.setdefault(self.steps[i] + 1, []).append(i)
+        for step, group in groups.items():
+            params = [self.params[i] for i in group]
+            state = [tensors[i] for tensors in self.state.values() for i in group]
+            apply(self.update(len(group), step), *params, *state, *[p.grad for p in params])
+            for i in group:
+                self.steps[i] = step
 
-    def update(self, count: int) -> Op:
-        """The op of one step over ``count`` parameters, their gradients and their state."""
+    def update(self, count: int, step: int) -> Op:
+        """The op that moves ``count`` parameters, each for the ``step``-th time."""
         raise NotImplementedError(f"{type(self).__name__} defines no update")
 
-    def state_dict(self) -> dict[str, Any]:
-        """``lr``, the number of steps, and the state as NumPy copies named ``slot.index``."""
-        arrays = {
-            f"{slot}.{i}": t.numpy() for slot, ts in self.state.items() for i, t in enumerate(ts)
-        }
-        return {"lr": np.asarray(self.lr), "steps": np.asarray(self.steps), **arrays}
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """``lr``, ``steps``, and the state as NumPy copies named ``slot.index``."""
+        arrays = {f"{slot}.{i}": t.numpy() for slot, i, t in self._named_state()}
+        return {"lr": np.array(float(self.lr)), "steps": np.array(self.steps, np.int64), **arrays}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` gave.
 
         Raises
         ------
-        KeyError, ValueError
-            If names or shapes do not fit; nothing has been loaded then.
+        KeyError
+            For missing or unexpected names.
+        ValueError
+            If a shape or dtype differs. Whatever is raised, nothing has been loaded.
         """
-        own = {f"{slot}.{i}": t for slot, ts in self.state.items() for i, t in enumerate(ts)}
-        if {"lr", "steps", *own} != set(state):
-            differing = sorted({"lr", "steps", *own} ^ set(state))
+        own = self.state_dict()
+        if differing := sorted(own.keys() ^ state.keys()):
             raise KeyError(
                 f"load_state_dict into {type(self).__name__}: missing or unexpected {differing}"
             )
-        for name, t in own.items():
-            if state[name].shape != t.shape or state[name].dtype != t.dtype:
+        arrays = {name: np.asarray(state[name]) for name in own}
+        for name, array in arrays.items():
+            if array.shape != own[name].shape or array.dtype != own[name].dtype:
                 raise ValueError(
-                    f"load_state_dict into {type(self).__name__}: expected {name} of shape {t.shape} and "
-                    f"dtype {t.dtype}, got {state[name].shape} and {state[name].dtype}"
+                    f"load_state_dict into {type(self).__name__}: expected {name} of shape {own[name].shape} "
+                    f"and dtype {own[name].dtype}, got {array.shape} and {array.dtype}"
                 )
-        self.lr, self.steps = float(state["lr"]), int(state["steps"])
-        for name, t in own.items():
-            t.data = tensor(state[name], backend=t.backend).data
+        self.lr, self.steps = arrays["lr"].item(), arrays["steps"].tolist()
+        for slot, i, t in self._named_state():
+            t.data = tensor(arrays[f"{slot}.{i}"], backend=t.backend).data
+
+    def _named_state(self) -> Iterator[tuple[str, int, Tensor]]:
+        return ((slot, i, t) for slot, ts in self.state.items() for i, t in enumerate(ts))
 
 
 class Update(Op):
-    """An optimizer's step. Inputs: ``count`` parameters, their gradients, then each slot's tensors."""
+    """An optimizer's step. Inputs: ``count`` parameters, each slot's tensors beside them, and their gradients."""
 
-    in_place = True
-    __slots__ = ("count", "kernel", "settings")
+    __slots__ = ("count", "writes", "kernel", "settings")
 
-    def __init__(self, count: int, kernel: str, **settings: Any) -> None:
+    def __init__(self, count: int, slots: int, kernel: str, **settings: Any) -> None:
         self.count, self.kernel, self.settings = count, kernel, settings
+        self.writes = count * (1 + slots)
 
     def forward(self, k: Any, *arrays: Any) -> None:
         groups = [arrays[i : i + self.count] for i in range(0, len(arrays), self.count)]
         getattr(k, self.kernel)(*groups, **self.settings)
-
-    def written(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (*inputs[: self.count], *inputs[2 * self.count :])
 
 
 class SGD(Optimizer):
@@ -159,9 +168,10 @@ class SGD(Optimizer):
         self.slots = ("velocity",) if momentum else ()
         super().__init__(params, lr)
 
-    def update(self, count: int) -> Op:
+    def update(self, count: int, step: int) -> Op:
         return Update(
             count,
+            len(self.slots),
             "sgd",
             lr=self.lr,
             momentum=self.momentum,
@@ -209,13 +219,14 @@ class Adam(Optimizer):
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         super().__init__(params, lr)
 
-    def update(self, count: int) -> Op:
+    def update(self, count: int, step: int) -> Op:
         return Update(
             count,
+            len(self.slots),
             "adam",
             lr=self.lr,
             betas=self.betas,
             eps=self.eps,
             weight_decay=self.weight_decay,
-            step=self.steps,
+            step=step,
         )

@@ -1,0 +1,326 @@
+"""Batch norm makes a deep sigmoid network trainable: section 4.1 and Figure 1 of the paper.
+
+Trains the network of Ioffe & Szegedy 2015 (arXiv:1502.03167), three hidden layers of 100 sigmoid units, without and
+with batch norm, from the same weights on the same batches by plain SGD. Prints test accuracies, and writes what the
+paper's Figure 1 shows, as a picture (PNG) and as numbers (CSV): test accuracy against steps, and how the input to one
+typical sigmoid of the last hidden layer is distributed as training goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import minigrad as mg
+from examples.figure_one import NETWORKS, PERCENTILES, plot, table, typical_unit, write_csv
+from models.mlp import MLP
+
+DATA = {"digits": mg.data.digits, "mnist": mg.data.mnist, "fashion-mnist": mg.data.fashion_mnist}
+POINTS = 100  # evaluations over a run, besides the one before the first step
+
+
+@dataclass
+class Settings:
+    """What decides the numbers of a run; a checkpoint is resumed only under the same."""
+
+    data: str = "digits"
+    steps: int = 3000
+    batch_size: int = 60
+    lr: float = 0.1
+    seed: int = 0
+    seeds: int = 1
+    binary: bool = False
+
+    def evaluations(self) -> list[int]:
+        """The steps after which the networks are tested."""
+        return sorted({round(i * self.steps / POINTS) for i in range(POINTS + 1)})
+
+
+@dataclass
+class Data:
+    """Flattened images in [0, 1] and their labels."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def load(cls, settings: Settings) -> Data:
+        parts = {}
+        for split in ("train", "test"):
+            images, labels = DATA[settings.data](split)
+            images = images.reshape(len(images), -1)
+            parts[split] = (np.float32(images > 0.5) if settings.binary else images, labels)
+        if settings.batch_size > len(parts["train"][0]):
+            raise ValueError(
+                f"--batch-size {settings.batch_size}: the training set has only "
+                f"{len(parts['train'][0])} images"
+            )
+        return cls(**parts)
+
+
+@dataclass
+class Curves:
+    """What is recorded: arrays over (seeds, networks, evaluations), percentiles also over (percentile, unit)."""
+
+    loss: np.ndarray
+    accuracy: np.ndarray
+    percentiles: np.ndarray
+
+    @classmethod
+    def empty(cls, settings: Settings, units: int = 100) -> Curves:
+        shape = (settings.seeds, len(NETWORKS), len(settings.evaluations()))
+        return cls(*(np.full(s, np.nan) for s in (shape, shape, (*shape, len(PERCENTILES), units))))
+
+
+@dataclass
+class Run:
+    """The state of the whole experiment between two steps; ``run`` of ``seeds`` is under way."""
+
+    settings: Settings
+    data: Data
+    curves: Curves
+    run: int = 0
+    step: int = 0
+    losses: np.ndarray = field(default_factory=lambda: np.zeros((len(NETWORKS), 2)))
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Fresh networks for this run: equal weights, without and with batch norm."""
+        seed = self.settings.seed + self.run
+        sizes = (self.data.train[0].shape[1], 100, 100, 100, 10)
+        self.models = [
+            MLP(sizes, batch_norm=bool(i), rng=np.random.default_rng(seed))
+            for i in range(len(NETWORKS))
+        ]
+        self.optimizers = [mg.optim.SGD(m.parameters(), self.settings.lr) for m in self.models]
+
+    def batches(self) -> Iterator[tuple[mg.Tensor, mg.Tensor]]:
+        """The batches from this step on; their order depends on seed and epoch alone."""
+        per_epoch = len(self.data.train[0]) // self.settings.batch_size
+        epoch, skip = divmod(self.step, per_epoch)
+        while True:
+            rng = np.random.default_rng([self.settings.seed + self.run, epoch])
+            loader = mg.data.DataLoader(
+                self.data.train, self.settings.batch_size, drop_last=True, rng=rng
+            )
+            yield from islice(loader, skip, None)
+            epoch, skip = epoch + 1, 0
+
+    def train_step(self, x: mg.Tensor, labels: mg.Tensor) -> None:
+        for i, (model, optimizer) in enumerate(zip(self.models, self.optimizers, strict=True)):
+            optimizer.zero_grad()
+            loss = mg.softmax_cross_entropy(model(x), labels)
+            loss.backward()
+            optimizer.step()
+            self.losses[i] += loss.item(), 1
+        self.step += 1
+
+    def evaluate(self) -> None:
+        """Test both networks in eval mode, and record."""
+        at = (self.run, slice(None), self.settings.evaluations().index(self.step))
+        images, labels = mg.tensor(self.data.test[0]), self.data.test[1]
+        for i, model in enumerate(self.models):
+            model.eval()
+            with mg.no_grad():
+                inputs = model.last_sigmoid_input(images)
+                logits = model.output(mg.sigmoid(inputs))
+            model.train()
+            self.curves.accuracy[at][i] = (logits.numpy().argmax(axis=1) == labels).mean()
+            self.curves.percentiles[at][i] = np.percentile(inputs.numpy(), PERCENTILES, axis=0)
+            total, count = self.losses[i]
+            self.curves.loss[at][i] = total / count if count else np.nan
+        self.losses[:] = 0
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that ``resume`` needs, as named arrays."""
+        names = list(DATA)
+        settings = asdict(self.settings) | {"data": names.index(self.settings.data)}
+        position = {"run": self.run, "step": self.step, "losses": self.losses}
+        parts = {"settings": settings, "position": position, "curves": vars(self.curves)}
+        parts |= {f"model{i}": model.state_dict() for i, model in enumerate(self.models)}
+        return {f"{p}.{k}": np.asarray(v) for p, part in parts.items() for k, v in part.items()}
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises
+        ------
+        ValueError
+            If it was made by another experiment or under other settings, naming them.
+        """
+        saved, own = mg.load(path), self.state()
+        if saved.keys() != own.keys():
+            raise ValueError(f"{path} is not a checkpoint of this experiment")
+        differing = [
+            f"{k.partition('.')[2]} ({saved[k]} there, {own[k]} here)"
+            for k in own
+            if k.startswith("settings.") and saved[k] != own[k]
+        ]
+        if differing:
+            raise ValueError(f"{path} was made under other settings: {', '.join(differing)}")
+        self.run, self.step = int(saved["position.run"]), int(saved["position.step"])
+        self.losses = saved["position.losses"]
+        self.curves = Curves(**{k: saved[f"curves.{k}"] for k in vars(self.curves)})
+        self.start()
+        for i, model in enumerate(self.models):
+            prefix = f"model{i}."
+            model.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
+            )
+
+
+def train(run: Run, checkpoint: Path | None = None) -> bool:
+    """Train to the end, saving at every evaluation; False if Ctrl-C came first."""
+    settings = run.settings
+    done = run.run * settings.steps + run.step
+    bar = tqdm(total=settings.seeds * settings.steps, initial=done, unit="step", dynamic_ncols=True)
+    with bar, interruption() as interrupted:
+        while True:
+            evaluations = set(settings.evaluations())
+            if run.step == 0:
+                run.evaluate()
+            for batch in islice(run.batches(), settings.steps - run.step):
+                run.train_step(*batch)
+                bar.update()
+                if run.step in evaluations:
+                    run.evaluate()
+                    accuracy = run.curves.accuracy[
+                        run.run, :, settings.evaluations().index(run.step)
+                    ]
+                    bar.set_postfix_str(" / ".join(f"{a:.3f}" for a in accuracy))
+                if checkpoint and (run.step in evaluations or interrupted()):
+                    mg.save(checkpoint, run.state())
+                if interrupted():
+                    return False
+            if run.run == settings.seeds - 1:
+                return True
+            run.run, run.step = run.run + 1, 0
+            run.start()
+
+
+@contextmanager
+def interruption() -> Iterator:
+    """Hold Ctrl-C back until a step is complete; a second one stops at once."""
+    received = []
+
+    def handler(*_: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(True)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.deep_sigmoid_mlp",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = Settings()
+    add = parser.add_argument
+    add(
+        "--data",
+        choices=DATA,
+        default=default.data,
+        help="data set (default: %(default)s, shipped)",
+    )
+    add("--steps", type=positive, help="training steps (default: 3,000 for digits, else 10,000)")
+    add("--batch-size", type=at_least_two, default=default.batch_size, help="default: %(default)s")
+    add("--lr", type=float, default=default.lr, help="learning rate (default: %(default)s)")
+    add(
+        "--seed",
+        type=int,
+        default=default.seed,
+        help="of weights and batches (default: %(default)s)",
+    )
+    add(
+        "--seeds",
+        type=positive,
+        default=1,
+        metavar="K",
+        help="runs from SEED on; the figure then shows mean and band",
+    )
+    add("--backend", choices=["numpy", "cupy"], help="default: MINIGRAD_BACKEND, else numpy")
+    add(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        help="folder for PNG and CSV (default: %(default)s)",
+    )
+    add(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="keep a checkpoint (safetensors) here, also on Ctrl-C",
+    )
+    add("--resume", action="store_true", help="go on from --checkpoint, bit for bit")
+    add("--binary", action="store_true", help="pixels > 0.5 become 1, the others 0")
+    args = parser.parse_args(argv)
+    if args.resume and args.checkpoint is None:
+        parser.error("--resume needs --checkpoint FILE")
+    if args.resume and not args.checkpoint.exists():
+        parser.error(f"--resume: there is no {args.checkpoint}")
+    if not args.lr > 0:
+        parser.error(f"--lr: expected a positive number, got {args.lr}")
+    args.steps = args.steps or (default.steps if args.data == "digits" else 10_000)
+    return args
+
+
+def positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text}")
+    return value
+
+
+def at_least_two(text: str) -> int:
+    if (value := int(text)) < 2:
+        raise argparse.ArgumentTypeError(f"batch statistics need at least 2 images, got {text}")
+    return value
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    if args.backend:
+        mg.set_backend(args.backend)
+    settings = Settings(**{name: getattr(args, name) for name in asdict(Settings())})
+    try:
+        run = Run(settings, Data.load(settings), Curves.empty(settings))
+        if args.resume:
+            run.resume(args.checkpoint)
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # missing data, no network, a checkpoint of something else
+        sys.exit(str(error))
+    args.out.mkdir(parents=True, exist_ok=True)
+    if not train(run, args.checkpoint):
+        where = f"; --resume goes on from {args.checkpoint}" if args.checkpoint else ""
+        print(f"interrupted after step {run.step} of seed {settings.seed + run.run}{where}")
+        return 130
+    print(table(settings, run.curves))
+    name = f"deep_sigmoid_mlp_{settings.data}"
+    unit = typical_unit(run.curves.percentiles[0])
+    write_csv(args.out / f"{name}.csv", settings, run.curves, unit)
+    plot(args.out / f"{name}.png", settings, run.curves, unit)
+    print(f"figure: {args.out / name}.png   numbers: {args.out / name}.csv")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
