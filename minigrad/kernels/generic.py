@@ -7,14 +7,28 @@ must stay those of the ops' ``reference``.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
 Array = Any
 
 
-def reduced_axes(ndim: int, kept: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(i for i in range(ndim) if i not in kept)
+@lru_cache(maxsize=1024)
+def layout(shape: tuple[int, ...], kept: tuple[int, ...]) -> tuple[Any, ...]:
+    """How to go from values of ``shape`` to per-channel numbers and back.
+
+    Returns
+    -------
+    axes : the axes summed over
+    m : values per channel
+    wide : the shape in which per-channel numbers broadcast against the values
+    first : the key of each channel's first value, wide
+    """
+    axes = tuple(i for i in range(len(shape)) if i not in kept)
+    wide = tuple(n if i in kept else 1 for i, n in enumerate(shape))
+    first = tuple(slice(None) if i in kept else slice(1) for i in range(len(shape)))
+    return axes, math.prod(shape[i] for i in axes), wide, first
 
 
 class Kernels:
@@ -26,12 +40,13 @@ class Kernels:
     # --- activations ---
 
     def sigmoid(self, x: Array) -> Array:
-        y = self.xp.exp(-x)
+        y = self.xp.negative(x, out=self.xp.empty_like(x))
+        self.xp.exp(y, out=y)
         y += 1
         return self.xp.divide(1, y, out=y)
 
     def sigmoid_grad(self, y: Array, gy: Array) -> Array:
-        g = y * y
+        g = self.xp.multiply(y, y, out=self.xp.empty_like(y))
         self.xp.subtract(y, g, out=g)
         g *= gy
         return g
@@ -67,23 +82,21 @@ class Kernels:
     ) -> tuple[Array, Array, Array]:
         """Output, mean and biased variance. Sums are of deviations from the first value of each channel, so a
         large mean costs no precision and a constant channel has a variance of exactly 0."""
-        axes = reduced_axes(x.ndim, kept)
-        first = x[tuple(slice(1) if i in axes else slice(None) for i in range(x.ndim))]
-        stat_shape = tuple(x.shape[i] for i in kept)
+        axes, m, wide, key = layout(x.shape, kept)
+        first = x[key]
         if x.dtype.itemsize == 2:
             first = first.astype("float32")
-        m = x.size // first.size
-        d = x - first
-        shift = d.sum(axis=axes, keepdims=True)
-        shift /= m
-        d -= shift
-        var = (d * d).sum(axis=axes, keepdims=True)
+        y = x - first
+        mean = y.sum(axis=axes)
+        mean /= m
+        y -= mean.reshape(wide)
+        var = (y * y).sum(axis=axes)
         var /= m
-        d *= self._scale(var, gamma, eps)
+        y *= self._scale(var, gamma, eps).reshape(wide)
         if beta is not None:
-            d += beta.reshape(var.shape)
-        shift += first
-        return d.astype(x.dtype, copy=False), shift.reshape(stat_shape), var.reshape(stat_shape)
+            y += beta.reshape(wide)
+        mean += first.reshape(mean.shape)
+        return y.astype(x.dtype, copy=False), mean, var
 
     def batch_norm_grad(
         self,
@@ -96,28 +109,30 @@ class Kernels:
         eps: float,
     ) -> tuple[Array, Array, Array]:
         """Gradients of the output alone for x, gamma and beta."""
-        axes = reduced_axes(x.ndim, kept)
-        wide = tuple(n if i in kept else 1 for i, n in enumerate(x.shape))
-        m = x.size // mean.size
+        axes, m, wide, _ = layout(x.shape, kept)
         d = x - mean.reshape(wide)
-        # The mean is rounded to its dtype: at a large mean that offset matters, and it costs one sum to remove.
-        offset = d.sum(axis=axes, keepdims=True)
-        offset /= m
         gy = gy.astype(d.dtype, copy=False)
-        gbeta = gy.sum(axis=axes, keepdims=True)
-        inv_std = self._scale(var.reshape(wide), None, eps)
-        ggamma = ((gy * d).sum(axis=axes, keepdims=True) - offset * gbeta) * inv_std
-        scale = inv_std if gamma is None else inv_std * gamma.reshape(wide)
-        slope = inv_std * ggamma
+        # The mean is rounded to its dtype: at a large mean that offset matters, and it costs one sum to remove.
+        offset = d.sum(axis=axes)
+        offset /= m
+        gbeta = gy.sum(axis=axes)
+        gx = gy * d
+        ggamma = gx.sum(axis=axes)
+        ggamma -= offset * gbeta
+        inv_std = self._scale(var, None, eps)
+        ggamma *= inv_std
+        # gx = scale * (gy - gbeta / m - xhat * ggamma / m), with d standing in for xhat
+        scale = inv_std if gamma is None else inv_std * gamma
+        slope = ggamma * inv_std
         slope *= scale
         slope /= m
-        d *= slope
         offset *= slope
-        offset -= scale * (gbeta / m)
-        gx = gy * scale
+        offset -= gbeta * scale / m
+        self.xp.multiply(gy, scale.reshape(wide), out=gx)
+        d *= slope.reshape(wide)
         gx -= d
-        gx += offset
-        return gx.astype(x.dtype, copy=False), ggamma.reshape(mean.shape), gbeta.reshape(mean.shape)
+        gx += offset.reshape(wide)
+        return gx.astype(x.dtype, copy=False), ggamma, gbeta
 
     def frozen_batch_norm(
         self,
@@ -129,17 +144,18 @@ class Kernels:
         kept: tuple[int, ...],
         eps: float,
     ) -> Array:
-        wide = tuple(n if i in kept else 1 for i, n in enumerate(x.shape))
+        wide = layout(x.shape, kept)[2]
         y = x - mean.reshape(wide)
-        y *= self._scale(var.reshape(wide), gamma, eps)
+        y *= self._scale(var, gamma, eps).reshape(wide)
         if beta is not None:
             y += beta.reshape(wide)
         return y.astype(x.dtype, copy=False)
 
     def _scale(self, var: Array, gamma: Array | None, eps: float) -> Array:
-        """gamma / sqrt(var + eps), in the shape of ``var``."""
-        std = self.xp.sqrt(var + eps)
-        return self.xp.divide(1 if gamma is None else gamma.reshape(var.shape), std)
+        """gamma / sqrt(var + eps)."""
+        std = var + eps
+        self.xp.sqrt(std, out=std)
+        return self.xp.divide(1 if gamma is None else gamma, std, out=std)
 
     def move_statistics(
         self,
@@ -153,11 +169,10 @@ class Kernels:
     ) -> None:
         """running = momentum * running + (1 - momentum) * batch, in place; a cumulative average for None."""
         num_batches += 1
-        new = 1 / num_batches if momentum is None else 1 - momentum
-        running_mean += ((mean - running_mean) * new).astype(running_mean.dtype, copy=False)
-        running_var += ((var * correction - running_var) * new).astype(
-            running_var.dtype, copy=False
-        )
+        new = 1 - momentum if momentum is not None else (1 / num_batches).astype(mean.dtype)
+        for running, batch in ((running_mean, mean), (running_var, var * correction)):
+            running *= 1 - new
+            running += batch * new
 
     # --- optimizer updates over all parameters in one call, in place ---
 

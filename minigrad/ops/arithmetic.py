@@ -91,7 +91,7 @@ class PowerScalar(Op):
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         if self.exponent == 0:
-            return None
+            return gy * 0
         (x,) = node.inputs
         return gy * (self.exponent * x ** (self.exponent - 1))
 
@@ -213,7 +213,8 @@ def power(a: Tensor, b: Operand) -> Tensor:
     if isinstance(b, (int, float)):
         if a.dtype.kind != "f" and (isinstance(b, float) or b < 0):
             a = a.astype(np.float32)
-        return a.apply(PowerScalar(b), a)
+        # A NumPy float64 is a float too, but one that would widen a.
+        return a.apply(PowerScalar(float(b) if isinstance(b, float) else b), a)
     return _binary(POWER, a, b)
 
 
@@ -252,7 +253,7 @@ def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:
     tensor = next((t for t in (a, b, condition) if hasattr(t, "lift")), None)
     if tensor is None:
         raise TypeError(f"where: expected a Tensor, got {type(condition).__name__}")
-    condition = tensor.lift(condition, WHERE)
+    condition = tensor.lift_index(condition)
     if condition.dtype.kind != "b":
         raise TypeError(f"where: expected a boolean condition, got dtype {condition.dtype}")
     like = a if hasattr(a, "lift") else b if hasattr(b, "lift") else tensor.lift(0.0, WHERE)

@@ -14,6 +14,7 @@ output is not its own. Frozen statistics (Algorithm 2, line 11) make it a fixed 
 from __future__ import annotations
 
 import math
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from ..tensor import Tensor, apply
 from .checks import require_dtype, require_floating, require_tensor
 from .reduction import normalize_axes
 
+Axes = int | tuple[int, ...]
+
 
 class PerChannel(Op):
     """What the ops below know: ``kept``, the axes with statistics of their own, and ``eps``."""
@@ -30,7 +33,7 @@ class PerChannel(Op):
     __slots__ = ("eps", "kept")
 
     def __init__(self, kept: tuple[int, ...], eps: float) -> None:
-        self.kept, self.eps = kept, eps
+        self.kept, self.eps = kept, float(eps)
 
     def reduced(self, x: Tensor) -> tuple[int, ...]:
         return tuple(i for i in range(x.ndim) if i not in self.kept)
@@ -39,6 +42,11 @@ class PerChannel(Op):
         """Per-channel values in a shape that broadcasts against x."""
         return channels.reshape(tuple(n if i in self.kept else 1 for i, n in enumerate(x.shape)))
 
+    def deviation(self, x: Tensor, mean: Tensor) -> Tensor:
+        """x - mean, without the offset that a large mean leaves when it is rounded to its dtype."""
+        d = x - self.wide(mean, x)
+        return d - d.mean(self.reduced(x), keepdims=True)
+
 
 class BatchNorm(PerChannel):
     num_outputs = 3
@@ -46,7 +54,7 @@ class BatchNorm(PerChannel):
     __slots__ = ()
 
     def reference(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Any:
-        xs = x.astype(statistics_dtype(x))
+        xs = x.astype(statistics_dtype(x.dtype))
         mean, var = xs.mean(self.reduced(x)), xs.var(self.reduced(x))
         y = FrozenBatchNorm(self.kept, self.eps).reference(x, gamma, beta, mean, var)
         return y, mean, var
@@ -67,7 +75,7 @@ class BatchNorm(PerChannel):
             through = (self.wide(gmean, x) / m).broadcast_to(x.shape).astype(x.dtype)
             gx = through if gx is None else gx + through
         if gvar is not None:
-            through = (self.wide(gvar, x) * (x - self.wide(mean, x)) * (2 / m)).astype(x.dtype)
+            through = (self.wide(gvar, x) * self.deviation(x, mean) * (2 / m)).astype(x.dtype)
             gx = through if gx is None else gx + through
         return gx, ggamma, gbeta
 
@@ -87,7 +95,7 @@ class BatchNormGrad(PerChannel):
     ) -> Any:
         m, axes = x.size // mean.size, self.reduced(x)
         inv_std = 1 / (self.wide(var, x) + self.eps).sqrt()
-        xhat = (x - self.wide(mean, x)) * inv_std
+        xhat, gy = self.deviation(x, mean) * inv_std, gy.astype(mean.dtype)
         gbeta, ggamma = gy.sum(axes, keepdims=True), (gy * xhat).sum(axes, keepdims=True)
         scale = inv_std if gamma is None else self.wide(gamma, x) * inv_std
         gx = scale * (gy - gbeta / m - xhat * ggamma / m)
@@ -116,7 +124,7 @@ def batch_norm(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
-    axis: int | tuple[int, ...] = 1,
+    axis: Axes = 1,
     eps: float = 1e-3,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalize each channel by the statistics of this batch, then scale and shift (arXiv:1502.03167, Algorithm 1).
@@ -173,7 +181,7 @@ def frozen_batch_norm(
     beta: Tensor | None,
     mean: Tensor,
     var: Tensor,
-    axis: int | tuple[int, ...] = 1,
+    axis: Axes = 1,
     eps: float = 1e-3,
 ) -> Tensor:
     """Normalize each channel by given statistics, then scale and shift (arXiv:1502.03167, Algorithm 2, line 11)::
@@ -216,32 +224,39 @@ def frozen_batch_norm(
     return apply(FrozenBatchNorm(kept, eps), x, gamma, beta, mean, var)
 
 
-def statistics_dtype(x: Tensor) -> np.dtype:
-    """The dtype of statistics and parameters beside x: its own, but at least float32."""
-    return np.promote_types(x.dtype, np.float32)
+@cache
+def statistics_dtype(dtype: np.dtype) -> np.dtype:
+    """The dtype of statistics and parameters beside values of ``dtype``: the same, but at least float32."""
+    return np.promote_types(dtype, np.float32)
+
+
+@lru_cache(maxsize=1024)
+def kept_axes(name: str, shape: tuple[int, ...], axis: Axes) -> tuple[Any, ...]:
+    """The kept axes and their sizes."""
+    if len(shape) < 2:
+        raise ValueError(f"{name}: expected x of at least 2 axes, got shape {shape}")
+    kept = normalize_axes(axis, len(shape), name)
+    if not kept or len(kept) == len(shape):
+        raise ValueError(
+            f"{name}: axis={axis} leaves no axis of {shape} to keep, or none to average"
+        )
+    return kept, tuple(shape[i] for i in kept)
 
 
 def _checked(
-    name: str, x: Tensor, axis: int | tuple[int, ...], eps: float, **channels: Tensor | None
+    name: str, x: Tensor, axis: Axes, eps: float, **channels: Tensor | None
 ) -> tuple[int, ...]:
     """The kept axes, if all arguments fit together."""
     require_floating(name, x)
-    require_tensor(name, **channels)
-    if x.ndim < 2:
-        raise ValueError(f"{name}: expected x of at least 2 axes, got shape {x.shape}")
-    kept = normalize_axes(axis, x.ndim, name)
-    if not kept or len(kept) == x.ndim:
-        raise ValueError(
-            f"{name}: axis={axis} leaves no axis of {x.shape} to keep, or none to average"
-        )
+    kept, expected = kept_axes(name, x.shape, tuple(axis) if isinstance(axis, list) else axis)
     if not eps > 0:
         raise ValueError(f"{name}: expected eps > 0, got {eps}")
-    expected = tuple(x.shape[i] for i in kept)
+    require_tensor(name, **channels)
     for argument, value in channels.items():
         if value is not None and value.shape != expected:
             raise ValueError(
                 f"{name}: expected {argument} of shape {expected} for x {x.shape} with axis={axis}, "
                 f"got {value.shape}"
             )
-    require_dtype(name, statistics_dtype(x), **channels)
+    require_dtype(name, statistics_dtype(x.dtype), **channels)
     return kept

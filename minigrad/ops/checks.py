@@ -21,6 +21,8 @@ def require_tensor(name: str, **arguments: Any) -> None:
 
 def require_floating(name: str, x: Tensor) -> None:
     """Raise TypeError unless ``x`` is a Tensor of floating dtype."""
+    if x is None:
+        raise TypeError(f"{name}: expected x to be a Tensor, got None")
     require_tensor(name, x=x)
     if x.dtype.kind != "f":
         raise TypeError(f"{name}: expected a floating dtype, got {x.dtype}; cast with .astype")

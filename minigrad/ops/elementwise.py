@@ -158,7 +158,11 @@ def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tens
         raise ValueError("clip: expected a lower bound, an upper bound or both, got neither")
     if low is not None and high is not None and low > high:
         raise ValueError(f"clip: expected low <= high, got low={low} and high={high}")
-    return x.apply(Clip(low, high), x)
+    # A NumPy float64 is a float too, but one that would widen x; and a float bound makes integers floats.
+    bounds = [float(b) if isinstance(b, float) else b for b in (low, high)]
+    if any(isinstance(b, float) for b in bounds):
+        x = x.floating()
+    return x.apply(Clip(*bounds), x)
 
 
 class Elementwise:

@@ -76,34 +76,56 @@ def fill(key: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def getitem(x: Tensor, key: Any) -> Tensor:
     """x[key], as NumPy's; gradients of elements picked more than once add up."""
+    parts = [_lifted(x, part) for part in (key if isinstance(key, tuple) else (key,))]
     static: list[Any] = []
     arrays: list[Tensor] = []
-    for part in key if isinstance(key, tuple) else (key,):
-        if part is None or part is Ellipsis or isinstance(part, slice):
+    for i, part in enumerate(parts):
+        if not hasattr(part, "lift"):
             static.append(part)
-        elif isinstance(part, (int, np.integer)) and not isinstance(part, bool):
-            static.append(int(part))
-        else:
-            picked = _index_arrays(x, part)
-            static.extend([ARRAY] * len(picked))
-            arrays.extend(picked)
+            continue
+        picked = [part]
+        if part.dtype.kind == "b":
+            _require_fit(x, parts, i)
+            picked = list(part.apply(NONZERO, part))
+        static.extend([ARRAY] * len(picked))
+        arrays.extend(picked)
     try:
         return x.apply(Index(tuple(static), x.shape), x, *arrays)
     except IndexError as error:
         raise IndexError(f"indexing a Tensor of shape {x.shape}: {error}") from None
 
 
-def _index_arrays(x: Tensor, part: Any) -> list[Tensor]:
-    """An integer index array as it is, a boolean mask as the indices of its true elements."""
+def _lifted(x: Tensor, part: Any) -> Any:
+    """A part of a key: an int, a slice, None, ..., or a Tensor of integers or booleans."""
+    if part is None or part is Ellipsis or isinstance(part, slice):
+        return part
+    if isinstance(part, (int, np.integer)) and not isinstance(part, bool):
+        return int(part)
     index = x.lift_index(part)
-    if index.dtype.kind in "iu":
-        return [index]
-    if index.dtype.kind == "b":
-        return list(index.apply(NONZERO, index))
-    raise IndexError(
-        f"indexing a Tensor: expected ints, slices, None, ... or integer or boolean arrays, "
-        f"got {type(part).__name__} of dtype {index.dtype}"
-    )
+    if index.dtype.kind not in "iub":
+        raise IndexError(
+            f"indexing a Tensor: expected ints, slices, None, ... or integer or boolean arrays, "
+            f"got {type(part).__name__} of dtype {index.dtype}"
+        )
+    return index
+
+
+def _require_fit(x: Tensor, parts: list[Any], i: int) -> None:
+    """Raise IndexError unless the mask ``parts[i]`` has the shape of the axes it picks from."""
+    mask = parts[i]
+    start = sum(map(_axes_taken, parts[:i]))
+    if any(part is Ellipsis for part in parts[:i]):
+        start = x.ndim - sum(map(_axes_taken, parts[i:]))
+    if not mask.ndim or mask.shape != x.shape[start : start + mask.ndim]:
+        raise IndexError(
+            f"indexing a Tensor of shape {x.shape}: a mask of shape {mask.shape} does not fit axis {start}"
+        )
+
+
+def _axes_taken(part: Any) -> int:
+    if part is None or part is Ellipsis:
+        return 0
+    return part.ndim if hasattr(part, "lift") and part.dtype.kind == "b" else 1
 
 
 class Indexing:

@@ -5,11 +5,13 @@ x is (..., in), W is (out, in), b is (out,), y is (..., out): every output is a 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..op import Op
 from ..tensor import Tensor, apply
 from .checks import require_dtype, require_tensor
+from .matmul import product
 
 
 class Linear(Op):
@@ -25,8 +27,8 @@ class Linear(Op):
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         x, weight, _ = node.inputs
-        gx = gy @ weight if needs[0] else None
-        gweight = gy.T @ x if needs[1] else None
+        gx = product(gy, weight) if needs[0] else None
+        gweight = product(gy, x, ta=True) if needs[1] else None
         gbias = gy.sum(axis=0) if needs[2] else None
         return gx, gweight, gbias
 
@@ -77,5 +79,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     require_dtype("linear", x.dtype, weight=weight, bias=bias)
     if x.ndim == 2:
         return apply(LINEAR, x, weight, bias)
-    y = apply(LINEAR, x.reshape(-1, x.shape[-1]), weight, bias)
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    y = apply(LINEAR, rows, weight, bias)
     return y.reshape(*x.shape[:-1], weight.shape[0])

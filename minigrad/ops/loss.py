@@ -15,18 +15,31 @@ from .checks import require_floating
 
 
 class SoftmaxCrossEntropy(Op):
+    """Per example, or added up times ``weight``."""
+
+    __slots__ = ("weight",)
+
+    def __init__(self, weight: float | None) -> None:
+        self.weight = weight
+
     def reference(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return -(log_softmax(logits, axis=1) * one_hot(labels, logits)).sum(axis=1)
+        losses = -(log_softmax(logits, axis=1) * one_hot(labels, logits)).sum(axis=1)
+        return losses if self.weight is None else losses.sum() * self.weight
 
     def forward(self, k: Any, logits: Any, labels: Any) -> Any:
-        return k.softmax_cross_entropy(logits, labels)
+        losses = k.softmax_cross_entropy(logits, labels)
+        return losses if self.weight is None else losses.sum() * self.weight
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         logits, labels = node.inputs
+        if self.weight is not None:
+            gy = gy * self.weight
         return apply(SOFTMAX_CROSS_ENTROPY_GRAD, logits, labels, gy), None
 
 
 class SoftmaxCrossEntropyGrad(Op):
+    """For a gradient per example, or one for all."""
+
     def reference(self, logits: Tensor, labels: Tensor, gy: Tensor) -> Tensor:
         return (softmax(logits, axis=1) - one_hot(labels, logits)) * gy.reshape(-1, 1)
 
@@ -58,7 +71,6 @@ class OutOfRange(Op):
         return ((labels < 0) | (labels >= self.classes)).any()
 
 
-SOFTMAX_CROSS_ENTROPY = SoftmaxCrossEntropy()
 SOFTMAX_CROSS_ENTROPY_GRAD = SoftmaxCrossEntropyGrad()
 ONE_HOT = OneHot()
 
@@ -115,10 +127,8 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
             f"{name}: expected labels 0 ... {logits.shape[1] - 1}, "
             f"got {labels.min().item()} ... {labels.max().item()}"
         )
-    losses = apply(SOFTMAX_CROSS_ENTROPY, logits, labels)
-    if reduction == "mean":
-        return losses.mean()
-    return losses.sum() if reduction == "sum" else losses
+    weight = {"none": None, "sum": 1.0, "mean": 1 / len(labels)}[reduction]
+    return apply(SoftmaxCrossEntropy(weight), logits, labels)
 
 
 def mse_loss(prediction: Tensor, target: Operand, reduction: str = "mean") -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,24 +14,34 @@ if TYPE_CHECKING:
 
 
 class MatMul(Op):
-    """(..., n, k) @ (..., k, m) -> (..., n, m)."""
+    """(..., n, k) @ (..., k, m) -> (..., n, m), where either operand may come transposed."""
+
+    __slots__ = ("ta", "tb")
+
+    def __init__(self, ta: bool, tb: bool) -> None:
+        self.ta, self.tb = ta, tb
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
-        return a @ b
+        return (a.swapaxes(-1, -2) if self.ta else a) @ (b.swapaxes(-1, -2) if self.tb else b)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         a, b = node.inputs
-        ga = gy @ matrix_transpose(b) if needs[0] else None
-        gb = matrix_transpose(a) @ gy if needs[1] else None
+        ta, tb = self.ta, self.tb
+        ga = gb = None
+        if needs[0]:
+            ga = product(b, gy, tb, True) if ta else product(gy, b, False, not tb)
+        if needs[1]:
+            gb = product(gy, a, True, ta) if tb else product(a, gy, not ta, False)
         return ga, gb
 
 
-MATMUL = MatMul()
+_MATMUL = {(ta, tb): MatMul(ta, tb) for ta in (False, True) for tb in (False, True)}
+MATMUL = _MATMUL[False, False]
 
 
-def matrix_transpose(x: Tensor) -> Tensor:
-    """The last two axes exchanged."""
-    return x.transpose(*range(x.ndim - 2), -1, -2)
+def product(a: Tensor, b: Tensor, ta: bool = False, tb: bool = False) -> Tensor:
+    """a @ b for operands known to fit, each transposed in its last two axes if asked for."""
+    return a.apply(_MATMUL[ta, tb], a, b)
 
 
 def matmul(a: Tensor, b: Operand) -> Tensor:
@@ -62,7 +73,8 @@ def matmul(a: Tensor, b: Operand) -> Tensor:
     if b.ndim == 1:
         return matmul(a, b.reshape(-1, 1)).reshape(a.shape[:-1])
     if a.ndim > 2 and b.ndim == 2:
-        return matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+        rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+        return matmul(rows, b).reshape(*a.shape[:-1], b.shape[-1])
     lead_a, lead_b = a.shape[:-2], b.shape[:-2]
     if lead_a != lead_b:
         try:

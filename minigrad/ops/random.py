@@ -85,4 +85,4 @@ def dropout(x: Tensor, p: float = 0.5, rng: np.random.Generator | None = None) -
     require_floating("dropout", x)
     if not 0 <= p < 1:
         raise ValueError(f"dropout: expected 0 <= p < 1, got {p}")
-    return x * apply(DropoutMask(p, generator(rng)), x)
+    return x * apply(DropoutMask(float(p), generator(rng)), x)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,12 +90,20 @@ def normalize_axes(axis: Axes, ndim: int, name: str) -> tuple[int, ...]:
     TypeError
         If it is neither an int nor a tuple of ints.
     """
+    return _normalized(tuple(axis) if isinstance(axis, list) else axis, ndim, name)
+
+
+@lru_cache(maxsize=1024)
+def _normalized(axis: Axes, ndim: int, name: str) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    try:
+        axes = tuple(map(index, axis if isinstance(axis, tuple) else (axis,)))
+    except TypeError:
+        raise TypeError(
+            f"{name}: expected axis as an int or a tuple of ints, got {axis!r}"
+        ) from None
     for a in axes:
-        if not isinstance(a, int):
-            raise TypeError(f"{name}: expected axis as an int or a tuple of ints, got {axis!r}")
         if not -ndim <= a < ndim:
             raise ValueError(f"{name}: axis {a} is out of range for {ndim} dimensions")
     positive = sorted(a % ndim for a in axes)

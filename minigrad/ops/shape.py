@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from ..op import Op
@@ -192,7 +193,8 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
     >>> mg.pad(mg.ones(2), [(1, 2)])
     Tensor([0., 1., 1., 0., 0.])
     """
-    pairs = ((widths, widths),) * x.ndim if isinstance(widths, int) else tuple(map(tuple, widths))
+    one = hasattr(widths, "__index__")
+    pairs = ((widths, widths),) * x.ndim if one else tuple(map(tuple, widths))
     if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
         raise ValueError(
             f"pad: expected {x.ndim} (before, after) pairs of non-negative widths, got {widths}"
@@ -201,9 +203,9 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
 
 
 def _ints(args: Any) -> Shape:
-    if len(args) == 1 and not isinstance(args[0], int):
+    if len(args) == 1 and not hasattr(args[0], "__index__"):
         args = args[0]
-    return tuple(int(n) for n in args)
+    return tuple(map(index, args))
 
 
 def _first(tensors: Any, name: str) -> Tensor:
