@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .files import write_whole
 from .tensor import Tensor
 
 
 def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
     """Write named arrays to a safetensors file.
 
-    The file appears under its name only when it is complete: it is written beside it and renamed.
+    The file appears under its name only when it is complete: it is written under another and renamed.
 
     Parameters
     ----------
@@ -29,7 +29,11 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
     ImportError
         If safetensors is not installed.
     TypeError
-        If a name is no string, or a value neither a NumPy array nor a Tensor.
+        If a name is no string, or a value neither a NumPy array of numbers nor a Tensor.
+    ValueError
+        For the name ``__metadata__``, which is the format's own.
+    OSError
+        If the file cannot be written. Whatever is raised, one that was there is as it was.
 
     Examples
     --------
@@ -43,22 +47,17 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
     arrays = {}
     for name, value in state.items():
         array = value.numpy() if isinstance(value, Tensor) else value
-        if not isinstance(name, str) or not isinstance(array, (np.ndarray, np.generic)):
+        if not isinstance(name, str):
+            raise TypeError(f"save: expected names to be strings, got {name!r}")
+        if name == "__metadata__":
+            raise ValueError("save: safetensors keeps the name '__metadata__' to itself")
+        if not isinstance(array, (np.ndarray, np.generic)) or array.dtype.kind not in "biuf":
             raise TypeError(
-                f"save: expected strings and NumPy arrays or Tensors, got {name!r}: {type(value).__name__}"
+                f"save: expected {name!r} to be a Tensor or a NumPy array of numbers, "
+                f"got {getattr(array, 'dtype', type(value).__name__)}"
             )
         arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(library.save(arrays))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_whole(Path(path), library.save(arrays))
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

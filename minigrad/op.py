@@ -26,9 +26,9 @@ class Op:
 
     __slots__ = ()
 
-    #: keep the inputs, or the outputs, for ``backward``
+    #: keep the inputs for ``backward``, and which of the outputs
     saves_inputs: ClassVar[bool] = True
-    saves_outputs: ClassVar[bool] = False
+    saves_outputs: ClassVar[tuple[int, ...]] = ()
     #: the output shares memory with the first input
     aliases: ClassVar[bool] = False
     #: ``forward`` writes into that many of its first inputs and returns nothing: optimizer steps, running statistics

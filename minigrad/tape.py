@@ -83,7 +83,7 @@ class Node:
     def save(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]) -> None:
         """Keep what the op asked for. Outputs are kept without their way back to this node, a cycle."""
         self._inputs = inputs if self.op.saves_inputs else ()
-        self._outputs = tuple([y.detach() for y in outputs]) if self.op.saves_outputs else ()
+        self._outputs = [outputs[i].detach() for i in self.op.saves_outputs]
         self._versions = self._current_versions()
 
     @property
@@ -92,7 +92,8 @@ class Node:
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
-        return tuple([y.as_value((self, i)) for i, y in enumerate(self._outputs)])
+        pairs = zip(self.op.saves_outputs, self._outputs, strict=True)
+        return tuple([y.as_value((self, i)) for i, y in pairs])
 
     def _current_versions(self) -> list[int]:
         saved = (*self._inputs, *self._outputs)
@@ -109,7 +110,7 @@ class Node:
             return
         changed = [a != b for a, b in zip(self._versions, now, strict=True)].index(True)
         n = len(self._inputs)
-        name = f"input {changed}" if changed < n else f"output {changed - n}"
+        name = f"input {changed}" if changed < n else f"output {self.op.saves_outputs[changed - n]}"
         raise RuntimeError(
             f"{type(self.op).__name__}: {name} was changed in place after the forward pass used it, so "
             "its gradient would be wrong; go backward before the change (an optimizer step, say)"
@@ -119,4 +120,4 @@ class Node:
         """Let go of everything behind this node."""
         self.parents = FREED
         if self._versions is not None:
-            self._inputs, self._outputs, self._versions = (), (), None
+            self._inputs, self._outputs, self._versions = (), [], None

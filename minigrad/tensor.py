@@ -186,6 +186,11 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
             self._ref = (Leaf(), 0) if value else None
 
     @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded op computed it."""
+        return self._ref is None or isinstance(self._ref[0], Leaf)
+
+    @property
     def grad(self) -> Tensor | None:
         if self._ref is None or not isinstance(self._ref[0], Leaf):
             return None

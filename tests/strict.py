@@ -54,11 +54,10 @@ def _operator(name):
     return method
 
 
-_BINARY = "add sub mul truediv floordiv mod pow matmul and or xor".split()
-for _name in [f"__{prefix}{op}__" for op in _BINARY for prefix in ("", "r", "i")] + [
-    f"__{op}__" for op in "neg pos abs invert eq ne lt le gt ge".split()
-]:
-    setattr(StrictArray, _name, _operator(_name))
+_BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
+_OTHERS = ("neg", "pos", "abs", "invert", "eq", "ne", "lt", "le", "gt", "ge")
+for _name in [prefix + op for op in _BINARY for prefix in ("", "r", "i")] + list(_OTHERS):
+    setattr(StrictArray, f"__{_name}__", _operator(f"__{_name}__"))
 
 
 class StrictModule:

@@ -2,8 +2,8 @@
 
 Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
 Learning Repository, 1998, https://doi.org/10.24432/C50P49, under the licence CC BY 4.0
-(https://creativecommons.org/licenses/by/4.0/). `digits.npz` is its file `optdigits.tes`, every
-value unchanged, as two uint8 arrays: `images` (1797, 8, 8) from 0 to 16 and `labels` (1797,).
+(https://creativecommons.org/licenses/by/4.0/). ``digits.npz`` is its file ``optdigits.tes``, every
+value unchanged, as two uint8 arrays: ``images`` (1797, 8, 8) from 0 to 16 and ``labels`` (1797,).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def digits(split: str = "train") -> tuple[NDArray[np.float32], NDArray[np.int64]
     Raises
     ------
     ValueError
-        If `split` is neither "train" nor "test".
+        If ``split`` is neither "train" nor "test".
 
     Notes
     -----

@@ -85,7 +85,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def _decode(stream: io.BufferedIOBase, capacity: int) -> NDArray[Any]:
-    """Decode a stream that can yield at most `capacity` bytes."""
+    """Decode a stream that can yield at most ``capacity`` bytes."""
     zeros, code, ndim = struct.unpack(">HBB", _take(stream, 4))
     if zeros != 0:
         raise ValueError(f"it must begin with two zero bytes, but begins with 0x{zeros:04x}")

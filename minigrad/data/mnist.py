@@ -5,34 +5,26 @@ Both come as the same four IDX files, so where a file lies decides which data se
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import write_whole
+from .download import fetch
 from .idx import read_idx
 
 _Split = tuple[NDArray[np.float32], NDArray[np.int64]]
 _PREFIXES = {"train": "train", "test": "t10k"}
-_TIMEOUT = 30.0
-_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a data set is published; `files` maps each part to its .gz's size and SHA-256."""
+    """Where a data set is published; ``files`` maps each part to its .gz's size and SHA-256."""
 
     title: str
     function: str
@@ -80,12 +72,14 @@ def mnist(
 ) -> _Split:
     """Return MNIST: 70,000 grey images of 28 x 28 pixels, the handwritten digits 0 to 9.
 
-    A split is two files, `train-images-idx3-ubyte` and `train-labels-idx1-ubyte` or the same with
-    `t10k` for the test split, with or without `.gz`. The first of these folders with both is read:
+    A split is two files, ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, or the same
+    with ``t10k`` for the test split, with or without ``.gz``. The first of these folders with both
+    is read:
 
-    1. `root` if it is given, and then no other;
-    2. the subfolder `mnist` of the folder that the environment variable `MINIGRAD_DATA` names;
-    3. `minigrad/mnist` in `$XDG_CACHE_HOME`, else in `~/.cache` (Windows: in `%LOCALAPPDATA%`).
+    1. ``root`` if it is given, and then no other;
+    2. the subfolder ``mnist`` of the folder that the environment variable ``MINIGRAD_DATA`` names;
+    3. ``minigrad/mnist`` in ``$XDG_CACHE_HOME``, else in ``~/.cache`` (on Windows in
+       ``%LOCALAPPDATA%``).
 
     If none has, what is missing is downloaded into the first of them that applies. A download is
     checked against its SHA-256; a file that was there is not, as it may have been gzipped anew.
@@ -109,9 +103,9 @@ def mnist(
     Raises
     ------
     ValueError
-        If `split` is unknown, or a file is damaged or holds something else.
+        If ``split`` is unknown, or a file is damaged or holds something else.
     FileNotFoundError
-        If files are missing and `download` is False.
+        If files are missing and ``download`` is False.
     ConnectionError
         If files are missing and no mirror could provide them.
     OSError
@@ -139,30 +133,9 @@ def fashion_mnist(
     """Return Fashion-MNIST: 70,000 grey images of 28 x 28 pixels, ten kinds of clothing.
 
     The classes, in order: T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag,
-    ankle boot. Everything else is as in `mnist`, the names of the files included; so the subfolder
-    of `MINIGRAD_DATA` and the cache is `fashion-mnist`, and it is for you to see that `root` holds
-    this data set and not that one.
-
-    Parameters
-    ----------
-    split : {"train", "test"}, default "train"
-        Which part to return.
-    root : str, os.PathLike or None, default None
-        The folder of the files; created if it is needed for a download.
-    download : bool, default True
-        Whether missing files may be downloaded.
-
-    Returns
-    -------
-    images : numpy.ndarray of float32, shape (N, 28, 28)
-        Intensities in [0, 1]: the multiples of 1/255. N is 60,000 or 10,000.
-    labels : numpy.ndarray of int64, shape (N,)
-        The classes, 0 to 9.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError, ConnectionError, OSError
-        As `mnist`.
+    ankle boot. All else is as in ``mnist``: arguments, results, errors, and the names of the files.
+    So the subfolder of ``MINIGRAD_DATA`` and of the cache is ``fashion-mnist``, and it is for you to
+    see that ``root`` holds this data set and not that one.
 
     Notes
     -----
@@ -227,6 +200,20 @@ def _by_hand(source: _Source, folder: Path, missing: list[str]) -> str:
     )
 
 
+def _download(source: _Source, folder: Path, parts: list[str]) -> None:
+    for i, part in enumerate(parts):
+        path = _path(folder, part)
+        try:
+            content = fetch(path.name, source.mirrors, *source.files[part])
+        except ConnectionError as error:
+            raise ConnectionError(
+                f"{source.title}'s {error}\n"
+                "Try again, or without a network: " + _by_hand(source, folder, parts[i:])
+            ) from error.__cause__
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+
+
 def _read(images_path: Path, labels_path: Path) -> _Split:
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or len(images) == 0:
@@ -246,66 +233,3 @@ def _read(images_path: Path, labels_path: Path) -> _Split:
             "Put the right file in its place."
         )
     return np.divide(images, 255, dtype=np.float32), labels.astype(np.int64)
-
-
-def _download(source: _Source, folder: Path, parts: list[str]) -> None:
-    for position, part in enumerate(parts):
-        path = _path(folder, part)
-        failures: dict[str, Exception] = {}
-        for mirror in source.mirrors:
-            try:
-                content = _fetch(mirror + path.name, *source.files[part])
-                break
-            except (OSError, HTTPException) as error:
-                failures[mirror] = error
-                # Some of these errors are the server's answer itself, with its socket open.
-                if isinstance(error, HTTPError):
-                    error.close()
-        else:
-            reasons = "".join(f"  {mirror}: {error}\n" for mirror, error in failures.items())
-            raise ConnectionError(
-                f"{source.title}'s {path.name} could not be downloaded:\n{reasons}"
-                "Try again, or without a network: " + _by_hand(source, folder, parts[position:])
-            ) from failures[mirror]
-        _write(path, content)
-
-
-def _fetch(url: str, size: int, sha256: str) -> bytes:
-    content = bytearray()
-    with urlopen(url, timeout=_TIMEOUT) as response, _progress(url, size) as advance:
-        # One byte more than the file has is asked for, so that a longer answer shows.
-        while chunk := response.read(min(_CHUNK, size + 1 - len(content))):
-            content += chunk
-            advance(len(chunk))
-    if len(content) != size:
-        came = f"ended after {len(content)}" if len(content) < size else "went on after them"
-        raise ConnectionError(f"expected {size} bytes, but the answer {came}")
-    came = hashlib.sha256(content).hexdigest()
-    if came != sha256:
-        raise ConnectionError(f"expected a file of SHA-256 {sha256}, but {came} came")
-    return bytes(content)
-
-
-@contextmanager
-def _progress(url: str, size: int) -> Iterator[Callable[[int], object]]:
-    if find_spec("tqdm") is None:
-        print(f"minigrad: downloading {url} ({size / 1e6:.1f} MB)", file=sys.stderr)
-        yield lambda count: None
-    else:
-        name = url.rpartition("/")[2]
-        with import_module("tqdm").tqdm(total=size, desc=name, unit="B", unit_scale=True) as bar:
-            yield bar.update
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write all of the file or nothing, also when others write it at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(part, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -75,6 +75,10 @@ class Kernels:
         g *= gy.reshape(-1, 1)
         return g
 
+    def channel_sum(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """Sum over all axes but the kept ones."""
+        return x.sum(axis=axes)
+
     # --- batch normalization; ``kept`` are the axes that keep their own statistics ---
 
     def batch_norm(
@@ -87,10 +91,10 @@ class Kernels:
         if x.dtype.itemsize == 2:
             first = first.astype("float32")
         y = x - first
-        mean = y.sum(axis=axes)
+        mean = self.channel_sum(y, axes)
         mean /= m
         y -= mean.reshape(wide)
-        var = (y * y).sum(axis=axes)
+        var = self.channel_sum(y * y, axes)
         var /= m
         y *= self._scale(var, gamma, eps).reshape(wide)
         if beta is not None:
@@ -113,11 +117,11 @@ class Kernels:
         d = x - mean.reshape(wide)
         gy = gy.astype(d.dtype, copy=False)
         # The mean is rounded to its dtype: at a large mean that offset matters, and it costs one sum to remove.
-        offset = d.sum(axis=axes)
+        offset = self.channel_sum(d, axes)
         offset /= m
-        gbeta = gy.sum(axis=axes)
+        gbeta = self.channel_sum(gy, axes)
         gx = gy * d
-        ggamma = gx.sum(axis=axes)
+        ggamma = self.channel_sum(gx, axes)
         ggamma -= offset * gbeta
         inv_std = self._scale(var, None, eps)
         ggamma *= inv_std

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,3 +17,13 @@ class NumpyKernels(Kernels):
         # exp overflows to inf below -88 in float32, and 1 / inf is the 0 that is wanted.
         with np.errstate(over="ignore"):
             return super().sigmoid(x)
+
+    def channel_sum(self, x: Any, axes: tuple[int, ...]) -> Any:
+        if x.ndim == 2 and axes == (0,):
+            return _ones(len(x), x.dtype) @ x  # BLAS, about twice as fast as a reduction
+        return np.add.reduce(x, axis=axes)
+
+
+@lru_cache(maxsize=16)
+def _ones(n: int, dtype: np.dtype) -> np.ndarray:
+    return np.ones(n, dtype)

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..op import Op
 from ..ops.activation import relu, sigmoid
-from ..ops.batch_norm import batch_norm, frozen_batch_norm
+from ..ops.batch_norm import batch_norm, frozen_batch_norm, kept_axes
+from ..ops.checks import require_dtype, require_floating
 from ..ops.elementwise import tanh
 from ..ops.linear import linear
 from ..ops.random import dropout, generator
@@ -85,7 +86,7 @@ class BatchNorm(Module):
     Parameters
     ----------
     num_features : int or tuple of ints
-        The sizes of the kept axes.
+        The sizes of the kept axes, in their order in the input.
     axis : int or tuple of ints
         The axes that keep statistics of their own, 1 by default.
     momentum : float in [0, 1], or None
@@ -129,8 +130,9 @@ class BatchNorm(Module):
         gamma_init: Init = init.ones,
         dtype: Any = np.float32,
     ) -> None:
-        shape = (num_features,) if isinstance(num_features, int) else tuple(num_features)
-        _require_positive("BatchNorm", num_features=min(shape, default=0))
+        shape = num_features if isinstance(num_features, tuple) else (num_features,)
+        for size in shape or (0,):
+            _require_positive("BatchNorm", num_features=size)
         if momentum is not None and not 0 <= momentum <= 1:
             raise ValueError(f"BatchNorm: expected momentum in [0, 1] or None, got {momentum}")
         if not epsilon > 0:
@@ -142,7 +144,8 @@ class BatchNorm(Module):
                 f"num_features={num_features}"
             )
         rng = generator(None)
-        self.num_features, self.axis = num_features, axis
+        self.num_features = num_features
+        self.axis = axis if isinstance(axis, int) else tuple(axis)
         self.momentum, self.epsilon = momentum, epsilon
         self.gamma = Parameter(gamma_init(shape, rng), dtype) if scale else None
         self.beta = Parameter(beta_init(shape, rng), dtype) if center else None
@@ -151,7 +154,13 @@ class BatchNorm(Module):
         self.num_batches = Buffer(np.zeros((), np.int64))
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
+        require_floating("BatchNorm", x)
+        _, features = kept_axes("BatchNorm", x.shape, self.axis)
+        if features != self.running_mean.shape:
+            raise ValueError(
+                f"BatchNorm: expected {self.num_features} features along axis {self.axis}, "
+                f"got an input of shape {x.shape}"
+            )
         if not self.training:
             return frozen_batch_norm(
                 x,
@@ -163,21 +172,11 @@ class BatchNorm(Module):
                 self.epsilon,
             )
         y, mean, var = batch_norm(x, self.gamma, self.beta, self.axis, self.epsilon)
+        require_dtype("BatchNorm", mean.dtype, running_mean=self.running_mean)
         m = x.size // mean.size
         move = MoveStatistics(self.momentum, m / (m - 1))
         apply(move, self.running_mean, self.running_var, self.num_batches, mean, var)
         return y
-
-    def _check(self, x: Tensor) -> None:
-        """The layer's own words for a mistake that the ops would only see as a wrong shape of gamma."""
-        axes = (self.axis,) if isinstance(self.axis, int) else self.axis
-        if isinstance(x, Tensor) and all(-x.ndim <= a < x.ndim for a in axes):
-            features = tuple(x.shape[a] for a in sorted(a % x.ndim for a in axes))
-            if features != self.running_mean.shape:
-                raise ValueError(
-                    f"BatchNorm: expected {self.num_features} features along axis {self.axis}, "
-                    f"got an input of shape {x.shape}"
-                )
 
     def extra_repr(self) -> str:
         parts = [f"{self.num_features}", f"axis={self.axis}", f"momentum={self.momentum}"]

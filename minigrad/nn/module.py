@@ -159,6 +159,10 @@ class Module:
         yield from self.named_parameters()
         yield from self.named_buffers()
 
+    def registered(self) -> Iterator[tuple[str, Any]]:
+        """The attributes that are searched for parameters, buffers and modules, with their names."""
+        yield from vars(self).items()
+
     def extra_repr(self) -> str:
         """What a layer says of itself in ``repr``."""
         return ""
@@ -189,21 +193,25 @@ class Sequential(Module):
         for i, layer in enumerate(layers):
             if not isinstance(layer, Module):
                 raise TypeError(f"Sequential: expected layer {i} to be a Module, got {layer!r}")
-            setattr(self, str(i), layer)
+        self.layers = list(layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self:
+        for layer in self.layers:
             x = layer(x)
         return x
 
+    def registered(self) -> Iterator[tuple[str, Any]]:
+        yield from ((name, value) for name, value in vars(self).items() if name != "layers")
+        yield from ((str(i), layer) for i, layer in enumerate(self.layers))
+
     def __getitem__(self, index: int) -> Module:
-        return list(self)[index]
+        return self.layers[index]
 
     def __iter__(self) -> Iterator[Module]:
-        return (layer for _, layer in _children(self))
+        return iter(self.layers)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self.layers)
 
 
 def _find(kind: type, name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -220,7 +228,7 @@ def _find(kind: type, name: str, value: Any, seen: set[int]) -> Iterator[tuple[s
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Module):
-        yield from vars(value).items()
+        yield from value.registered()
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
             yield str(i), item
@@ -228,7 +236,7 @@ def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _children(module: Module) -> Iterator[tuple[str, Module]]:
     """The modules directly below, named by attribute and position."""
-    for name, value in vars(module).items():
+    for name, value in module.registered():
         for path, found in [(name, value)] if isinstance(value, Module) else _attributes(value):
             if isinstance(found, Module):
                 yield path if path == name else f"{name}.{path}", found

@@ -16,7 +16,7 @@ from .reduction import normalize_axes
 
 class Sigmoid(Op):
     saves_inputs = False
-    saves_outputs = True
+    saves_outputs = (0,)
 
     def reference(self, x: Tensor) -> Tensor:
         return 1 / (1 + (-x).exp())
@@ -51,7 +51,7 @@ class Relu(Op):
 
 class Softmax(Op):
     saves_inputs = False
-    saves_outputs = True
+    saves_outputs = (0,)
     __slots__ = ("axis",)
 
     def __init__(self, axis: int) -> None:

@@ -250,7 +250,7 @@ def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:
     >>> mg.where(x > 0, x, 0)
     Tensor([0., 2.])
     """
-    tensor = next((t for t in (a, b, condition) if hasattr(t, "lift")), None)
+    tensor: Any = next((t for t in (a, b, condition) if hasattr(t, "lift")), None)
     if tensor is None:
         raise TypeError(f"where: expected a Tensor, got {type(condition).__name__}")
     condition = tensor.lift_index(condition)

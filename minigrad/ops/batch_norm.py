@@ -50,7 +50,7 @@ class PerChannel(Op):
 
 class BatchNorm(PerChannel):
     num_outputs = 3
-    saves_outputs = True
+    saves_outputs = (1, 2)
     __slots__ = ()
 
     def reference(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Any:
@@ -66,7 +66,7 @@ class BatchNorm(PerChannel):
         self, node: Any, needs: Any, gy: Tensor | None, gmean: Tensor | None, gvar: Tensor | None
     ) -> Any:
         x, gamma, _ = node.inputs
-        _, mean, var = node.outputs
+        mean, var = node.outputs
         m = x.size // mean.size
         gx = ggamma = gbeta = None
         if gy is not None:
@@ -251,12 +251,16 @@ def _checked(
     kept, expected = kept_axes(name, x.shape, tuple(axis) if isinstance(axis, list) else axis)
     if not eps > 0:
         raise ValueError(f"{name}: expected eps > 0, got {eps}")
-    require_tensor(name, **channels)
+    dtype = statistics_dtype(x.dtype)
     for argument, value in channels.items():
-        if value is not None and value.shape != expected:
+        if value is None:
+            continue
+        if not isinstance(value, Tensor) or value.dtype != dtype:
+            require_tensor(name, **{argument: value})
+            require_dtype(name, dtype, **{argument: value})
+        if value.shape != expected:
             raise ValueError(
                 f"{name}: expected {argument} of shape {expected} for x {x.shape} with axis={axis}, "
                 f"got {value.shape}"
             )
-    require_dtype(name, statistics_dtype(x.dtype), **channels)
     return kept

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 class Exp(Op):
     saves_inputs = False
-    saves_outputs = True
+    saves_outputs = (0,)
 
     def forward(self, k: Any, x: Any) -> Any:
         return k.xp.exp(x)
@@ -33,7 +33,7 @@ class Log(Op):
 
 class Sqrt(Op):
     saves_inputs = False
-    saves_outputs = True
+    saves_outputs = (0,)
 
     def forward(self, k: Any, x: Any) -> Any:
         return k.xp.sqrt(x)
@@ -45,7 +45,7 @@ class Sqrt(Op):
 
 class Tanh(Op):
     saves_inputs = False
-    saves_outputs = True
+    saves_outputs = (0,)
 
     def forward(self, k: Any, x: Any) -> Any:
         return k.xp.tanh(x)

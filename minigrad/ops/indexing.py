@@ -27,11 +27,15 @@ class Index(Op):
     def aliases(self) -> bool:  # type: ignore[override]
         return ARRAY not in self.key
 
+    @property
+    def saves_inputs(self) -> bool:  # type: ignore[override]
+        return ARRAY in self.key
+
     def forward(self, k: Any, x: Any, *arrays: Any) -> Any:
         return x[fill(self.key, arrays)]
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        _, *arrays = node.inputs
+        arrays = node.inputs[1:] if self.saves_inputs else ()
         return gy.apply(IndexAdd(self.key, self.shape), gy, *arrays), *[None] * len(arrays)
 
 
@@ -43,6 +47,10 @@ class IndexAdd(Op):
     def __init__(self, key: tuple[Any, ...], shape: tuple[int, ...]) -> None:
         self.key, self.shape = key, shape
 
+    @property
+    def saves_inputs(self) -> bool:  # type: ignore[override]
+        return ARRAY in self.key
+
     def forward(self, k: Any, values: Any, *arrays: Any) -> Any:
         y = k.xp.zeros(self.shape, values.dtype)
         if arrays:
@@ -52,7 +60,7 @@ class IndexAdd(Op):
         return y
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        _, *arrays = node.inputs
+        arrays = node.inputs[1:] if self.saves_inputs else ()
         return gy.apply(Index(self.key, self.shape), gy, *arrays), *[None] * len(arrays)
 
 

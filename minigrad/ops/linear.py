@@ -66,6 +66,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Tensor([[4.],
             [4.]])
     """
+    if x is None or weight is None:
+        raise TypeError("linear: expected x and weight to be Tensors, got None")
     require_tensor("linear", x=x, weight=weight, bias=bias)
     if weight.ndim != 2:
         raise ValueError(f"linear: expected weight of shape (out, in), got {weight.shape}")

@@ -28,7 +28,10 @@ class SoftmaxCrossEntropy(Op):
 
     def forward(self, k: Any, logits: Any, labels: Any) -> Any:
         losses = k.softmax_cross_entropy(logits, labels)
-        return losses if self.weight is None else losses.sum() * self.weight
+        if self.weight is None:
+            return losses
+        wide = "float32" if losses.dtype.itemsize == 2 else None  # a sum in float16 soon overflows
+        return (losses.sum(dtype=wide) * self.weight).astype(losses.dtype, copy=False)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         logits, labels = node.inputs

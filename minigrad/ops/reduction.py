@@ -47,7 +47,7 @@ class Sum(Reduction):
 class Max(Reduction):
     """Equal extremes share the gradient equally."""
 
-    saves_outputs = True
+    saves_outputs = (0,)
     __slots__ = ()
 
     def forward(self, k: Any, x: Any) -> Any:
@@ -90,25 +90,25 @@ def normalize_axes(axis: Axes, ndim: int, name: str) -> tuple[int, ...]:
     TypeError
         If it is neither an int nor a tuple of ints.
     """
-    return _normalized(tuple(axis) if isinstance(axis, list) else axis, ndim, name)
-
-
-@lru_cache(maxsize=1024)
-def _normalized(axis: Axes, ndim: int, name: str) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     try:
-        axes = tuple(map(index, axis if isinstance(axis, tuple) else (axis,)))
+        axes = tuple(map(index, axis if isinstance(axis, (tuple, list)) else (axis,)))
     except TypeError:
         raise TypeError(
             f"{name}: expected axis as an int or a tuple of ints, got {axis!r}"
         ) from None
+    return _normalized(axes, ndim, name)
+
+
+@lru_cache(maxsize=1024)
+def _normalized(axes: tuple[int, ...], ndim: int, name: str) -> tuple[int, ...]:
     for a in axes:
         if not -ndim <= a < ndim:
             raise ValueError(f"{name}: axis {a} is out of range for {ndim} dimensions")
     positive = sorted(a % ndim for a in axes)
     if len(set(positive)) < len(positive):
-        raise ValueError(f"{name}: an axis is given twice in {axis!r}")
+        raise ValueError(f"{name}: an axis is given twice in {axes}")
     return tuple(positive)
 
 

@@ -37,6 +37,12 @@ class Optimizer:
                 raise TypeError(
                     f"{name}: expected parameter {i} to be a Tensor, got {type(p).__name__}"
                 )
+            if not p.is_leaf:
+                raise ValueError(
+                    f"{name}: parameter {i} is computed from others; pass those, or .detach() it"
+                )
+        if len({id(p) for p in self.params}) < len(self.params):
+            raise ValueError(f"{name}: a parameter is given twice")
         if not lr >= 0:
             raise ValueError(f"{name}: expected lr >= 0, got {lr}")
         self.lr = lr

@@ -5,15 +5,9 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
-import http.server
 import importlib
 import os
-import socket
 import struct
-import sys
-import threading
-import types
-from importlib.machinery import ModuleSpec
 
 import numpy as np
 import pytest
@@ -53,11 +47,10 @@ def everything_under(folder):
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """No test sees this machine's cache, data folder or proxy."""
+    """No test sees the user's own cache or data folder."""
     monkeypatch.delenv("MINIGRAD_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "*")
     return tmp_path
 
 
@@ -194,7 +187,7 @@ class TestRefusing:
         content = bytearray(encode(LABELS))
         content[2] = 0x09
         (fill(home / "here", zipped=False) / LABELS_NAME).write_bytes(content)
-        with pytest.raises(ValueError, match="labels.*must hold uint8.*but holds int8"):
+        with pytest.raises(ValueError, match=r"labels.*must hold uint8.*but holds int8"):
             mnist("test", root=home / "here")
 
     def test_damaged_files_are_named_and_not_replaced(self, home):
@@ -212,257 +205,77 @@ FILES = {
 }
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Serve FILES under /good/; every other folder is a way to fail."""
-
-    def do_GET(self):
-        _, folder, name = self.path.split("/")
-        self.server.asked.append(self.path)
-        if folder == "absent" or (folder == "half" and name.startswith(LABELS_NAME)):
-            return self.send_error(404)
-        if folder == "garbled":
-            self.wfile.write(b"no HTTP at all\r\n")
-            return None
-        content = FILES[name]
-        length = len(content)
-        if folder == "altered":
-            content = content[:-1] + bytes([content[-1] ^ 1])
-        elif folder == "longer":
-            content, length = content + b"!", length + 1
-        elif folder == "endless":
-            content, length = content * 3, None
-        elif folder == "interrupted":
-            content = content[:20]
-        self.send_response(200)
-        if length is not None:
-            self.send_header("Content-Length", str(length))
-        self.end_headers()
-        self.wfile.write(content)
-        return None
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture(scope="module")
-def running_server():
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
 @pytest.fixture
-def server(running_server):
-    running_server.asked = []
-    return running_server
+def publish(tmp_path_factory, monkeypatch):
+    """Have both data sets published in a folder that holds the files named, and return its address."""
 
-
-@pytest.fixture
-def closed_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-@pytest.fixture
-def publish(server, monkeypatch):
-    """Have both data sets published at folders of the server, or at whole addresses."""
-
-    def publish(*mirrors):
-        address = "http://127.0.0.1:{}/{}/"
-        mirrors = tuple(
-            mirror if "://" in mirror else address.format(server.server_port, mirror)
-            for mirror in mirrors
-        )
+    def publish(*names):
+        folder = tmp_path_factory.mktemp("mirror")
+        for name in names:
+            (folder / name).write_bytes(FILES[name])
+        address = f"{folder.as_uri()}/"
         files = {
             name.partition("-idx")[0]: (len(content), hashlib.sha256(content).hexdigest())
             for name, content in FILES.items()
         }
         for name in ("_MNIST", "_FASHION_MNIST"):
-            source = dataclasses.replace(getattr(module, name), mirrors=mirrors, files=files)
+            source = dataclasses.replace(getattr(module, name), mirrors=(address,), files=files)
             monkeypatch.setattr(module, name, source)
+        return address
 
     return publish
 
 
 class TestDownloading:
-    def test_into_root(self, home, publish, server):
-        publish("good")
+    def test_into_root(self, home, publish, monkeypatch):
+        publish(*FILES)
         images, labels = mnist("test", root=home / "a" / "b")
         np.testing.assert_array_equal(labels, LABELS)
         assert images.shape == (3, 28, 28)
         assert everything_under(home) == sorted(FILES)
         for name, content in FILES.items():
             assert (home / "a" / "b" / name).read_bytes() == content
+        monkeypatch.setattr(module, "fetch", None)
         mnist("test", root=home / "a" / "b")
-        assert server.asked == [f"/good/{name}" for name in FILES]
 
     def test_into_the_data_folder(self, home, publish, monkeypatch):
-        publish("good")
+        publish(*FILES)
         monkeypatch.setenv("MINIGRAD_DATA", str(home / "data"))
         fashion_mnist("test")
         assert sorted(os.listdir(home / "data" / "fashion-mnist")) == sorted(FILES)
         assert everything_under(home) == sorted(FILES)
 
     def test_into_the_cache(self, home, publish):
-        publish("good")
+        publish(*FILES)
         mnist("test")
         assert sorted(os.listdir(home / "cache" / "minigrad" / "mnist")) == sorted(FILES)
         assert everything_under(home) == sorted(FILES)
 
-    def test_only_what_is_missing(self, home, publish, server):
-        publish("good")
+    def test_only_what_is_missing(self, home, publish):
+        publish(f"{LABELS_NAME}.gz")
         (fill(home / "here", zipped=False) / LABELS_NAME).unlink()
-        mnist("test", root=home / "here")
-        assert server.asked == [f"/good/{LABELS_NAME}.gz"]
+        assert first_label(mnist("test", root=home / "here")) == 7
+        assert everything_under(home) == [IMAGES_NAME, f"{LABELS_NAME}.gz"]
 
-    def test_not_unless_allowed(self, home, publish, server):
-        publish("good")
+    def test_not_unless_allowed(self, home, publish):
+        publish(*FILES)
         with pytest.raises(FileNotFoundError):
             mnist("test", root=home / "here", download=False)
-        assert server.asked == [] and not (home / "here").exists()
+        assert not (home / "here").exists()
 
-    @pytest.mark.parametrize(
-        "bad", ["absent", "garbled", "altered", "longer", "endless", "interrupted", "closed"]
-    )
-    def test_the_second_mirror_stands_in(self, home, publish, bad, closed_port):
-        publish(f"http://127.0.0.1:{closed_port}/" if bad == "closed" else bad, "good")
-        np.testing.assert_array_equal(mnist("test", root=home)[1], LABELS)
-        assert everything_under(home) == sorted(FILES)
-
-    @pytest.mark.parametrize(
-        "bad, reason",
-        [
-            ("absent", "404"),
-            ("garbled", "no HTTP at all"),
-            ("altered", "expected a file of SHA-256 [0-9a-f]{64}, but [0-9a-f]{64} came"),
-            ("longer", "expected [0-9]+ bytes, but the answer went on after them"),
-            ("endless", "expected [0-9]+ bytes, but the answer went on after them"),
-            ("interrupted", "expected [0-9]+ bytes, but the answer ended after 20"),
-        ],
-    )
-    def test_bad_answers_leave_nothing_behind(self, home, publish, bad, reason):
-        publish(bad)
-        with pytest.raises(ConnectionError, match=f"/{bad}/: .*{reason}") as caught:
-            mnist("test", root=home)
-        assert caught.value.__cause__ is not None
-        assert everything_under(home) == []
-
-    def test_offline(self, home, publish, closed_port):
-        mirrors = [f"http://127.0.0.1:{closed_port}/{folder}/" for folder in ("one", "two")]
-        publish(*mirrors)
+    def test_a_failure_names_the_ways_out(self, home, publish):
+        address, folder = publish(), home / "cache" / "minigrad" / "mnist"
         with pytest.raises(ConnectionError) as caught:
             mnist("test")
-        message, folder = str(caught.value), home / "cache" / "minigrad" / "mnist"
-        assert f"MNIST's {IMAGES_NAME}.gz could not be downloaded" in message
-        assert all(f"{mirror}: <urlopen error" in message for mirror in mirrors)
+        message = str(caught.value)
+        assert f"MNIST's {IMAGES_NAME}.gz could not be downloaded:\n  {address}: <url" in message
         assert f"Put {IMAGES_NAME}.gz and {LABELS_NAME}.gz into the folder {folder}" in message
         assert "mnist(root=...)" in message and "MINIGRAD_DATA" in message
-        assert isinstance(caught.value.__cause__, OSError)
+        assert str(caught.value.__cause__) in message
         assert not folder.exists()
 
     def test_what_arrived_before_the_failure_is_kept(self, home, publish):
-        publish("half")
+        publish(f"{IMAGES_NAME}.gz")
         with pytest.raises(ConnectionError, match=f"Put {LABELS_NAME}.gz into the folder"):
             mnist("test", root=home)
         assert everything_under(home) == [f"{IMAGES_NAME}.gz"]
-
-    def test_a_silent_server_is_not_waited_for(self, home, publish, monkeypatch):
-        monkeypatch.setattr(module, "_TIMEOUT", 0.05)
-        with socket.create_server(("127.0.0.1", 0)) as silent:
-            publish(f"http://127.0.0.1:{silent.getsockname()[1]}/")
-            with pytest.raises(ConnectionError, match="timed out"):
-                mnist("test", root=home)
-
-    @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-    @pytest.mark.parametrize("call", ["fsync", "replace"])
-    def test_an_interrupted_write_leaves_nothing_behind(
-        self, home, publish, monkeypatch, call, error
-    ):
-        def fail(*args):
-            raise error
-
-        publish("good")
-        monkeypatch.setattr(module.os, call, fail)
-        with pytest.raises(type(error)) as caught:
-            mnist("test", root=home)
-        assert caught.value is error
-        assert everything_under(home) == []
-
-    def test_the_disk_is_written_before_the_file_appears(self, home, publish, monkeypatch):
-        publish("good")
-        synced = []
-        replace = os.replace
-        monkeypatch.setattr(module.os, "fsync", synced.append)
-
-        def check(part, path):
-            assert len(synced) == 1 + everything_under(home).count(f"{IMAGES_NAME}.gz")
-            assert part.parent == path.parent
-            assert part.read_bytes() == FILES[path.name]
-            replace(part, path)
-
-        monkeypatch.setattr(module.os, "replace", check)
-        mnist("test", root=home)
-        assert everything_under(home) == sorted(FILES)
-
-
-class Bar:
-    """As much of tqdm as a download uses."""
-
-    shown: list[Bar] = []
-
-    def __init__(self, **options):
-        self.options, self.count, self.closed = options, 0, False
-        self.shown.append(self)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        self.closed = True
-
-    def update(self, count):
-        self.count += count
-
-
-@pytest.fixture
-def bars(monkeypatch):
-    tqdm = types.ModuleType("tqdm")
-    tqdm.__spec__, tqdm.tqdm = ModuleSpec("tqdm", None), Bar
-    monkeypatch.setitem(sys.modules, "tqdm", tqdm)
-    monkeypatch.setattr(Bar, "shown", [])
-    return Bar.shown
-
-
-class TestProgress:
-    def test_one_line_a_file_without_tqdm(self, home, publish, monkeypatch, capsys):
-        publish("good")
-        monkeypatch.setitem(sys.modules, "tqdm", None)
-        mnist("test", root=home)
-        out, err = capsys.readouterr()
-        assert out == ""
-        for line, name in zip(err.splitlines(), FILES, strict=True):
-            assert line.startswith("minigrad: downloading http://") and name in line
-
-    def test_a_bar_a_file_with_tqdm(self, home, publish, bars, capsys):
-        publish("good")
-        mnist("test", root=home)
-        assert [bar.options["desc"] for bar in bars] == list(FILES)
-        assert [bar.options["total"] for bar in bars] == [len(body) for body in FILES.values()]
-        assert all(bar.count == bar.options["total"] and bar.closed for bar in bars)
-        assert capsys.readouterr().err == ""
-
-    def test_a_longer_answer_is_not_read_to_its_end(self, home, publish, bars):
-        publish("endless")
-        with pytest.raises(ConnectionError):
-            mnist("test", root=home)
-        assert [bar.count for bar in bars] == [bars[0].options["total"] + 1]
-        assert bars[0].closed
-
-    def test_tqdm_is_not_imported_for_files_at_hand(self, home, monkeypatch):
-        monkeypatch.setattr(module, "import_module", None)
-        monkeypatch.setattr(module, "find_spec", None)
-        mnist("test", root=fill(home / "here"))

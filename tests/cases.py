@@ -1,0 +1,362 @@
+"""Everything that computes, as one table: what all ops have in common is tested over it (ops/test_every_op.py).
+
+A case is a function, how to draw its inputs, and what it should give. The function takes the module to compute with:
+with ``minigrad`` it maps Tensors, and where ``numpy`` has functions of the same names, that is the oracle.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Random values of one input, of the dtype asked for but never below ``least``; integers stay what they are."""
+
+    shape: tuple[int, ...]
+    draw: Callable[[np.random.Generator, tuple[int, ...]], Any]
+    least: Any = np.float16
+
+    def array(self, rng, dtype=np.float64):
+        values = np.asarray(self.draw(rng, self.shape))
+        floating = values.dtype.kind == "f"
+        return values.astype(np.promote_types(dtype, self.least)) if floating else values
+
+
+def normal(*shape):
+    return Sample(shape, lambda rng, s: rng.standard_normal(s))
+
+
+def positive(*shape):
+    return Sample(shape, lambda rng, s: rng.uniform(0.5, 2, s))
+
+
+def apart(*shape):
+    """No two values equal, none near 0 or a half: away from the kinks of max, abs, relu and clip."""
+    return Sample(shape, lambda rng, s: (rng.permutation(int(np.prod(s))).reshape(s) - 2.3) / 3)
+
+
+def channels(*shape):
+    """Parameters and statistics of batch norm: positive, and never below float32."""
+    return Sample(shape, lambda rng, s: rng.uniform(0.5, 2, s), np.float32)
+
+
+def integers(high, *shape):
+    return Sample(shape, lambda rng, s: rng.integers(0, high, s))
+
+
+def mask(*shape):
+    return Sample(shape, lambda rng, s: rng.random(s) < 0.6)
+
+
+class Case:
+    """``fn(m, *inputs)`` gives one output or a tuple; ``oracle(*arrays)`` the same from NumPy arrays."""
+
+    def __init__(self, fn, *samples, oracle=None):
+        self.fn, self.samples, self.oracle = fn, samples, oracle
+
+    def __call__(self, *inputs):
+        """The outputs, as a list."""
+        ys = self.fn(mg, *inputs)
+        return list(ys) if isinstance(ys, tuple) else [ys]
+
+    def expected(self, *arrays):
+        ys = self.oracle(*arrays)
+        return list(ys) if isinstance(ys, tuple) else [ys]
+
+    def arrays(self, rng, dtype=np.float64):
+        return [s.array(rng, dtype) for s in self.samples]
+
+
+def both(fn, *samples):
+    """A case that minigrad and NumPy write alike."""
+    return Case(fn, *samples, oracle=lambda *arrays: fn(np, *arrays))
+
+
+def call(name, *args, **options):
+    """m.name(*inputs, *args, **options)"""
+    return lambda m, *xs: getattr(m, name)(*xs, *args, **options)
+
+
+def join(name, axis):
+    """m.name(inputs, axis)"""
+    return lambda m, *xs: getattr(m, name)(xs, axis)
+
+
+def operate(name):
+    return lambda m, *xs: getattr(operator, name)(*xs)
+
+
+def np_softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def np_frozen(x, gamma, beta, mean, var, kept, eps=1e-3):
+    wide = [n if i in kept else 1 for i, n in enumerate(x.shape)]
+    gamma, beta, mean, var = (v.reshape(wide) for v in (gamma, beta, mean, var))
+    return gamma * (x - mean) / np.sqrt(var + eps) + beta
+
+
+def np_batch_norm(x, gamma, beta, kept):
+    axes = tuple(i for i in range(x.ndim) if i not in kept)
+    mean, var = x.mean(axes), x.var(axes)
+    return np_frozen(x, gamma, beta, mean, var, kept), mean, var
+
+
+BROADCASTS = [
+    ((2, 3), (2, 3)),
+    ((2, 3), (3,)),
+    ((1, 3), (2, 1)),
+    ((), (2, 3)),
+    ((2, 1, 3), (4, 1)),
+    ((), ()),
+]
+
+ELEMENTWISE = {
+    "exp": both(call("exp"), normal(2, 3)),
+    "log": both(call("log"), positive(2, 3)),
+    "sqrt": both(call("sqrt"), positive(2, 3)),
+    "tanh": both(call("tanh"), normal(2, 3)),
+    "tanh of no axes": both(call("tanh"), normal()),
+    "abs": both(call("abs"), apart(2, 3)),
+    "clip": both(call("clip", -0.5, 0.5), apart(2, 4)),
+    "clip from below": both(call("clip", -0.5, None), apart(2, 4)),
+    "clip from above": both(call("clip", None, 0.5), apart(2, 4)),
+}
+
+ARITHMETIC = {
+    **{
+        f"{name} {a} {b}": both(operate(name), left(*a), right(*b))
+        for name, left, right in [
+            ("add", normal, normal),
+            ("sub", normal, normal),
+            ("mul", normal, normal),
+            ("truediv", normal, positive),
+            ("pow", positive, normal),
+        ]
+        for a, b in BROADCASTS
+    },
+    **{f"pow of {p}": both(lambda m, x, p=p: x**p, positive(2, 3)) for p in [-1, 0, 0.5, 1, 2, 3]},
+    "reflected": both(lambda m, x: 1 + 2 * (3 - 4 / x) + 2**x, positive(2, 3)),
+    "negative": both(lambda m, x: -x, normal(2, 3)),
+    "add to itself": both(lambda m, x: x + x, normal(2, 3)),
+    "mul with itself": both(lambda m, x: x * x, normal(2, 3)),
+    # A third of a unit lies between the values of ``apart``, and half of that between the operands.
+    "maximum": both(lambda m, x, y: m.maximum(x, y + 1 / 6), apart(2, 3), apart(3)),
+    "minimum": both(lambda m, x, y: m.minimum(x, y + 1 / 6), apart(2, 3), apart(3)),
+    "maximum with a number": both(call("maximum", 0.5), apart(2, 3)),
+    "where": both(call("where"), mask(2, 3), normal(2, 3), normal(2, 3)),
+    "where broadcast": both(call("where"), mask(4, 1), normal(3), normal(4, 1)),
+    "where with a number": both(call("where", 0), mask(3), normal(2, 3)),
+}
+
+REDUCTION = {
+    **{
+        f"{name} {axis} {keepdims}": both(call(name, axis=axis, keepdims=keepdims), apart(2, 3, 2))
+        for name in ["sum", "mean", "var", "max", "min"]
+        for axis in [None, 0, -1, (0, 2), (1, -1), ()]
+        for keepdims in [False, True]
+    },
+    **{
+        f"{name} of one value": both(call(name), normal(1, 1))
+        for name in ["sum", "mean", "var", "max", "min"]
+    },
+    "var ddof": both(call("var", axis=0, ddof=1), normal(4, 2)),
+}
+
+SHAPE = {
+    "reshape": both(lambda m, x: x.reshape(3, -1), normal(2, 6)),
+    "reshape of a transpose": both(lambda m, x: x.T.reshape(-1), normal(2, 3)),
+    "reshape to no axes": both(call("reshape", ()), normal(1, 1)),
+    "transpose": both(call("transpose", (2, 0, 1)), normal(2, 3, 4)),
+    "transpose negative": both(call("transpose", (0, -1, -2)), normal(2, 3, 4)),
+    "transpose reversed": both(call("transpose"), normal(2, 3, 4)),
+    **{
+        f"broadcast_to {old} {new}": both(call("broadcast_to", new), normal(*old))
+        for old, new in [
+            ((3,), (2, 3)),
+            ((1, 3), (2, 3)),
+            ((2, 1), (4, 2, 3)),
+            ((), (2, 3)),
+            ((1,), (1, 1)),
+        ]
+    },
+    "concatenate": both(join("concatenate", 0), normal(2, 3), normal(1, 3), normal(3, 3)),
+    "concatenate negative": both(join("concatenate", -1), normal(2, 3), normal(2, 1)),
+    "concatenate with itself": both(lambda m, x: m.concatenate([x, x], 1), normal(2, 3)),
+    **{
+        f"stack {axis}": both(join("stack", axis), normal(2, 3), normal(2, 3))
+        for axis in [0, 1, 2, -1]
+    },
+    "pad": both(call("pad", 1), normal(2, 3)),
+    "pad pairs": both(call("pad", [(1, 0), (0, 2)]), normal(2, 3)),
+}
+
+KEYS = {
+    "an int": 1,
+    "a negative int": (slice(None), -1),
+    "an int per axis": (1, 2, 0),
+    "slices": (slice(None), slice(1, None, 2)),
+    "negative steps": (slice(None, None, -1), slice(2, 0, -1)),
+    "an empty slice": slice(0, 0),
+    "new axes": (None, 1, None),
+    "an ellipsis": (..., 0),
+    "a list": [1, 0, 1, 1],
+    "an empty list": [],
+    "two lists": ([1, 0, 1], [2, 2, 0]),
+    "slices and a list": (slice(None), [0, 0, 2], slice(0, 1)),
+    "an ellipsis and a list": (..., [1, 1]),
+    "lists apart": ([0, 1], slice(None), [1, 1]),
+    "a boolean list": [True, False],
+    "a boolean list on axis 1": (slice(None), [True, False, True]),
+}
+
+INDEXING = {
+    **{
+        f"getitem {name}": both(lambda m, x, key=key: x[key], normal(2, 3, 2))
+        for name, key in KEYS.items()
+    },
+    "getitem integers": both(operate("getitem"), normal(3, 2), integers(3, 2, 2)),
+    "getitem a mask": both(operate("getitem"), normal(3, 2), mask(3, 2)),
+    "getitem a mask and a slice": both(lambda m, x, i: x[i, 1:], normal(3, 2), mask(3)),
+}
+
+MATMUL = {
+    **{
+        f"matmul {a} {b}": both(call("matmul"), normal(*a), normal(*b))
+        for a, b in [
+            ((2, 3), (3, 4)),
+            ((3,), (3,)),
+            ((3,), (3, 4)),
+            ((2, 3), (3,)),
+            ((5, 2, 3), (3, 4)),
+            ((5, 2, 3), (3,)),
+            ((2, 3), (5, 3, 4)),
+            ((3,), (5, 3, 4)),
+            ((5, 2, 3), (5, 3, 4)),
+            ((4, 1, 2, 3), (5, 3, 2)),
+            ((2, 3, 0), (0, 4)),
+        ]
+    },
+    "matmul with its transpose": both(lambda m, x: x.T @ x, normal(3, 2)),
+}
+
+ACTIVATION = {
+    "sigmoid": Case(call("sigmoid"), normal(2, 3), oracle=lambda x: 1 / (1 + np.exp(-x))),
+    "sigmoid of no axes": Case(call("sigmoid"), normal(), oracle=lambda x: 1 / (1 + np.exp(-x))),
+    "relu": Case(call("relu"), apart(2, 3), oracle=lambda x: np.maximum(x, 0)),
+    **{
+        f"{name} {axis}": Case(
+            call(name, axis), normal(2, 3, 2), oracle=lambda x, f=oracle, axis=axis: f(x, axis)
+        )
+        for name, oracle in [
+            ("softmax", np_softmax),
+            ("log_softmax", lambda x, axis: np.log(np_softmax(x, axis))),
+        ]
+        for axis in [0, 1, -1]
+    },
+}
+
+LINEAR = {
+    **{
+        f"linear {shape}": Case(
+            call("linear"),
+            normal(*shape),
+            normal(2, 3),
+            normal(2),
+            oracle=lambda x, w, b: x @ w.T + b,
+        )
+        for shape in [(4, 3), (3,), (2, 4, 3), (1, 3), (0, 3)]
+    },
+    "linear without bias": Case(
+        call("linear"), normal(4, 3), normal(2, 3), oracle=lambda x, w: x @ w.T
+    ),
+}
+
+LOSS = {
+    case: made
+    for name, end in [("mean", np.mean), ("sum", np.sum), ("none", lambda x: x)]
+    for case, made in {
+        f"softmax_cross_entropy {name}": Case(
+            call("softmax_cross_entropy", name),
+            normal(4, 3),
+            integers(3, 4),
+            oracle=lambda z, c, end=end: end(-np.log(np_softmax(z)[np.arange(4), c])),
+        ),
+        f"mse_loss {name}": Case(
+            call("mse_loss", name),
+            normal(4, 3),
+            normal(4, 3),
+            oracle=lambda x, t, end=end: end((x - t) ** 2),
+        ),
+    }.items()
+}
+
+BATCH_NORM = {
+    case: made
+    for shape, kept in [
+        ((4, 3), (1,)),
+        ((2, 3, 2), (1,)),
+        ((3, 2, 2), (-1,)),
+        ((3, 2, 2), (0, 2)),
+    ]
+    for c in [channels(*[shape[i] for i in kept])]
+    for case, made in {
+        f"batch_norm {shape} {kept}": Case(
+            call("batch_norm", axis=kept),
+            normal(*shape),
+            c,
+            c,
+            oracle=lambda *a, kept=kept: np_batch_norm(*a, [i % a[0].ndim for i in kept]),
+        ),
+        f"frozen_batch_norm {shape} {kept}": Case(
+            call("frozen_batch_norm", axis=kept),
+            normal(*shape),
+            c,
+            c,
+            c,
+            c,
+            oracle=lambda *a, kept=kept: np_frozen(*a, [i % a[0].ndim for i in kept]),
+        ),
+    }.items()
+} | {
+    "batch_norm without gamma": Case(
+        lambda m, x, beta: m.batch_norm(x, None, beta), normal(4, 3), channels(3)
+    ),
+    "batch_norm without beta": Case(
+        lambda m, x, gamma: m.batch_norm(x, gamma, None), normal(4, 3), channels(3)
+    ),
+    "frozen_batch_norm without gamma and beta": Case(
+        lambda m, x, mean, var: m.frozen_batch_norm(x, None, None, mean, var),
+        normal(4, 3),
+        channels(3),
+        channels(3),
+    ),
+}
+
+RANDOM = {
+    "dropout": Case(lambda m, x: m.dropout(x, 0.4, np.random.default_rng(1)), normal(3, 4)),
+    "dropout of nothing": Case(call("dropout", 0.0), normal(3), oracle=lambda x: x),
+}
+
+CASES: dict[str, Case] = {
+    **ELEMENTWISE,
+    **ARITHMETIC,
+    **REDUCTION,
+    **SHAPE,
+    **INDEXING,
+    **MATMUL,
+    **ACTIVATION,
+    **LINEAR,
+    **LOSS,
+    **BATCH_NORM,
+    **RANDOM,
+}

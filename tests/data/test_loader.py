@@ -1,0 +1,113 @@
+"""DataLoader: every example once an epoch, in an order that a seed repeats."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad.data import DataLoader
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def epoch(loader):
+    """The examples of the first array, in the order of one iteration."""
+    return [int(v) for x, *_ in loader for v in x.numpy()]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    n=st.integers(0, 30),
+    batch_size=st.integers(1, 40),
+    drop_last=st.booleans(),
+    shuffle=st.booleans(),
+)
+def test_every_example_once(n, batch_size, drop_last, shuffle):
+    loader = DataLoader(
+        [np.arange(n), -np.arange(n)], batch_size, shuffle, drop_last, np.random.default_rng(0)
+    )
+    batches = [(x.numpy(), y.numpy()) for x, y in loader]
+    sizes = [len(x) for x, _ in batches]
+    rest = [] if drop_last or n % batch_size == 0 else [n % batch_size]
+    assert sizes == [batch_size] * (n // batch_size) + rest
+    assert len(loader) == len(batches)
+    for x, y in batches:
+        np.testing.assert_array_equal(x, -y)
+    seen = [int(v) for x, _ in batches for v in x]
+    if not shuffle:
+        assert seen == list(range(sum(sizes)))
+    assert len(set(seen)) == len(seen) == sum(sizes)
+    assert set(seen) <= set(range(n))
+
+
+def test_each_epoch_has_its_order(rng):
+    loader = DataLoader([np.arange(50)], 7, rng=rng)
+    first, second = epoch(loader), epoch(loader)
+    assert first != second != sorted(second) != first
+    assert sorted(first) == sorted(second) == list(range(50))
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_a_seed_decides(default):
+    def epochs(seed):
+        mg.manual_seed(seed)
+        loader = DataLoader(
+            [np.arange(50)], 7, rng=None if default else np.random.default_rng(seed)
+        )
+        return [epoch(loader) for _ in range(2)]
+
+    one = epochs(3)
+    mg.manual_seed(4)
+    assert epochs(3) == one != epochs(4)
+
+
+def test_epochs_may_overlap(rng):
+    """Two iterations at once do not disturb each other."""
+    loader = DataLoader([np.arange(20)], 3, rng=rng)
+    pairs = list(zip(loader, loader, strict=True))
+    for k in (0, 1):
+        assert sorted(int(v) for pair in pairs for v in pair[k][0].numpy()) == list(range(20))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64", "uint8", "bool"])
+def test_shapes_dtypes_and_backend(rng, backend, dtype):
+    images, labels = rng.uniform(0, 9, (5, 2, 3)).astype(dtype), np.arange(5)
+    for x, y in DataLoader((images, labels), 2, shuffle=False):
+        assert x.shape == (len(y), 2, 3) and y.ndim == 1
+        assert x.dtype == dtype and y.dtype == np.int64
+        assert x.backend == y.backend == backend
+        assert not x.requires_grad
+        np.testing.assert_array_equal(x.numpy(), images[y.numpy()])
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_batches_are_copies(rng, shuffle):
+    values = np.arange(6.0)
+    loader = DataLoader([values], 3, shuffle, rng=rng)
+    for (x,) in loader:
+        x.data += 10
+    np.testing.assert_array_equal(values, np.arange(6))
+    assert sorted(epoch(loader)) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "arguments", "error", "message"),
+    [
+        ([], {}, ValueError, "a list or tuple of at least one array"),
+        (np.ones((2, 3)), {}, ValueError, "a list or tuple of at least one array"),
+        ([np.ones(3), np.ones(4)], {}, ValueError, r"arrays of one length, got \[3, 4\]"),
+        ([np.ones(3)], {"batch_size": 0}, ValueError, "batch_size >= 1, got 0"),
+        ([np.ones(3)], {"batch_size": -2}, ValueError, "batch_size >= 1, got -2"),
+    ],
+)
+def test_constructor_errors(arrays, arguments, error, message):
+    with pytest.raises(error, match=f"DataLoader: expected {message}"):
+        DataLoader(arrays, **{"batch_size": 2, **arguments})
+
+
+def test_a_seed_is_no_generator():
+    with pytest.raises(TypeError, match=r"expected a numpy\.random\.Generator"):
+        next(iter(DataLoader([np.ones(3)], 2, rng=0)))

@@ -1,0 +1,49 @@
+"""What many tests need: arrays on the backend under test, random Tensors, comparison, tables of errors."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import backend as backends
+
+
+def device(array):
+    """A NumPy array as one of the backend under test."""
+    return backends.default().from_numpy(np.asarray(array))
+
+
+def normal(rng, *shape, requires_grad=False):
+    """Normal float64 values."""
+    return mg.tensor(rng.standard_normal(shape), requires_grad)
+
+
+def leaf(values, dtype=np.float64):
+    """A tensor that requires a gradient."""
+    return mg.tensor(values, requires_grad=True, dtype=dtype)
+
+
+def close(actual, expected, tolerance=1e-12):
+    """Equal shapes, and values within ``tolerance``, absolute or relative; Tensors or arrays."""
+    a, b = (v.numpy() if isinstance(v, mg.Tensor) else np.asarray(v) for v in (actual, expected))
+    assert a.shape == b.shape
+    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def equal(actual, expected):
+    """Equal shapes and values, NaN like NaN."""
+    close(actual, expected, tolerance=0)
+
+
+def error_table(table):
+    """Parametrize over ``{name: (error, words of its message, call)}``."""
+    rows = [pytest.param(*row, id=name) for name, row in table.items()]
+    return pytest.mark.parametrize(("error", "words", "call"), rows)
+
+
+def refuses(error, words):
+    """``pytest.raises`` for a message that contains exactly these words."""
+    return pytest.raises(error, match=re.escape(words))

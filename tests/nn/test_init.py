@@ -1,0 +1,127 @@
+"""Initial values: their moments are those of the papers' formulas, and a seed repeats them to the bit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.nn import init
+
+RANDOM = [init.normal, init.uniform, init.glorot_uniform, init.glorot_normal]
+RANDOM += [init.he_uniform, init.he_normal]
+EVERY = [*RANDOM, init.constant, init.zeros, init.ones]
+
+#: standard deviation and largest value for fan_in = 300, fan_out = 500
+GLOROT, HE = math.sqrt(2 / 800), math.sqrt(2 / 300)
+MOMENTS = [
+    (init.normal, 0.01, math.inf),
+    (init.uniform, 0.05 / math.sqrt(3), 0.05),
+    (init.glorot_normal, GLOROT, math.inf),
+    (init.glorot_uniform, GLOROT, math.sqrt(3) * GLOROT),
+    (init.he_normal, HE, math.inf),
+    (init.he_uniform, HE, math.sqrt(3) * HE),
+]
+
+
+@pytest.mark.parametrize("function", EVERY)
+@pytest.mark.parametrize("shape", [(2, 3), (4, 3, 2, 2)])
+def test_shape_and_dtype(rng, function, shape):
+    values = function(shape, rng)
+    assert type(values) is np.ndarray
+    assert values.shape == shape and values.dtype == np.float32
+
+
+@pytest.mark.parametrize("function", RANDOM)
+def test_the_generator_decides(function):
+    one, same, other = (function((2, 3), np.random.default_rng(s)) for s in (5, 5, 6))
+    assert one.tobytes() == same.tobytes() != other.tobytes()
+
+
+@pytest.mark.parametrize(("function", "std", "limit"), MOMENTS)
+def test_moments(rng, function, std, limit):
+    values = function((500, 300), rng).astype(np.float64)
+    n = values.size
+    # Four standard errors of a Gaussian's moments, those of a uniform's being smaller.
+    assert abs(values.mean()) < 4 * std / math.sqrt(n)
+    assert abs(values.std() / std - 1) < 4 / math.sqrt(2 * n)
+    assert abs(values).max() <= limit * (1 + 1e-6)
+    kurtosis = (values**4).mean() / std**4
+    assert abs(kurtosis - (3 if limit == math.inf else 9 / 5)) < 4 * math.sqrt(96 / n)
+
+
+def test_arguments(rng):
+    values = init.normal((500, 300), rng, mean=2.0, std=0.5)
+    assert abs(values.mean() - 2) < 0.01 and abs(values.std() - 0.5) < 0.01
+    values = init.uniform((500, 300), rng, low=1.0, high=3.0)
+    assert 1 <= values.min() < 1.001 and 2.999 < values.max() <= 3
+    np.testing.assert_array_equal(init.constant((2,), value=0.25), np.full(2, 0.25, np.float32))
+    np.testing.assert_array_equal([*init.zeros((1,)), *init.ones((1,))], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "fan_in", "fan_out"),
+    [((5, 3), 3, 5), ((5, 3, 7), 21, 35), ((5, 3, 2, 4), 24, 40)],
+)
+def test_fans(shape, fan_in, fan_out):
+    """Of a convolution every output sums over, and every input feeds, as many channels as its kernel has places."""
+    seed = np.random.default_rng
+    expected = {
+        init.glorot_normal: init.normal(shape, seed(0), std=math.sqrt(2 / (fan_in + fan_out))),
+        init.he_normal: init.normal(shape, seed(0), std=math.sqrt(2 / fan_in)),
+    }
+    for function, values in expected.items():
+        np.testing.assert_array_equal(function(shape, seed(0)), values)
+
+
+@pytest.mark.parametrize("function", [f for f in RANDOM if "_" in f.__name__])
+@pytest.mark.parametrize("shape", [(), (3,), (0, 3), (3, 0), (3, 2, 0)])
+def test_no_weight_has_such_a_shape(rng, function, shape):
+    with pytest.raises(ValueError, match=r"expected a weight of shape \(out, in, ...\), got"):
+        function(shape, rng)
+
+
+@pytest.mark.parametrize("function", RANDOM)
+@pytest.mark.parametrize("wrong", [0, np.random.RandomState(0), np.random])
+def test_a_seed_is_no_generator(function, wrong):
+    with pytest.raises(TypeError, match=r"expected a numpy\.random\.Generator"):
+        function((2, 3), wrong)
+
+
+class TestManualSeed:
+    def layers(self):
+        net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(4, gamma_init=init.normal))
+        return {name: a.tobytes() for name, a in net.state_dict().items()}
+
+    def test_repeats_layers(self):
+        mg.manual_seed(1)
+        one, next_one = self.layers(), self.layers()
+        mg.manual_seed(1)
+        assert self.layers() == one
+        assert {n for n in one if one[n] != next_one[n]} == {"0.weight", "1.gamma"}
+        mg.manual_seed(2)
+        assert self.layers()["0.weight"] != one["0.weight"]
+
+    def test_does_not_touch_given_generators(self, rng):
+        mg.manual_seed(1)
+        one = init.normal((3,), rng)
+        mg.manual_seed(1)
+        assert not np.array_equal(init.normal((3,), rng), one)
+
+    def test_is_not_consumed_by_given_generators(self, rng):
+        mg.manual_seed(1)
+        one = init.normal((3,))
+        mg.manual_seed(1)
+        nn.Linear(3, 3, rng=rng)
+        np.testing.assert_array_equal(init.normal((3,)), one)
+
+
+def test_a_generator_is_used_in_order(rng):
+    """Weights, then biases, from one generator: so a model's values depend on its seed alone."""
+    layer = nn.Linear(3, 2, weight_init=init.normal, bias_init=init.normal, rng=rng)
+    again = np.random.default_rng(0)
+    np.testing.assert_array_equal(layer.weight.numpy(), init.normal((2, 3), again))
+    np.testing.assert_array_equal(layer.bias.numpy(), init.normal((2,), again))

@@ -1,0 +1,305 @@
+"""Optimizers: PyTorch's numbers over twenty steps, first steps by hand, and what they leave alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import close
+
+import minigrad as mg
+from minigrad.optim import SGD, Adam, optimizers
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+CASES = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    ("SGD", {"lr": 0.1, "weight_decay": 0.05}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.05}),
+    ("Adam", {"lr": 0.05}),
+    ("Adam", {"lr": 0.05, "weight_decay": 0.05}),
+    ("Adam", {"lr": 0.05, "betas": (0.5, 0.9), "eps": 1e-3}),
+]
+cases = pytest.mark.parametrize(("name", "settings"), CASES)
+
+
+class Problem:
+    """A fit by a net of one hidden layer, not convex, in NumPy's, minigrad's or PyTorch's tensors."""
+
+    def __init__(self, tensor):
+        rng = np.random.default_rng(0)
+        shapes = [(10, 3), (10, 4), (10, 2)]
+        self.x, self.constant, self.y = (tensor(rng.standard_normal(shape)) for shape in shapes)
+        self.params = [tensor(rng.standard_normal(s)) for s in [(3, 4), (4,), (4, 2)]]
+        for p in self.params:
+            p.requires_grad = True
+
+    def loss(self, skip=False):
+        """With constants in place of the first layer, whose parameters then have no gradient, if ``skip``."""
+        first, bias, second = self.params
+        hidden = self.constant if skip else (self.x @ first + bias).tanh()
+        return ((hidden @ second - self.y) ** 2).mean()
+
+    def step(self, optimizer, skip=False):
+        optimizer.zero_grad()
+        self.loss(skip).backward()
+        optimizer.step()
+
+
+def content(optimizer):
+    return {name: (a.dtype, a.tobytes()) for name, a in optimizer.state_dict().items()}
+
+
+def values(problem):
+    return [p.numpy() for p in problem.params]
+
+
+class TestTorch:
+    @cases
+    @pytest.mark.parametrize("skipped", [(), (0, 1, 2, 7, 11, 12)], ids=["all", "some"])
+    def test_twenty_steps(self, torch, name, settings, skipped):
+        """Also where the first layer has no gradient in some steps: Adam corrects each parameter's bias by its own."""
+        ours, theirs = Problem(mg.tensor), Problem(torch.tensor)
+        optimizer = getattr(mg.optim, name)(ours.params, **settings)
+        oracle = getattr(torch.optim, name)(theirs.params, **settings)
+        losses = []
+        for step in range(20):
+            if step == 10:
+                optimizer.lr = oracle.param_groups[0]["lr"] = 0.01
+            ours.step(optimizer, step in skipped)
+            theirs.step(oracle, step in skipped)
+            for p, q in zip(ours.params, theirs.params, strict=True):
+                close(p, q.detach().numpy(), 1e-10)
+            losses.append(ours.loss().item())
+        assert losses[-1] < 0.9 * losses[0]
+        moved = 20 - len(skipped)
+        assert optimizer.steps == [moved, moved, 20]
+
+    @pytest.mark.parametrize(
+        ("name", "arguments"),
+        [
+            ("ExponentialLR", {"gamma": 0.9}),
+            ("StepLR", {"step_size": 3}),
+            ("StepLR", {"step_size": 1, "gamma": 2}),
+        ],
+    )
+    def test_schedules(self, torch, name, arguments):
+        ours, theirs = Problem(mg.tensor), Problem(torch.tensor)
+        optimizer, oracle = SGD(ours.params, lr=0.5), torch.optim.SGD(theirs.params, lr=0.5)
+        schedule = getattr(mg.optim, name)(optimizer, **arguments)
+        peer = getattr(torch.optim.lr_scheduler, name)(oracle, **arguments)
+        for _ in range(10):
+            oracle.step()
+            schedule.step()
+            peer.step()
+            close(optimizer.lr, oracle.param_groups[0]["lr"], 1e-15)
+
+
+@pytest.mark.parametrize(
+    ("make", "first", "second"),
+    [
+        # p = 2 and the loss p^2: the gradient is 4.
+        (lambda p: SGD(p, lr=0.1), 1.6, 1.28),
+        # v = 4, then 0.5 * 4 + 3.2 = 5.2
+        (lambda p: SGD(p, lr=0.1, momentum=0.5), 1.6, 1.08),
+        # 4 + 0.5 * 4 = 6; then the gradient 2.8, v = 4.8, and 2.8 + 2.4 = 5.2
+        (lambda p: SGD(p, lr=0.1, momentum=0.5, nesterov=True), 1.4, 0.88),
+        # 4 + 0.5 * 2 = 5; then 3 + 0.75
+        (lambda p: SGD(p, lr=0.1, weight_decay=0.5), 1.5, 1.125),
+        (lambda p: SGD(p, lr=0), 2, 2),
+        # Corrected, the first moments are the gradient and its square: 0.1 * 4 / (4 + eps).
+        (lambda p: Adam(p, lr=0.1, eps=0), 1.9, None),
+        (lambda p: Adam(p, lr=0.1, eps=4), 1.95, None),
+        # (4 + 2) / (6 + 6)
+        (lambda p: Adam(p, lr=0.1, eps=6, weight_decay=1), 1.95, None),
+        # The moments m = 0.5 * 0 + 0.5 * 4 and v = 4^2 without memory; then the gradient 3.8, m = 2.9,
+        # and 0.1 * (2.9 / 0.75) / 3.8.
+        (lambda p: Adam(p, lr=0.1, betas=(0.5, 0), eps=0), 1.9, 1.9 - 0.1 * 2.9 / 0.75 / 3.8),
+    ],
+)
+def test_by_hand(make, first, second):
+    p = mg.tensor(2, requires_grad=True, dtype=np.float64)
+    optimizer = make([p])
+    for expected in [first] if second is None else [first, second]:
+        optimizer.zero_grad()
+        (p**2).backward()
+        optimizer.step()
+        close(p, expected)
+
+
+@cases
+def test_only_parameters_and_state_change(name, settings):
+    problem = Problem(mg.tensor)
+    optimizer = getattr(mg.optim, name)(problem.params, **settings)
+    problem.loss().backward()
+    gradients = [p.grad for p in problem.params]
+    before = [g.numpy() for g in gradients]
+    optimizer.step()
+    for p, gradient, a in zip(problem.params, gradients, before, strict=True):
+        assert p.grad is gradient and p.requires_grad
+        np.testing.assert_array_equal(gradient.numpy(), a)
+
+
+@cases
+def test_parameters_without_a_gradient_are_left_alone(name, settings):
+    """Weight decay and momentum included: a frozen parameter, one that lost its gradient, and all of them."""
+    problem = Problem(mg.tensor)
+    optimizer = getattr(mg.optim, name)(problem.params, **settings)
+    problem.step(optimizer)
+    before, state = values(problem), content(optimizer)
+    optimizer.zero_grad()
+    optimizer.step()
+    for a, b in zip(values(problem), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert content(optimizer) == state
+    problem.params[0].requires_grad = False
+    problem.step(optimizer)
+    still = [np.array_equal(a, b) for a, b in zip(values(problem), before, strict=True)]
+    assert still == [True, False, False]
+    changed = {n for n, a in content(optimizer).items() if a != state[n]}
+    assert changed == {"steps"} | {f"{slot}.{i}" for slot in optimizer.slots for i in (1, 2)}
+
+
+@pytest.mark.parametrize(("skip", "ops"), [(False, [1, 1]), (True, [1, 2])])
+def test_a_step_is_one_op(monkeypatch, skip, ops):
+    """As long as all parameters are at the same step."""
+    counts = []
+    apply = optimizers.apply
+    monkeypatch.setattr(optimizers, "apply", lambda op, *a: (counts.append(op), apply(op, *a)))
+    problem = Problem(mg.tensor)
+    optimizer = Adam(problem.params)
+    for expected, skip_now in zip(ops, [skip, False], strict=True):
+        counts.clear()
+        problem.step(optimizer, skip_now)
+        assert len(counts) == expected
+
+
+def test_a_graph_from_before_the_step_is_refused():
+    problem = Problem(mg.tensor)
+    optimizer = SGD(problem.params, lr=0.1)
+    problem.loss().backward()
+    graphs = [(p**2).sum() for p in problem.params]
+    optimizer.step()
+    for graph in graphs:
+        with pytest.raises(RuntimeError, match="changed in place"):
+            graph.backward()
+
+
+def test_zero_grad():
+    problem = Problem(mg.tensor)
+    optimizer = SGD(problem.params, lr=0.1)
+    problem.loss().backward()
+    problem.params[1].requires_grad = False
+    optimizer.zero_grad()
+    assert [p.grad for p in problem.params] == [None] * 3
+
+
+class TestState:
+    @cases
+    def test_goes_on_to_the_same_bits(self, name, settings):
+        def run(optimizer, problem, steps):
+            for step in steps:
+                optimizer.lr = 0.1 / (1 + step // 4)
+                problem.step(optimizer, skip=step % 3 == 0)
+
+        whole, begun, resumed = (Problem(mg.tensor) for _ in range(3))
+        run(getattr(mg.optim, name)(whole.params, **settings), whole, range(10))
+        first = getattr(mg.optim, name)(begun.params, **settings)
+        run(first, begun, range(5))
+        second = getattr(mg.optim, name)(resumed.params, **{**settings, "lr": 7})
+        second.load_state_dict(first.state_dict())
+        assert content(second) == content(first)
+        for p, q in zip(resumed.params, begun.params, strict=True):
+            p.data = q.data.copy()
+        run(first, begun, range(5, 7))  # which must not reach into the second's state
+        run(second, resumed, range(5, 10))
+        for a, b in zip(values(whole), values(resumed), strict=True):
+            assert a.tobytes() == b.tobytes()
+
+    def test_names_and_copies(self):
+        optimizer = Adam(Problem(mg.tensor).params, lr=1)
+        before, state = content(optimizer), optimizer.state_dict()
+        slots = [f"{slot}.{i}" for slot in ("first_moment", "second_moment") for i in range(3)]
+        assert list(state) == ["lr", "steps", *slots]
+        assert list(SGD(optimizer.params, lr=1).state_dict()) == ["lr", "steps"]
+        for a in state.values():
+            a += 1
+        assert content(optimizer) == before
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({"lr": None}, KeyError, r"missing or unexpected \['lr'\]"),
+            (
+                {"velocity.2": None, "velocity.3": np.ones(1)},
+                KeyError,
+                r"\['velocity.2', 'velocity.3'\]",
+            ),
+            ({"velocity.1": np.ones(5)}, ValueError, r"velocity.1 of shape \(4,\) .* got \(5,\)"),
+            ({"velocity.1": np.ones(4, np.float32)}, ValueError, "dtype float64, got .* float32"),
+            ({"steps": np.array([1, 1])}, ValueError, r"steps of shape \(3,\) .* got \(2,\)"),
+            ({"steps": np.ones(3)}, ValueError, "steps of .* dtype int64, got .* float64"),
+            ({"lr": np.ones(3)}, ValueError, r"lr of shape \(\) .* got \(3,\)"),
+        ],
+    )
+    def test_a_misfit_loads_nothing(self, change, error, message):
+        optimizer = SGD(Problem(mg.tensor).params, lr=0.1, momentum=0.9)
+        before = content(optimizer)
+        state = {name: a + 1 for name, a in optimizer.state_dict().items()}
+        state = {name: a for name, a in {**state, **change}.items() if a is not None}
+        with pytest.raises(error, match=f"load_state_dict into SGD: .*{message}"):
+            optimizer.load_state_dict(state)
+        assert content(optimizer) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda p: SGD([], lr=0.1), ValueError, "SGD: expected at least one parameter, got none"),
+        (lambda p: Adam(p), TypeError, "Adam: expected a list of Tensors, got one Tensor"),
+        (
+            lambda p: SGD([p, 1.0], lr=0.1),
+            TypeError,
+            "SGD: expected parameter 1 to be a Tensor, got float",
+        ),
+        (lambda p: SGD([p], lr=-0.1), ValueError, "SGD: expected lr >= 0, got -0.1"),
+        (lambda p: Adam([p], lr=np.nan), ValueError, "Adam: expected lr >= 0, got nan"),
+        (
+            lambda p: SGD([p], 0.1, momentum=-1),
+            ValueError,
+            "momentum >= 0 and weight_decay >= 0, got -1",
+        ),
+        (lambda p: SGD([p], 0.1, weight_decay=-1), ValueError, "weight_decay >= 0, got 0.0 and -1"),
+        (lambda p: SGD([p, p], 0.1), ValueError, "SGD: a parameter is given twice"),
+        (lambda p: SGD([p, p * 2], 0.1), ValueError, "parameter 1 is computed from others"),
+        (lambda p: SGD([p], 0.1, nesterov=True), ValueError, "nesterov needs momentum > 0"),
+        (lambda p: Adam([p], betas=(1, 0.9)), ValueError, r"betas in \[0, 1\), got \(1, 0.9\)"),
+        (lambda p: Adam([p], betas=(0.9, -0.1)), ValueError, r"betas in \[0, 1\)"),
+        (lambda p: Adam([p], eps=-1), ValueError, "eps >= 0 and weight_decay >= 0, got -1"),
+        (lambda p: Adam([p], weight_decay=-1), ValueError, "weight_decay >= 0, got 1e-08 and -1"),
+        (
+            lambda p: mg.optim.StepLR(SGD([p], 0.1), 0),
+            ValueError,
+            "StepLR: expected step_size >= 1",
+        ),
+        (lambda p: mg.optim.StepLR(SGD([p], 0.1), 1, 0), ValueError, "StepLR: expected gamma > 0"),
+        (lambda p: mg.optim.ExponentialLR(SGD([p], 0.1), -1), ValueError, "gamma > 0, got -1"),
+    ],
+)
+def test_constructor_errors(make, error, message):
+    with pytest.raises(error, match=message):
+        make(mg.ones(3, requires_grad=True))
+
+
+def test_schedules_multiply_what_is_there():
+    optimizer = SGD([mg.ones(1, requires_grad=True)], lr=8.0)
+    halve, every_other = mg.optim.ExponentialLR(optimizer, 0.5), mg.optim.StepLR(optimizer, 2, 10)
+    rates = []
+    for step in range(5):
+        if step == 3:
+            optimizer.lr = 1.0
+        halve.step()
+        every_other.step()
+        rates.append(optimizer.lr)
+    assert rates == [4.0, 20.0, 10.0, 5.0, 2.5]
