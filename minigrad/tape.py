@@ -73,6 +73,7 @@ class Node:
     """
 
     __slots__ = ("op", "parents", "order", "_inputs", "_outputs", "_versions")
+    grad = None  # only a Leaf has one
 
     def __init__(self, op: Op, parents: list[Ref | None]) -> None:
         self.op = op

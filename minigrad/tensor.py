@@ -68,7 +68,8 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
         for t in inputs[: op.writes]:
             t._bump()  # type: ignore[union-attr]
         return None
-    ys = tuple([Tensor(a, None if node is None else (node, i)) for i, a in enumerate(result)])
+    arrays = [backend.xp.asarray(a) if isinstance(a, np.generic) else a for a in result]
+    ys = tuple([Tensor(a, None if node is None else (node, i)) for i, a in enumerate(arrays)])
     if node is not None:
         node.save(inputs, ys)
     return ys
@@ -192,19 +193,18 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
 
     @property
     def grad(self) -> Tensor | None:
-        if self._ref is None or not isinstance(self._ref[0], Leaf):
-            return None
-        return self._ref[0].grad
+        return None if self._ref is None else self._ref[0].grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        if self._ref is None or not isinstance(self._ref[0], Leaf):
+        leaf = self._ref and self._ref[0]
+        if not isinstance(leaf, Leaf):
             raise RuntimeError("grad: only leaves that require a gradient have one")
         if value is not None and (not isinstance(value, Tensor) or value.shape != self.shape):
             raise ValueError(
                 f"grad: expected a Tensor of shape {self.shape} or None, got {value!r}"
             )
-        self._ref[0].grad = value
+        leaf.grad = value
 
     # --- to and from the outside ---
 

@@ -63,21 +63,26 @@ class Kernels:
 
     # --- softmax cross-entropy over the last axis of (examples, classes) ---
 
-    def softmax_cross_entropy(self, logits: Array, labels: Array) -> Array:
-        """Minus the log-probability of each example's label, shape (examples,)."""
+    def softmax_cross_entropy(self, logits: Array, labels: Array) -> tuple[Array, Array]:
+        """Minus the log-probability of each example's label, shape (examples,), and all probabilities."""
         shifted = logits - logits.max(axis=1, keepdims=True)
         picked = shifted[self.xp.arange(len(labels)), labels]
-        return self.xp.log(self.xp.exp(shifted).sum(axis=1)) - picked
+        probabilities = self.xp.exp(shifted, out=shifted)
+        total = probabilities.sum(axis=1, keepdims=True)
+        probabilities /= total
+        return self.xp.log(total.reshape(-1)) - picked, probabilities
 
-    def softmax_cross_entropy_grad(self, logits: Array, labels: Array, gy: Array) -> Array:
-        g = self.softmax(logits, axis=1)
-        g[self.xp.arange(len(labels)), labels] -= 1
-        g *= gy.reshape(-1, 1)
+    def softmax_cross_entropy_grad(self, probabilities: Array, labels: Array, gy: Array) -> Array:
+        """``gy`` per example, or one for all."""
+        g = probabilities * gy.reshape(-1, 1)
+        g[self.xp.arange(len(labels)), labels] -= gy
         return g
 
-    def channel_sum(self, x: Array, axes: tuple[int, ...]) -> Array:
-        """Sum over all axes but the kept ones."""
-        return x.sum(axis=axes)
+    def channel_mean(self, x: Array, axes: tuple[int, ...], m: int) -> Array:
+        """Mean over all axes but the kept ones, of m values each."""
+        mean = x.sum(axis=axes)
+        mean /= m
+        return mean
 
     # --- batch normalization; ``kept`` are the axes that keep their own statistics ---
 
@@ -91,11 +96,9 @@ class Kernels:
         if x.dtype.itemsize == 2:
             first = first.astype("float32")
         y = x - first
-        mean = self.channel_sum(y, axes)
-        mean /= m
+        mean = self.channel_mean(y, axes, m)
         y -= mean.reshape(wide)
-        var = self.channel_sum(y * y, axes)
-        var /= m
+        var = self.channel_mean(y * y, axes, m)
         y *= self._scale(var, gamma, eps).reshape(wide)
         if beta is not None:
             y += beta.reshape(wide)
@@ -117,25 +120,25 @@ class Kernels:
         d = x - mean.reshape(wide)
         gy = gy.astype(d.dtype, copy=False)
         # The mean is rounded to its dtype: at a large mean that offset matters, and it costs one sum to remove.
-        offset = self.channel_sum(d, axes)
-        offset /= m
-        gbeta = self.channel_sum(gy, axes)
+        offset = self.channel_mean(d, axes, m)
+        gbeta = self.channel_mean(gy, axes, m)
         gx = gy * d
-        ggamma = self.channel_sum(gx, axes)
+        ggamma = self.channel_mean(gx, axes, m)
         ggamma -= offset * gbeta
         inv_std = self._scale(var, None, eps)
         ggamma *= inv_std
-        # gx = scale * (gy - gbeta / m - xhat * ggamma / m), with d standing in for xhat
+        # With both still divided by m, gx = scale * (gy - gbeta - xhat * ggamma) and xhat = (d - offset) * inv_std.
         scale = inv_std if gamma is None else inv_std * gamma
-        slope = ggamma * inv_std
-        slope *= scale
-        slope /= m
+        slope = scale * inv_std
+        slope *= ggamma
         offset *= slope
-        offset -= gbeta * scale / m
+        offset -= scale * gbeta
         self.xp.multiply(gy, scale.reshape(wide), out=gx)
         d *= slope.reshape(wide)
         gx -= d
         gx += offset.reshape(wide)
+        ggamma *= m
+        gbeta *= m
         return gx.astype(x.dtype, copy=False), ggamma, gbeta
 
     def frozen_batch_norm(
@@ -174,9 +177,10 @@ class Kernels:
         """running = momentum * running + (1 - momentum) * batch, in place; a cumulative average for None."""
         num_batches += 1
         new = 1 - momentum if momentum is not None else (1 / num_batches).astype(mean.dtype)
-        for running, batch in ((running_mean, mean), (running_var, var * correction)):
-            running *= 1 - new
-            running += batch * new
+        running_mean *= 1 - new
+        running_mean += new * mean
+        running_var *= 1 - new
+        running_var += (new * correction) * var
 
     # --- optimizer updates over all parameters in one call, in place ---
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..op import Op
 from ..ops.activation import relu, sigmoid
 from ..ops.batch_norm import batch_norm, frozen_batch_norm, kept_axes
-from ..ops.checks import require_dtype, require_floating
+from ..ops.checks import require_dtype
 from ..ops.elementwise import tanh
 from ..ops.linear import linear
 from ..ops.random import dropout, generator
@@ -154,29 +154,34 @@ class BatchNorm(Module):
         self.num_batches = Buffer(np.zeros((), np.int64))
 
     def forward(self, x: Tensor) -> Tensor:
-        require_floating("BatchNorm", x)
-        _, features = kept_axes("BatchNorm", x.shape, self.axis)
+        try:
+            return self._by_batch(x) if self.training else self._by_running(x)
+        except ValueError:
+            self._refuse(x)
+            raise
+
+    def _by_batch(self, x: Tensor) -> Tensor:
+        y, mean, var = batch_norm(x, self.gamma, self.beta, self.axis, self.epsilon)
+        if mean._data.shape != self.running_mean._data.shape:
+            raise ValueError
+        require_dtype("BatchNorm", mean.dtype, running_mean=self.running_mean)
+        m = x._data.size // mean._data.size
+        move = MoveStatistics(self.momentum, m / (m - 1))
+        apply(move, self.running_mean, self.running_var, self.num_batches, mean, var)
+        return y
+
+    def _by_running(self, x: Tensor) -> Tensor:
+        mean, var = self.running_mean, self.running_var
+        return frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.epsilon)
+
+    def _refuse(self, x: Tensor) -> None:
+        """Say in the layer's words what the op would call a wrong shape of gamma."""
+        _, features, _ = kept_axes("BatchNorm", x.shape, self.axis)
         if features != self.running_mean.shape:
             raise ValueError(
                 f"BatchNorm: expected {self.num_features} features along axis {self.axis}, "
                 f"got an input of shape {x.shape}"
-            )
-        if not self.training:
-            return frozen_batch_norm(
-                x,
-                self.gamma,
-                self.beta,
-                self.running_mean,
-                self.running_var,
-                self.axis,
-                self.epsilon,
-            )
-        y, mean, var = batch_norm(x, self.gamma, self.beta, self.axis, self.epsilon)
-        require_dtype("BatchNorm", mean.dtype, running_mean=self.running_mean)
-        m = x.size // mean.size
-        move = MoveStatistics(self.momentum, m / (m - 1))
-        apply(move, self.running_mean, self.running_var, self.num_batches, mean, var)
-        return y
+            ) from None
 
     def extra_repr(self) -> str:
         parts = [f"{self.num_features}", f"axis={self.axis}", f"momentum={self.momentum}"]

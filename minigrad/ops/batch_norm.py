@@ -165,8 +165,7 @@ def batch_norm(
     >>> y, mean, var
     (Tensor([[-1., -1.], [ 1.,  1.]]), Tensor([ 2., 20.]), Tensor([  1., 100.]))
     """
-    kept = _checked("batch_norm", x, axis, eps, gamma=gamma, beta=beta)
-    values = x.size // max(math.prod(x.shape[i] for i in kept), 1)
+    kept, values = _checked("batch_norm", x, axis, eps, ("gamma", gamma), ("beta", beta))
     if values < 2:
         raise ValueError(
             f"batch_norm: expected at least 2 values per channel, got {values} from shape {x.shape} "
@@ -216,11 +215,11 @@ def frozen_batch_norm(
     >>> mg.frozen_batch_norm(x, None, None, mean, var, eps=1e-12)
     Tensor([[1., 1.]])
     """
-    statistics = {"mean": mean, "var": var}
-    for name, value in statistics.items():
+    for argument, value in (("mean", mean), ("var", var)):
         if value is None:
-            raise TypeError(f"frozen_batch_norm: expected {name} to be a Tensor, got None")
-    kept = _checked("frozen_batch_norm", x, axis, eps, gamma=gamma, beta=beta, **statistics)
+            raise TypeError(f"frozen_batch_norm: expected {argument} to be a Tensor, got None")
+    channels = (("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var))
+    kept, _ = _checked("frozen_batch_norm", x, axis, eps, *channels)
     return apply(FrozenBatchNorm(kept, eps), x, gamma, beta, mean, var)
 
 
@@ -232,7 +231,7 @@ def statistics_dtype(dtype: np.dtype) -> np.dtype:
 
 @lru_cache(maxsize=1024)
 def kept_axes(name: str, shape: tuple[int, ...], axis: Axes) -> tuple[Any, ...]:
-    """The kept axes and their sizes."""
+    """The kept axes, their sizes, and the number of values per channel."""
     if len(shape) < 2:
         raise ValueError(f"{name}: expected x of at least 2 axes, got shape {shape}")
     kept = normalize_axes(axis, len(shape), name)
@@ -240,27 +239,30 @@ def kept_axes(name: str, shape: tuple[int, ...], axis: Axes) -> tuple[Any, ...]:
         raise ValueError(
             f"{name}: axis={axis} leaves no axis of {shape} to keep, or none to average"
         )
-    return kept, tuple(shape[i] for i in kept)
+    values = math.prod(n for i, n in enumerate(shape) if i not in kept)
+    return kept, tuple(shape[i] for i in kept), values
 
 
 def _checked(
-    name: str, x: Tensor, axis: Axes, eps: float, **channels: Tensor | None
-) -> tuple[int, ...]:
-    """The kept axes, if all arguments fit together."""
+    name: str, x: Tensor, axis: Axes, eps: float, *channels: tuple[str, Tensor | None]
+) -> tuple[tuple[int, ...], int]:
+    """The kept axes and the number of values per channel, if all arguments fit together."""
     require_floating(name, x)
-    kept, expected = kept_axes(name, x.shape, tuple(axis) if isinstance(axis, list) else axis)
+    data = x._data
+    axis = tuple(axis) if isinstance(axis, list) else axis
+    kept, expected, values = kept_axes(name, data.shape, axis)
     if not eps > 0:
         raise ValueError(f"{name}: expected eps > 0, got {eps}")
-    dtype = statistics_dtype(x.dtype)
-    for argument, value in channels.items():
+    dtype = statistics_dtype(data.dtype)
+    for argument, value in channels:
         if value is None:
             continue
-        if not isinstance(value, Tensor) or value.dtype != dtype:
+        if not isinstance(value, Tensor) or value._data.dtype != dtype:
             require_tensor(name, **{argument: value})
             require_dtype(name, dtype, **{argument: value})
-        if value.shape != expected:
+        if value._data.shape != expected:
             raise ValueError(
                 f"{name}: expected {argument} of shape {expected} for x {x.shape} with axis={axis}, "
                 f"got {value.shape}"
             )
-    return kept
+    return kept, values

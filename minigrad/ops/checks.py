@@ -21,10 +21,10 @@ def require_tensor(name: str, **arguments: Any) -> None:
 
 def require_floating(name: str, x: Tensor) -> None:
     """Raise TypeError unless ``x`` is a Tensor of floating dtype."""
-    if x is None:
+    if not isinstance(x, Tensor):
+        require_tensor(name, x=x)
         raise TypeError(f"{name}: expected x to be a Tensor, got None")
-    require_tensor(name, x=x)
-    if x.dtype.kind != "f":
+    if x._data.dtype.kind != "f":
         raise TypeError(f"{name}: expected a floating dtype, got {x.dtype}; cast with .astype")
 
 

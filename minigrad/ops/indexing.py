@@ -15,41 +15,44 @@ if TYPE_CHECKING:
 ARRAY = object()
 
 
-class Index(Op):
-    """x[key]; index arrays are inputs of the op, the rest of the key is static."""
+class Keyed(Op):
+    """What the two ops below know: the key, and the shape of what it indexes. Only index arrays are kept."""
 
     __slots__ = ("key", "shape")
 
     def __init__(self, key: tuple[Any, ...], shape: tuple[int, ...]) -> None:
         self.key, self.shape = key, shape
+
+    @property
+    def saves_inputs(self) -> bool:  # type: ignore[override]
+        return ARRAY in self.key
+
+    def arrays(self, node: Any) -> tuple[Tensor, ...]:
+        """The index arrays, inputs after the first."""
+        return node.inputs[1:] if self.saves_inputs else ()
+
+
+class Index(Keyed):
+    """x[key]; index arrays are inputs of the op, the rest of the key is static."""
+
+    __slots__ = ()
 
     @property
     def aliases(self) -> bool:  # type: ignore[override]
         return ARRAY not in self.key
 
-    @property
-    def saves_inputs(self) -> bool:  # type: ignore[override]
-        return ARRAY in self.key
-
     def forward(self, k: Any, x: Any, *arrays: Any) -> Any:
         return x[fill(self.key, arrays)]
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        arrays = node.inputs[1:] if self.saves_inputs else ()
+        arrays = self.arrays(node)
         return gy.apply(IndexAdd(self.key, self.shape), gy, *arrays), *[None] * len(arrays)
 
 
-class IndexAdd(Op):
+class IndexAdd(Keyed):
     """Zeros of ``shape`` with the values added at key: a repeated index collects all of its values."""
 
-    __slots__ = ("key", "shape")
-
-    def __init__(self, key: tuple[Any, ...], shape: tuple[int, ...]) -> None:
-        self.key, self.shape = key, shape
-
-    @property
-    def saves_inputs(self) -> bool:  # type: ignore[override]
-        return ARRAY in self.key
+    __slots__ = ()
 
     def forward(self, k: Any, values: Any, *arrays: Any) -> Any:
         y = k.xp.zeros(self.shape, values.dtype)
@@ -60,7 +63,7 @@ class IndexAdd(Op):
         return y
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        arrays = node.inputs[1:] if self.saves_inputs else ()
+        arrays = self.arrays(node)
         return gy.apply(Index(self.key, self.shape), gy, *arrays), *[None] * len(arrays)
 
 

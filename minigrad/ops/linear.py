@@ -66,6 +66,28 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Tensor([[4.],
             [4.]])
     """
+    if not _fits(x, weight, bias):
+        _refuse(x, weight, bias)
+    if x.ndim == 2:
+        return apply(LINEAR, x, weight, bias)
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    y = apply(LINEAR, rows, weight, bias)
+    return y.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    try:
+        a, w = x._data, weight._data
+        fits = w.ndim == 2 and a.shape[-1] == w.shape[1] and a.dtype == w.dtype
+        return fits and (
+            bias is None or (bias._data.shape == w.shape[:1] and bias._data.dtype == w.dtype)
+        )
+    except (AttributeError, IndexError):
+        return False
+
+
+def _refuse(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Say what does not fit."""
     if x is None or weight is None:
         raise TypeError("linear: expected x and weight to be Tensors, got None")
     require_tensor("linear", x=x, weight=weight, bias=bias)
@@ -79,8 +101,3 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: expected bias of shape {weight.shape[:1]}, got {bias.shape}")
     require_dtype("linear", x.dtype, weight=weight, bias=bias)
-    if x.ndim == 2:
-        return apply(LINEAR, x, weight, bias)
-    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    y = apply(LINEAR, rows, weight, bias)
-    return y.reshape(*x.shape[:-1], weight.shape[0])

@@ -15,39 +15,60 @@ from .checks import require_floating
 
 
 class SoftmaxCrossEntropy(Op):
-    """Per example, or added up times ``weight``."""
+    """The losses, or their weighted sum for a ``weight``, and the probabilities softmax(logits)."""
+
+    num_outputs = 2
+    saves_outputs = (1,)
+    __slots__ = ("weight",)
+
+    def __init__(self, weight: float | None) -> None:
+        self.weight = weight
+
+    def reference(self, logits: Tensor, labels: Tensor) -> Any:
+        losses = -(log_softmax(logits, axis=1) * one_hot(labels, logits)).sum(axis=1)
+        loss = losses if self.weight is None else losses.sum() * self.weight
+        return loss, softmax(logits, axis=1)
+
+    def forward(self, k: Any, logits: Any, labels: Any) -> Any:
+        classes = logits.shape[1]
+        if ((labels < 0) | (labels >= classes)).any():
+            raise ValueError(
+                f"softmax_cross_entropy: expected labels 0 ... {classes - 1}, "
+                f"got {labels.min().item()} ... {labels.max().item()}"
+            )
+        half = logits.dtype.itemsize == 2
+        wide = logits.astype("float32") if half else logits
+        losses, probabilities = k.softmax_cross_entropy(wide, labels)
+        loss = losses if self.weight is None else losses.sum() * self.weight
+        if half:
+            loss, probabilities = loss.astype(logits.dtype), probabilities.astype(logits.dtype)
+        return loss, probabilities
+
+    def backward(self, node: Any, needs: Any, gy: Tensor | None, gp: Tensor | None) -> Any:
+        _, labels = node.inputs
+        (p,) = node.outputs
+        g = None if gy is None else apply(SoftmaxCrossEntropyGrad(self.weight), p, labels, gy)
+        if gp is not None:
+            through = p * (gp - (gp * p).sum(axis=1, keepdims=True))
+            g = through if g is None else g + through
+        return g, None
+
+
+class SoftmaxCrossEntropyGrad(Op):
+    """(softmax(z) - onehot(c)) gy, as a function of the probabilities: they lead back to z when differentiated."""
 
     __slots__ = ("weight",)
 
     def __init__(self, weight: float | None) -> None:
         self.weight = weight
 
-    def reference(self, logits: Tensor, labels: Tensor) -> Tensor:
-        losses = -(log_softmax(logits, axis=1) * one_hot(labels, logits)).sum(axis=1)
-        return losses if self.weight is None else losses.sum() * self.weight
+    def reference(self, probabilities: Tensor, labels: Tensor, gy: Tensor) -> Tensor:
+        gy = gy if self.weight is None else gy * self.weight
+        return (probabilities - one_hot(labels, probabilities)) * gy.reshape(-1, 1)
 
-    def forward(self, k: Any, logits: Any, labels: Any) -> Any:
-        losses = k.softmax_cross_entropy(logits, labels)
-        if self.weight is None:
-            return losses
-        wide = "float32" if losses.dtype.itemsize == 2 else None  # a sum in float16 soon overflows
-        return (losses.sum(dtype=wide) * self.weight).astype(losses.dtype, copy=False)
-
-    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        logits, labels = node.inputs
-        if self.weight is not None:
-            gy = gy * self.weight
-        return apply(SOFTMAX_CROSS_ENTROPY_GRAD, logits, labels, gy), None
-
-
-class SoftmaxCrossEntropyGrad(Op):
-    """For a gradient per example, or one for all."""
-
-    def reference(self, logits: Tensor, labels: Tensor, gy: Tensor) -> Tensor:
-        return (softmax(logits, axis=1) - one_hot(labels, logits)) * gy.reshape(-1, 1)
-
-    def forward(self, k: Any, logits: Any, labels: Any, gy: Any) -> Any:
-        return k.softmax_cross_entropy_grad(logits, labels, gy)
+    def forward(self, k: Any, probabilities: Any, labels: Any, gy: Any) -> Any:
+        gy = k.xp.asarray(gy if self.weight is None else gy * self.weight)
+        return k.softmax_cross_entropy_grad(probabilities, labels, gy)
 
 
 class OneHot(Op):
@@ -60,21 +81,6 @@ class OneHot(Op):
         return (labels.reshape(-1, 1) == k.xp.arange(like.shape[1])).astype(like.dtype)
 
 
-class OutOfRange(Op):
-    """Whether any label is outside 0 ... classes - 1."""
-
-    differentiable = False
-    saves_inputs = False
-    __slots__ = ("classes",)
-
-    def __init__(self, classes: int) -> None:
-        self.classes = classes
-
-    def forward(self, k: Any, labels: Any) -> Any:
-        return ((labels < 0) | (labels >= self.classes)).any()
-
-
-SOFTMAX_CROSS_ENTROPY_GRAD = SoftmaxCrossEntropyGrad()
 ONE_HOT = OneHot()
 
 
@@ -125,13 +131,9 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
         )
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{name}: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
-    if apply(OutOfRange(logits.shape[1]), labels):
-        raise ValueError(
-            f"{name}: expected labels 0 ... {logits.shape[1] - 1}, "
-            f"got {labels.min().item()} ... {labels.max().item()}"
-        )
     weight = {"none": None, "sum": 1.0, "mean": 1 / len(labels)}[reduction]
-    return apply(SoftmaxCrossEntropy(weight), logits, labels)
+    loss, _ = apply(SoftmaxCrossEntropy(weight), logits, labels)
+    return loss
 
 
 def mse_loss(prediction: Tensor, target: Operand, reduction: str = "mean") -> Tensor:

@@ -61,13 +61,13 @@ class Optimizer:
         """Move every parameter that has a gradient."""
         # One group as a rule; several where some parameters had no gradient in earlier steps.
         groups: dict[int, list[int]] = {}
-        for i, p in enumerate(self.params):
-            if p.grad is not None:
+        grads = [p.grad for p in self.params]
+        for i, g in enumerate(grads):
+            if g is not None:
                 groups.setdefault(self.steps[i] + 1, []).append(i)
         for step, group in groups.items():
-            params = [self.params[i] for i in group]
-            state = [tensors[i] for tensors in self.state.values() for i in group]
-            apply(self.update(len(group), step), *params, *state, *[p.grad for p in params])
+            columns: list[Any] = [self.params, *self.state.values(), grads]
+            apply(self.update(len(group), step), *[column[i] for column in columns for i in group])
             for i in group:
                 self.steps[i] = step
 

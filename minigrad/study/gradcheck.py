@@ -66,7 +66,7 @@ def gradcheck(
     TypeError
         If an input is floating but not float64.
     ValueError
-        If there is nothing to check, or ``order`` < 1.
+        If there is nothing to check: no float64 Tensor, ``order`` < 1 or ``directions`` < 1.
 
     Examples
     --------
@@ -76,6 +76,8 @@ def gradcheck(
     """
     if order < 1:
         raise ValueError(f"gradcheck: expected order >= 1, got {order}")
+    if directions < 1:
+        raise ValueError(f"gradcheck: expected directions >= 1, got {directions}")
     rng = np.random.default_rng(0) if rng is None else rng
     given: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
     checked = []
@@ -123,7 +125,8 @@ class _Check:
             raise GradientError(f"order {self.order}: no output depends on any input")
         cotangents = [self._normal(y) for y in ys]
         again = function(*points)
-        if any((a.numpy() != b.numpy()).any() for a, b in zip(ys, again, strict=True)):
+        pairs = [(a.numpy(), b.numpy()) for a, b in zip(ys, again, strict=True)]
+        if not all(np.array_equal(a, b, equal_nan=True) for a, b in pairs):
             raise GradientError(
                 "the function gives two results for one input: it must not be random"
             )
