@@ -4,6 +4,7 @@ from . import data, nn, optim, study
 from .autograd import grad
 from .backend import set_backend
 from .checkpoint import load, save
+from .creation import arange, full, ones, zeros
 from .ops.activation import log_softmax, relu, sigmoid, softmax
 from .ops.arithmetic import maximum, minimum, where
 from .ops.batch_norm import batch_norm, frozen_batch_norm
@@ -17,7 +18,7 @@ from .ops.reduction import argmax, max, mean, min, sum, var
 from .ops.shape import broadcast_to, concatenate, pad, reshape, stack, transpose
 from .study import gradcheck
 from .tape import no_grad
-from .tensor import Tensor, arange, full, ones, tensor, zeros
+from .tensor import Tensor, tensor
 
 __all__ = [
     "Tensor",

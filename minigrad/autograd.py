@@ -187,6 +187,11 @@ def _seed(
             g = y.filled(1)
         else:
             g = y.lift(g, ADD)
+            if g.backend != y.backend:
+                raise TypeError(
+                    f"{name}: the output is on {y.backend} and its gradient on {g.backend}; "
+                    "move one with .to(backend)"
+                )
             if g.shape != y.shape or g.dtype != y.dtype:
                 raise ValueError(
                     f"{name}: expected a gradient of shape {y.shape} and dtype {y.dtype}, "

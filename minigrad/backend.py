@@ -100,6 +100,33 @@ def of(array: Any) -> Backend | None:
     return by_type[kind]
 
 
+def real(dtype: Any) -> np.dtype:
+    """``dtype`` as a NumPy dtype of real numbers; TypeError for any other."""
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "biuf":
+        raise TypeError(f"tensor: expected numbers, got {dtype}")
+    return dtype
+
+
+def as_array(data: Any, dtype: Any, name: str | None) -> Any:
+    """A new array of ``data`` on the backend called ``name``; for None on its own if it is a device's array, else on
+    the default one. Arrays keep their dtype, all else becomes float32, unless ``dtype`` says otherwise."""
+    source = of(data)
+    if source is None:
+        if not isinstance(data, (np.ndarray, np.generic)):
+            dtype = np.float32 if dtype is None else dtype
+        data, source = np.asarray(data), get("numpy")
+    if name is not None:
+        target = get(name)
+    else:
+        target = default() if source.name == "numpy" else source
+    real(data.dtype)
+    dtype = None if dtype is None else real(dtype)
+    if source is not target:
+        data = target.from_numpy(source.to_numpy(data))
+    return target.xp.array(data, dtype=dtype, copy=True)
+
+
 def default() -> Backend:
     """Where new tensors are born: NumPy, unless ``set_backend`` or ``MINIGRAD_BACKEND`` says otherwise."""
     global _default

@@ -230,7 +230,7 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
 
     def astype(self, dtype: Any) -> Tensor:
         """The values in another dtype; differentiable from floating to floating."""
-        dtype = np.dtype(dtype)
+        dtype = backends.real(dtype)
         return self if dtype == self.dtype else apply(Cast(self.dtype, dtype), self)
 
     def floating(self) -> Tensor:
@@ -242,7 +242,7 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
         that one is integer and the number is not; an array is copied and keeps its own."""
         if isinstance(value, Tensor):
             return value
-        if isinstance(value, (bool, int, float, np.number, np.bool_)):
+        if isinstance(value, (bool, int, float, np.floating, np.integer, np.bool_)):
             dtype = self.dtype
             if dtype.kind == "b" and not isinstance(value, (bool, np.bool_)):
                 dtype = np.dtype(np.int64)
@@ -299,27 +299,6 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
         return f"Tensor({text}{', requires_grad=True' if self.requires_grad else ''})"
 
 
-def _as_array(data: Any, dtype: Any, backend: str | None) -> Array:
-    """A new array on the backend asked for, else on the data's own if it is a device's, else on the default."""
-    if isinstance(data, Tensor):
-        data = data._data
-    source = backends.of(data)
-    if source is None:
-        if not isinstance(data, (np.ndarray, np.generic)):
-            dtype = np.float32 if dtype is None else dtype
-        data = np.asarray(data)
-        if data.dtype.kind not in "biuf":
-            raise TypeError(f"tensor: expected numbers, got {data.dtype}")
-        source = backends.get("numpy")
-    if backend is not None:
-        target = backends.get(backend)
-    else:
-        target = backends.default() if source.name == "numpy" else source
-    if source is not target:
-        data = target.from_numpy(source.to_numpy(data))
-    return target.xp.array(data, dtype=dtype, copy=True)
-
-
 def tensor(
     data: Any, requires_grad: bool = False, dtype: Any = None, backend: str | None = None
 ) -> Tensor:
@@ -347,58 +326,8 @@ def tensor(
     >>> mg.tensor([1, 2.5])
     Tensor([1. , 2.5])
     """
-    t = Tensor(_as_array(data, dtype, backend))
+    array = data._data if isinstance(data, Tensor) else data
+    t = Tensor(backends.as_array(array, dtype, backend))
     if requires_grad:
         t.requires_grad = True
     return t
-
-
-def full(
-    shape: int | tuple[int, ...],
-    value: float,
-    requires_grad: bool = False,
-    dtype: Any = np.float32,
-    backend: str | None = None,
-) -> Tensor:
-    """A tensor of ``shape`` filled with ``value``, float32 by default."""
-    return tensor(np.full(shape, value, dtype), requires_grad, backend=backend)
-
-
-def zeros(
-    shape: int | tuple[int, ...],
-    requires_grad: bool = False,
-    dtype: Any = np.float32,
-    backend: str | None = None,
-) -> Tensor:
-    """A tensor of zeros, float32 by default."""
-    return full(shape, 0, requires_grad, dtype, backend)
-
-
-def ones(
-    shape: int | tuple[int, ...],
-    requires_grad: bool = False,
-    dtype: Any = np.float32,
-    backend: str | None = None,
-) -> Tensor:
-    """A tensor of ones, float32 by default."""
-    return full(shape, 1, requires_grad, dtype, backend)
-
-
-def arange(
-    start: float,
-    stop: float | None = None,
-    step: float = 1,
-    dtype: Any = np.float32,
-    backend: str | None = None,
-) -> Tensor:
-    """Values from ``start`` (0 if ``stop`` is left out) up to, not including, ``stop``; float32 by default.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> mg.arange(3), mg.arange(2, 4, dtype="int64")
-    (Tensor([0., 1., 2.]), Tensor([2, 3], dtype=int64))
-    """
-    if stop is None:
-        start, stop = 0.0, start
-    return tensor(np.arange(float(start), stop, step).astype(dtype), backend=backend)

@@ -1,9 +1,10 @@
-"""batch_norm and frozen_batch_norm against their references, finite differences and hand-made numbers."""
+"""batch_norm and frozen_batch_norm against their references, finite differences, float64 and hand-made numbers."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import close, equal, error_table, leaf, normal, refuses
 
 import minigrad as mg
 from minigrad.ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm
@@ -20,16 +21,8 @@ LAYOUTS = [
 ]
 
 
-def normal(rng, *shape):
-    return mg.tensor(rng.standard_normal(shape))
-
-
 def channels(shape, kept):
     return tuple(shape[i] for i in kept)
-
-
-def close(a, b, tolerance=1e-12):
-    np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(("shape", "kept"), LAYOUTS)
@@ -59,3 +52,295 @@ def test_gradients_to_third_order(rng, shape, kept):
     c = channels(shape, kept)
     inputs = [normal(rng, *shape), normal(rng, *c), normal(rng, *c)]
     assert mg.gradcheck(lambda *a: mg.batch_norm(*a, axis=kept), inputs, order=3)
+
+
+# --- numbers by hand ---
+
+
+def test_by_hand():
+    x = leaf([[1.0, 10.0], [3.0, 30.0]])
+    y, mean, var = mg.batch_norm(x, leaf([1.0, 2.0]), leaf([0.0, 5.0]), eps=1e-30)
+    equal(mean, [2, 20])
+    equal(var, [1, 100])
+    close(y, [[-1, 3], [1, 7]])
+
+
+def test_identity():
+    x = normal(np.random.default_rng(1), 8, 3) * 5 + 2
+    _, mean, var = mg.batch_norm(x, None, None)
+    y, _, _ = mg.batch_norm(x, (var + 1e-3).sqrt(), mean)
+    close(y, x)
+    close(mg.frozen_batch_norm(x, (var + 1e-3).sqrt(), mean, mean, var), x)
+
+
+def test_frozen_with_the_statistics_of_the_batch_is_the_same_map_with_another_gradient(rng):
+    x, gy = normal(rng, 5, 3, requires_grad=True), normal(rng, 5, 3)
+    y, mean, var = mg.batch_norm(x, None, None)
+    frozen = mg.frozen_batch_norm(x, None, None, mean.detach(), var.detach())
+    close(y, frozen)
+    moving, still = mg.grad(y, x, gy), mg.grad(frozen, x, gy)
+    close(still, gy.numpy() / np.sqrt(var.numpy() + 1e-3))
+    close(moving.sum(0), np.zeros(3))  # the mean takes away what all examples have in common
+    assert np.abs(still.numpy().sum(0)).min() > 0.1
+    through = mg.grad(mg.frozen_batch_norm(x, None, None, mean, var), x, gy)
+    close(through, moving)
+
+
+@pytest.mark.parametrize(
+    ("axis", "kept"), [(1, (1,)), (-1, (3,)), ((-1, 1), (1, 3)), ([3, 1], (1, 3)), (np.int64(1), 1)]
+)
+def test_axes(rng, axis, kept):
+    x = normal(rng, 2, 3, 4, 5)
+    for a, b in zip(
+        mg.batch_norm(x, None, None, axis=axis),
+        mg.batch_norm(x, None, None, axis=kept),
+        strict=True,
+    ):
+        equal(a, b)
+
+
+# --- edges ---
+
+
+def test_gamma_zero(rng):
+    """Nothing of x is left in y or gx, all of it in the gradient of gamma: no division by gamma anywhere."""
+    x, beta = normal(rng, 6, 3, requires_grad=True), leaf([1.0, 2.0, 3.0])
+    gamma, gy = leaf(np.zeros(3)), normal(rng, 6, 3)
+    y, mean, var = mg.batch_norm(x, gamma, beta)
+    xhat = (x.numpy() - mean.numpy()) / np.sqrt(var.numpy() + 1e-3)
+    equal(y, np.tile([1.0, 2.0, 3.0], (6, 1)))
+    gx, ggamma, gbeta = mg.grad(y, [x, gamma, beta], gy)
+    equal(gx, np.zeros((6, 3)))
+    close(ggamma, (gy.numpy() * xhat).sum(0))
+    close(gbeta, gy.numpy().sum(0))
+    assert mg.gradcheck(mg.batch_norm, [x, gamma, beta])
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6 / 3, -1e-30])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_constant_channel_has_variance_zero(value, dtype):
+    x = leaf(np.full((7, 2, 3), min(value, 6e4)), dtype)
+    beta = mg.tensor([5, -5], dtype=np.promote_types(dtype, np.float32))
+    y, mean, var = mg.batch_norm(x, None, beta)
+    equal(var, [0, 0])
+    equal(mean, x.numpy()[0, :, 0].astype(mean.dtype))
+    equal(y, np.broadcast_to(np.array([[5], [-5]]), (7, 2, 3)))
+    y.sum().backward()
+    close(x.grad, np.zeros((7, 2, 3)))
+
+
+def test_gradients_of_a_constant_channel():
+    x = mg.tensor(np.full((4, 2), 0.3))
+    inputs = [x, mg.tensor(np.array([1.0, 2.0])), mg.tensor(np.array([0.5, 0.0]))]
+    assert mg.gradcheck(lambda *a: mg.batch_norm(*a, eps=0.5), inputs)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e2, 1e4, 1e6])
+def test_large_means_cost_no_precision(rng, mean):
+    """float32 against float64 on the same rounded numbers.
+
+    Differences of float32 numbers close to each other are exact, so what is left are the roundings of sums over
+    256 values, below a hundred units of 2**-24. E[x^2] - E[x]^2 would be off by 100 % at 1e4.
+    """
+    x = (mean + 0.1 * rng.standard_normal((256, 4))).astype(np.float32)
+    gamma, beta, gy, gc = (rng.standard_normal(s).astype(np.float32) for s in [4, 4, (256, 4), 4])
+
+    def everything(dtype):
+        xs = [leaf(a, dtype) for a in (x, gamma, beta)]
+        u, v = mg.tensor(gy, dtype=dtype), mg.tensor(gc, dtype=dtype)
+        y, _, var = mg.batch_norm(*xs)
+        yield from (y, var, *mg.grad(y, xs, u), mg.grad(var, xs[0], v))
+        yield from mg.grad(mg.grad(y, xs[0], u, create_graph=True), xs[:2], u)
+
+    for single, double in zip(everything(np.float32), everything(np.float64), strict=True):
+        error = np.abs(single.numpy() - double.numpy()).max()
+        assert error < 100 * 2**-24 * np.abs(double.numpy()).max()
+    statistics = mg.batch_norm(mg.tensor(x), None, None)[1]
+    np.testing.assert_allclose(statistics.numpy(), x.astype(float).mean(0), rtol=2**-23, atol=1e-7)
+
+
+def test_float16_keeps_float32_statistics(rng):
+    x = mg.tensor(300 + rng.standard_normal((500, 2)), requires_grad=True, dtype="float16")
+    gamma, beta = leaf([1, 2], "float32"), leaf([0, 1], "float32")
+    y, mean, var = mg.batch_norm(x, gamma, beta)
+    assert [t.dtype for t in (y, mean, var)] == ["float16", "float32", "float32"]
+    exact = x.numpy().astype(np.float64)  # its squares overflow float16
+    close(mean, exact.mean(0), 1e-6)
+    close(var, exact.var(0), 1e-6)
+    y.backward(mg.ones((500, 2), dtype="float16"))
+    assert [t.grad.dtype for t in (x, gamma, beta)] == ["float16", "float32", "float32"]
+    equal(beta.grad, [500, 500])
+
+
+@pytest.mark.parametrize("used", range(1, 8))
+def test_outputs_that_nothing_uses(rng, used):
+    """Every choice of outputs gives what the reference gives for it."""
+    x, gamma, beta = (normal(rng, *s, requires_grad=True) for s in [(5, 3), (3,), (3,)])
+    cotangents = [normal(rng, *s) for s in [(5, 3), (3,), (3,)]]
+
+    def gradients(outputs):
+        pairs = [
+            (y, u)
+            for i, (y, u) in enumerate(zip(outputs, cotangents, strict=True))
+            if used >> i & 1
+        ]
+        ys, us = zip(*pairs, strict=True)
+        return mg.grad(ys, [x, gamma, beta], us, allow_unused=True)
+
+    fused = gradients(mg.batch_norm(x, gamma, beta))
+    plain = gradients(BatchNorm((1,), 1e-3).reference(x, gamma, beta))
+    for a, b in zip(fused, plain, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            close(a, b)
+
+
+@pytest.mark.parametrize("wanted", range(1, 8))
+def test_inputs_that_need_no_gradient(rng, wanted):
+    values = [rng.standard_normal(s) for s in [(5, 3), (3,), (3,)]]
+    gy = normal(rng, 5, 3)
+    everything = [leaf(v) for v in values]
+    expected = mg.grad(mg.batch_norm(*everything)[0], everything, gy)
+    some = [mg.tensor(v, requires_grad=bool(wanted >> i & 1)) for i, v in enumerate(values)]
+    mg.batch_norm(*some)[0].backward(gy)
+    for t, e in zip(some, expected, strict=True):
+        assert (t.grad is not None) == t.requires_grad
+        if t.requires_grad:
+            close(t.grad, e)
+
+
+def test_one_tensor_as_gamma_and_beta(rng):
+    x, c = normal(rng, 5, 3), normal(rng, 3)
+    assert mg.gradcheck(lambda x, c: mg.batch_norm(x, c, c), [x, c])
+    assert mg.gradcheck(lambda x, c: mg.frozen_batch_norm(x, c, c, c, c * c), [x, c])
+
+
+def test_one_value_per_channel_is_fine_when_frozen():
+    x, c = mg.tensor([[5, 5]]), mg.tensor([3, 4])
+    equal(mg.frozen_batch_norm(x, None, None, c, mg.tensor([4, 1]), eps=1e-12), [[1, 1]])
+    assert mg.frozen_batch_norm(x[:0], None, None, c, c).shape == (0, 2)
+
+
+# --- errors ---
+
+
+def train(shape=(4, 3), gamma=(3,), beta=(3,), dtypes=("float32",) * 3, **options):
+    def call():
+        tensors = [mg.ones(s, dtype=d) for s, d in zip((shape, gamma, beta), dtypes, strict=True)]
+        return mg.batch_norm(*tensors, **options)
+
+    return call
+
+
+def frozen(**changes):
+    def call():
+        arguments = {name: mg.ones(3) for name in ["gamma", "beta", "mean", "var"]} | changes
+        return mg.frozen_batch_norm(mg.ones((4, 3)), **arguments)
+
+    return call
+
+
+@error_table(
+    {
+        "one value per channel": (
+            ValueError,
+            "batch_norm: expected at least 2 values per channel, got 1 from shape (1, 3) with axis=1: "
+            "their variance says nothing; use a larger batch or frozen_batch_norm",
+            train((1, 3)),
+        ),
+        "empty batch": (ValueError, "got 0 from shape (0, 3)", train((0, 3))),
+        "empty images": (ValueError, "got 0 from shape (2, 3, 0)", train((2, 3, 0))),
+        "no channels": (
+            ValueError,
+            "expected at least 2 values per channel",
+            train((1, 0), (0,), (0,)),
+        ),
+        "one axis": (
+            ValueError,
+            "batch_norm: expected x of at least 2 axes, got shape (3,)",
+            train((3,)),
+        ),
+        "axis out of range": (
+            ValueError,
+            "batch_norm: axis 2 is out of range for 2 dimensions",
+            train(axis=2),
+        ),
+        "axis twice": (ValueError, "batch_norm: an axis is given twice in", train(axis=(1, -1))),
+        "nothing to average": (
+            ValueError,
+            "batch_norm: axis=(0, 1) leaves no axis of (4, 3) to keep, or none to average",
+            train(axis=(0, 1)),
+        ),
+        "nothing to keep": (ValueError, "batch_norm: axis=() leaves no axis", train(axis=())),
+        "eps of zero": (ValueError, "batch_norm: expected eps > 0, got 0", train(eps=0)),
+        "eps that is no number": (
+            ValueError,
+            "batch_norm: expected eps > 0, got nan",
+            train(eps=float("nan")),
+        ),
+        "gamma": (
+            ValueError,
+            "batch_norm: expected gamma of shape (3,) for x (4, 3) with axis=1, got (4,)",
+            train(gamma=(4,)),
+        ),
+        "wide beta": (
+            ValueError,
+            "batch_norm: expected beta of shape (3,) for x (4, 3) with axis=1, got (1, 3)",
+            train(beta=(1, 3)),
+        ),
+        "integers": (
+            TypeError,
+            "batch_norm: expected a floating dtype, got int64; cast with .astype",
+            train(dtypes=("int64", "float32", "float32")),
+        ),
+        "gamma's dtype": (
+            TypeError,
+            "batch_norm: expected gamma of dtype float64, got float32; cast with .astype",
+            train(dtypes=("float64", "float32", "float64")),
+        ),
+        "float16 beta": (
+            TypeError,
+            "batch_norm: expected beta of dtype float32, got float16",
+            train(dtypes=("float16", "float32", "float16")),
+        ),
+        "x is no Tensor": (
+            TypeError,
+            "batch_norm: expected x to be a Tensor, got list; wrap it with minigrad.tensor",
+            lambda: mg.batch_norm([[1.0], [2.0]], None, None),
+        ),
+        "no x": (
+            TypeError,
+            "batch_norm: expected x to be a Tensor, got None",
+            lambda: mg.batch_norm(None, None, None),
+        ),
+        "gamma is no Tensor": (
+            TypeError,
+            "batch_norm: expected gamma to be a Tensor, got float",
+            lambda: mg.batch_norm(mg.ones((4, 3)), 1.0, None),
+        ),
+        "frozen: no mean": (
+            TypeError,
+            "frozen_batch_norm: expected mean to be a Tensor, got None",
+            frozen(mean=None),
+        ),
+        "frozen: var is no Tensor": (
+            TypeError,
+            "frozen_batch_norm: expected var to be a Tensor, got list",
+            frozen(var=[1.0] * 3),
+        ),
+        "frozen: eps": (ValueError, "frozen_batch_norm: expected eps > 0, got -1", frozen(eps=-1)),
+        "frozen: axis": (
+            ValueError,
+            "frozen_batch_norm: expected gamma of shape (4,) for x (4, 3) with axis=0, got (3,)",
+            frozen(axis=0),
+        ),
+    }
+)
+def test_errors(error, words, call):
+    with refuses(error, words):
+        call()
+
+
+def test_frozen_statistics_have_the_shape_of_the_channels():
+    with refuses(ValueError, "frozen_batch_norm: expected var of shape (3,) for x (4, 3)"):
+        frozen(var=mg.ones(4))()

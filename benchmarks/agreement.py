@@ -1,0 +1,63 @@
+"""Before anything is timed: do the peers compute the same numbers?
+
+Two programs that differ in an epsilon, a mean over the wrong axis or a statistic that was never updated may differ in
+speed for that reason alone. So every number that a workload shows (losses, all gradients, running statistics) is
+compared after each of the first steps; a peer that computes something else stops the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+OURS = "minigrad"
+
+Arrays = dict[str, np.ndarray]
+
+
+class Disagreement(AssertionError):
+    """Two peers computed different numbers: their times say nothing."""
+
+
+class Peer(NamedTuple):
+    """One contestant: ``step`` does the work, ``numbers`` shows what the last step computed."""
+
+    step: Callable[[], Any]
+    numbers: Callable[[], Arrays]
+
+
+def agree(peers: Mapping[str, Peer], steps: int, tolerance: float) -> dict[str, float]:
+    """Take ``steps`` steps with every peer, comparing all numbers of each step with ours.
+
+    Returns
+    -------
+    dict
+        For each other peer the largest difference seen, relative to the largest number of its array.
+
+    Raises
+    ------
+    Disagreement
+        If a difference exceeds ``tolerance``, or the numbers differ in name or shape.
+    """
+    others = [name for name in peers if name != OURS]
+    largest = dict.fromkeys(others, 0.0)
+    for step in range(steps):
+        for peer in peers.values():
+            peer.step()
+        ours = peers[OURS].numbers()
+        for name in others:
+            theirs = peers[name].numbers()
+            if {k: a.shape for k, a in ours.items()} != {k: a.shape for k, a in theirs.items()}:
+                raise Disagreement(f"{name} and {OURS} show different numbers")
+            for key, a in ours.items():
+                scale = max(float(np.abs(a).max()), np.finfo(a.dtype).tiny)
+                difference = float(np.abs(a - theirs[key]).max()) / scale
+                if not difference <= tolerance:
+                    raise Disagreement(
+                        f"{name} and {OURS} disagree in {key} at step {step}: "
+                        f"relative difference {difference:.1e}, tolerance {tolerance:.0e}"
+                    )
+                largest[name] = max(largest[name], difference)
+    return largest

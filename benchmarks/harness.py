@@ -1,0 +1,123 @@
+"""How workloads are timed, once ``agreement`` has shown that the peers compute the same numbers: in turns.
+
+Absolute times belong to one machine on one day, so what counts is the ratio of two peers in one run. They alternate
+block by block in one process, each going first in turn, so that a change of clock frequency or a busy neighbour meets
+both. Before each block there is a pause, for the threads of a BLAS spin on a core for a tenth of a second after its
+last call, at the expense of whoever comes next; then some steps that do not count. A block is many steps timed as a
+whole: what a step leaves behind (garbage, say) is part of its price. Each round gives one time per peer and one ratio;
+the medians over the rounds are reported with the smallest and the largest.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from statistics import median
+from time import perf_counter, sleep
+from typing import Any, NamedTuple
+
+from .agreement import OURS, Peer, agree
+
+#: packages to compare with where they are installed
+OPTIONAL = ("torch",)
+#: seconds until the threads of the peer before have gone to sleep (OpenBLAS: 0.104 s measured)
+PAUSE = 0.15
+
+Times = dict[str, list[float]]
+
+
+class Spread(NamedTuple):
+    """A median over rounds and the extremes."""
+
+    median: float
+    min: float
+    max: float
+
+
+class Figure(NamedTuple):
+    """A number that a workload derives from the times of its peers."""
+
+    name: str
+    unit: str
+    value: Spread
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One comparison: ``makers`` turn what ``build`` returns into peers, ours first.
+
+    Every number of the first ``check_steps`` steps must lie within ``tolerance`` of ours, relative to the largest in
+    its array. ``block`` steps are timed together.
+    """
+
+    name: str
+    about: str
+    build: Callable[[], Any]
+    makers: Mapping[str, Callable[[Any], Peer]]
+    check_steps: int
+    tolerance: float
+    block: int
+    figures: Callable[[Times], Iterable[Figure]] = field(default=lambda times: ())
+
+
+def run(workload: Workload, peers: Iterable[str], rounds: int) -> dict[str, Any]:
+    """Check and time ``workload``: everything that is reported, ready for JSON.
+
+    Raises
+    ------
+    Disagreement
+        If a peer's numbers are not ours; nothing is timed then.
+    """
+    asked = set(peers)
+    wanted = [name for name in workload.makers if name not in OPTIONAL or name in asked]
+    missing = [name for name in wanted if name in OPTIONAL and find_spec(name) is None]
+    inputs = workload.build()
+    made = {name: workload.makers[name](inputs) for name in wanted if name not in missing}
+    differences = agree(made, workload.check_steps, workload.tolerance)
+    times = measure({name: peer.step for name, peer in made.items()}, workload.block, rounds)
+    ratios = {
+        name: [ours / theirs for ours, theirs in zip(times[OURS], times[name], strict=True)]
+        for name in times
+        if name != OURS
+    }
+    figures = [Figure(f"{OURS} / {name}", "", spread(values)) for name, values in ratios.items()]
+    figures += workload.figures(times)
+    return {
+        "name": workload.name,
+        "about": workload.about,
+        "not_installed": missing,
+        "checked_steps": workload.check_steps,
+        "tolerance": workload.tolerance,
+        "largest_difference": differences,
+        "steps_per_round": workload.block,
+        "rounds": rounds,
+        "seconds_per_step": {name: spread(values)._asdict() for name, values in times.items()},
+        "figures": [{**f._asdict(), "value": f.value._asdict()} for f in figures],
+    }
+
+
+def measure(steps: Mapping[str, Callable[[], Any]], block: int, rounds: int) -> Times:
+    """Seconds per step, one value per round, after one round that does not count."""
+    names = list(steps)
+    times: Times = {name: [] for name in names}
+    for turn in range(-1, rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            step = steps[name]
+            gc.collect()
+            sleep(PAUSE)
+            for _ in range(block // 5):
+                step()
+            start = perf_counter()
+            for _ in range(block):
+                step()
+            if turn >= 0:
+                times[name].append((perf_counter() - start) / block)
+    return times
+
+
+def spread(values: Iterable[float]) -> Spread:
+    ordered = sorted(values)
+    return Spread(median(ordered), ordered[0], ordered[-1])

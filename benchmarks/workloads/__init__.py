@@ -1,0 +1,7 @@
+"""The workloads by name, one file each."""
+
+from ..harness import Workload
+from .mlp import MLP
+from .tape import TAPE
+
+WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (MLP, TAPE)}

@@ -1,0 +1,60 @@
+"""Tensors from a shape: zeros, ones, full, arange."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .tensor import Tensor, tensor
+
+
+def full(
+    shape: int | tuple[int, ...],
+    value: float,
+    requires_grad: bool = False,
+    dtype: Any = np.float32,
+    backend: str | None = None,
+) -> Tensor:
+    """A tensor of ``shape`` filled with ``value``, float32 by default."""
+    return tensor(np.full(shape, value, dtype), requires_grad, backend=backend)
+
+
+def zeros(
+    shape: int | tuple[int, ...],
+    requires_grad: bool = False,
+    dtype: Any = np.float32,
+    backend: str | None = None,
+) -> Tensor:
+    """A tensor of zeros, float32 by default."""
+    return full(shape, 0, requires_grad, dtype, backend)
+
+
+def ones(
+    shape: int | tuple[int, ...],
+    requires_grad: bool = False,
+    dtype: Any = np.float32,
+    backend: str | None = None,
+) -> Tensor:
+    """A tensor of ones, float32 by default."""
+    return full(shape, 1, requires_grad, dtype, backend)
+
+
+def arange(
+    start: float,
+    stop: float | None = None,
+    step: float = 1,
+    dtype: Any = np.float32,
+    backend: str | None = None,
+) -> Tensor:
+    """Values from ``start`` (0 if ``stop`` is left out) up to, not including, ``stop``; float32 by default.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.arange(3), mg.arange(2, 4, dtype="int64")
+    (Tensor([0., 1., 2.]), Tensor([2, 3], dtype=int64))
+    """
+    if stop is None:
+        start, stop = 0.0, start
+    return tensor(np.arange(float(start), stop, step).astype(dtype), backend=backend)

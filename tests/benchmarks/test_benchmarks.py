@@ -1,0 +1,129 @@
+"""The benchmarks themselves: results have their structure, and peers that disagree are not timed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import agreement, environment, harness
+from benchmarks.__main__ import main, parse
+from benchmarks.workloads import WORKLOADS
+
+TINY = {name: dataclasses.replace(w, block=1) for name, w in WORKLOADS.items()}
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch):
+    monkeypatch.setattr(harness, "PAUSE", 0)
+
+
+def with_twin(workload, change=lambda inputs: inputs):
+    """``workload`` with a second minigrad as the only peer, which gets its inputs changed."""
+    ours = workload.makers[agreement.OURS]
+    makers = {agreement.OURS: ours, "twin": lambda inputs: ours(change(inputs))}
+    return dataclasses.replace(workload, makers=makers)
+
+
+def perturbed(inputs):
+    """One weight of the mlp's thousands moved by a hundredth of the largest."""
+    weights = [w.copy() for w in inputs.weights]
+    weights[0][0, 0] += 0.01 * weights[0].max()
+    return inputs._replace(weights=weights)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_result_has_everything_that_is_reported(name):
+    result = harness.run(TINY[name], (), rounds=3)
+    assert json.loads(json.dumps(result)) == result
+    assert (result["rounds"], result["steps_per_round"], result["not_installed"]) == (3, 1, [])
+    peers = [peer for peer in TINY[name].makers if peer not in harness.OPTIONAL]
+    assert list(result["seconds_per_step"]) == peers
+    for time in result["seconds_per_step"].values():
+        assert 0 < time["min"] <= time["median"] <= time["max"]
+    ratios = [figure["name"] for figure in result["figures"] if "/" in figure["name"]]
+    assert ratios == [f"minigrad / {peer}" for peer in peers[1:]]
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_torch_computes_the_same_numbers(name):
+    pytest.importorskip("torch")
+    result = harness.run(TINY[name], ["torch"], rounds=1)
+    assert result["largest_difference"]["torch"] <= TINY[name].tolerance
+    assert "minigrad / torch" in [figure["name"] for figure in result["figures"]]
+
+
+def test_equal_peers_agree_to_the_last_bit():
+    result = harness.run(with_twin(TINY["mlp"]), (), rounds=1)
+    assert result["largest_difference"] == {"twin": 0}
+
+
+def test_a_peer_that_computes_something_else_is_not_timed(monkeypatch):
+    monkeypatch.setattr(harness, "measure", lambda *args: pytest.fail("timed"))
+    workload = with_twin(TINY["mlp"], perturbed)
+    with pytest.raises(
+        agreement.Disagreement, match="twin and minigrad disagree in gradient 0 at step 0"
+    ):
+        harness.run(workload, (), rounds=1)
+
+
+@pytest.mark.parametrize("name", ["loss", "gradient 0", "running statistic 5"])
+@pytest.mark.parametrize("change", [lambda a: a * 1.001, lambda a: a * np.nan])
+def test_every_number_counts(name, change):
+    peer = TINY["mlp"].makers[agreement.OURS](TINY["mlp"].build())
+
+    def numbers():
+        return {k: change(a) if k == name else a for k, a in peer.numbers().items()}
+
+    peers = {agreement.OURS: peer, "other": agreement.Peer(lambda: None, numbers)}
+    with pytest.raises(agreement.Disagreement, match=f"disagree in {name} at step 0"):
+        agreement.agree(peers, 1, 1e-4)
+
+
+def test_missing_and_extra_numbers_are_a_disagreement():
+    one = agreement.Peer(lambda: None, lambda: {"a": np.ones(2)})
+    for other in ({}, {"a": np.ones(3)}, {"a": np.ones(2), "b": np.ones(2)}):
+        peers = {
+            agreement.OURS: one,
+            "other": agreement.Peer(lambda: None, lambda other=other: other),
+        }
+        with pytest.raises(agreement.Disagreement, match="different numbers"):
+            agreement.agree(peers, 1, 1e-4)
+
+
+def test_peers_take_turns_and_each_goes_first():
+    calls = []
+    steps = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = harness.measure(steps, block=1, rounds=2)
+    assert "".join(calls) == "ba" + "ab" + "ba"  # the first round does not count
+    assert {name: len(values) for name, values in times.items()} == {"a": 2, "b": 2}
+
+
+def test_a_peer_that_is_not_installed_is_said_so(monkeypatch, capsys, tmp_path):
+    for module in (harness, environment):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setitem(WORKLOADS, "tape", TINY["tape"])
+    main(["--workloads=tape", "--rounds=1", f"--json={tmp_path / 'out.json'}"])
+    assert "torch is not installed, so there is no comparison with it" in capsys.readouterr().out
+    (run,) = json.loads((tmp_path / "out.json").read_text())["runs"]
+    assert run["workloads"][0]["not_installed"] == ["torch"]
+    assert run["environment"]["torch"] == "not installed"
+
+
+def test_each_thread_count_runs_in_a_process_of_its_own(capfd, tmp_path):
+    file = tmp_path / "out.json"
+    main(["--workloads=tape", "--peers=", "--rounds=1", "--threads=1,2", f"--json={file}"])
+    runs = json.loads(file.read_text())["runs"]
+    assert [run["environment"]["thread_variables"]["OMP_NUM_THREADS"] for run in runs] == ["1", "2"]
+    assert capfd.readouterr().out.count("the tape adds") == 2
+
+
+@pytest.mark.parametrize(
+    "argument", ["--workloads=nothing", "--peers=nobody", "--rounds=0", "--threads=1,x"]
+)
+def test_wrong_arguments_are_refused(argument, capsys):
+    with pytest.raises(SystemExit):
+        parse([argument])
+    assert "error: argument" in capsys.readouterr().err

@@ -1,0 +1,215 @@
+"""Arithmetic and comparison: promotion, broadcasting, powers at their edges, ties, where."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+import pytest
+from helpers import device, equal, error_table, leaf, refuses
+
+import minigrad as mg
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+COMPARISONS = ["eq", "ne", "lt", "le", "gt", "ge"]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "common"),
+    [
+        ("float16", "float32", "float32"),
+        ("float32", "float64", "float64"),
+        ("int64", "float32", "float32"),
+        ("int64", "float16", "float16"),
+        ("bool", "float32", "float32"),
+        ("uint8", "int8", "int16"),
+        ("int32", "int64", "int64"),
+        ("bool", "int8", "int8"),
+    ],
+)
+def test_promotion_of_two_tensors(a, b, common):
+    x, y = mg.ones(2, dtype=a), mg.ones(2, dtype=b)
+    for result in [x + y, y + x, x * y, mg.maximum(x, y), mg.where(x == y, x, y)]:
+        assert result.dtype == common
+
+
+def test_promotion_casts_gradients_back():
+    x, y = leaf([1, 2], "float32"), leaf([3, 4], "float64")
+    (x * y).sum().backward()
+    assert (x.grad.dtype, y.grad.dtype) == (np.float32, np.float64)
+    equal(x.grad, [3, 4])
+    equal(y.grad, [1, 2])
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64"])
+def test_integers_divide_as_float32(dtype):
+    x = mg.ones(2, dtype=dtype)
+    for y in [x / x, x / 2, 1 / x, x**-1, x**0.5]:
+        assert y.dtype == np.float32
+    equal(x / 2, np.float32([0.5, 0.5]))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "to_a", "to_b"),
+    [
+        ((2, 3), (3,), 1, 2),
+        ((2, 3), (2, 1), 1, 3),
+        ((2, 3), (), 1, 6),
+        ((2, 1), (1, 3), 3, 2),
+        ((4, 1, 3), (2, 1), 2, 12),
+    ],
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_gradients_of_stretched_axes_add_up(a, b, to_a, to_b, sign):
+    x, y = leaf(np.zeros(a)), leaf(np.zeros(b))
+    (x + y if sign > 0 else x - y).sum().backward()
+    equal(x.grad, np.full(a, to_a))
+    equal(y.grad, np.full(b, sign * to_b))
+
+
+@pytest.mark.parametrize(
+    ("x", "exponent", "first", "second"),
+    [
+        (0.0, 2, 0.0, 2.0),
+        (0.0, 1, 1.0, 0.0),
+        (-2.0, 3, 12.0, -12.0),
+        (-2.0, 2.0, -4.0, 2.0),
+        (4.0, 0.5, 0.25, -1 / 32),
+        (2.0, -1, -0.25, 0.25),
+    ],
+)
+def test_derivatives_of_powers(x, exponent, first, second):
+    x = leaf(x)
+    dy = mg.grad(x**exponent, x, create_graph=True)
+    equal(dy, first)
+    equal(mg.grad(dy, x), second)
+
+
+def test_the_power_of_zero_is_constant():
+    x = leaf([0.0, 2.0])
+    y = x**0
+    equal(y, [1, 1])
+    y.sum().backward()
+    equal(x.grad, [0, 0])
+
+
+def test_zero_to_a_positive_power_is_flat_in_the_exponent():
+    a, b = leaf([0.0, 0.0, 1.0]), leaf([1.0, 2.5, 3.0])
+    (a**b).sum().backward()
+    equal(b.grad, [0, 0, 0])
+    equal(a.grad, [1, 0, 3])
+
+
+@pytest.mark.parametrize(("fn", "to_x"), [(mg.maximum, [0, 0.5, 1]), (mg.minimum, [1, 0.5, 0])])
+def test_ties_share(fn, to_x):
+    x, y = leaf([1, 2, 3]), leaf([2, 2, 2])
+    fn(x, y).sum().backward()
+    equal(x.grad, to_x)
+    equal(y.grad, 1 - np.array(to_x))
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_comparisons_are_numpys(rng, name):
+    compare = getattr(operator, name)
+    a, b = rng.integers(0, 3, (3, 4)), rng.integers(0, 3, 4)
+    x = mg.tensor(a.astype(float), requires_grad=True)
+    for result, expected in [
+        (compare(x, mg.tensor(b)), compare(a, b)),
+        (compare(x, 1), compare(a, 1)),
+        (compare(1, x), compare(1, a)),
+        (compare(device(b), x), compare(b, a)),
+    ]:
+        equal(result, expected)
+        assert result.dtype == bool and not result.requires_grad
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda: mg.tensor(np.array([True, False])),
+        lambda: device(np.array([True, False])),
+        lambda: [True, False],
+    ],
+    ids=["tensor", "array", "list"],
+)
+def test_where_sends_the_gradient_where_the_value_came_from(condition):
+    a, b = leaf([1, 2]), leaf([3, 4])
+    y = mg.where(condition(), a, b)
+    equal(y, [1, 4])
+    y.sum().backward()
+    equal(a.grad, [1, 0])
+    equal(b.grad, [0, 1])
+
+
+def test_where_with_one_condition_for_all():
+    equal(mg.where(True, mg.tensor([1, 2]), 0), [1, 2])
+    equal(mg.where(False, 0.5, mg.tensor([1, 2])), [1, 2])
+
+
+def two(a, b):
+    return mg.zeros(a), mg.zeros(b)
+
+
+@error_table(
+    {
+        **{
+            f"{name} of shapes that differ": (
+                ValueError,
+                f"{message}: shapes (2, 3) and (2,) do not broadcast",
+                lambda name=name: getattr(operator, name)(*two((2, 3), 2)),
+            )
+            for name, message in {
+                "add": "add",
+                "sub": "subtract",
+                "mul": "multiply",
+                "truediv": "divide",
+                "pow": "power",
+                "lt": "comparison",
+            }.items()
+        },
+        "maximum": (
+            ValueError,
+            "maximum: shapes (2,) and (3,) do not broadcast",
+            lambda: mg.maximum(*two(2, 3)),
+        ),
+        "where: branches": (
+            ValueError,
+            "where: shapes (2,) and (3,) do not broadcast",
+            lambda: mg.where(True, *two(2, 3)),
+        ),
+        "where: condition": (
+            ValueError,
+            "where: shapes (3,), (2,) and (2,) do not broadcast",
+            lambda: mg.where([True] * 3, *two(2, 2)),
+        ),
+        "where: floating condition": (
+            TypeError,
+            "where: expected a boolean condition, got dtype float32",
+            lambda: mg.where(*two(2, 2), 0),
+        ),
+        "where: no Tensor": (
+            TypeError,
+            "where: expected a Tensor, got bool",
+            lambda: mg.where(True, 1, 0),
+        ),
+        "a string": (
+            TypeError,
+            "add: expected a Tensor, an array or a number, got str",
+            lambda: mg.zeros(2) + "2",
+        ),
+        "None": (
+            TypeError,
+            "multiply: expected a Tensor, an array or a number, got NoneType",
+            lambda: mg.zeros(2) * None,
+        ),
+        "a complex number": (
+            TypeError,
+            "add: expected a Tensor, an array or a number, got complex",
+            lambda: mg.zeros(2) + 1j,
+        ),
+    }
+)
+def test_errors(error, words, call):
+    with refuses(error, words):
+        call()

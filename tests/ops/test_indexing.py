@@ -1,0 +1,130 @@
+"""Indexing: every kind of key, gradients of repeated picks, and keys that do not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import device, equal, error_table, leaf, refuses
+
+import minigrad as mg
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+@pytest.mark.parametrize(
+    ("key", "counts"),
+    [
+        ([0, 0, 2, 0], [3, 0, 1]),
+        ([-1, 2], [0, 0, 2]),
+        (np.array([[1, 1], [1, 0]]), [1, 3, 0]),
+        ([True, False, True], [1, 0, 1]),
+        ([], [0, 0, 0]),
+        (1, [0, 1, 0]),
+        (slice(None, None, -2), [1, 0, 1]),
+    ],
+    ids=str,
+)
+def test_gradients_of_repeated_picks_add_up(key, counts):
+    x = leaf([1.0, 2.0, 3.0])
+    x[device(key) if isinstance(key, np.ndarray) else key].sum().backward()
+    equal(x.grad, counts)
+
+
+@pytest.mark.parametrize("wrap", [mg.tensor, device], ids=["tensor", "array"])
+@pytest.mark.parametrize("index", [[2, 0], [-1, 1], [[0, 1], [2, 2]]])
+def test_index_arrays(wrap, index):
+    values = np.arange(6.0).reshape(3, 2)
+    index = np.array(index)
+    equal(mg.tensor(values)[wrap(index)], values[index])
+    equal(mg.tensor(values)[wrap(index), 1], values[index, 1])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        lambda m: (m > 0,),
+        lambda m: (m.any(axis=1),),
+        lambda m: (slice(1), m[0]),
+        lambda m: (..., m[0]),
+        lambda m: (None, m[:, 0], 0),
+        lambda m: (m[:, 1], slice(None)),
+    ],
+    ids=["all axes", "the first", "the second", "after an ellipsis", "after a new axis", "a slice"],
+)
+def test_masks(key):
+    values = np.arange(6.0).reshape(3, 2)
+    mask = np.array([[True, False], [False, False], [True, True]])
+    parts = key(mask)
+    wrapped = tuple(mg.tensor(p) if isinstance(p, np.ndarray) else p for p in parts)
+    equal(mg.tensor(values)[wrapped], values[parts])
+
+
+def test_a_comparison_is_a_mask():
+    x = leaf([1.0, -2.0, 3.0])
+    x[x > 0].sum().backward()
+    equal(x.grad, [1, 0, 1])
+
+
+def test_numpy_integers_are_ints():
+    x = mg.arange(3)
+    assert x[np.int64(2)].item() == 2
+    assert x[np.int64(2)].shape == ()
+
+
+def test_iterating_goes_along_the_first_axis():
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    first, second = x
+    (first * second).sum().backward()
+    equal(x.grad, [[3, 4], [1, 2]])
+
+
+def test_a_picked_copy_does_not_share_memory():
+    x = mg.zeros(3)
+    y = x[[0, 1]]
+    x.data += 1
+    equal(y, [0, 0])
+
+
+def zeros():
+    return mg.zeros((2, 3))
+
+
+@error_table(
+    {
+        "int out of range": (
+            IndexError,
+            "indexing a Tensor of shape (2, 3): index 2",
+            lambda: zeros()[2],
+        ),
+        "list out of range": (IndexError, "shape (2, 3): index -4", lambda: zeros()[0, [0, -4]]),
+        "too many": (IndexError, "shape (2, 3): too many indices", lambda: zeros()[0, 0, 0]),
+        "two ellipses": (IndexError, "shape (2, 3): an index can only", lambda: zeros()[..., ...]),
+        "a float": (IndexError, "got float of dtype float32", lambda: zeros()[1.0]),
+        "floats": (IndexError, "got list of dtype float64", lambda: zeros()[[0.0, 1.0]]),
+        "long mask": (
+            IndexError,
+            "a mask of shape (3,) does not fit axis 0",
+            lambda: zeros()[[True, False, False]],
+        ),
+        "short mask": (
+            IndexError,
+            "a mask of shape (2,) does not fit axis 1",
+            lambda: zeros()[..., [True, False]],
+        ),
+        "mask after an int": (
+            IndexError,
+            "a mask of shape (2,) does not fit axis 1",
+            lambda: zeros()[0, [True, False]],
+        ),
+        "mask with too many axes": (
+            IndexError,
+            "a mask of shape (2, 3, 1) does not fit axis 0",
+            lambda: zeros()[np.ones((2, 3, 1), bool).tolist()],
+        ),
+        "one truth value": (IndexError, "a mask of shape () does not fit", lambda: zeros()[True]),
+        "a string": (TypeError, "got str", lambda: zeros()["first"]),
+    }
+)
+def test_errors(error, words, call):
+    with refuses(error, words):
+        call()

@@ -1,0 +1,105 @@
+"""Dropout and the generators behind it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import close, equal, error_table, leaf, refuses
+
+import minigrad as mg
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("p", [0.25, 0.5, np.float64(0.75)])
+def test_dropout_zeroes_and_scales_what_the_seed_says_on_every_backend(p, dtype):
+    x = mg.full((4, 5), 3, dtype=dtype)
+    y = mg.dropout(x, p, np.random.default_rng(7))
+    kept = np.random.default_rng(7).random((4, 5), np.float32) >= p
+    close(y, (np.where(kept, 3, 0) / (1 - p)).astype(dtype), 1e-3 if dtype == "float16" else 1e-6)
+    assert y.dtype == dtype
+
+
+def test_the_gradient_is_the_mask(rng):
+    x = leaf(np.ones((50, 4)))
+    y = mg.dropout(x, 0.3, rng)
+    y.sum().backward()
+    equal(x.grad, y)
+
+
+def test_the_mean_stays(rng):
+    y = mg.dropout(mg.ones((200, 200)), 0.4, rng).numpy()
+    # 40,000 draws of 0 or 1/0.6 with a standard deviation of sqrt(0.4/0.6): six standard errors
+    assert abs(y.mean() - 1) < 6 * np.sqrt(0.4 / 0.6 / y.size)
+
+
+def test_nothing_is_dropped_at_zero():
+    equal(mg.dropout(mg.ones(1000), 0.0), np.ones(1000))
+
+
+def test_seeds():
+    x = mg.ones(50)
+
+    def masks():
+        return [mg.dropout(x).numpy().tobytes() for _ in range(2)]
+
+    mg.manual_seed(3)
+    first = masks()
+    mg.manual_seed(3)
+    assert masks() == first
+    assert first[0] != first[1]
+    mg.manual_seed(4)
+    assert masks() != first
+
+
+def test_a_generator_given_leaves_the_default_one_alone():
+    mg.manual_seed(3)
+    expected = mg.dropout(mg.ones(50))
+    mg.manual_seed(3)
+    mg.dropout(mg.ones(50), rng=np.random.default_rng(0))
+    equal(mg.dropout(mg.ones(50)), expected)
+
+
+def test_numpys_global_state_is_left_alone():
+    before = np.random.get_state()[1].tobytes()
+    mg.manual_seed(0)
+    mg.dropout(mg.ones(3))
+    assert np.random.get_state()[1].tobytes() == before
+
+
+@error_table(
+    {
+        **{
+            f"p = {p}": (
+                ValueError,
+                f"dropout: expected 0 <= p < 1, got {p}",
+                lambda p=p: mg.dropout(mg.ones(2), p),
+            )
+            for p in [-0.1, 1, 1.5, float("nan")]
+        },
+        "integers": (
+            TypeError,
+            "dropout: expected a floating dtype, got int64",
+            lambda: mg.dropout(mg.ones(2, dtype="int64")),
+        ),
+        "no Tensor": (
+            TypeError,
+            "dropout: expected x to be a Tensor, got list",
+            lambda: mg.dropout([1.0]),
+        ),
+        "a seed": (
+            TypeError,
+            "rng: expected a numpy.random.Generator or None, got int",
+            lambda: mg.dropout(mg.ones(2), rng=0),
+        ),
+        "the old generator": (
+            TypeError,
+            "rng: expected a numpy.random.Generator or None, got RandomState",
+            lambda: mg.dropout(mg.ones(2), rng=np.random.RandomState(0)),
+        ),
+    }
+)
+def test_errors(error, words, call):
+    with refuses(error, words):
+        call()

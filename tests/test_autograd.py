@@ -1,0 +1,744 @@
+"""grad and backward: what they give, what they keep, what they free, and what they refuse."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from helpers import close, device, equal, error_table, leaf, normal, refuses
+
+import minigrad as mg
+from minigrad import backend as backends
+from minigrad.op import Op
+from minigrad.ops.batch_norm import BatchNormGrad
+from minigrad.tape import Leaf, Node
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+# --- gradients ---
+
+
+@pytest.mark.parametrize(
+    ("fn", "expected"),
+    [
+        (lambda x: (x + x).sum(), [2, 2]),
+        (lambda x: (x * x).sum(), [4, 6]),
+        (lambda x: (x * x * x).sum(), [12, 27]),
+        (lambda x: ((x * 2) * (x * 3)).sum(), [24, 36]),
+        (lambda x: x[0] * x[1], [3, 2]),
+        (lambda x: x[0] + x.sum() + x.sum(), [3, 2]),
+        (lambda x: mg.concatenate([x, x, x]).sum(), [3, 3]),
+        (lambda x: (x - x).sum(), [0, 0]),
+        (lambda x: (x * 1.5 + x.detach() * 100).sum(), [1.5, 1.5]),
+    ],
+)
+def test_a_tensor_used_several_times_collects_from_all(fn, expected):
+    x = leaf([2.0, 3.0])
+    equal(mg.grad(fn(x), x), expected)
+    fn(x).backward()
+    equal(x.grad, expected)
+
+
+def test_backward_adds_to_grad_and_leaves_the_old_one_as_it_was():
+    x = leaf([1.0, 2.0])
+    (x * 3).sum().backward()
+    first = x.grad
+    (x * x).sum().backward()
+    equal(first, [3, 3])
+    equal(x.grad, [5, 7])
+    assert not x.grad.requires_grad
+
+
+def test_backward_fills_leaves_and_only_those():
+    x, y, constant, unused = leaf(2.0), leaf(3.0), mg.tensor(np.array(5.0)), leaf(1.0)
+    between = x * y
+    (between * constant).backward()
+    assert (x.grad.item(), y.grad.item()) == (15, 10)
+    assert (between.grad, constant.grad, unused.grad) == (None, None, None)
+
+
+def test_grad_fills_nothing_and_frees_nothing():
+    x = leaf([1.0, 2.0])
+    y = (x * x).sum()
+    for _ in range(3):
+        equal(mg.grad(y, x), [2, 4])
+    assert x.grad is None
+    y.backward()
+    equal(x.grad, [2, 4])
+
+
+def test_gradients_of_intermediate_values():
+    x = leaf(2.0)
+    a = x * x
+    b = a * 3
+    y = b * a
+    dy_dx, dy_da, dy_db, dy_dy = mg.grad(y, [x, a, b, y])
+    assert [g.item() for g in (dy_dx, dy_da, dy_db, dy_dy)] == [96, 24, 4, 1]
+
+
+def test_several_outputs_add_up():
+    x = leaf([1.0, 2.0])
+    y, z = x * 2, (x * x).sum()
+    u = mg.tensor(np.array([10.0, 20.0]))
+    equal(mg.grad([y, z], x, [u, None]), [22, 44])
+    equal(mg.grad((z, z), x), [4, 8])
+    equal(mg.grad([z, y], x, [mg.tensor(np.array(2.0)), u]), [24, 48])
+    one, same = mg.grad(z, [x, x])
+    equal(one, same)
+
+
+def test_results_have_the_form_of_the_inputs():
+    x = leaf(1.0)
+    assert isinstance(mg.grad(x * 2, x), mg.Tensor)
+    assert [type(mg.grad(x * 2, form)) for form in ([x], (x,), [])] == [tuple] * 3
+    assert mg.grad(x * 2, []) == ()
+
+
+def test_a_leaf_is_its_own_gradient():
+    x = leaf(3.0)
+    assert mg.grad(x, x).item() == 1
+    x.backward()
+    assert x.grad.item() == 1
+
+
+def test_unused_inputs():
+    x, other = leaf([1.0, 2.0]), leaf(np.ones((2, 3)))
+    y = x.sum()
+    with refuses(ValueError, "grad: the outputs do not depend on input 1 of shape (2, 3)"):
+        mg.grad(y, [x, other])
+    used, unused = mg.grad(y, [x, other], allow_unused=True)
+    equal(used, [1, 1])
+    assert unused is None
+
+
+def test_a_value_computed_later_is_unused():
+    x = leaf([1.0, 2.0])
+    y = x.sum()
+    later = y * 2
+    assert mg.grad(y, later, allow_unused=True) is None
+
+
+@pytest.mark.parametrize("order", range(1, 6))
+def test_derivatives_of_every_order(order):
+    x = leaf(2.0)
+    y = x**4
+    for _ in range(order):
+        y = mg.grad(y, x, create_graph=True)
+    assert y.item() == [32, 48, 48, 24, 0][order - 1]
+
+
+def test_cotangents_are_differentiable_too():
+    x, u = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    g = mg.grad(x * x, x, u, create_graph=True)
+    equal(mg.grad(g.sum(), u), [2, 4])
+
+
+def two_outputs():
+    x = leaf([1.0, 2.0])
+    return [x * 2, x * 3], x
+
+
+NEEDED = "expected a gradient for an output of shape (2,); only an output with one element has a default, 1"
+
+
+@error_table(
+    {
+        "missing": (ValueError, "grad: " + NEEDED, lambda ys, x: mg.grad(ys[0], x)),
+        "missing in backward": (ValueError, "backward: " + NEEDED, lambda ys, x: ys[0].backward()),
+        "one missing": (ValueError, "grad: " + NEEDED, lambda ys, x: mg.grad(ys, x, [None, x])),
+        "count": (
+            ValueError,
+            "grad: expected 2 grad_outputs, one per output, got 1",
+            lambda ys, x: mg.grad(ys, x, mg.ones(2, dtype="float64")),
+        ),
+        "too many": (
+            ValueError,
+            "grad: expected 1 grad_outputs, one per output, got 2",
+            lambda ys, x: mg.grad(ys[0], x, [x, x]),
+        ),
+        "shape": (
+            ValueError,
+            "grad: expected a gradient of shape (2,) and dtype float64, got (1,) and float64",
+            lambda ys, x: mg.grad(ys[0], x, mg.ones(1, dtype="float64")),
+        ),
+        "shape in backward": (
+            ValueError,
+            "backward: expected a gradient of shape (2,) and dtype float64, got () and float64",
+            lambda ys, x: ys[0].backward(1.0),
+        ),
+        "dtype": (
+            ValueError,
+            "grad: expected a gradient of shape (2,) and dtype float64, got (2,) and float32",
+            lambda ys, x: mg.grad(ys[0], x, mg.ones(2)),
+        ),
+        "no Tensor": (TypeError, "got str", lambda ys, x: ys[0].backward("1")),
+        "output without a gradient": (
+            RuntimeError,
+            "grad: the output of shape () requires no gradient",
+            lambda ys, x: mg.grad(mg.ones(()), x),
+        ),
+        "backward of a constant": (
+            RuntimeError,
+            "backward: the output of shape (2,) requires no gradient: nothing it was computed from does, "
+            "or it was computed under no_grad or detached",
+            lambda ys, x: (x.detach() * 2).backward(),
+        ),
+        "input without a gradient": (
+            RuntimeError,
+            "grad: input 1 requires no gradient",
+            lambda ys, x: mg.grad(ys[0].sum(), [x, mg.ones(2)]),
+        ),
+        "no outputs": (
+            ValueError,
+            "grad: the outputs do not depend on input 0",
+            lambda ys, x: mg.grad([], x),
+        ),
+    }
+)
+def test_errors(error, words, call):
+    ys, x = two_outputs()
+    with refuses(error, words):
+        call(ys, x)
+    assert x.grad is None
+
+
+def test_a_cotangent_from_another_backend_is_refused(backend):
+    other = "strict" if backend == "numpy" else "numpy"
+    backends.get(other)
+    x = leaf([1.0, 2.0])
+    with pytest.raises(TypeError, match="backend"):
+        (x + 0).backward(mg.ones(2, dtype="float64", backend=other))
+    assert x.grad is None
+
+
+# --- memory that is nobody else's ---
+
+SHARING = {
+    "the same twice": lambda a, b: a + a,
+    "a sum": lambda a, b: a + b,
+    "a chain of sums": lambda a, b: (a + b) + (a + b),
+    "a difference": lambda a, b: b - a,
+    "reshaped": lambda a, b: a.reshape(4).reshape(2, 2) + b.reshape(2, 2),
+    "transposed": lambda a, b: a.T + b,
+    "summed": lambda a, b: (a.sum() + b.sum()).broadcast_to((2, 2)),
+    "broadcast": lambda a, b: a.broadcast_to((1, 2, 2)).sum(0) + b,
+    "concatenated": lambda a, b: mg.concatenate([a[:1], b[1:]]) + mg.stack([a, b])[0],
+    "multiplied": lambda a, b: a * b,
+    "the leaf itself": lambda a, b: a,
+}
+
+
+@pytest.mark.parametrize("fn", SHARING.values(), ids=SHARING)
+def test_grad_is_nobody_elses_memory(fn):
+    a, b = leaf([[1.0, 2.0], [3.0, 4.0]]), leaf([[5.0, 6.0], [7.0, 8.0]])
+    seed = leaf([[1.0, 2.0], [3.0, 4.0]])
+    fn(a, b).backward(seed)
+    grads = [t.grad for t in (a, b) if t.grad is not None]
+    everything = [a, b, seed, *grads]
+    for g in grads:
+        before = [t.numpy() for t in everything if t is not g]
+        g.data += 100  # a view of something broadcast could not even be written to
+        for t, old in zip([t for t in everything if t is not g], before, strict=True):
+            equal(t, old)
+
+
+def test_a_grad_handed_on_as_a_seed_is_copied():
+    x = leaf([1.0, 2.0])
+    x.backward(mg.tensor(np.array([3.0, 4.0])))
+    y = leaf([0.0, 0.0])
+    (y + 0).backward(x.grad)
+    y.grad.data += 1
+    equal(x.grad, [3, 4])
+
+
+# --- freeing ---
+
+
+def test_a_second_backward_says_what_to_do():
+    x = leaf(2.0)
+    h = x * x
+    y = h * x
+    y.backward()
+    for again in [y.backward, (h * 2).backward, lambda: mg.grad(y, x), lambda: mg.grad(h, x)]:
+        with pytest.raises(RuntimeError, match=r"earlier backward\(\) freed this graph") as caught:
+            again()
+        for way_out in ["compute it again", "backward(create_graph=True)", "use grad()"]:
+            assert way_out in str(caught.value)
+    equal(x.grad, 12)
+
+
+def test_create_graph_keeps_the_graph():
+    x = leaf(2.0)
+    y = x**3
+    y.backward(create_graph=True)
+    first = x.grad
+    assert first.requires_grad
+    equal(mg.grad(first, x), 12)
+    y.backward()
+    equal(x.grad, 24)
+    assert not x.grad.requires_grad
+
+
+def alive():
+    """How many nodes, leaves and tensors there are, of which the garbage collector has seen none."""
+    return sum(isinstance(o, (Node, Leaf, mg.Tensor)) for o in gc.get_objects())
+
+
+@pytest.fixture
+def no_collector():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize(
+    ("step", "use"),
+    [
+        (lambda x: x * x, "drop"),
+        (lambda x: x + 1, "grad"),
+        (lambda x: x.tanh(), "backward"),
+        (lambda x: x * x, "backward"),
+    ],
+    ids=["multiply, drop", "add, grad", "tanh, backward", "multiply, backward"],
+)
+def test_a_chain_of_100_000_ops(step, use):
+    """Built, walked and freed without recursion, and without the collector."""
+    x = leaf(0.0)
+    before = alive()
+    y = x
+    for _ in range(100_000):
+        y = step(y)
+    assert alive() > before + 100_000
+    if use == "grad":
+        assert mg.grad(y, x).shape == ()
+    elif use == "backward":
+        y.backward()
+        x.grad = None
+        assert alive() < before + 10  # freed while y is still there
+    del y
+    assert alive() == before
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_training_step_leaves_no_cycles(rng):
+    def train():
+        model = mg.nn.Sequential(
+            mg.nn.Linear(8, 6, bias=False, rng=rng),
+            mg.nn.BatchNorm(6),
+            mg.nn.Sigmoid(),
+            mg.nn.Linear(6, 3, rng=rng),
+        )
+        optimizer = mg.optim.Adam(model.parameters(), 0.01)
+        x, labels = mg.tensor(rng.standard_normal((16, 8))).astype("float32"), [0, 1, 2, 1] * 4
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss = mg.softmax_cross_entropy(model(x), labels)
+            loss.backward()
+            optimizer.step()
+        model.eval()
+        first = mg.grad(
+            mg.softmax_cross_entropy(model(x), labels), model.parameters(), create_graph=True
+        )
+        mg.grad(sum((g * g).sum() for g in first), model.parameters())
+
+    train()  # what is made once and kept
+    before = alive()
+    train()
+    assert alive() == before
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_memory_comes_back_after_every_step():
+    weight = leaf(np.ones((50, 50)))
+
+    def step():
+        loss = mg.tensor(np.ones((50, 50)))
+        for _ in range(10):
+            loss = mg.sigmoid(loss @ weight * 0.01)
+        loss.sum().backward()
+        weight.grad = None
+
+    step()
+    tracemalloc.start()
+    try:
+        step()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(3):
+            step()
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before > 10 * weight.data.nbytes  # the graph was there,
+    assert after - before < weight.data.nbytes  # and is gone: not one matrix is left
+
+
+# --- no_grad ---
+
+
+def recorded():
+    return (leaf(1.0) * 2).requires_grad
+
+
+def test_no_grad_as_a_context():
+    guard = mg.no_grad()
+    with guard:
+        assert not recorded()
+        with mg.no_grad(), guard:
+            assert not recorded()
+        assert not recorded()
+        assert leaf(1.0).requires_grad
+    assert recorded()
+
+
+def test_no_grad_as_a_decorator():
+    @mg.no_grad()
+    def outer(depth):
+        """Words."""
+        return recorded() or (depth > 0 and outer(depth - 1))
+
+    assert outer(3) is False
+    assert (outer.__name__, outer.__doc__) == ("outer", "Words.")
+    assert recorded()
+
+
+def test_no_grad_ends_with_an_exception():
+    with pytest.raises(ZeroDivisionError), mg.no_grad():
+        1 / 0  # noqa: B018
+    assert recorded()
+
+
+def test_no_grad_does_not_reach_other_threads():
+    with ThreadPoolExecutor(1) as pool, mg.no_grad():
+        assert pool.submit(recorded).result()
+        assert not recorded()
+
+
+def test_a_function_under_no_grad_runs_in_two_threads_at_once():
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    @mg.no_grad()
+    def work(enter, wait):
+        enter.set()
+        assert wait.wait(10)
+        return recorded()
+
+    def first():
+        result = work(first_is_in, second_is_in)
+        first_is_out.set()
+        return result, recorded()
+
+    def second():
+        assert first_is_in.wait(10)
+        return work(second_is_in, first_is_out), recorded()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [f.result() for f in [pool.submit(first), pool.submit(second)]] == [
+            (False, True)
+        ] * 2
+
+
+def test_differentiating_under_no_grad():
+    x = leaf(3.0)
+    y = x**3
+    with mg.no_grad():
+        dy = mg.grad(y, x, create_graph=True)
+        assert not recorded()
+    assert mg.grad(dy, x).item() == 18
+
+
+def test_an_error_while_differentiating_leaves_recording_on():
+    class Broken(Op):
+        def forward(self, k, x):
+            return x + 1
+
+        def backward(self, node, needs, gy):
+            raise ZeroDivisionError
+
+    x = leaf(1.0)
+    y = x.apply(Broken(), x)
+    with pytest.raises(ZeroDivisionError):
+        mg.grad(y, x)
+    assert recorded()
+    with pytest.raises(ZeroDivisionError):
+        y.backward()
+    assert recorded() and x.grad is None
+
+
+# --- changes between a forward and its backward ---
+
+
+def assigned(t, value=None):
+    t.data = t.data * 2 if value is None else value
+
+
+def decremented(t):
+    t.data -= 1
+
+
+def square(change):
+    x = leaf([1.0, 2.0])
+    return (x * x).sum(), x, lambda: change(x)
+
+
+def optimizer_step(make):
+    x = leaf([1.0, 2.0])
+    optimizer = make([x])
+    (x * 3).sum().backward()
+    return (x * x).sum(), x, optimizer.step
+
+
+def running_statistics():
+    layer = mg.nn.BatchNorm(2, dtype=np.float64)
+    x = leaf([[1.0, 2.0], [3.0, 5.0]])
+    loss = layer.eval()(x).sum()
+    return loss, x, lambda: layer.train()(x)
+
+
+def loaded_state():
+    layer = mg.nn.Linear(2, 1, dtype=np.float64)
+    x = leaf([[1.0, 2.0]])
+    state = layer.state_dict()
+    return layer(x).sum(), x, lambda: layer.load_state_dict(state)
+
+
+def moved_to_another_backend():
+    layer = mg.nn.Linear(2, 1, dtype=np.float64)
+    x = leaf([[1.0, 2.0]])
+    other = "strict" if x.backend == "numpy" else "numpy"
+    backends.get("strict")
+    return layer(x).sum(), x, lambda: layer.to(other)
+
+
+def base_of(view):
+    """A view is used, its base changes."""
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    v = view(x)
+    return (v * v).sum(), x, lambda: decremented(x)
+
+
+def view_of(view):
+    """A base is used, a view of it changes."""
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    return (x * x).sum(), x, lambda: decremented(view(x))
+
+
+def output_of(fn):
+    x = leaf([1.0, 2.0])
+    y = fn(x)
+    return y.sum(), x, lambda: decremented(y)
+
+
+def labels():
+    z, c = leaf(np.zeros((2, 2))), mg.tensor(np.array([0, 1]))
+    return mg.softmax_cross_entropy(z, c), z, lambda: assigned(c, device(np.array([1, 0])))
+
+
+def index():
+    x, i = leaf([1.0, 2.0]), mg.tensor(np.array([0, 0]))
+    return x[i].sum(), x, lambda: assigned(i, device(np.array([1, 1])))
+
+
+VIEWS = {
+    "reshape": lambda x: x.reshape(4),
+    "slice": lambda x: x[:1],
+    "transpose": lambda x: x.T,
+    "detach": lambda x: x.detach(),
+    "two steps": lambda x: x.reshape(4)[1:].reshape(3, 1),
+}
+
+CHANGES = {
+    "data assigned": ("Multiply: input 0", lambda: square(assigned)),
+    "data decremented": ("Multiply: input 0", lambda: square(decremented)),
+    "an SGD step": ("Multiply: input 0", lambda: optimizer_step(lambda p: mg.optim.SGD(p, 0.1))),
+    "an Adam step": ("Multiply: input 0", lambda: optimizer_step(lambda p: mg.optim.Adam(p, 0.1))),
+    "running statistics": ("FrozenBatchNorm: input 3", running_statistics),
+    "load_state_dict": ("Linear: input 1", loaded_state),
+    "to another backend": ("Linear: input 1", moved_to_another_backend),
+    **{
+        f"the base of a {name}": ("Multiply: input 0", lambda view=view: base_of(view))
+        for name, view in VIEWS.items()
+        if name != "detach"
+    },
+    **{
+        f"a {name} of the base": ("Multiply: input 0", lambda view=view: view_of(view))
+        for name, view in VIEWS.items()
+    },
+    **{
+        f"the output of {name}": (f"{op}: output 0", lambda fn=fn: output_of(fn))
+        for name, op, fn in [
+            ("sigmoid", "Sigmoid", mg.sigmoid),
+            ("exp", "Exp", mg.exp),
+            ("softmax", "Softmax", mg.softmax),
+            ("max", "Max", lambda x: x.max(keepdims=True)),
+        ]
+    },
+    "labels": ("SoftmaxCrossEntropy: input 1", labels),
+    "an index": ("Index: input 1", index),
+}
+
+
+@pytest.mark.parametrize(("words", "build"), CHANGES.values(), ids=CHANGES)
+def test_a_change_of_a_saved_value_is_reported(words, build):
+    loss, x, change = build()
+    x.grad = old = mg.full(x.shape, 7, dtype=x.dtype)
+    change()
+    message = f"{words} was changed in place after the forward pass used it"
+    with refuses(RuntimeError, message):
+        loss.backward()
+    with refuses(RuntimeError, message):
+        mg.grad(loss, x)
+    assert x.grad is old
+    equal(old, np.full(x.shape, 7))
+
+
+HARMLESS = {
+    "an input of add": (lambda x: x + 1, lambda x, y: decremented(x), [1, 1]),
+    "an output of add": (lambda x: x + 1, lambda x, y: decremented(y), [1, 1]),
+    "the input of a view": (lambda x: x[::-1], lambda x, y: decremented(x.detach().T), [1, 1]),
+    "the input of exp": (lambda x: x.exp(), lambda x, y: decremented(x), np.exp([1, 2])),
+    "the output of a product": (lambda x: x * x, lambda x, y: decremented(y), [2, 4]),
+    "a copy": (lambda x: x * x, lambda x, y: decremented(mg.tensor(x)), [2, 4]),
+    "a picked copy": (lambda x: x * x, lambda x, y: decremented(x[[0, 1]]), [2, 4]),
+}
+
+
+@pytest.mark.parametrize(
+    ("fn", "change", "expected"),
+    HARMLESS.values(),
+    ids=HARMLESS,
+)
+def test_a_change_of_what_nothing_saved_is_not(fn, change, expected):
+    x = leaf([1.0, 2.0])
+    y = fn(x)
+    loss = y.sum()
+    change(x, y)
+    equal(mg.grad(loss, x), expected)
+    loss.backward()
+    equal(x.grad, expected)
+
+
+def test_grad_minds_only_what_lies_on_its_way():
+    x, w = leaf(2.0), leaf(3.0)
+    y = (x * x) + w * 5
+    decremented(x)
+    assert mg.grad(y, w).item() == 5
+    with refuses(RuntimeError, "Multiply: input 0"):
+        mg.grad(y, x)
+
+
+def test_computing_again_after_a_change_is_fine():
+    x = leaf([1.0, 2.0])
+    (x * x).sum()
+    decremented(x)
+    (x * x).sum().backward()
+    equal(x.grad, [0, 2])
+
+
+def test_a_change_is_reported_by_higher_orders_too():
+    x = leaf([1.0, 2.0])
+    g = mg.grad((x**3).sum(), x, create_graph=True)
+    decremented(x)
+    with refuses(RuntimeError, "was changed in place"):
+        mg.grad(g.sum(), x)
+
+
+# --- values, not objects ---
+
+
+def test_a_saved_output_is_the_value_itself():
+    """sigmoid'(x) is computed from its saved output: the gradient finds the way back to it, and through it to x."""
+    x = leaf([0.5, -1.0])
+    y = mg.sigmoid(x)
+    g = mg.grad(y, x, mg.ones(2, dtype="float64"), create_graph=True)
+    ones = mg.ones(2, dtype="float64")
+    v = y.numpy()
+    close(mg.grad(g, y, ones), 1 - 2 * v)
+    close(mg.grad(g, x, ones), (1 - 2 * v) * v * (1 - v))
+
+
+def test_the_same_value_under_two_names_is_one_value():
+    x = leaf([1.0, 2.0])
+    y = x * 2
+    same = y.reshape(2)
+    assert same is y
+    view = y.reshape(1, 2)
+    z = (view * view).sum()
+    equal(mg.grad(z, y), [4, 8])
+    del y
+    equal(mg.grad(z, same), [4, 8])
+
+
+class Product(Op):
+    """a b^2, differentiated through its reference."""
+
+    def reference(self, a, b):
+        return a * b * b
+
+    def forward(self, k, a, b):
+        return a * b * b
+
+
+class Spread(Op):
+    """Two outputs, of which the second does not depend on the first input."""
+
+    num_outputs = 2
+
+    def reference(self, a, b):
+        return a * b, b * b
+
+    def forward(self, k, a, b):
+        return a * b, b * b
+
+
+def test_a_reference_takes_its_inputs_as_independent():
+    """One input computed from another, and an input given twice: a (2a)^2 = 4 a^3 and a a^2 = a^3."""
+    for inner, factor in [(lambda a: 2 * a, 4), (lambda a: a, 1)]:
+        a = leaf([1.0, 3.0])
+        y = a.apply(Product(), a, inner(a))
+        g = mg.grad(y.sum(), a, create_graph=True)
+        close(g, factor * 3 * a.numpy() ** 2)
+        h = mg.grad(g.sum(), a, create_graph=True)
+        close(h, factor * 6 * a.numpy())
+        close(mg.grad(h.sum(), a), factor * 6 * np.ones(2))
+    assert mg.gradcheck(lambda a: a.apply(Product(), a.exp(), 2 * a), leaf([0.5, 1.5]), order=3)
+
+
+def test_a_reference_without_a_graph_behind_one_output():
+    """The gradient of an output that does not depend on any input with a gradient is none, not an accident."""
+    a, b = leaf([1.0, 2.0]), mg.tensor(np.array([3.0, 4.0]))
+    first, second = a.apply(Spread(), a, b)
+    equal(mg.grad(first.sum() + second.sum(), a), [3, 4])
+    assert mg.grad(second.sum(), a, allow_unused=True) is None
+
+
+def test_batch_norm_grad_of_statistics_computed_in_the_open(rng):
+    """BatchNormGrad sees mean and var as inputs; here both come from x by ordinary arithmetic."""
+    gamma, gy = normal(rng, 3), normal(rng, 5, 3)
+    op = BatchNormGrad((1,), 1e-3)
+
+    def from_outside(x):
+        return x.apply(op, x, gamma, x.mean(0), x.var(0), gy)[0]
+
+    def from_inside(x):
+        y = mg.batch_norm(x, gamma, None)[0]
+        return mg.grad(y, x, gy, create_graph=True)
+
+    x, v = normal(rng, 5, 3, requires_grad=True), normal(rng, 5, 3)
+    close(from_outside(x), from_inside(x))
+    close(mg.grad(from_outside(x), x, v), mg.grad(from_inside(x), x, v))
+    assert mg.gradcheck(from_outside, x)
+
+
+def test_the_gradient_of_beta_does_not_depend_on_x(rng):
+    """gbeta is the sum of gy alone, though it comes out of an op that x went into."""
+    x, beta = normal(rng, 4, 3, requires_grad=True), normal(rng, 3, requires_grad=True)
+    gbeta = mg.grad(mg.batch_norm(x, None, beta)[0], beta, normal(rng, 4, 3), create_graph=True)
+    seconds = mg.grad(gbeta.sum(), x, allow_unused=True)
+    assert seconds is None or not seconds.numpy().any()
