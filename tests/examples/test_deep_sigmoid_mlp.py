@@ -7,9 +7,9 @@ import signal
 
 import numpy as np
 import pytest
-from examples import deep_sigmoid_mlp as job
 
 import minigrad as mg
+from examples import deep_sigmoid_mlp as job
 
 
 @pytest.fixture(autouse=True)
