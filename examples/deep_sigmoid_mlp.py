@@ -198,7 +198,7 @@ def train(run: Run, checkpoint: Path | None = None) -> bool:
                     accuracy = run.curves.accuracy[
                         run.run, :, settings.evaluations().index(run.step)
                     ]
-                    bar.set_postfix_str(" / ".join(f"{a:.3f}" for a in accuracy))
+                    bar.set_postfix_str(" / ".join(f"{a:.3f}" for a in accuracy), refresh=False)
                 if checkpoint and (run.step in evaluations or interrupted()):
                     mg.save(checkpoint, run.state())
                 if interrupted():

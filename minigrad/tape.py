@@ -83,8 +83,9 @@ class Node:
 
     def save(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]) -> None:
         """Keep what the op asked for. Outputs are kept without their way back to this node, a cycle."""
-        self._inputs = inputs if self.op.saves_inputs else ()
-        self._outputs = [outputs[i].detach() for i in self.op.saves_outputs]
+        op = self.op
+        self._inputs = inputs if op.saves_inputs else ()
+        self._outputs = [outputs[i].detach() for i in op.saves_outputs] if op.saves_outputs else []
         self._versions = self._current_versions()
 
     @property
@@ -93,11 +94,13 @@ class Node:
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
+        if not recording.get():
+            return tuple(self._outputs)
         pairs = zip(self.op.saves_outputs, self._outputs, strict=True)
         return tuple([y.as_value((self, i)) for i, y in pairs])
 
     def _current_versions(self) -> list[int]:
-        saved = (*self._inputs, *self._outputs)
+        saved = (*self._inputs, *self._outputs) if self._outputs else self._inputs
         return [0 if t is None or t._version is None else t._version[0] for t in saved]
 
     def check(self) -> None:

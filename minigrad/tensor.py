@@ -45,12 +45,13 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
             arrays.append(None)
             parents.append(None)
             continue
-        if type(t._data) is not kind:
+        array = t._data
+        if type(array) is not kind:
             raise TypeError(
                 f"{type(op).__name__}: inputs are on different backends, {by_type[kind].name} and "
                 f"{t.backend}; move one with .to(backend)"
             )
-        arrays.append(t._data)
+        arrays.append(array)
         parents.append(t._ref)
     backend = by_type[kind]
     result = op.forward(backend.kernels, *arrays)

@@ -46,7 +46,7 @@ class Kernels:
         return self.xp.divide(1, y, out=y)
 
     def sigmoid_grad(self, y: Array, gy: Array) -> Array:
-        g = self.xp.multiply(y, y, out=self.xp.empty_like(y))
+        g = self.xp.asarray(y * y)
         self.xp.subtract(y, g, out=g)
         g *= gy
         return g
@@ -122,21 +122,17 @@ class Kernels:
         # The mean is rounded to its dtype: at a large mean that offset matters, and it costs one sum to remove.
         offset = self.channel_mean(d, axes, m)
         gbeta = self.channel_mean(gy, axes, m)
-        gx = gy * d
-        ggamma = self.channel_mean(gx, axes, m)
+        ggamma = self.channel_mean(gy * d, axes, m)
         ggamma -= offset * gbeta
         inv_std = self._scale(var, None, eps)
         ggamma *= inv_std
         # With both still divided by m, gx = scale * (gy - gbeta - xhat * ggamma) and xhat = (d - offset) * inv_std.
-        scale = inv_std if gamma is None else inv_std * gamma
-        slope = scale * inv_std
-        slope *= ggamma
+        slope = ggamma * inv_std
         offset *= slope
-        offset -= scale * gbeta
-        self.xp.multiply(gy, scale.reshape(wide), out=gx)
         d *= slope.reshape(wide)
-        gx -= d
-        gx += offset.reshape(wide)
+        d += (gbeta - offset).reshape(wide)
+        gx = self.xp.subtract(gy, d, out=d)
+        gx *= (inv_std if gamma is None else inv_std * gamma).reshape(wide)
         ggamma *= m
         gbeta *= m
         return gx.astype(x.dtype, copy=False), ggamma, gbeta

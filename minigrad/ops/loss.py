@@ -31,7 +31,7 @@ class SoftmaxCrossEntropy(Op):
 
     def forward(self, k: Any, logits: Any, labels: Any) -> Any:
         classes = logits.shape[1]
-        if ((labels < 0) | (labels >= classes)).any():
+        if labels.min() < 0 or labels.max() >= classes:
             raise ValueError(
                 f"softmax_cross_entropy: expected labels 0 ... {classes - 1}, "
                 f"got {labels.min().item()} ... {labels.max().item()}"

@@ -172,6 +172,15 @@ def test_float16_keeps_float32_statistics(rng):
     equal(beta.grad, [500, 500])
 
 
+def test_eps_does_not_widen(rng):
+    x, c = leaf(rng.standard_normal((4, 3)), "float32"), leaf(np.ones(3), "float32")
+    ys = [*mg.batch_norm(x, c, c, eps=np.float64(0.1))]
+    ys.append(mg.frozen_batch_norm(x, c, c, c, c, eps=np.float64(0.1)))
+    assert {t.dtype for t in [*ys, *mg.grad(sum(y.sum() for y in ys), [x, c])]} == {
+        np.dtype("float32")
+    }
+
+
 @pytest.mark.parametrize("used", range(1, 8))
 def test_outputs_that_nothing_uses(rng, used):
     """Every choice of outputs gives what the reference gives for it."""
