@@ -226,7 +226,7 @@ def _walk(
     nodes = _nodes_behind([ref[0] for ref in cotangents], set(stop))
     leads = None if wanted is None else _leading_to(wanted, nodes)
     for node in nodes:
-        if node._versions is not None and (leads is None or node in leads):
+        if (node.inputs or node._outputs) and (leads is None or node in leads):
             node.check()
     take, get = cotangents.pop, cotangents.get
     apply = next(iter(cotangents.values())).apply

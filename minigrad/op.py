@@ -26,8 +26,8 @@ class Op:
 
     __slots__ = ()
 
-    #: keep the inputs for ``backward``, and which of the outputs
-    saves_inputs: ClassVar[bool] = True
+    #: which inputs to keep for ``backward`` (all, none, or a slice of them), and which outputs
+    saves_inputs: bool | slice = True
     saves_outputs: ClassVar[tuple[int, ...]] = ()
     #: the output shares memory with the first input
     aliases: ClassVar[bool] = False

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Ref = tuple[Union["Node", "Leaf"], int]
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
-_tick = count().__next__
+#: the tape's clock: every application and every change in place has a time of its own
+now = count().__next__
 
 
 class no_grad(ContextDecorator):
@@ -69,39 +70,34 @@ class Node:
     """One application of an op.
 
     ``parents`` are the values of its inputs, None for those without a gradient, and ``FREED`` after ``free``.
-    ``order`` counts applications: parents are always older than their children.
+    ``order`` is the time of the application: parents are always older than their children, and whatever was saved
+    and has been written to since is younger than its node.
     """
 
-    __slots__ = ("op", "parents", "order", "_inputs", "_outputs", "_versions")
+    __slots__ = ("op", "parents", "order", "inputs", "_outputs")
     grad = None  # only a Leaf has one
 
     def __init__(self, op: Op, parents: list[Ref | None]) -> None:
         self.op = op
         self.parents = parents
-        self.order = _tick()
-        self._versions: list[int] | None = None
+        self.order = now()
+        self.inputs: tuple[Tensor | None, ...] = ()
+        self._outputs: tuple[Tensor, ...] = ()
 
     def save(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]) -> None:
         """Keep what the op asked for. Outputs are kept without their way back to this node, a cycle."""
         op = self.op
-        self._inputs = inputs if op.saves_inputs else ()
-        self._outputs = [outputs[i].detach() for i in op.saves_outputs] if op.saves_outputs else []
-        self._versions = self._current_versions()
-
-    @property
-    def inputs(self) -> tuple[Tensor | None, ...]:
-        return self._inputs
+        if op.saves_inputs:
+            self.inputs = inputs if op.saves_inputs is True else inputs[op.saves_inputs]
+        if op.saves_outputs:
+            self._outputs = tuple([outputs[i].detach() for i in op.saves_outputs])
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
         if not recording.get():
-            return tuple(self._outputs)
+            return self._outputs
         pairs = zip(self.op.saves_outputs, self._outputs, strict=True)
         return tuple([y.as_value((self, i)) for i, y in pairs])
-
-    def _current_versions(self) -> list[int]:
-        saved = (*self._inputs, *self._outputs) if self._outputs else self._inputs
-        return [0 if t is None or t._version is None else t._version[0] for t in saved]
 
     def check(self) -> None:
         """Raise unless a gradient can pass: the graph is there, and nothing it saved has changed since."""
@@ -110,18 +106,23 @@ class Node:
                 f"{type(self.op).__name__}: an earlier backward() freed this graph; compute it again, "
                 "call backward(create_graph=True) the first time, or use grad(), which frees nothing"
             )
-        if self._versions is None or self._versions == (now := self._current_versions()):
-            return
-        changed = [a != b for a, b in zip(self._versions, now, strict=True)].index(True)
-        n = len(self._inputs)
-        name = f"input {changed}" if changed < n else f"output {self.op.saves_outputs[changed - n]}"
-        raise RuntimeError(
-            f"{type(self.op).__name__}: {name} was changed in place after the forward pass used it, so "
-            "its gradient would be wrong; go backward before the change (an optimizer step, say)"
-        )
+        for t in (*self.inputs, *self._outputs) if self._outputs else self.inputs:
+            if t is not None and t._version is not None and t._version[0] > self.order:
+                raise RuntimeError(
+                    f"{type(self.op).__name__}: {self._name(t)} was changed in place after the forward "
+                    "pass used it, so its gradient would be wrong; go backward before the change (an "
+                    "optimizer step, say)"
+                )
+
+    def _name(self, saved: Tensor) -> str:
+        """Which input or output of the op a saved tensor is."""
+        for i, t in enumerate(self.inputs):
+            if t is saved:
+                first = self.op.saves_inputs.start if isinstance(self.op.saves_inputs, slice) else 0
+                return f"input {i + first}"
+        return f"output {self.op.saves_outputs[[t is saved for t in self._outputs].index(True)]}"
 
     def free(self) -> None:
         """Let go of everything behind this node."""
         self.parents = FREED
-        if self._versions is not None:
-            self._inputs, self._outputs, self._versions = (), [], None
+        self.inputs = self._outputs = ()

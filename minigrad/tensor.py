@@ -15,7 +15,7 @@ from .ops.indexing import Indexing
 from .ops.matmul import Matrices
 from .ops.reduction import Reductions
 from .ops.shape import Shaping
-from .tape import Leaf, Node, Ref, recording
+from .tape import Leaf, Node, Ref, now, recording
 
 Array = Any
 by_type = backends.by_type
@@ -142,14 +142,13 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
         return Tensor(xp.full(self.shape, value, self.dtype))
 
     def _bump(self) -> None:
-        if self._version is None:
-            self._version = [1]
-        else:
-            self._version[0] += 1
+        """Note that the data changed in place."""
+        self._shared_version()[0] = now()
 
     def _shared_version(self) -> list[int]:
+        """When the data last changed in place, for all tensors that share them."""
         if self._version is None:
-            self._version = [0]
+            self._version = [-1]
         return self._version
 
     @property

@@ -134,11 +134,13 @@ class Comparison(Op):
 
 
 class Where(Op):
+    saves_inputs = slice(0, 1)
+
     def forward(self, k: Any, condition: Any, a: Any, b: Any) -> Any:
         return k.xp.where(condition, a, b)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        condition, zero = node.inputs[0], gy.lift(0.0, self)
+        (condition,), zero = node.inputs, gy.lift(0.0, self)
         return None, gy.apply(self, condition, gy, zero), gy.apply(self, condition, zero, gy)
 
 

@@ -229,7 +229,7 @@ def statistics_dtype(dtype: np.dtype) -> np.dtype:
     return np.promote_types(dtype, np.float32)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024, typed=True)
 def kept_axes(name: str, shape: tuple[int, ...], axis: Axes) -> tuple[Any, ...]:
     """The kept axes, their sizes, and the number of values per channel."""
     if len(shape) < 2:

@@ -24,12 +24,9 @@ class Keyed(Op):
         self.key, self.shape = key, shape
 
     @property
-    def saves_inputs(self) -> bool:  # type: ignore[override]
-        return ARRAY in self.key
-
-    def arrays(self, node: Any) -> tuple[Tensor, ...]:
+    def saves_inputs(self) -> slice | bool:  # type: ignore[override]
         """The index arrays, inputs after the first."""
-        return node.inputs[1:] if self.saves_inputs else ()
+        return slice(1, None) if ARRAY in self.key else False
 
 
 class Index(Keyed):
@@ -45,7 +42,7 @@ class Index(Keyed):
         return x[fill(self.key, arrays)]
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        arrays = self.arrays(node)
+        arrays = node.inputs
         return gy.apply(IndexAdd(self.key, self.shape), gy, *arrays), *[None] * len(arrays)
 
 
@@ -63,7 +60,7 @@ class IndexAdd(Keyed):
         return y
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        arrays = self.arrays(node)
+        arrays = node.inputs
         return gy.apply(Index(self.key, self.shape), gy, *arrays), *[None] * len(arrays)
 
 
