@@ -69,7 +69,7 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
         for t in inputs[: op.writes]:
             t._bump()  # type: ignore[union-attr]
         return None
-    arrays = [backend.xp.asarray(a) if isinstance(a, np.generic) else a for a in result]
+    arrays = [a if type(a) is kind else backend.xp.asarray(a) for a in result]
     ys = tuple([Tensor(a, None if node is None else (node, i)) for i, a in enumerate(arrays)])
     if node is not None:
         node.save(inputs, ys)

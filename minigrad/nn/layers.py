@@ -162,10 +162,12 @@ class BatchNorm(Module):
 
     def _by_batch(self, x: Tensor) -> Tensor:
         y, mean, var = batch_norm(x, self.gamma, self.beta, self.axis, self.epsilon)
-        if mean._data.shape != self.running_mean._data.shape:
+        running = self.running_mean._data
+        if mean._data.shape != running.shape:
             raise ValueError
-        require_dtype("BatchNorm", mean.dtype, running_mean=self.running_mean)
-        m = x._data.size // mean._data.size
+        if mean._data.dtype != running.dtype:
+            require_dtype("BatchNorm", mean.dtype, running_mean=self.running_mean)
+        m = x._data.size // running.size
         move = MoveStatistics(self.momentum, m / (m - 1))
         apply(move, self.running_mean, self.running_var, self.num_batches, mean, var)
         return y

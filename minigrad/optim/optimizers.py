@@ -60,12 +60,10 @@ class Optimizer:
     def step(self) -> None:
         """Move every parameter that has a gradient."""
         # One group as a rule; several where some parameters had no gradient in earlier steps.
-        groups: dict[int, list[int]] = {}
         grads = [p.grad for p in self.params]
-        for i, g in enumerate(grads):
-            if g is not None:
-                groups.setdefault(self.steps[i] + 1, []).append(i)
-        for step, group in groups.items():
+        due = {i: self.steps[i] + 1 for i, g in enumerate(grads) if g is not None}
+        for step in sorted(set(due.values())):
+            group = [i for i in due if due[i] == step]
             columns: list[Any] = [self.params, *self.state.values(), grads]
             apply(self.update(len(group), step), *[column[i] for column in columns for i in group])
             for i in group:
