@@ -66,8 +66,9 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
             node.save(inputs, (y,))
         return y
     if result is None:
+        time = now()
         for t in inputs[: op.writes]:
-            t._bump()  # type: ignore[union-attr]
+            t._shared_version()[0] = time  # type: ignore[union-attr]
         return None
     arrays = [a if type(a) is kind else backend.xp.asarray(a) for a in result]
     ys = tuple([Tensor(a, None if node is None else (node, i)) for i, a in enumerate(arrays)])
@@ -138,8 +139,8 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
 
     def filled(self, value: float) -> Tensor:
         """A tensor of this one's shape, dtype and backend, all ``value``."""
-        xp = by_type[type(self._data)].xp
-        return Tensor(xp.full(self.shape, value, self.dtype))
+        data = self._data
+        return Tensor(by_type[type(data)].xp.full(data.shape, value, data.dtype))
 
     def _bump(self) -> None:
         """Note that the data changed in place."""

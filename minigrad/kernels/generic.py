@@ -37,13 +37,20 @@ class Kernels:
     def __init__(self, xp: ModuleType | Any) -> None:
         self.xp = xp
 
+    def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        y = x @ weight.T
+        if bias is not None:
+            y += bias
+        return y
+
     # --- activations ---
 
     def sigmoid(self, x: Array) -> Array:
-        y = self.xp.negative(x, out=self.xp.empty_like(x))
-        self.xp.exp(y, out=y)
-        y += 1
-        return self.xp.divide(1, y, out=y)
+        # e / (1 + e): accurate where it is tiny, and 1 to the last bit from here on, so nothing overflows.
+        e = self.xp.asarray(self.xp.minimum(x, 40 if x.dtype.itemsize > 2 else 11))
+        self.xp.exp(e, out=e)
+        e /= e + 1
+        return e
 
     def sigmoid_grad(self, y: Array, gy: Array) -> Array:
         g = self.xp.asarray(y * y)
@@ -78,11 +85,9 @@ class Kernels:
         g[self.xp.arange(len(labels)), labels] -= gy
         return g
 
-    def channel_mean(self, x: Array, axes: tuple[int, ...], m: int) -> Array:
-        """Mean over all axes but the kept ones, of m values each."""
-        mean = x.sum(axis=axes)
-        mean /= m
-        return mean
+    def channel_sum(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """Sum over all axes but the kept ones."""
+        return x.sum(axis=axes)
 
     # --- batch normalization; ``kept`` are the axes that keep their own statistics ---
 
@@ -96,9 +101,11 @@ class Kernels:
         if x.dtype.itemsize == 2:
             first = first.astype("float32")
         y = x - first
-        mean = self.channel_mean(y, axes, m)
+        mean = self.channel_sum(y, axes)
+        mean /= m
         y -= mean.reshape(wide)
-        var = self.channel_mean(y * y, axes, m)
+        var = self.channel_sum(y * y, axes)
+        var /= m
         y *= self._scale(var, gamma, eps).reshape(wide)
         if beta is not None:
             y += beta.reshape(wide)
@@ -120,21 +127,23 @@ class Kernels:
         d = x - mean.reshape(wide)
         gy = gy.astype(d.dtype, copy=False)
         # The mean is rounded to its dtype: at a large mean that offset matters, and it costs one sum to remove.
-        offset = self.channel_mean(d, axes, m)
-        gbeta = self.channel_mean(gy, axes, m)
-        ggamma = self.channel_mean(gy * d, axes, m)
+        offset = self.channel_sum(d, axes)
+        offset /= m
+        gbeta = self.channel_sum(gy, axes)
+        ggamma = self.channel_sum(gy * d, axes)
         ggamma -= offset * gbeta
         inv_std = self._scale(var, None, eps)
         ggamma *= inv_std
-        # With both still divided by m, gx = scale * (gy - gbeta - xhat * ggamma) and xhat = (d - offset) * inv_std.
+        # gx = scale * (gy - gbeta / m - xhat * ggamma / m), where xhat = (d - offset) * inv_std
         slope = ggamma * inv_std
+        slope /= m
+        shift = gbeta / m
         offset *= slope
+        shift -= offset
         d *= slope.reshape(wide)
-        d += (gbeta - offset).reshape(wide)
+        d += shift.reshape(wide)
         gx = self.xp.subtract(gy, d, out=d)
         gx *= (inv_std if gamma is None else inv_std * gamma).reshape(wide)
-        ggamma *= m
-        gbeta *= m
         return gx.astype(x.dtype, copy=False), ggamma, gbeta
 
     def frozen_batch_norm(

@@ -13,13 +13,16 @@ from .generic import Kernels
 class NumpyKernels(Kernels):
     """The CPU kernels."""
 
-    def sigmoid(self, x: Any) -> Any:
-        # exp overflows to inf below -88 in float32, and 1 / inf is the 0 that is wanted.
-        y = np.asarray(np.negative(x))
-        with np.errstate(over="ignore"):
-            np.exp(y, out=y)
-        y += 1
-        return np.reciprocal(y, out=y)
+    def linear(self, x: Any, weight: Any, bias: Any) -> Any:
+        # OpenBLAS has a kernel without threads for products of up to 10^6 multiplications, but not for a transposed
+        # factor; unless the product is tiny, copying the factor costs less than waking the threads.
+        transposed = weight.T
+        if 10**5 < len(x) * weight.size <= 10**6:
+            transposed = np.ascontiguousarray(transposed)
+        y = x @ transposed
+        if bias is not None:
+            y += bias
+        return y
 
     def softmax_cross_entropy(self, logits: Any, labels: Any) -> Any:
         # Classes first: reductions over many short rows are slow.
@@ -33,12 +36,10 @@ class NumpyKernels(Kernels):
         total -= picked
         return total, np.ascontiguousarray(p.T)
 
-    def channel_mean(self, x: Any, axes: tuple[int, ...], m: int) -> Any:
+    def channel_sum(self, x: Any, axes: tuple[int, ...]) -> Any:
         if axes == (0,) and x.ndim == 2:
-            mean = _ones(m, x.dtype).dot(x)  # BLAS, more than twice as fast as a reduction
-            mean /= m
-            return mean
-        return super().channel_mean(x, axes, m)
+            return _ones(len(x), x.dtype).dot(x)  # BLAS, more than twice as fast as a reduction
+        return np.add.reduce(x, axis=axes)
 
 
 @lru_cache(maxsize=16)

@@ -165,13 +165,13 @@ def batch_norm(
     >>> y, mean, var
     (Tensor([[-1., -1.], [ 1.,  1.]]), Tensor([ 2., 20.]), Tensor([  1., 100.]))
     """
-    kept, values = _checked("batch_norm", x, axis, eps, ("gamma", gamma), ("beta", beta))
+    op, values = _fitted(BatchNorm, "batch_norm", x, axis, eps, gamma=gamma, beta=beta)
     if values < 2:
         raise ValueError(
             f"batch_norm: expected at least 2 values per channel, got {values} from shape {x.shape} "
             f"with axis={axis}: their variance says nothing; use a larger batch or frozen_batch_norm"
         )
-    return apply(BatchNorm(kept, eps), x, gamma, beta)
+    return apply(op, x, gamma, beta)
 
 
 def frozen_batch_norm(
@@ -218,9 +218,9 @@ def frozen_batch_norm(
     for argument, value in (("mean", mean), ("var", var)):
         if value is None:
             raise TypeError(f"frozen_batch_norm: expected {argument} to be a Tensor, got None")
-    channels = (("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var))
-    kept, _ = _checked("frozen_batch_norm", x, axis, eps, *channels)
-    return apply(FrozenBatchNorm(kept, eps), x, gamma, beta, mean, var)
+    channels = {"gamma": gamma, "beta": beta, "mean": mean, "var": var}
+    op, _ = _fitted(FrozenBatchNorm, "frozen_batch_norm", x, axis, eps, **channels)
+    return apply(op, x, gamma, beta, mean, var)
 
 
 @cache
@@ -243,18 +243,26 @@ def kept_axes(name: str, shape: tuple[int, ...], axis: Axes) -> tuple[Any, ...]:
     return kept, tuple(shape[i] for i in kept), values
 
 
-def _checked(
-    name: str, x: Tensor, axis: Axes, eps: float, *channels: tuple[str, Tensor | None]
-) -> tuple[tuple[int, ...], int]:
-    """The kept axes and the number of values per channel, if all arguments fit together."""
-    require_floating(name, x)
-    data = x._data
-    axis = tuple(axis) if isinstance(axis, list) else axis
-    kept, expected, values = kept_axes(name, data.shape, axis)
+@lru_cache(maxsize=1024, typed=True)
+def _op(cls: type, name: str, shape: tuple[int, ...], axis: Axes, eps: float) -> tuple[Any, ...]:
+    """The op for values of this shape, the shape of what it takes per channel, and the values per channel."""
+    kept, expected, values = kept_axes(name, shape, axis)
     if not eps > 0:
         raise ValueError(f"{name}: expected eps > 0, got {eps}")
+    return cls(kept, eps), expected, values
+
+
+def _fitted(
+    cls: type, name: str, x: Tensor, axis: Axes, eps: float, **channels: Tensor | None
+) -> tuple[Op, int]:
+    """The op and its values per channel, if all arguments fit together."""
+    require_floating(name, x)
+    data = x._data
+    op, expected, values = _op(
+        cls, name, data.shape, tuple(axis) if isinstance(axis, list) else axis, eps
+    )
     dtype = statistics_dtype(data.dtype)
-    for argument, value in channels:
+    for argument, value in channels.items():
         if value is None:
             continue
         if not isinstance(value, Tensor) or value._data.dtype != dtype:
@@ -265,4 +273,4 @@ def _checked(
                 f"{name}: expected {argument} of shape {expected} for x {x.shape} with axis={axis}, "
                 f"got {value.shape}"
             )
-    return kept, values
+    return op, values

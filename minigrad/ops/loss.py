@@ -131,7 +131,7 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
         )
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{name}: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
-    weight = {"none": None, "sum": 1.0, "mean": 1 / len(labels)}[reduction]
+    weight = None if reduction == "none" else 1.0 if reduction == "sum" else 1 / len(labels)
     loss, _ = apply(SoftmaxCrossEntropy(weight), logits, labels)
     return loss
 

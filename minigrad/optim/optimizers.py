@@ -62,9 +62,9 @@ class Optimizer:
         # One group as a rule; several where some parameters had no gradient in earlier steps.
         grads = [p.grad for p in self.params]
         due = {i: self.steps[i] + 1 for i, g in enumerate(grads) if g is not None}
+        columns: list[Any] = [self.params, *self.state.values(), grads]
         for step in sorted(set(due.values())):
             group = [i for i in due if due[i] == step]
-            columns: list[Any] = [self.params, *self.state.values(), grads]
             apply(self.update(len(group), step), *[column[i] for column in columns for i in group])
             for i in group:
                 self.steps[i] = step
