@@ -114,7 +114,8 @@ def grad(
     for i, x in enumerate(ins):
         if not x.requires_grad:
             raise RuntimeError(f"grad: input {i} requires no gradient")
-    cotangents = _seed("grad", outs, seeds)
+    pairs = [(y, _cotangent("grad", y, g)) for y, g in zip(outs, seeds, strict=True)]
+    cotangents = _merge(pairs)
     wanted = {x._ref for x in ins}
     found = _walk(cotangents, wanted, create_graph)
     grads = tuple(found.get(x._ref) for x in ins)
@@ -150,8 +151,9 @@ class Differentiable:
             If this tensor requires no gradient, its graph was freed by an earlier ``backward``, or a tensor that it
             saved was changed in place. No ``.grad`` has changed then.
         """
-        cotangents = _seed("backward", (self,), (grad,))
-        taken = {id(g._data) for g in cotangents.values()}
+        seed = _cotangent("backward", self, grad)
+        taken = {id(seed._data)}
+        cotangents = {self._ref: seed}
         found = _walk(cotangents, None, create_graph, free=not create_graph)
         token = recording.set(create_graph)
         try:
@@ -159,46 +161,42 @@ class Differentiable:
             for (leaf, _), g in found.items():
                 if leaf.grad is not None:
                     g = g.apply(ADD, leaf.grad, g)
-                elif g._data.base is not None or id(g._data) in taken:
-                    g = g.apply(COPY, g)
-                taken.add(id(g._data))
+                else:
+                    array = g._data
+                    if array.base is not None or id(array) in taken:
+                        g = g.apply(COPY, g)
+                    taken.add(id(array))
                 leaf.grad = g
         finally:
             recording.reset(token)
 
 
-def _seed(
-    name: str, outputs: Sequence[Tensor], seeds: Sequence[Tensor | None]
-) -> dict[Ref, Tensor]:
-    """The cotangents that a walk starts from."""
-    checked = []
-    for y, g in zip(outputs, seeds, strict=True):
-        if not y.requires_grad:
-            raise RuntimeError(
-                f"{name}: the output of shape {y.shape} requires no gradient: nothing it was computed "
-                "from does, or it was computed under no_grad or detached"
+def _cotangent(name: str, y: Tensor, g: Tensor | None) -> Tensor:
+    """The cotangent that a walk starts from at the output ``y``, if ``g`` may be it."""
+    if y._ref is None:
+        raise RuntimeError(
+            f"{name}: the output of shape {y.shape} requires no gradient: nothing it was computed "
+            "from does, or it was computed under no_grad or detached"
+        )
+    if g is None:
+        if y.size != 1:
+            raise ValueError(
+                f"{name}: expected a gradient for an output of shape {y.shape}; only an output "
+                "with one element has a default, 1"
             )
-        if g is None:
-            if y.size != 1:
-                raise ValueError(
-                    f"{name}: expected a gradient for an output of shape {y.shape}; only an output "
-                    "with one element has a default, 1"
-                )
-            g = y.filled(1)
-        else:
-            g = y.lift(g, ADD)
-            if g.backend != y.backend:
-                raise TypeError(
-                    f"{name}: the output is on {y.backend} and its gradient on {g.backend}; "
-                    "move one with .to(backend)"
-                )
-            if g.shape != y.shape or g.dtype != y.dtype:
-                raise ValueError(
-                    f"{name}: expected a gradient of shape {y.shape} and dtype {y.dtype}, "
-                    f"got {g.shape} and {g.dtype}"
-                )
-        checked.append((y, g))
-    return _merge(checked)
+        return y.filled(1)
+    g = y.lift(g, ADD)
+    if g.backend != y.backend:
+        raise TypeError(
+            f"{name}: the output is on {y.backend} and its gradient on {g.backend}; "
+            "move one with .to(backend)"
+        )
+    if g.shape != y.shape or g.dtype != y.dtype:
+        raise ValueError(
+            f"{name}: expected a gradient of shape {y.shape} and dtype {y.dtype}, "
+            f"got {g.shape} and {g.dtype}"
+        )
+    return g
 
 
 def _merge(pairs: Iterable[tuple[Any, Tensor]]) -> dict[Ref, Tensor]:
