@@ -732,12 +732,12 @@ def test_a_reference_without_a_graph_behind_one_output():
 
 
 def test_batch_norm_grad_of_statistics_computed_in_the_open(rng):
-    """BatchNormGrad sees mean and var as inputs; here both come from x by ordinary arithmetic."""
+    """BatchNormGrad sees mean and inv_std as inputs; here both come from x by ordinary arithmetic."""
     gamma, gy = normal(rng, 3), normal(rng, 5, 3)
-    op = BatchNormGrad((1,), 1e-3)
+    op = BatchNormGrad((1,))
 
     def from_outside(x):
-        return x.apply(op, x, gamma, x.mean(0), x.var(0), gy)[0]
+        return x.apply(op, x, gamma, x.mean(0), 1 / (x.var(0) + 1e-3).sqrt(), gy)[0]
 
     def from_inside(x):
         y = mg.batch_norm(x, gamma, None)[0]

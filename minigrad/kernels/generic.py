@@ -93,9 +93,12 @@ class Kernels:
 
     def batch_norm(
         self, x: Array, gamma: Array | None, beta: Array | None, kept: tuple[int, ...], eps: float
-    ) -> tuple[Array, Array, Array]:
-        """Output, mean and biased variance. Sums are of deviations from the first value of each channel, so a
-        large mean costs no precision and a constant channel has a variance of exactly 0."""
+    ) -> tuple[Array, Array, Array, Array]:
+        """Output, mean, biased variance and 1 / sqrt(var + eps).
+
+        Sums are of deviations from the first value of each channel, so a large mean costs no precision and a constant
+        channel has a variance of exactly 0.
+        """
         axes, m, wide, key = layout(x.shape, kept)
         first = x[key]
         if x.dtype.itemsize == 2:
@@ -106,21 +109,21 @@ class Kernels:
         y -= mean.reshape(wide)
         var = self.channel_sum(y * y, axes)
         var /= m
-        y *= self._scale(var, gamma, eps).reshape(wide)
+        inv_std = self._inv_std(var, eps)
+        y *= (inv_std if gamma is None else inv_std * gamma).reshape(wide)
         if beta is not None:
             y += beta.reshape(wide)
         mean += first.reshape(mean.shape)
-        return y.astype(x.dtype, copy=False), mean, var
+        return y.astype(x.dtype, copy=False), mean, var, inv_std
 
     def batch_norm_grad(
         self,
         x: Array,
         gamma: Array | None,
         mean: Array,
-        var: Array,
+        inv_std: Array,
         gy: Array,
         kept: tuple[int, ...],
-        eps: float,
     ) -> tuple[Array, Array, Array]:
         """Gradients of the output alone for x, gamma and beta."""
         axes, m, wide, _ = layout(x.shape, kept)
@@ -132,7 +135,6 @@ class Kernels:
         gbeta = self.channel_sum(gy, axes)
         ggamma = self.channel_sum(gy * d, axes)
         ggamma -= offset * gbeta
-        inv_std = self._scale(var, None, eps)
         ggamma *= inv_std
         # gx = scale * (gy - gbeta / m - xhat * ggamma / m), where xhat = (d - offset) * inv_std
         slope = ggamma * inv_std
@@ -158,16 +160,17 @@ class Kernels:
     ) -> Array:
         wide = layout(x.shape, kept)[2]
         y = x - mean.reshape(wide)
-        y *= self._scale(var, gamma, eps).reshape(wide)
+        inv_std = self._inv_std(var, eps)
+        y *= (inv_std if gamma is None else inv_std * gamma).reshape(wide)
         if beta is not None:
             y += beta.reshape(wide)
         return y.astype(x.dtype, copy=False)
 
-    def _scale(self, var: Array, gamma: Array | None, eps: float) -> Array:
-        """gamma / sqrt(var + eps)."""
+    def _inv_std(self, var: Array, eps: float) -> Array:
+        """1 / sqrt(var + eps)."""
         std = var + eps
         self.xp.sqrt(std, out=std)
-        return self.xp.divide(1 if gamma is None else gamma, std, out=std)
+        return self.xp.divide(1, std, out=std)
 
     def move_statistics(
         self,

@@ -28,12 +28,12 @@ Axes = int | tuple[int, ...]
 
 
 class PerChannel(Op):
-    """What the ops below know: ``kept``, the axes with statistics of their own, and ``eps``."""
+    """What the ops below know: ``kept``, the axes with statistics of their own."""
 
-    __slots__ = ("eps", "kept")
+    __slots__ = ("kept",)
 
-    def __init__(self, kept: tuple[int, ...], eps: float) -> None:
-        self.kept, self.eps = kept, float(eps)
+    def __init__(self, kept: tuple[int, ...]) -> None:
+        self.kept = kept
 
     def reduced(self, x: Tensor) -> tuple[int, ...]:
         return tuple(i for i in range(x.ndim) if i not in self.kept)
@@ -48,29 +48,48 @@ class PerChannel(Op):
         return d - d.mean(self.reduced(x), keepdims=True)
 
 
-class BatchNorm(PerChannel):
-    num_outputs = 3
-    saves_outputs = (1, 2)
+class Normalizing(PerChannel):
+    __slots__ = ("eps",)
+
+    def __init__(self, kept: tuple[int, ...], eps: float) -> None:
+        super().__init__(kept)
+        self.eps = float(eps)
+
+
+class BatchNorm(Normalizing):
+    """y, mean, var, and 1 / sqrt(var + eps), which the backward pass needs."""
+
+    num_outputs = 4
+    saves_outputs = (1, 3)
     __slots__ = ()
 
     def reference(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Any:
         xs = x.astype(statistics_dtype(x.dtype))
         mean, var = xs.mean(self.reduced(x)), xs.var(self.reduced(x))
         y = FrozenBatchNorm(self.kept, self.eps).reference(x, gamma, beta, mean, var)
-        return y, mean, var
+        return y, mean, var, 1 / (var + self.eps).sqrt()
 
     def forward(self, k: Any, x: Any, gamma: Any, beta: Any) -> Any:
         return k.batch_norm(x, gamma, beta, self.kept, self.eps)
 
     def backward(
-        self, node: Any, needs: Any, gy: Tensor | None, gmean: Tensor | None, gvar: Tensor | None
+        self,
+        node: Any,
+        needs: Any,
+        gy: Tensor | None,
+        gmean: Tensor | None,
+        gvar: Tensor | None,
+        ginv_std: Tensor | None,
     ) -> Any:
         x, gamma, _ = node.inputs
-        mean, var = node.outputs
+        mean, inv_std = node.outputs
         m = x.size // mean.size
         gx = ggamma = gbeta = None
         if gy is not None:
-            gx, ggamma, gbeta = apply(BatchNormGrad(self.kept, self.eps), x, gamma, mean, var, gy)
+            gx, ggamma, gbeta = apply(BatchNormGrad(self.kept), x, gamma, mean, inv_std, gy)
+        if ginv_std is not None:
+            through = ginv_std * inv_std**3 * -0.5
+            gvar = through if gvar is None else gvar + through
         if gmean is not None:
             through = (self.wide(gmean, x) / m).broadcast_to(x.shape).astype(x.dtype)
             gx = through if gx is None else gx + through
@@ -83,29 +102,29 @@ class BatchNorm(PerChannel):
 class BatchNormGrad(PerChannel):
     """The paper's six gradient equations (section 3) in closed form, for a gradient of y alone.
 
-    It is written as a function of mean and var too, which are outputs of the forward op: a second derivative reaches
-    x both directly and back through them, so nothing here is a constant that should not be.
+    It is written as a function of mean and inv_std too, which are outputs of the forward op: a second derivative
+    reaches x both directly and back through them, so nothing here is a constant that should not be.
     """
 
     num_outputs = 3
     __slots__ = ()
 
     def reference(
-        self, x: Tensor, gamma: Tensor | None, mean: Tensor, var: Tensor, gy: Tensor
+        self, x: Tensor, gamma: Tensor | None, mean: Tensor, inv_std: Tensor, gy: Tensor
     ) -> Any:
         m, axes = x.size // mean.size, self.reduced(x)
-        inv_std = 1 / (self.wide(var, x) + self.eps).sqrt()
-        xhat, gy = self.deviation(x, mean) * inv_std, gy.astype(mean.dtype)
+        inv_std, gy = self.wide(inv_std, x), gy.astype(mean.dtype)
+        xhat = self.deviation(x, mean) * inv_std
         gbeta, ggamma = gy.sum(axes, keepdims=True), (gy * xhat).sum(axes, keepdims=True)
         scale = inv_std if gamma is None else self.wide(gamma, x) * inv_std
         gx = scale * (gy - gbeta / m - xhat * ggamma / m)
         return gx.astype(x.dtype), ggamma.reshape(mean.shape), gbeta.reshape(mean.shape)
 
-    def forward(self, k: Any, x: Any, gamma: Any, mean: Any, var: Any, gy: Any) -> Any:
-        return k.batch_norm_grad(x, gamma, mean, var, gy, self.kept, self.eps)
+    def forward(self, k: Any, x: Any, gamma: Any, mean: Any, inv_std: Any, gy: Any) -> Any:
+        return k.batch_norm_grad(x, gamma, mean, inv_std, gy, self.kept)
 
 
-class FrozenBatchNorm(PerChannel):
+class FrozenBatchNorm(Normalizing):
     __slots__ = ()
 
     def reference(
@@ -171,7 +190,8 @@ def batch_norm(
             f"batch_norm: expected at least 2 values per channel, got {values} from shape {x.shape} "
             f"with axis={axis}: their variance says nothing; use a larger batch or frozen_batch_norm"
         )
-    return apply(op, x, gamma, beta)
+    y, mean, var, _ = apply(op, x, gamma, beta)
+    return y, mean, var
 
 
 def frozen_batch_norm(

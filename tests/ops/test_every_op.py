@@ -146,8 +146,8 @@ FUSED = [
     (loss.SoftmaxCrossEntropyGrad(0.25), normal(4, 3), integers(3, 4), normal()),
     (batch_norm.BatchNorm(*KEPT), X, C, C),
     (batch_norm.BatchNorm(*KEPT), X, None, None),
-    (batch_norm.BatchNormGrad(*KEPT), X, C, C, C, X),
-    (batch_norm.BatchNormGrad(*KEPT), X, None, C, C, X),
+    (batch_norm.BatchNormGrad(KEPT[0]), X, C, C, C, X),
+    (batch_norm.BatchNormGrad(KEPT[0]), X, None, C, C, X),
     (batch_norm.FrozenBatchNorm(*KEPT), X, C, C, C, C),
     (batch_norm.FrozenBatchNorm(*KEPT), X, None, None, C, C),
 ]
