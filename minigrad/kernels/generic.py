@@ -211,7 +211,11 @@ class Kernels:
                 v *= momentum
                 v += g
                 g = g + momentum * v if nesterov else v
-            p -= g * lr
+            self.descend(p, g, lr)
+
+    def descend(self, p: Array, g: Array, lr: float) -> None:
+        """p -= lr * g."""
+        p -= g * lr
 
     def adam(
         self,

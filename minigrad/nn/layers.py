@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -167,8 +168,7 @@ class BatchNorm(Module):
             raise ValueError
         if mean._data.dtype != running.dtype:
             require_dtype("BatchNorm", mean.dtype, running_mean=self.running_mean)
-        m = x._data.size // running.size
-        move = MoveStatistics(self.momentum, m / (m - 1))
+        move = move_statistics(self.momentum, x._data.size // running.size)
         apply(move, self.running_mean, self.running_var, self.num_batches, mean, var)
         return y
 
@@ -191,6 +191,12 @@ class BatchNorm(Module):
         parts += [] if self.beta is not None else ["center=False"]
         parts += [] if self.gamma is not None else ["scale=False"]
         return ", ".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def move_statistics(momentum: float | None, m: int) -> MoveStatistics:
+    """The op for batches of m values per channel."""
+    return MoveStatistics(momentum, m / (m - 1))
 
 
 class MoveStatistics(Op):

@@ -59,15 +59,16 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
-        # One group as a rule; several where some parameters had no gradient in earlier steps.
         grads = [p.grad for p in self.params]
-        due = {i: self.steps[i] + 1 for i, g in enumerate(grads) if g is not None}
         columns: list[Any] = [self.params, *self.state.values(), grads]
-        for step in sorted(set(due.values())):
-            group = [i for i in due if due[i] == step]
-            apply(self.update(len(group), step), *[column[i] for column in columns for i in group])
-            for i in group:
-                self.steps[i] = step
+        steps = [n if g is None else n + 1 for n, g in zip(self.steps, grads, strict=True)]
+        # One group as a rule; several where some parameters had no gradient in earlier steps.
+        for step in sorted(set(steps)):
+            group = [i for i, n in enumerate(steps) if n == step and grads[i] is not None]
+            if group:
+                inputs = [column[i] for column in columns for i in group]
+                apply(self.update(len(group), step), *inputs)
+        self.steps = steps
 
     def update(self, count: int, step: int) -> Op:
         """The op that moves ``count`` parameters, each for the ``step``-th time."""
