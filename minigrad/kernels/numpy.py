@@ -37,7 +37,7 @@ class NumpyKernels(Kernels):
         p /= total
         np.log(total, out=total)
         total -= picked
-        return total, np.ascontiguousarray(p.T)
+        return total, p.T
 
     def channel_sum(self, x: Any, axes: tuple[int, ...]) -> Any:
         if axes == (0,) and x.ndim == 2:
