@@ -66,9 +66,8 @@ def plot(path: Path, settings: Any, curves: Any, unit: int) -> None:
     axes = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
     for i, (network, color) in enumerate(zip(NETWORKS, COLORS, strict=True)):
         mean, std = curves.accuracy[:, i].mean(axis=0), curves.accuracy[:, i].std(axis=0)
-        axes[0].plot(steps, mean, color=color, linewidth=2, label=network)
+        axes[0].plot(steps, mean, color=color, linewidth=2, label=f"{network}: {mean[-1]:.3f}")
         axes[0].fill_between(steps, mean - std, mean + std, color=color, alpha=0.2, linewidth=0)
-        annotate_end(axes[0], steps[-1], mean[-1], f"{mean[-1]:.3f}", color)
         low, middle, high = curves.percentiles[0, i, :, :, unit].T
         panel = axes[1 + i]
         panel.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)

@@ -18,7 +18,10 @@ application: that is a ``Node`` of the tape. Three methods make an op:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from functools import wraps
+from typing import Any, ClassVar, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Op:
@@ -43,3 +46,18 @@ class Op:
 
     def reference(self, *tensors: Any) -> Any:
         raise TypeError(f"{type(self).__name__} has neither a backward nor a reference")
+
+
+def of_tensor(function: Function) -> Function:
+    """A function of a Tensor, for the files below ``Tensor``: any other first argument is a TypeError that names it."""
+
+    @wraps(function)
+    def checked(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if not hasattr(x, "lift"):
+            raise TypeError(
+                f"{function.__name__.strip('_')}: expected a Tensor, got {type(x).__name__}; "
+                "wrap it with minigrad.tensor"
+            )
+        return function(x, *args, **kwargs)
+
+    return checked  # type: ignore[return-value]

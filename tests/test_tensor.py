@@ -542,3 +542,22 @@ def test_an_unknown_backend_in_the_environment_is_an_error():
     result = run("import minigrad as mg; mg.zeros(1)", MINIGRAD_BACKEND="tpu")
     assert result.returncode != 0
     assert "ValueError: unknown backend 'tpu'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: mg.exp(x),
+        lambda x: mg.abs(x),
+        lambda x: mg.sum(x),
+        lambda x: mg.mean(x, axis=0),
+        lambda x: mg.reshape(x, 3),
+        lambda x: mg.pad(x, 1),
+        lambda x: mg.matmul(x, mg.ones(3)),
+        lambda x: mg.maximum(x, mg.ones(3)),
+    ],
+)
+@pytest.mark.parametrize("value", [3.0, [1.0], np.ones(3), None], ids=repr)
+def test_functions_of_tensors_name_what_they_got(call, value):
+    with pytest.raises(TypeError, match=f"expected a Tensor, got {type(value).__name__}; wrap it"):
+        call(value)

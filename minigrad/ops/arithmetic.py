@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..op import Op
+from ..op import Op, of_tensor
 from .shape import broadcast_to
 
 if TYPE_CHECKING:
@@ -225,6 +225,7 @@ def negative(x: Tensor) -> Tensor:
     return x.apply(NEGATIVE, x)
 
 
+@of_tensor
 def maximum(a: Tensor, b: Operand) -> Tensor:
     """The larger of a and b, element by element; ties share the gradient equally.
 
@@ -237,6 +238,7 @@ def maximum(a: Tensor, b: Operand) -> Tensor:
     return _binary(MAXIMUM, a, b)
 
 
+@of_tensor
 def minimum(a: Tensor, b: Operand) -> Tensor:
     """The smaller of a and b, element by element; ties share the gradient equally."""
     return _binary(MINIMUM, a, b)

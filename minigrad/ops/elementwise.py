@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..op import Op
+from ..op import Op, of_tensor
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -111,35 +111,41 @@ class Cast(Op):
 EXP, LOG, SQRT, TANH, ABS, SIGN = Exp(), Log(), Sqrt(), Tanh(), Abs(), Sign()
 
 
+@of_tensor
 def exp(x: Tensor) -> Tensor:
     """e ** x."""
     x = x.floating()
     return x.apply(EXP, x)
 
 
+@of_tensor
 def log(x: Tensor) -> Tensor:
     """Natural logarithm."""
     x = x.floating()
     return x.apply(LOG, x)
 
 
+@of_tensor
 def sqrt(x: Tensor) -> Tensor:
     """Square root; its gradient at 0 is infinite."""
     x = x.floating()
     return x.apply(SQRT, x)
 
 
+@of_tensor
 def tanh(x: Tensor) -> Tensor:
     """Hyperbolic tangent."""
     x = x.floating()
     return x.apply(TANH, x)
 
 
+@of_tensor
 def abs_(x: Tensor) -> Tensor:
     """Absolute value; its gradient at 0 is 0."""
     return x.apply(ABS, x)
 
 
+@of_tensor
 def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
     """x limited to [low, high]; no gradient comes back from outside the interval.
 

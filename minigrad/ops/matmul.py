@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..op import Op
+from ..op import Op, of_tensor
 
 if TYPE_CHECKING:
     from ..tensor import Operand, Tensor
@@ -44,6 +44,7 @@ def product(a: Tensor, b: Tensor, ta: bool = False, tb: bool = False) -> Tensor:
     return a.apply(_MATMUL[ta, tb], a, b)
 
 
+@of_tensor
 def matmul(a: Tensor, b: Operand) -> Tensor:
     """Matrix product over the last two axes; leading axes broadcast, vectors as in NumPy.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..op import Op
+from ..op import Op, of_tensor
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -112,6 +112,7 @@ def _normalized(axes: tuple[int, ...], ndim: int, name: str) -> tuple[int, ...]:
     return tuple(positive)
 
 
+@of_tensor
 def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Sum over ``axis`` (an int, a tuple of ints, or None for all).
 
@@ -124,6 +125,7 @@ def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return x.apply(Sum(normalize_axes(axis, x.ndim, "sum"), keepdims, x.shape), x)
 
 
+@of_tensor
 def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Mean over ``axis`` (an int, a tuple of ints, or None for all); float16 is summed in float32."""
     axes = normalize_axes(axis, x.ndim, "mean")
@@ -132,6 +134,7 @@ def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return (sum(wide, axes, keepdims) / _count(x, axes, "mean")).astype(x.dtype)
 
 
+@of_tensor
 def var(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
     """Variance over ``axis``: squared deviations from the mean, summed and divided by count - ddof.
 
@@ -147,6 +150,7 @@ def var(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> 
     return (squares / (_count(x, axes, "var") - ddof)).astype(x.dtype)
 
 
+@of_tensor
 def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Largest value over ``axis``; ties share the gradient equally."""
     axes = normalize_axes(axis, x.ndim, "max")
@@ -154,6 +158,7 @@ def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return x.apply(Max(axes, keepdims, x.shape), x)
 
 
+@of_tensor
 def min(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Smallest value over ``axis``; ties share the gradient equally."""
     axes = normalize_axes(axis, x.ndim, "min")
@@ -161,6 +166,7 @@ def min(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return x.apply(Min(axes, keepdims, x.shape), x)
 
 
+@of_tensor
 def argmax(x: Tensor, axis: int | None = None) -> Tensor:
     """Index of the largest value along ``axis`` (of the flattened Tensor for None), int64, not differentiable."""
     _count(x, normalize_axes(axis, x.ndim, "argmax"), "argmax")

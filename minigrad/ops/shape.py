@@ -6,7 +6,7 @@ import math
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-from ..op import Op
+from ..op import Op, of_tensor
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -96,6 +96,7 @@ class Pad(Op):
         return gy[tuple(slice(before, n - after) for (before, after), n in inner)]
 
 
+@of_tensor
 def reshape(x: Tensor, *shape: int | Shape) -> Tensor:
     """The same elements in another shape, given as ints or one tuple; one -1 stands for what is left.
 
@@ -120,6 +121,7 @@ def reshape(x: Tensor, *shape: int | Shape) -> Tensor:
     return x if new == x.shape else x.apply(Reshape(x.shape, new), x)
 
 
+@of_tensor
 def transpose(x: Tensor, *axes: int | Shape) -> Tensor:
     """Axes in another order, given as ints or one tuple; reversed without one."""
     order = _ints(axes) or tuple(reversed(range(x.ndim)))
@@ -129,6 +131,7 @@ def transpose(x: Tensor, *axes: int | Shape) -> Tensor:
     return x.apply(Transpose(positive), x)
 
 
+@of_tensor
 def broadcast_to(x: Tensor, shape: Shape) -> Tensor:
     """x repeated along new or stretched axes, without a copy; the gradient is summed back."""
     if x.shape == tuple(shape):
@@ -176,6 +179,7 @@ def stack(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
     return concatenate([reshape(t, wide) for t in tensors], axis)
 
 
+@of_tensor
 def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
     """x framed by a constant.
 
