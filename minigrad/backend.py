@@ -19,7 +19,7 @@ from .kernels.numpy import NumpyKernels
 
 @dataclass(frozen=True)
 class Backend:
-    """An array module, its array type, its kernels, and the way to and from NumPy."""
+    """An array module, its array type, its kernels, the way to and from NumPy, and how to look without touching."""
 
     name: str
     xp: Any
@@ -27,10 +27,18 @@ class Backend:
     kernels: Kernels
     from_numpy: Callable[[np.ndarray], Any]
     to_numpy: Callable[[Any], np.ndarray]
+    #: a view that refuses to be written to, where the array module knows such a thing; else the array itself
+    read_only: Callable[[Any], Any] = lambda array: array
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _numpy() -> Backend:
-    return Backend("numpy", np, np.ndarray, NumpyKernels(np), np.asarray, np.array)
+    return Backend("numpy", np, np.ndarray, NumpyKernels(np), np.asarray, np.array, _read_only)
 
 
 def _cupy() -> Backend:

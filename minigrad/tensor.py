@@ -54,7 +54,13 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
         arrays.append(array)
         parents.append(t._ref)
     backend = by_type[kind]
-    result = op.forward(backend.kernels, *arrays)
+    if (
+        len(arrays) == 2
+    ):  # as it most often is; unpacking a list into a call would cost as much as a small addition
+        a, b = arrays
+        result = op.forward(backend.kernels, a, b)
+    else:
+        result = op.forward(backend.kernels, *arrays)
     node = Node(op, parents) if any(parents) and op.differentiable and recording.get() else None
     if type(result) is kind or isinstance(result, np.generic):
         if type(result) is not kind:  # NumPy's reductions to no axes give scalars
@@ -81,14 +87,14 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
     """An array that remembers how it was computed.
 
     Made by ``minigrad.tensor`` from any data, and by every op; called itself, ``Tensor(array)`` wraps an array without
-    a copy.
+    a copy: the array belongs to the tensor from then on.
 
     Attributes
     ----------
     data : array
-        The NumPy or CuPy array. Assigning to it (``t.data = a``, ``t.data -= a``) changes the tensor in place; a graph
-        that still needs the old value then refuses to go backward. Writing into the array itself
-        (``t.data[0] = 1``) goes unseen, so don't between a forward and its backward.
+        The NumPy or CuPy array, to read. Assigning (``t.data = t.data - a``) changes the tensor in place; a graph that
+        still needs the old value then refuses to go backward. Writing into the array (``t.data[0] = 1``) would go
+        unseen, so NumPy arrays refuse it; CuPy's can't, so don't between a forward and its backward.
     grad : Tensor or None
         What ``backward`` collected, for leaves (tensors made with ``requires_grad=True``).
     requires_grad : bool
@@ -112,18 +118,19 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
 
     @property
     def data(self) -> Any:
-        return self._data
+        return by_type[type(self._data)].read_only(self._data)
 
     @data.setter
     def data(self, value: Any) -> None:
-        backend = backends.of(value)
-        if backend is not by_type[type(self._data)]:
+        if isinstance(value, np.generic):  # what NumPy makes of its arrays of no axes
+            value = np.asarray(value)
+        if backends.of(value) is not by_type[type(self._data)]:
             raise TypeError(f"data: expected a {self.backend} array, got {type(value).__name__}")
         if value.shape != self.shape or value.dtype != self.dtype:
             raise ValueError(
                 f"data: expected shape {self.shape} and dtype {self.dtype}, got {value.shape} and {value.dtype}"
             )
-        self._data = value if value is self._data else value.copy()
+        self._data[...] = value
         self._bump()
 
     def move(self, backend: backends.Backend) -> None:

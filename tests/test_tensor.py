@@ -62,7 +62,7 @@ def test_creation_copies(wrap):
     source = wrap(np.zeros(3))
     t = mg.tensor(source)
     if isinstance(source, mg.Tensor):
-        source.data += 1
+        source.data = source.data + 1
     else:
         source += 1
     equal(t, [0, 0, 0])
@@ -185,13 +185,30 @@ def test_grad_can_be_set_on_leaves():
             other.grad = mg.zeros(2)
 
 
-def test_data_is_the_array_itself():
+def test_data_shows_the_array_itself(backend):
     array = device(np.zeros(3))
     t = mg.Tensor(array)
-    assert t.data is array
-    t.data += 1
+    shown = t.data
+    array += 1
+    equal(mg.tensor(shown), [1, 1, 1])
     t.data = t.data * 2
     equal(t, [2, 2, 2])
+
+
+def test_data_refuses_to_be_written_to():
+    t = mg.zeros(3, backend="numpy")
+    with pytest.raises(ValueError, match="read-only"):
+        t.data[0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        t.data -= 1
+    equal(t, [0, 0, 0])
+
+
+def test_numbers_of_no_axes_are_assigned():
+    t = mg.tensor(3)
+    detached = t.detach()
+    t.data = t.data - 1
+    assert t.item() == detached.item() == 2
 
 
 def test_assigned_data_is_copied():
@@ -470,7 +487,7 @@ def test_to_moves_between_backends(backend):
     (moved * moved).sum().backward()
     equal(moved.grad, [2, 4])
     assert t.grad is None
-    moved.data += 1
+    moved.data = moved.data + 1
     equal(t, [1, 2])
     assert not mg.zeros(2).to(other).requires_grad
     with refuses(ValueError, "unknown backend 'tpu'"):
@@ -496,7 +513,7 @@ def test_detach_shares_the_data_and_not_the_history():
     y = (t * 2).detach()
     assert not y.requires_grad
     alias = t.detach()
-    alias.data += 1
+    alias.data = alias.data + 1
     equal(t, [2, 3])
 
 

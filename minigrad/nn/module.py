@@ -21,7 +21,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, dtype: Any = None, backend: str | None = None) -> None:
-        super().__init__(tensor(data, dtype=dtype, backend=backend).data)
+        super().__init__(tensor(data, dtype=dtype, backend=backend)._data)
         self.requires_grad = True
 
 
@@ -31,7 +31,7 @@ class Buffer(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, dtype: Any = None, backend: str | None = None) -> None:
-        super().__init__(tensor(data, dtype=dtype, backend=backend).data)
+        super().__init__(tensor(data, dtype=dtype, backend=backend)._data)
 
 
 class Module:

@@ -88,7 +88,7 @@ def test_batches_are_copies(rng, shuffle):
     values = np.arange(6.0)
     loader = DataLoader([values], 3, shuffle, rng=rng)
     for (x,) in loader:
-        x.data += 10
+        x.data = x.data + 10
     np.testing.assert_array_equal(values, np.arange(6))
     assert sorted(epoch(loader)) == list(range(6))
 

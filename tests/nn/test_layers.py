@@ -229,7 +229,7 @@ class TestBatchNorm:
     @pytest.mark.parametrize("affine", [True, False])
     def test_errors_change_nothing(self, values, error, message, training, affine):
         bn = nn.BatchNorm(3, center=affine, scale=affine).train(training)
-        bn.num_batches.data += 1
+        bn.num_batches.data = bn.num_batches.data + 1
         before = content(bn)
         with pytest.raises(error, match=message):
             bn(mg.tensor(values))
