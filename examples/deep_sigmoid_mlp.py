@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -132,7 +133,9 @@ class Run:
         images, labels = mg.tensor(self.data.test[0]), self.data.test[1]
         for i, model in enumerate(self.models):
             model.eval()
-            with mg.no_grad():
+            with mg.no_grad(), warnings.catch_warnings():
+                # The curves begin before the first step.
+                warnings.filterwarnings("ignore", ".* statistics that were never fed")
                 inputs = model.last_sigmoid_input(images)
                 logits = model.output(mg.sigmoid(inputs))
             model.train()

@@ -13,6 +13,7 @@ from .ops.elementwise import clip, exp, log, sqrt, tanh
 from .ops.linear import linear
 from .ops.loss import mse_loss, softmax_cross_entropy
 from .ops.matmul import matmul
+from .ops.moments import Moments, merge_moments, moments, weighted_batch_norm
 from .ops.random import dropout, manual_seed
 from .ops.reduction import argmax, max, mean, min, sum, var
 from .ops.shape import broadcast_to, concatenate, pad, reshape, stack, transpose
@@ -21,6 +22,7 @@ from .tape import no_grad
 from .tensor import Tensor, tensor
 
 __all__ = [
+    "Moments",
     "Tensor",
     "abs",
     "arange",
@@ -45,8 +47,10 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "merge_moments",
     "min",
     "minimum",
+    "moments",
     "mse_loss",
     "nn",
     "no_grad",
@@ -68,6 +72,7 @@ __all__ = [
     "tensor",
     "transpose",
     "var",
+    "weighted_batch_norm",
     "where",
     "zeros",
 ]

@@ -52,6 +52,11 @@ def integers(high, *shape):
     return Sample(shape, lambda rng, s: rng.integers(0, high, s))
 
 
+def counts(*shape):
+    """0, 1, 2, ... in some order: how often each position is there."""
+    return Sample(shape, lambda rng, s: rng.permutation(int(np.prod(s))).reshape(s))
+
+
 def mask(*shape):
     return Sample(shape, lambda rng, s: rng.random(s) < 0.6)
 
@@ -109,6 +114,34 @@ def np_batch_norm(x, gamma, beta, kept):
     axes = tuple(i for i in range(x.ndim) if i not in kept)
     mean, var = x.mean(axes), x.var(axes)
     return np_frozen(x, gamma, beta, mean, var, kept), mean, var
+
+
+def np_moments(x, weight):
+    """Count, mean and M2 of axis 1, each row of x as often as its weight says."""
+    rows = np.repeat(x, weight, axis=0)
+    axes = tuple(i for i in range(x.ndim) if i != 1)
+    count = np.array(float(rows.size // x.shape[1]))
+    return count, rows.mean(axes), rows.var(axes) * count
+
+
+def np_weighted_batch_norm(x, gamma, beta, weight):
+    count, mean, m2 = np_moments(x, weight)
+    y = np_frozen(x, gamma, beta, mean, m2 / count, [1])
+    return y * (weight > 0).reshape(-1, *[1] * (x.ndim - 1)), mean, m2
+
+
+def parts(found, *names):
+    return tuple(getattr(found, name) for name in names)
+
+
+def weighted_batch_norm(m, x, gamma, beta, weight):
+    y, found = m.weighted_batch_norm(x, weight, gamma, beta)
+    return y, found.mean, found.m2
+
+
+def merge_moments(m, x):
+    merged = m.merge_moments([m.moments(x[:2]), m.moments(x[2:3]), m.moments(x[3:])])
+    return parts(merged, "mean", "m2")
 
 
 BROADCASTS = [
@@ -328,6 +361,38 @@ BATCH_NORM = {
         ),
     }.items()
 } | {
+    "batch_norm by the unbiased variance": Case(
+        lambda m, *xs: m.batch_norm(*xs, ddof=1)[0],
+        normal(4, 3),
+        channels(3),
+        channels(3),
+        oracle=lambda x, g, b: np_frozen(x, g, b, x.mean(0), x.var(0, ddof=1), [1]),
+    ),
+    **{
+        f"weighted_batch_norm {shape}": Case(
+            weighted_batch_norm,
+            normal(*shape),
+            channels(3),
+            channels(3),
+            counts(shape[0]),
+            oracle=np_weighted_batch_norm,
+        )
+        for shape in [(4, 3), (3, 3, 2)]
+    },
+    "moments": Case(
+        lambda m, x: parts(m.moments(x), "mean", "m2"),
+        channels(4, 3, 2),
+        oracle=lambda x: np_moments(x, np.ones(4, int))[1:],
+    ),
+    "moments, weighted": Case(
+        lambda m, x, weight: parts(m.moments(x, weight=weight), "mean", "m2"),
+        channels(4, 3, 2),
+        counts(4),
+        oracle=lambda x, weight: np_moments(x, weight)[1:],
+    ),
+    "merge_moments": Case(
+        merge_moments, channels(6, 3), oracle=lambda x: np_moments(x, np.ones(6, int))[1:]
+    ),
     "batch_norm without gamma": Case(
         lambda m, x, beta: m.batch_norm(x, None, beta), normal(4, 3), channels(3)
     ),

@@ -510,6 +510,7 @@ def optimizer_step(make):
 def running_statistics():
     layer = mg.nn.BatchNorm(2, dtype=np.float64)
     x = leaf([[1.0, 2.0], [3.0, 5.0]])
+    layer(x)
     loss = layer.eval()(x).sum()
     return loss, x, lambda: layer.train()(x)
 

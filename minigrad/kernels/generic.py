@@ -92,9 +92,26 @@ class Kernels:
     # --- batch normalization; ``kept`` are the axes that keep their own statistics ---
 
     def batch_norm(
-        self, x: Array, gamma: Array | None, beta: Array | None, kept: tuple[int, ...], eps: float
+        self,
+        x: Array,
+        gamma: Array | None,
+        beta: Array | None,
+        kept: tuple[int, ...],
+        eps: float,
+        ddof: int,
     ) -> tuple[Array, Array, Array, Array]:
-        """Output, mean, biased variance and 1 / sqrt(var + eps).
+        """Output, mean, variance (of m - ddof degrees of freedom) and 1 / sqrt(var + eps)."""
+        _, m, wide, _ = layout(x.shape, kept)
+        y, mean, var = self.deviations(x, kept)
+        var /= m - ddof
+        inv_std = self._inv_std(var, eps)
+        y *= (inv_std if gamma is None else inv_std * gamma).reshape(wide)
+        if beta is not None:
+            y += beta.reshape(wide)
+        return y.astype(x.dtype, copy=False), mean, var, inv_std
+
+    def deviations(self, x: Array, kept: tuple[int, ...]) -> tuple[Array, Array, Array]:
+        """x - mean, the mean, and the sum of the squared deviations, at least in float32.
 
         Sums are of deviations from the first value of each channel, so a large mean costs no precision and a constant
         channel has a variance of exactly 0.
@@ -103,18 +120,13 @@ class Kernels:
         first = x[key]
         if x.dtype.itemsize == 2:
             first = first.astype("float32")
-        y = x - first
-        mean = self.channel_sum(y, axes)
+        d = x - first
+        mean = self.channel_sum(d, axes)
         mean /= m
-        y -= mean.reshape(wide)
-        var = self.channel_sum(y * y, axes)
-        var /= m
-        inv_std = self._inv_std(var, eps)
-        y *= (inv_std if gamma is None else inv_std * gamma).reshape(wide)
-        if beta is not None:
-            y += beta.reshape(wide)
+        d -= mean.reshape(wide)
+        m2 = self.channel_sum(d * d, axes)
         mean += first.reshape(mean.shape)
-        return y.astype(x.dtype, copy=False), mean, var, inv_std
+        return d, mean, m2
 
     def batch_norm_grad(
         self,
@@ -124,6 +136,7 @@ class Kernels:
         inv_std: Array,
         gy: Array,
         kept: tuple[int, ...],
+        ddof: int,
     ) -> tuple[Array, Array, Array]:
         """Gradients of the output alone for x, gamma and beta."""
         axes, m, wide, _ = layout(x.shape, kept)
@@ -136,9 +149,9 @@ class Kernels:
         ggamma = self.channel_sum(gy * d, axes)
         ggamma -= offset * gbeta
         ggamma *= inv_std
-        # gx = scale * (gy - gbeta / m - xhat * ggamma / m), where xhat = (d - offset) * inv_std
+        # gx = scale * (gy - gbeta / m - xhat * ggamma / (m - ddof)), where xhat = (d - offset) * inv_std
         slope = ggamma * inv_std
-        slope /= m
+        slope /= m - ddof
         shift = gbeta / m
         offset *= slope
         shift -= offset
@@ -181,10 +194,19 @@ class Kernels:
         var: Array,
         momentum: float | None,
         correction: float,
+        debiased: bool,
     ) -> None:
-        """running = momentum * running + (1 - momentum) * batch, in place; a cumulative average for None."""
+        """running = momentum * running + (1 - momentum) * batch, in place; a cumulative average for None.
+
+        ``debiased`` divides by 1 - momentum^n after n batches, as if there had been no initial values.
+        """
         num_batches += 1
-        new = 1 - momentum if momentum is not None else (1 / num_batches).astype(mean.dtype)
+        if momentum is None:
+            new = (1 / num_batches).astype(mean.dtype)
+        elif debiased:
+            new = ((1 - momentum) / (1 - momentum**num_batches)).astype(mean.dtype)
+        else:
+            new = 1 - momentum
         running_mean *= 1 - new
         running_mean += new * mean
         running_var *= 1 - new

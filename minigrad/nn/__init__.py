@@ -1,10 +1,14 @@
 """Layers, and the Modules that hold them."""
 
 from . import init
-from .layers import BatchNorm, Dropout, Flatten, Linear, ReLU, Sigmoid, Tanh
+from .batch_norm import BatchNorm
+from .conventions import CONVENTIONS
+from .layers import Dropout, Flatten, Linear, ReLU, Sigmoid, Tanh
 from .module import Buffer, Module, Parameter, Sequential
+from .statistics import hold_statistics, merging_statistics
 
 __all__ = [
+    "CONVENTIONS",
     "BatchNorm",
     "Buffer",
     "Dropout",
@@ -16,5 +20,7 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Tanh",
+    "hold_statistics",
     "init",
+    "merging_statistics",
 ]

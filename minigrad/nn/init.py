@@ -6,6 +6,7 @@ A weight's shape is (out, in, ...): fan_in is what one output sums over, fan_out
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..ops.random import generator
 
 Shape = tuple[int, ...]
 RNG = np.random.Generator
+Init = Callable[[Shape, RNG], Any]
 
 
 def normal(shape: Shape, rng: RNG | None = None, mean: float = 0.0, std: float = 0.01) -> Any:
@@ -76,3 +78,10 @@ def _fans(shape: Shape) -> tuple[int, int]:
         raise ValueError(f"init: expected a weight of shape (out, in, ...), got {shape}")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
+
+
+def require_positive(layer: str, **sizes: int) -> None:
+    """Raise ValueError for a size that is no positive integer, naming the layer."""
+    for name, size in sizes.items():
+        if not isinstance(size, (int, np.integer)) or size < 1:
+            raise ValueError(f"{layer}: expected {name} to be a positive integer, got {size}")

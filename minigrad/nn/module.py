@@ -7,12 +7,16 @@ there, is found under the attribute's name.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from .. import backend as backends
 from ..tensor import Tensor, tensor
+
+#: the module that was called first, while it runs: layers below it are known by their names in it
+_outermost: ContextVar[Module | None] = ContextVar("outermost", default=None)
 
 
 class Parameter(Tensor):
@@ -62,7 +66,19 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        if _outermost.get() is not None:
+            return self.forward(*args, **kwargs)
+        token = _outermost.set(self)
+        try:
+            return self.forward(*args, **kwargs)
+        finally:
+            _outermost.reset(token)
+
+    def title(self) -> str:
+        """How messages call this module: its class, and inside the call of a larger one its name there."""
+        root = _outermost.get()
+        names = [name for name, module in root.named_modules() if module is self] if root else []
+        return " ".join([type(self).__name__, *(repr(name) for name in names if name)])
 
     def train(self, mode: bool = True) -> Any:
         """Put this module and all below it in training mode, and return it."""

@@ -48,29 +48,25 @@ class PerChannel(Op):
         return d - d.mean(self.reduced(x), keepdims=True)
 
 
-class Normalizing(PerChannel):
-    __slots__ = ("eps",)
-
-    def __init__(self, kept: tuple[int, ...], eps: float) -> None:
-        super().__init__(kept)
-        self.eps = float(eps)
-
-
-class BatchNorm(Normalizing):
+class BatchNorm(PerChannel):
     """y, mean, var, and 1 / sqrt(var + eps), which the backward pass needs."""
 
     num_outputs = 4
     saves_outputs = (1, 3)
-    __slots__ = ()
+    __slots__ = ("eps", "ddof")
+
+    def __init__(self, kept: tuple[int, ...], eps: float, ddof: int = 0) -> None:
+        super().__init__(kept)
+        self.eps, self.ddof = float(eps), ddof
 
     def reference(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Any:
         xs = x.astype(statistics_dtype(x.dtype))
-        mean, var = xs.mean(self.reduced(x)), xs.var(self.reduced(x))
+        mean, var = xs.mean(self.reduced(x)), xs.var(self.reduced(x), self.ddof)
         y = FrozenBatchNorm(self.kept, self.eps).reference(x, gamma, beta, mean, var)
         return y, mean, var, 1 / (var + self.eps).sqrt()
 
     def forward(self, k: Any, x: Any, gamma: Any, beta: Any) -> Any:
-        return k.batch_norm(x, gamma, beta, self.kept, self.eps)
+        return k.batch_norm(x, gamma, beta, self.kept, self.eps, self.ddof)
 
     def backward(
         self,
@@ -86,7 +82,8 @@ class BatchNorm(Normalizing):
         m = x.size // mean.size
         gx = ggamma = gbeta = None
         if gy is not None:
-            gx, ggamma, gbeta = apply(BatchNormGrad(self.kept), x, gamma, mean, inv_std, gy)
+            op = BatchNormGrad(self.kept, self.ddof)
+            gx, ggamma, gbeta = apply(op, x, gamma, mean, inv_std, gy)
         if ginv_std is not None:
             through = ginv_std * inv_std**3 * -0.5
             gvar = through if gvar is None else gvar + through
@@ -94,7 +91,8 @@ class BatchNorm(Normalizing):
             through = (self.wide(gmean, x) / m).broadcast_to(x.shape).astype(x.dtype)
             gx = through if gx is None else gx + through
         if gvar is not None:
-            through = (self.wide(gvar, x) * self.deviation(x, mean) * (2 / m)).astype(x.dtype)
+            slope = self.wide(gvar, x) * (2 / (m - self.ddof))
+            through = (slope * self.deviation(x, mean)).astype(x.dtype)
             gx = through if gx is None else gx + through
         return gx, ggamma, gbeta
 
@@ -107,7 +105,11 @@ class BatchNormGrad(PerChannel):
     """
 
     num_outputs = 3
-    __slots__ = ()
+    __slots__ = ("ddof",)
+
+    def __init__(self, kept: tuple[int, ...], ddof: int = 0) -> None:
+        super().__init__(kept)
+        self.ddof = ddof
 
     def reference(
         self, x: Tensor, gamma: Tensor | None, mean: Tensor, inv_std: Tensor, gy: Tensor
@@ -117,15 +119,19 @@ class BatchNormGrad(PerChannel):
         xhat = self.deviation(x, mean) * inv_std
         gbeta, ggamma = gy.sum(axes, keepdims=True), (gy * xhat).sum(axes, keepdims=True)
         scale = inv_std if gamma is None else self.wide(gamma, x) * inv_std
-        gx = scale * (gy - gbeta / m - xhat * ggamma / m)
+        gx = scale * (gy - gbeta / m - xhat * ggamma / (m - self.ddof))
         return gx.astype(x.dtype), ggamma.reshape(mean.shape), gbeta.reshape(mean.shape)
 
     def forward(self, k: Any, x: Any, gamma: Any, mean: Any, inv_std: Any, gy: Any) -> Any:
-        return k.batch_norm_grad(x, gamma, mean, inv_std, gy, self.kept)
+        return k.batch_norm_grad(x, gamma, mean, inv_std, gy, self.kept, self.ddof)
 
 
-class FrozenBatchNorm(Normalizing):
-    __slots__ = ()
+class FrozenBatchNorm(PerChannel):
+    __slots__ = ("eps",)
+
+    def __init__(self, kept: tuple[int, ...], eps: float) -> None:
+        super().__init__(kept)
+        self.eps = float(eps)
 
     def reference(
         self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, mean: Tensor, var: Tensor
@@ -145,11 +151,13 @@ def batch_norm(
     beta: Tensor | None,
     axis: Axes = 1,
     eps: float = 1e-3,
+    ddof: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalize each channel by the statistics of this batch, then scale and shift (arXiv:1502.03167, Algorithm 1).
 
     Gradients flow through the statistics (the six equations of section 3), and from ``mean`` and ``var`` wherever they
-    are used further on: all three outputs are differentiable, to any order.
+    are used further on: all three outputs are differentiable, to any order. With gamma = sqrt(var + eps) and
+    beta = mean it is the identity: what batch norm takes away, it can learn to give back (section 3).
 
     Parameters
     ----------
@@ -161,18 +169,22 @@ def batch_norm(
         is per-channel batch norm, with m' = N H W values each (section 3.2).
     eps : float
         Added to the variance, under the square root.
+    ddof : int
+        What normalizes is the sum of the squared deviations divided by m - ddof. 0, the default and what every
+        framework does, is the paper's biased variance: the batch is divided by its own spread, not by a guess at that
+        of the population, and comes out with variance 1.
 
     Returns
     -------
     y : Tensor, shape and dtype of x
     mean, var : Tensor, shape of the kept axes
-        Biased variance (divided by m). float32 for float16 input, else x's dtype.
+        What normalized. float32 for float16 input, else x's dtype.
 
     Raises
     ------
     ValueError
         For fewer than two axes, an empty batch, one value per channel (whose output would be ``beta`` whatever the
-        input), a wrong shape of gamma or beta, a bad axis, or eps <= 0.
+        input), a wrong shape of gamma or beta, a bad axis, eps <= 0, or ddof < 0 or >= m.
     TypeError
         If an argument is no Tensor, or the dtypes do not fit.
 
@@ -184,11 +196,15 @@ def batch_norm(
     >>> y, mean, var
     (Tensor([[-1., -1.], [ 1.,  1.]]), Tensor([ 2., 20.]), Tensor([  1., 100.]))
     """
-    op, values = _fitted(BatchNorm, "batch_norm", x, axis, eps, gamma=gamma, beta=beta)
+    op, values = _fitted(BatchNorm, (eps, ddof), "batch_norm", x, axis, gamma=gamma, beta=beta)
     if values < 2:
         raise ValueError(
             f"batch_norm: expected at least 2 values per channel, got {values} from shape {x.shape} "
             f"with axis={axis}: their variance says nothing; use a larger batch or frozen_batch_norm"
+        )
+    if not 0 <= ddof < values:
+        raise ValueError(
+            f"batch_norm: expected 0 <= ddof < {values}, the values per channel, got {ddof}"
         )
     y, mean, var, _ = apply(op, x, gamma, beta)
     return y, mean, var
@@ -239,7 +255,7 @@ def frozen_batch_norm(
         if value is None:
             raise TypeError(f"frozen_batch_norm: expected {argument} to be a Tensor, got None")
     channels = {"gamma": gamma, "beta": beta, "mean": mean, "var": var}
-    op, _ = _fitted(FrozenBatchNorm, "frozen_batch_norm", x, axis, eps, **channels)
+    op, _ = _fitted(FrozenBatchNorm, (eps,), "frozen_batch_norm", x, axis, **channels)
     return apply(op, x, gamma, beta, mean, var)
 
 
@@ -264,23 +280,30 @@ def kept_axes(name: str, shape: tuple[int, ...], axis: Axes) -> tuple[Any, ...]:
 
 
 @lru_cache(maxsize=1024, typed=True)
-def _op(cls: type, name: str, shape: tuple[int, ...], axis: Axes, eps: float) -> tuple[Any, ...]:
+def _op(
+    cls: type, settings: tuple[Any, ...], name: str, shape: tuple[int, ...], axis: Axes
+) -> tuple[Any, ...]:
     """The op for values of this shape, the shape of what it takes per channel, and the values per channel."""
     kept, expected, values = kept_axes(name, shape, axis)
+    eps = settings[0]
     if not eps > 0:
         raise ValueError(f"{name}: expected eps > 0, got {eps}")
-    return cls(kept, eps), expected, values
+    return cls(kept, *settings), expected, values
 
 
 def _fitted(
-    cls: type, name: str, x: Tensor, axis: Axes, eps: float, **channels: Tensor | None
+    cls: type,
+    settings: tuple[Any, ...],
+    name: str,
+    x: Tensor,
+    axis: Axes,
+    **channels: Tensor | None,
 ) -> tuple[Op, int]:
-    """The op and its values per channel, if all arguments fit together."""
+    """The op, eps first among its settings, and its values per channel, if all arguments fit together."""
     require_floating(name, x)
     data = x._data
-    op, expected, values = _op(
-        cls, name, data.shape, tuple(axis) if isinstance(axis, list) else axis, eps
-    )
+    axis = tuple(axis) if isinstance(axis, list) else axis
+    op, expected, values = _op(cls, settings, name, data.shape, axis)
     dtype = statistics_dtype(data.dtype)
     for argument, value in channels.items():
         if value is None:

@@ -198,6 +198,7 @@ class TestStateDict:
 class TestMoving:
     def test_there_and_back(self, net, x, backend):
         other = "numpy" if backend != "numpy" else "strict"
+        net(x)
         before, y = content(net), net.eval()(x).numpy()
         tensors = net.parameters() + net.buffers()
         net(x).sum().backward()

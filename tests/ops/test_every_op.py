@@ -11,7 +11,7 @@ from helpers import close, device
 
 import minigrad as mg
 from minigrad.op import Op
-from minigrad.ops import activation, batch_norm, linear, loss
+from minigrad.ops import activation, batch_norm, linear, loss, moments
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -150,6 +150,9 @@ FUSED = [
     (batch_norm.BatchNormGrad(KEPT[0]), X, None, C, C, X),
     (batch_norm.FrozenBatchNorm(*KEPT), X, C, C, C, C),
     (batch_norm.FrozenBatchNorm(*KEPT), X, None, None, C, C),
+    (batch_norm.BatchNorm(*KEPT, ddof=1), X, C, C),
+    (batch_norm.BatchNormGrad(KEPT[0], ddof=1), X, C, C, C, X),
+    (moments.MeanM2(KEPT[0]), X),
 ]
 
 

@@ -1,0 +1,364 @@
+"""The batch norm layer: the two ops, the statistics it remembers, and the switches between them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..op import Op
+from ..ops.arithmetic import where
+from ..ops.batch_norm import batch_norm, frozen_batch_norm, kept_axes
+from ..ops.checks import require_dtype
+from ..ops.moments import moments, position_weights, weighted_batch_norm
+from ..ops.random import generator
+from ..tensor import Tensor, apply
+from . import init
+from .conventions import CONVENTIONS
+from .module import Buffer, Module, Parameter
+from .statistics import collector, merging
+
+
+class BatchNorm(Module):
+    """Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167).
+
+    In training it normalizes by the statistics of the batch (``minigrad.batch_norm``, Algorithm 1) and moves the
+    running ones, once per forward::
+
+        running = momentum * running + (1 - momentum) * batch
+
+    In eval it normalizes by the running statistics (``minigrad.frozen_batch_norm``, Algorithm 2, line 11).
+
+    Parameters
+    ----------
+    num_features : int or tuple of ints
+        The sizes of the kept axes, in their order in the input.
+    axis : int or tuple of ints
+        The axes that keep statistics of their own: 1 by default, per channel for images in NCHW (section 3.2, over
+        m' = N H W values); -1 for channels last; all but the first for batch norm per activation.
+    momentum : float in [0, 1], or None
+        How much of the running statistics stays, 0.99 by default, as in TensorFlow, Keras and Flax; PyTorch's momentum
+        is one minus it. None makes them the plain average over all batches so far.
+    epsilon : float
+        Added to the variance, under the square root.
+    center, scale : bool
+        Whether there is a ``beta``, and a ``gamma``.
+    beta_init, gamma_init, running_mean_init, running_var_init : callable of (shape, rng)
+        Zeros for beta and the mean, ones for gamma and the variance by default.
+    ddof_norm, ddof_running : int
+        The sum of the m squared deviations is divided by m - ddof: 0 by default for what normalizes, 1 for what is
+        remembered (Algorithm 2, line 10: m/(m-1) times the batch's variance). A batch is normalized by its own spread,
+        exactly; but its spread around its own mean is on average smaller than the population's, by (m-1)/m, and the
+        population's is what inference needs. ``ddof_norm`` is 0 everywhere; ``ddof_running`` is 1 in the paper,
+        PyTorch, Chainer and TensorFlow's fused kernel, 0 in Keras, Flax, ONNX and TensorFlow otherwise.
+    statistics : {"running", "batch", "population"}
+        What normalizes in eval: the running statistics; those of the batch at hand; or what
+        ``population_statistics`` found, in which case training moves nothing and eval without them is an error.
+    on_nonfinite : {"raise", "skip"}
+        What to do about statistics with NaN or Inf, which never enter the running ones: raise, or leave those as they
+        are and go on.
+    dtype : NumPy dtype
+        Of parameters and buffers, float32 by default, which also serves float16 inputs.
+
+    Attributes
+    ----------
+    gamma, beta : Parameter, shape of ``num_features``, or None
+    running_mean, running_var : Buffer, shape of ``num_features``
+    num_batches : Buffer, int64, shape ()
+        Batches that the running statistics have seen.
+    moving : bool
+        Whether training moves the running statistics; see ``freeze``.
+    frozen : bool
+        Whether it normalizes as in eval in training too; see ``freeze``.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> bn = mg.nn.BatchNorm(2, momentum=0.5)
+    >>> y = bn(mg.tensor([[1, 10], [3, 30]]))
+    >>> bn.running_mean, bn.running_var
+    (Tensor([ 1., 10.]), Tensor([  1.5, 100.5]))
+    """
+
+    #: whether running statistics are divided by the weight that they have gathered so far
+    debiased = False
+
+    def __init__(
+        self,
+        num_features: int | tuple[int, ...],
+        axis: int | tuple[int, ...] = 1,
+        momentum: float | None = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_init: init.Init = init.zeros,
+        gamma_init: init.Init = init.ones,
+        running_mean_init: init.Init = init.zeros,
+        running_var_init: init.Init = init.ones,
+        ddof_norm: int = 0,
+        ddof_running: int = 1,
+        statistics: str = "running",
+        on_nonfinite: str = "raise",
+        dtype: Any = np.float32,
+    ) -> None:
+        name = type(self).__name__
+        shape = num_features if isinstance(num_features, tuple) else (num_features,)
+        for size in shape or (0,):
+            init.require_positive(name, num_features=size)
+        if momentum is not None and not 0 <= momentum <= 1:
+            raise ValueError(f"{name}: expected momentum in [0, 1] or None, got {momentum}")
+        if not epsilon > 0:
+            raise ValueError(f"{name}: expected epsilon > 0, got {epsilon}")
+        axes = (axis,) if isinstance(axis, int) else tuple(axis)
+        if len(axes) != len(shape):
+            raise ValueError(
+                f"{name}: expected one axis per feature dimension, got axis={axis} for "
+                f"num_features={num_features}"
+            )
+        if len(set(axes)) < len(axes):
+            raise ValueError(f"{name}: an axis is given twice in {axis}")
+        for ddof in (ddof_norm, ddof_running):
+            if ddof not in (0, 1):
+                raise ValueError(f"{name}: expected ddof_norm and ddof_running 0 or 1, got {ddof}")
+        if statistics not in ("running", "batch", "population"):
+            raise ValueError(
+                f"{name}: expected statistics 'running', 'batch' or 'population', got {statistics!r}"
+            )
+        if on_nonfinite not in ("raise", "skip"):
+            raise ValueError(
+                f"{name}: expected on_nonfinite 'raise' or 'skip', got {on_nonfinite!r}"
+            )
+        rng = generator(None)
+        self.num_features = num_features
+        self.axis = axis if isinstance(axis, int) else axes
+        self.momentum, self.epsilon = momentum, epsilon
+        self.ddof_norm, self.ddof_running = ddof_norm, ddof_running
+        self.statistics, self.on_nonfinite = statistics, on_nonfinite
+        self.moving, self.frozen, self._fed = True, False, False
+        self.gamma = Parameter(gamma_init(shape, rng), dtype) if scale else None
+        self.beta = Parameter(beta_init(shape, rng), dtype) if center else None
+        self.running_mean = Buffer(running_mean_init(shape, rng), dtype)
+        self.running_var = Buffer(running_var_init(shape, rng), dtype)
+        self.num_batches = Buffer(np.zeros((), np.int64))
+
+    @classmethod
+    def like(cls, framework: str, num_features: int | tuple[int, ...], **settings: Any) -> Any:
+        """A batch norm with another framework's defaults, which compute the same numbers as its.
+
+        Parameters
+        ----------
+        framework : {"torch", "keras", "tf1", "chainer", "flax", "onnx", "paper"}
+            A row of ``minigrad.nn.CONVENTIONS``: epsilon, momentum, ddof_running and axis, with their source.
+        num_features : int or tuple of ints
+        **settings
+            Any other than the default: ``axis=1`` for channels first in Keras, ``ddof_running=1`` for TensorFlow's
+            fused kernel on images.
+
+        Raises
+        ------
+        ValueError
+            For a framework that has no row.
+
+        Examples
+        --------
+        >>> import minigrad as mg
+        >>> mg.nn.BatchNorm.like("torch", 64)
+        BatchNorm(64, axis=1, momentum=0.9, epsilon=1e-05)
+        """
+        if framework not in CONVENTIONS:
+            raise ValueError(
+                f"{cls.__name__}.like: expected one of {', '.join(CONVENTIONS)}, got {framework!r}"
+            )
+        row = CONVENTIONS[framework]._asdict()
+        del row["source"]
+        return cls(num_features, **(row | settings))
+
+    def forward(self, x: Tensor, mask: Any = None, weight: Any = None) -> Tensor:
+        """Normalize x.
+
+        Parameters
+        ----------
+        x : Tensor
+        mask : Tensor or array of booleans, optional
+            True where x is real; the rest is padding, which is never read and whose output is 0. Its shape is that of
+            x without the kept axes, or of the first of those.
+        weight : Tensor or array of non-negative numbers, optional
+            How often each position counts, instead of a mask; see ``minigrad.weighted_batch_norm``.
+        """
+        try:
+            self._require_features(x)
+            if mask is not None:
+                if weight is not None:
+                    raise ValueError(
+                        "expected a mask or a weight, got both; a weight of 0 is a mask"
+                    )
+                weight = x.lift_index(mask)
+                if weight.dtype.kind != "b":
+                    raise TypeError(f"expected a boolean mask, got dtype {weight.dtype}")
+            if self.frozen or not (self.training or self.statistics == "batch"):
+                return self._by_running(x, weight)
+            return self._by_batch(x, weight)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{self.title()}: {error}") from error
+
+    def _by_batch(self, x: Tensor, weight: Any) -> Tensor:
+        y, mean, var, m = self.normalize(x, self.gamma, self.beta, weight)
+        if self.training:
+            self.collect(mean, var, m)
+        return y
+
+    def _by_running(self, x: Tensor, weight: Any) -> Tensor:
+        self._require_fed()
+        mean, var = self.running_mean, self.running_var
+        y = frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.epsilon)
+        if weight is None:
+            return y
+        return where(position_weights(x, weight, self.axis) > 0, y, 0.0)
+
+    def normalize(
+        self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Any
+    ) -> tuple[Tensor, Tensor, Tensor, float]:
+        """y by the statistics of this batch; its mean, biased variance, and values per channel."""
+        axis, eps, ddof = self.axis, self.epsilon, self.ddof_norm
+        merge = merging.get()
+        if merge is not None:
+            found = merge(self, moments(x, axis, weight))
+            y = frozen_batch_norm(x, gamma, beta, found.mean, found.var(ddof), axis, eps)
+        elif weight is not None:
+            y, found = weighted_batch_norm(x, weight, gamma, beta, axis, eps, ddof)
+        else:
+            y, mean, var = batch_norm(x, gamma, beta, axis, eps, ddof)
+            m = x._data.size // mean._data.size
+            return y, mean, var * ((m - ddof) / m) if ddof else var, m
+        return y, found.mean, found.var(), found.count.item()
+
+    def collect(self, mean: Tensor, var: Tensor, m: float) -> None:
+        """Hand the statistics of a training batch to whoever collects them: as a rule ``move_statistics``."""
+        collect = collector.get()
+        if collect is None:
+            self.move_statistics(mean, var, m)
+        else:
+            collect(self, mean, var, m)
+
+    def move_statistics(self, mean: Tensor, var: Tensor, m: float) -> None:
+        """Move the running statistics towards a batch's mean and biased variance, over m values per channel.
+
+        Raises
+        ------
+        ValueError
+            If they are not finite (``on_nonfinite="raise"``), or one value has no unbiased variance.
+        """
+        if not self.moving or self.statistics == "population":
+            return
+        if mean._data.dtype != self.running_mean._data.dtype:
+            require_dtype("BatchNorm", mean.dtype, running_mean=self.running_mean)
+        if not m > self.ddof_running:
+            raise ValueError(
+                f"expected more than ddof_running={self.ddof_running} values per channel, got {m}"
+            )
+        # A sum is finite if all of its terms are: x is if mean and variance are.
+        if not math.isfinite((mean._data.sum() + var._data.sum()).item()):
+            if self.on_nonfinite == "skip":
+                return
+            raise ValueError(
+                "the batch has NaN or Inf in it; the running statistics are as they were "
+                "(on_nonfinite='skip' passes over such batches)"
+            )
+        op = move_op(self.momentum, self.debiased, m / (m - self.ddof_running))
+        apply(op, self.running_mean, self.running_var, self.num_batches, mean, var)
+
+    def freeze(self, affine: bool = True, moving: bool = True, normalizing: bool = True) -> Any:
+        """Hold on to what was learned, through ``train()`` and ``eval()``, until ``unfreeze``; return this layer.
+
+        Parameters
+        ----------
+        affine : bool
+            Whether gamma and beta stop collecting gradients.
+        moving : bool
+            Whether the running statistics stop moving.
+        normalizing : bool
+            Whether training normalizes by what eval does, instead of by the batch.
+        """
+        return self._switch(False, affine, moving, normalizing)
+
+    def unfreeze(self, affine: bool = True, moving: bool = True, normalizing: bool = True) -> Any:
+        """Undo ``freeze``, in the same three parts; return this layer."""
+        return self._switch(True, affine, moving, normalizing)
+
+    def _switch(self, on: bool, affine: bool, moving: bool, normalizing: bool) -> Any:
+        if affine:
+            for p in (self.gamma, self.beta):
+                if p is not None:
+                    p.requires_grad = on
+        if moving:
+            self.moving = on
+        if normalizing:
+            self.frozen = not on
+        return self
+
+    def twin(self) -> Any:
+        """A layer with the same gamma and beta, and statistics of its own: for another place in the network."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other._fed = False
+        other.running_mean = Buffer(np.zeros_like(self.running_mean.numpy()))
+        other.running_var = Buffer(np.ones_like(self.running_var.numpy()))
+        other.num_batches = Buffer(np.zeros((), np.int64))
+        return other
+
+    def _require_features(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor):
+            return  # the op says it better
+        _, features, _ = kept_axes("batch_norm", x._data.shape, self.axis)
+        if features != self.running_mean._data.shape:
+            raise ValueError(
+                f"expected {self.num_features} features along axis {self.axis}, "
+                f"got an input of shape {x.shape}"
+            )
+
+    def _require_fed(self) -> None:
+        """Warn once, or raise if they are all there is, of statistics that were never fed."""
+        if self._fed:
+            return
+        mean, var = self.running_mean, self.running_var
+        if not self.num_batches.item() and (mean == 0).min() and (var == 1).min():
+            if self.statistics == "population":
+                raise ValueError(
+                    "there are no population statistics yet; call minigrad.nn.population_statistics"
+                )
+            warnings.warn(
+                f"{self.title()}: eval with running statistics that were never fed; train it, load "
+                "a state, or call minigrad.nn.population_statistics",
+                stacklevel=5,
+            )
+        self._fed = True
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.num_features}", f"axis={self.axis}", f"momentum={self.momentum}"]
+        parts += [f"epsilon={self.epsilon}"]
+        defaults = {"ddof_norm": 0, "ddof_running": 1, "statistics": "running"}
+        parts += [f"{k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v]
+        parts += [] if self.beta is not None else ["center=False"]
+        parts += [] if self.gamma is not None else ["scale=False"]
+        return ", ".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def move_op(momentum: float | None, debiased: bool, correction: float) -> MoveStatistics:
+    return MoveStatistics(momentum, debiased, correction)
+
+
+class MoveStatistics(Op):
+    """The running statistics, moved towards a batch's; ``correction`` takes its biased variance to what is kept."""
+
+    writes = 3
+    __slots__ = ("correction", "debiased", "momentum")
+
+    def __init__(self, momentum: float | None, debiased: bool, correction: float) -> None:
+        self.momentum, self.debiased, self.correction = momentum, debiased, correction
+
+    def forward(self, k: Any, *arrays: Any) -> None:
+        k.move_statistics(*arrays, self.momentum, self.correction, self.debiased)

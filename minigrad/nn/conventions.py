@@ -1,0 +1,31 @@
+"""What other frameworks mean by batch normalization: the same equations with other constants.
+
+``momentum`` is what stays of the running statistics. PyTorch's is written as one minus it. All of them normalize a
+batch by its biased variance, and differ in the variance that they remember: that of the batch (``ddof_running=0``), or
+m/(m-1) times it, an unbiased estimate for the population (``ddof_running=1``), as the paper has it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Convention(NamedTuple):
+    """The defaults of one framework. All start from a running mean of 0 and variance of 1, gamma 1 and beta 0."""
+
+    epsilon: float
+    momentum: float | None
+    ddof_running: int
+    axis: int
+    source: str
+
+
+CONVENTIONS = {
+    "torch": Convention(1e-5, 0.9, 1, 1, "torch.nn.BatchNorm1d/2d/3d(eps=1e-5, momentum=0.1)"),
+    "keras": Convention(1e-3, 0.99, 0, -1, "keras.layers.BatchNormalization, Keras 3"),
+    "tf1": Convention(1e-3, 0.99, 0, -1, "tf.layers.batch_normalization, as it does rank 2"),
+    "chainer": Convention(2e-5, 0.9, 1, 1, "chainer.links.BatchNormalization(decay=0.9, eps=2e-5)"),
+    "flax": Convention(1e-5, 0.99, 0, -1, "flax.linen.BatchNorm"),
+    "onnx": Convention(1e-5, 0.9, 0, 1, "ONNX operator BatchNormalization, version 15"),
+    "paper": Convention(1e-3, None, 1, 1, "arXiv:1502.03167, Algorithm 2; its eps is not given"),
+}

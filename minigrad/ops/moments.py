@@ -1,0 +1,247 @@
+"""Statistics that can be merged, and batch norm by weighted ones.
+
+Per channel: how much was counted, its mean, and M2, the sum of the squared deviations from that mean. Two batches'
+(count, mean, M2) give those of both together without a look at the data (Chan, Golub & LeVeque 1979, equation 2.1)::
+
+    mean = sum_k count_k mean_k / count
+    M2   = sum_k M2_k + sum_k count_k (mean_k - mean)^2
+
+which is how statistics of micro-batches, of processes and of whole data sets come about here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..op import Op
+from ..tensor import Tensor, apply
+from .arithmetic import where
+from .batch_norm import Axes, PerChannel, frozen_batch_norm, kept_axes, statistics_dtype
+from .checks import require_floating
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What is known of some values, per channel.
+
+    Attributes
+    ----------
+    count : Tensor, shape ()
+        Values per channel, or the sum of their weights.
+    mean : Tensor, shape of the kept axes
+    m2 : Tensor, shape of the kept axes
+        Sum of the squared deviations from ``mean``.
+    """
+
+    count: Tensor
+    mean: Tensor
+    m2: Tensor
+
+    def var(self, ddof: float = 0) -> Tensor:
+        """M2 / (count - ddof): biased by default, unbiased for 1."""
+        return self.m2 / (self.count - ddof)
+
+
+class MeanM2(PerChannel):
+    num_outputs = 2
+    saves_outputs = (0,)
+    __slots__ = ()
+
+    def reference(self, x: Tensor) -> Any:
+        xs, axes = x.astype(statistics_dtype(x.dtype)), self.reduced(x)
+        mean = xs.mean(axes)
+        return mean, ((xs - self.wide(mean, x)) ** 2).sum(axes)
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.deviations(x, self.kept)[1:]
+
+    def backward(self, node: Any, needs: Any, gmean: Tensor | None, gm2: Tensor | None) -> Any:
+        (x,), (mean,) = node.inputs, node.outputs
+        gx = None
+        if gmean is not None:
+            gx = (self.wide(gmean, x) / (x.size // mean.size)).broadcast_to(x.shape)
+        if gm2 is not None:
+            through = self.wide(gm2, x) * 2 * self.deviation(x, mean)
+            gx = through if gx is None else gx + through
+        return None if gx is None else gx.astype(x.dtype)
+
+
+def moments(x: Tensor, axis: Axes = 1, weight: Any = None) -> Moments:
+    """Count, mean and M2 of each channel, differentiable to any order.
+
+    Parameters
+    ----------
+    x : Tensor, at least 2 axes
+    axis : int or tuple of ints
+        The axes that keep statistics of their own, 1 by default.
+    weight : Tensor or array, optional
+        How often each position counts, see ``weighted_batch_norm``.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to count, or x, the axis or the weight are unfit.
+    TypeError
+        If x is not a Tensor of floating dtype.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> found = mg.moments(mg.tensor([[1, 10], [3, 30]]))
+    >>> found.count, found.mean, found.m2
+    (Tensor(2.), Tensor([ 2., 20.]), Tensor([  2., 200.]))
+    """
+    require_floating("moments", x)
+    kept, _, values = kept_axes("moments", x.shape, axis)
+    if not values:
+        raise ValueError(f"moments: expected at least one value per channel, got shape {x.shape}")
+    if weight is not None:
+        w, x = _counted("moments", x, weight, axis)
+        return _weighted(w, x, PerChannel(kept))
+    mean, m2 = apply(MeanM2(kept), x)
+    return Moments(mean.lift(float(values), Op()), mean, m2)
+
+
+def merge_moments(parts: Sequence[Moments]) -> Moments:
+    """The moments of all parts together; differentiable.
+
+    Raises
+    ------
+    ValueError
+        If there are no parts.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x = mg.arange(12).reshape(6, 2)
+    >>> merged = mg.merge_moments([mg.moments(x[:2]), mg.moments(x[2:])])
+    >>> merged.mean, merged.var()
+    (Tensor([5., 6.]), Tensor([11.666667, 11.666667]))
+    """
+    if not parts:
+        raise ValueError("merge_moments: expected at least one part, got none")
+    first, *others = parts
+    count = first.count
+    for part in others:
+        count = count + part.count
+    mean = (
+        first.mean
+    )  # plus differences: a large mean that all have in common is not multiplied and divided again
+    for part in others:
+        mean = mean + (part.mean - first.mean) * (part.count / count)
+    m2 = first.m2 + first.count * (first.mean - mean) ** 2
+    for part in others:
+        m2 = m2 + part.m2 + part.count * (part.mean - mean) ** 2
+    return Moments(count, mean, m2)
+
+
+def weighted_batch_norm(
+    x: Tensor,
+    weight: Any,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    axis: Axes = 1,
+    eps: float = 1e-3,
+    ddof: int = 0,
+) -> tuple[Tensor, Moments]:
+    """Batch norm in which each position counts as often as its weight says.
+
+    A weight of 2 is a position given twice; one of 0, or False in a mask, is one that is not there: it is never read,
+    so what pads it may be anything, and its output and gradient are 0. Everything else is ``batch_norm``.
+
+    Parameters
+    ----------
+    x : Tensor, at least 2 axes
+    weight : Tensor or array of booleans or non-negative numbers
+        One for each position: the shape of x without its kept axes, or of the first of those (one per example, say).
+        Constants: no gradient comes back to them.
+    gamma, beta, axis, eps, ddof
+        As for ``batch_norm``.
+
+    Returns
+    -------
+    y : Tensor, shape and dtype of x
+    moments : Moments
+        Count (the sum of the weights), mean and M2.
+
+    Raises
+    ------
+    ValueError
+        As ``batch_norm``; for a weight of the wrong shape, negative or not finite; if fewer than two positions count,
+        or they weigh no more than ``ddof`` together.
+    TypeError
+        As ``batch_norm``, or if the weight requires a gradient.
+
+    Examples
+    --------
+    >>> import minigrad as mg, numpy as np
+    >>> x = mg.tensor([[1.0], [3.0], [np.nan]])
+    >>> y, _ = mg.weighted_batch_norm(x, np.array([True, True, False]), None, None, eps=1e-12)
+    >>> y.T
+    Tensor([[-1.,  1.,  0.]])
+    """
+    name = "weighted_batch_norm"
+    require_floating(name, x)
+    kept, _, _ = kept_axes(name, x.shape, axis)
+    w, x = _counted(name, x, weight, axis)
+    channels = PerChannel(kept)
+    # Deviations from a constant near the mean, so that a large mean costs no precision.
+    shift = _weighted(w, x, channels).mean.detach()
+    centered = x.astype(shift.dtype) - channels.wide(shift, x)
+    found = _weighted(w, centered, channels)
+    if not found.count.item() > ddof:
+        raise ValueError(
+            f"{name}: expected weights that add up to more than {ddof}, got {found.count.item()}"
+        )
+    y = frozen_batch_norm(centered, gamma, beta, found.mean, found.var(ddof), axis, eps)
+    y = where(w > 0, y, 0.0).astype(x.dtype)
+    return y, Moments(found.count, found.mean + shift, found.m2)
+
+
+def position_weights(x: Tensor, weight: Any, axis: Axes) -> Tensor:
+    """``weight``, one for each position of x, in a shape that broadcasts against x and the dtype of its statistics.
+
+    Raises
+    ------
+    ValueError
+        If it has another shape, or requires a gradient.
+    """
+    kept, _, _ = kept_axes("batch_norm", x.shape, axis)
+    w = x.lift_index(weight)
+    positions = tuple(n for i, n in enumerate(x.shape) if i not in kept)
+    if w.shape != positions[: w.ndim]:
+        raise ValueError(
+            f"batch_norm: expected a mask or weight of shape {positions}, or of the first of these axes, "
+            f"for x {x.shape} that keeps axes {kept}, got {w.shape}"
+        )
+    if w.requires_grad:
+        raise TypeError("batch_norm: weights are constants, got one that requires a gradient")
+    w = w.astype(statistics_dtype(x.dtype)).reshape(*w.shape, *[1] * (len(positions) - w.ndim))
+    w = w.broadcast_to(positions)
+    return w.reshape(*(1 if i in kept else n for i, n in enumerate(x.shape)))
+
+
+def _counted(name: str, x: Tensor, weight: Any, axis: Axes) -> tuple[Tensor, Tensor]:
+    """The weights of positions, and x with 0 where they are."""
+    w = position_weights(x, weight, axis)
+    there = w > 0
+    counted = int(there.sum().item())
+    if counted < 2:
+        raise ValueError(
+            f"{name}: expected at least 2 positions that count, got {counted} of {w.size}: "
+            "their variance says nothing; use a larger batch or frozen_batch_norm"
+        )
+    low, high = w.min().item(), w.max().item()
+    if not 0 <= low <= high < float("inf"):
+        raise ValueError(f"{name}: expected finite weights >= 0, got {low} ... {high}")
+    return w, where(there, x, 0.0)
+
+
+def _weighted(w: Tensor, x: Tensor, channels: PerChannel) -> Moments:
+    axes = channels.reduced(x)
+    count = w.sum()
+    mean = (w * x).sum(axes) / count
+    m2 = (w * (x - channels.wide(mean, x)) ** 2).sum(axes)
+    return Moments(count, mean, m2)
