@@ -117,21 +117,22 @@ def np_batch_norm(x, gamma, beta, kept):
 
 
 def np_moments(x, weight):
-    """Count, mean and M2 of axis 1, each row of x as often as its weight says."""
+    """Mean and M2 of axis 1, each row of x as often as its weight says."""
     rows = np.repeat(x, weight, axis=0)
     axes = tuple(i for i in range(x.ndim) if i != 1)
-    count = np.array(float(rows.size // x.shape[1]))
-    return count, rows.mean(axes), rows.var(axes) * count
+    return rows.mean(axes), rows.var(axes) * (rows.size // x.shape[1])
 
 
 def np_weighted_batch_norm(x, gamma, beta, weight):
-    count, mean, m2 = np_moments(x, weight)
+    mean, m2 = np_moments(x, weight)
+    count = weight.sum() * x[0, 0].size
     y = np_frozen(x, gamma, beta, mean, m2 / count, [1])
     return y * (weight > 0).reshape(-1, *[1] * (x.ndim - 1)), mean, m2
 
 
-def parts(found, *names):
-    return tuple(getattr(found, name) for name in names)
+def beside(x, found):
+    """x, whose dtype is an op's, and what was found of it, in that of statistics."""
+    return x + 0, found.mean, found.m2
 
 
 def weighted_batch_norm(m, x, gamma, beta, weight):
@@ -141,7 +142,7 @@ def weighted_batch_norm(m, x, gamma, beta, weight):
 
 def merge_moments(m, x):
     merged = m.merge_moments([m.moments(x[:2]), m.moments(x[2:3]), m.moments(x[3:])])
-    return parts(merged, "mean", "m2")
+    return beside(x, merged)
 
 
 BROADCASTS = [
@@ -380,18 +381,20 @@ BATCH_NORM = {
         for shape in [(4, 3), (3, 3, 2)]
     },
     "moments": Case(
-        lambda m, x: parts(m.moments(x), "mean", "m2"),
-        channels(4, 3, 2),
-        oracle=lambda x: np_moments(x, np.ones(4, int))[1:],
+        lambda m, x: beside(x, m.moments(x)),
+        normal(4, 3, 2),
+        oracle=lambda x: (x, *np_moments(x, np.ones(4, int))),
     ),
     "moments, weighted": Case(
-        lambda m, x, weight: parts(m.moments(x, weight=weight), "mean", "m2"),
-        channels(4, 3, 2),
+        lambda m, x, weight: beside(x, m.moments(x, weight=weight)),
+        normal(4, 3, 2),
         counts(4),
-        oracle=lambda x, weight: np_moments(x, weight)[1:],
+        oracle=lambda x, weight: (x, *np_moments(x, weight)),
     ),
     "merge_moments": Case(
-        merge_moments, channels(6, 3), oracle=lambda x: np_moments(x, np.ones(6, int))[1:]
+        merge_moments,
+        normal(6, 3),
+        oracle=lambda x: (x, *np_moments(x, np.ones(6, int))),
     ),
     "batch_norm without gamma": Case(
         lambda m, x, beta: m.batch_norm(x, None, beta), normal(4, 3), channels(3)
