@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ..op import Op
 from ..ops.arithmetic import where
 from ..ops.batch_norm import batch_norm, frozen_batch_norm, kept_axes
 from ..ops.checks import require_dtype
@@ -19,7 +17,7 @@ from ..tensor import Tensor, apply
 from . import init
 from .conventions import CONVENTIONS
 from .module import Buffer, Module, Parameter
-from .statistics import collector, merging
+from .statistics import collector, merging, move_op
 
 
 class BatchNorm(Module):
@@ -259,16 +257,26 @@ class BatchNorm(Module):
             raise ValueError(
                 f"expected more than ddof_running={self.ddof_running} values per channel, got {m}"
             )
-        # A sum is finite if all of its terms are: x is if mean and variance are.
-        if not math.isfinite((mean._data.sum() + var._data.sum()).item()):
-            if self.on_nonfinite == "skip":
-                return
-            raise ValueError(
-                "the batch has NaN or Inf in it; the running statistics are as they were "
-                "(on_nonfinite='skip' passes over such batches)"
-            )
+        if not self.accepts(mean, var):
+            return
         op = move_op(self.momentum, self.debiased, m / (m - self.ddof_running))
         apply(op, self.running_mean, self.running_var, self.num_batches, mean, var)
+
+    def accepts(self, mean: Tensor, var: Tensor) -> bool:
+        """Whether a batch's statistics are finite, as they are unless it has NaN or Inf in it.
+
+        Raises
+        ------
+        ValueError
+            If they are not, and ``on_nonfinite`` is "raise".
+        """
+        finite = math.isfinite((mean._data.sum() + var._data.sum()).item())
+        if not finite and self.on_nonfinite == "raise":
+            raise ValueError(
+                "the batch has NaN or Inf in it, and the statistics stay as they were; "
+                "on_nonfinite='skip' passes over such batches"
+            )
+        return finite
 
     def freeze(self, affine: bool = True, moving: bool = True, normalizing: bool = True) -> Any:
         """Hold on to what was learned, through ``train()`` and ``eval()``, until ``unfreeze``; return this layer.
@@ -344,21 +352,3 @@ class BatchNorm(Module):
         parts += [] if self.beta is not None else ["center=False"]
         parts += [] if self.gamma is not None else ["scale=False"]
         return ", ".join(parts)
-
-
-@lru_cache(maxsize=1024)
-def move_op(momentum: float | None, debiased: bool, correction: float) -> MoveStatistics:
-    return MoveStatistics(momentum, debiased, correction)
-
-
-class MoveStatistics(Op):
-    """The running statistics, moved towards a batch's; ``correction`` takes its biased variance to what is kept."""
-
-    writes = 3
-    __slots__ = ("correction", "debiased", "momentum")
-
-    def __init__(self, momentum: float | None, debiased: bool, correction: float) -> None:
-        self.momentum, self.debiased, self.correction = momentum, debiased, correction
-
-    def forward(self, k: Any, *arrays: Any) -> None:
-        k.move_statistics(*arrays, self.momentum, self.correction, self.debiased)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import grad
+from ..nn.statistics import hold_statistics
 from ..tape import no_grad
 from ..tensor import Tensor, tensor
 
@@ -38,7 +39,8 @@ def gradcheck(
     Parameters
     ----------
     fn : callable
-        Takes the inputs, returns a Tensor or a sequence of Tensors. Must be deterministic.
+        Takes the inputs, returns a Tensor or a sequence of Tensors. Must be deterministic; running statistics of batch
+        norms do not move.
     inputs : Tensor or sequence
         float64 Tensors are checked, whether or not they require a gradient; integer and boolean Tensors, and
         whatever is no Tensor, are handed on
@@ -98,9 +100,10 @@ def gradcheck(
 
     points = [tensor(given[i].detach(), requires_grad=True) for i in checked]
     names = [f"input {i}" for i in checked]
-    for n in range(1, order + 1):
-        check = _Check(n, step, rtol, atol, directions, rng)
-        function, points, names = check(function, points, names)
+    with hold_statistics():
+        for n in range(1, order + 1):
+            check = _Check(n, step, rtol, atol, directions, rng)
+            function, points, names = check(function, points, names)
     return True
 
 

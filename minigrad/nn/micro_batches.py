@@ -1,0 +1,236 @@
+"""Gradient accumulation that is exact in spite of batch norm: micro-batches with the statistics of the whole batch.
+
+A batch too large for memory is cut into micro-batches, and their gradients are added up. With batch norm that is
+another function: each micro-batch is normalized by its own statistics. Here the statistics are first merged over all of
+them, and then the gradient goes back through the merged ones, to all micro-batches, with one micro-batch's graph in
+memory at a time.
+
+Let s_l be the statistics at the l-th call of a batch norm, and S_l(k) what micro-batch k contributes to them. Written
+as functions of s_1 ... s_L, the losses and contributions of different micro-batches have nothing to do with each other,
+and the chain rule is a sum over micro-batches, from the last call to the first::
+
+    d loss / d s_l = sum_k [ d loss_k / d s_l + sum_(j > l) <d loss / d S_j(k), d S_j(k) / d s_l> ]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..autograd import grad
+from ..ops.moments import Moments, merge_moments
+from ..ops.random import generator
+from ..tape import no_grad
+from ..tensor import Tensor
+from .batch_norm import BatchNorm
+from .module import Module
+from .statistics import collecting_statistics, merging_statistics
+
+
+def micro_batch_backward(
+    model: Module, loss: Callable[..., Tensor], batches: Iterable[tuple[Any, ...]]
+) -> float:
+    """Add the gradient of a whole batch's mean loss to ``.grad``, one micro-batch at a time.
+
+    Gradients, loss and running statistics are those of the whole batch at once, up to rounding. The running statistics
+    move once. Time is the price: with L calls of batch norms there are L + 1 passes for the statistics, each ending
+    where they are found, and L + 1 forward and backward passes.
+
+    Parameters
+    ----------
+    model : Module
+        In training mode. Random layers see the same numbers in all passes over a micro-batch.
+    loss : callable
+        ``loss(*batch)`` calls the model and gives the mean loss of a micro-batch, a Tensor with one element. Takes the
+        same way through the model every time.
+    batches : iterable of tuples
+        The micro-batches; each counts as many times as its first item is long.
+
+    Returns
+    -------
+    float
+        The mean loss of the whole batch.
+
+    Raises
+    ------
+    ValueError
+        For no micro-batches, or if they call different batch norms; and what ``loss`` raises. No ``.grad`` and no
+        statistics have changed then.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> model = mg.nn.Sequential(mg.nn.Linear(2, 3), mg.nn.BatchNorm(3))
+    >>> x, t = mg.ones((6, 2)) * mg.arange(6).reshape(6, 1), mg.zeros((6, 3))
+    >>> halves = [(x[:3], t[:3]), (x[3:], t[3:])]
+    >>> whole = mg.mse_loss(model(x), t).item()
+    >>> parts = micro_batch_backward(model, lambda x, t: mg.mse_loss(model(x), t), halves)
+    >>> abs(parts - whole) < 1e-6
+    True
+    """
+    run = _Run(model, loss, list(batches))
+    while run.find_next_statistics():
+        pass
+    for index in reversed(range(len(run.calls))):
+        run.differentiate_statistics(index)
+    total = run.backward()
+    for call in run.calls:
+        call.layer.collect(call.whole.mean, call.whole.var(), call.whole.count.item())
+    return total
+
+
+@dataclass
+class _Call:
+    """One call of a batch norm: what each micro-batch brings, the whole, and the gradients for what they bring."""
+
+    layer: BatchNorm
+    parts: list[Moments]
+    whole: Moments
+    cotangents: list[tuple[Tensor, Tensor]]
+
+
+class _Reached(Exception):
+    """The forward pass has come to the statistics that are looked for."""
+
+
+class _Run:
+    """The passes over the micro-batches; ``calls`` are the batch norms' calls of which the statistics are known."""
+
+    def __init__(
+        self, model: Module, loss: Callable[..., Tensor], batches: list[tuple[Any, ...]]
+    ) -> None:
+        if not batches:
+            raise ValueError("micro_batch_backward: expected at least one micro-batch, got none")
+        self.loss, self.batches, self.calls = loss, batches, list[_Call]()
+        sizes = [len(batch[0]) for batch in batches]
+        self.shares = [size / sum(sizes) for size in sizes]
+        self.random = _Randomness(model, len(batches))
+
+    def forward(self, k: int, merge: Callable[[Any, Moments], Moments]) -> Tensor:
+        """The loss of micro-batch k, in which the i-th call of a batch norm normalizes by ``merge``."""
+        with self.random.of(k), collecting_statistics(_pass_by), merging_statistics(merge):
+            return self.loss(*self.batches[k])
+
+    def find_next_statistics(self) -> bool:
+        """Add the first call whose statistics are not known; False if there is none."""
+        found: list[tuple[BatchNorm, Moments]] = []
+        for k in range(len(self.batches)):
+            known = iter(self.calls)
+
+            def merge(layer: BatchNorm, own: Moments, known: Iterator[_Call] = known) -> Moments:
+                call = next(known, None)
+                if call is None:
+                    found.append((layer, own))
+                    raise _Reached
+                self._require_same(call.layer, layer)
+                return call.whole
+
+            try:
+                with no_grad():
+                    self.forward(k, merge)
+            except _Reached:
+                self._require_same(found[0][0], found[-1][0])
+            if len(found) not in (0, k + 1):
+                self._require_same(None, found[-1][0])
+        if not found:
+            return False
+        layer, parts = found[0][0], [own for _, own in found]
+        with no_grad():
+            whole = merge_moments(parts)
+            layer.accepts(whole.mean, whole.m2)
+        self.calls.append(_Call(layer, parts, whole, []))
+        return True
+
+    def differentiate_statistics(self, index: int) -> None:
+        """The gradients for what each micro-batch brings to a call, given those of all later calls."""
+        call = self.calls[index]
+        leaves = _leaves(call.whole)
+        totals = [leaf * 0 for leaf in leaves]
+        for k in range(len(self.batches)):
+            outputs, cotangents = self._outputs(k, {index: leaves}, index + 1)
+            grads = grad(outputs, leaves, cotangents, allow_unused=True)
+            totals = [t if g is None else t + g for t, g in zip(totals, grads, strict=True)]
+        parts = [_leaves(part) for part in call.parts]
+        whole = merge_moments(
+            [Moments(part.count, *p) for part, p in zip(call.parts, parts, strict=True)]
+        )
+        flat = [leaf for pair in parts for leaf in pair]
+        grads = grad([whole.mean, whole.m2], flat, [t.detach() for t in totals])
+        call.cotangents = list(zip(grads[::2], grads[1::2], strict=True))
+
+    def backward(self) -> float:
+        """Add the gradients of all leaves to their ``.grad``; the whole batch's loss."""
+        total = 0.0
+        for k in range(len(self.batches)):
+            outputs, cotangents = self._outputs(k, {}, 0)
+            total += outputs[0].item() * self.shares[k]
+            terms = [(y * u).sum() for y, u in zip(outputs, cotangents, strict=True)]
+            sum(terms[1:], terms[0]).backward()
+        return total
+
+    def _outputs(
+        self, k: int, leaves: dict[int, list[Tensor]], first: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """What micro-batch k gives, its loss and what it brings to the calls from ``first`` on, with their gradients.
+
+        ``leaves`` stand in for the mean and M2 of some calls.
+        """
+        brought: list[tuple[Tensor, Tensor]] = []
+        calls = iter(enumerate(self.calls))
+
+        def merge(layer: BatchNorm, own: Moments) -> Moments:
+            index, call = next(calls)
+            if index >= first:
+                brought.extend(zip((own.mean, own.m2), call.cotangents[k], strict=True))
+            whole = call.whole
+            return Moments(whole.count, *leaves.get(index, (whole.mean, whole.m2)))
+
+        loss = self.forward(k, merge)
+        pairs = [(y, u) for y, u in brought if y.requires_grad]
+        return [loss, *(y for y, _ in pairs)], [loss.filled(self.shares[k]), *(u for _, u in pairs)]
+
+    def _require_same(self, expected: BatchNorm | None, layer: BatchNorm) -> None:
+        if layer is not expected:
+            raise ValueError(
+                "micro_batch_backward: the micro-batches call different batch norms, or in another "
+                f"order: one came to {layer.title()} where another did not"
+            )
+
+
+def _pass_by(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
+    """Statistics of one pass of many, which are collected once at the end."""
+
+
+def _leaves(moments: Moments) -> list[Tensor]:
+    leaves = [moments.mean.detach(), moments.m2.detach()]
+    for leaf in leaves:
+        leaf.requires_grad = True
+    return leaves
+
+
+class _Randomness:
+    """The same random numbers in every pass over a micro-batch, others for every micro-batch."""
+
+    def __init__(self, model: Module, count: int) -> None:
+        own = [getattr(module, "rng", None) for module in model.modules()]
+        self.generators = {id(g): g for g in own if isinstance(g, np.random.Generator)}
+        self.generators[id(generator(None))] = generator(None)
+        self.seeds = [[int(s) for s in g.integers(2**63, size=count)] for g in self._all()]
+
+    def _all(self) -> list[np.random.Generator]:
+        return list(self.generators.values())
+
+    @contextmanager
+    def of(self, k: int) -> Iterator[None]:
+        before = [g.bit_generator.state for g in self._all()]
+        for g, seeds in zip(self._all(), self.seeds, strict=True):
+            g.bit_generator.state = type(g.bit_generator)(seeds[k]).state
+        try:
+            yield
+        finally:
+            for g, state in zip(self._all(), before, strict=True):
+                g.bit_generator.state = state

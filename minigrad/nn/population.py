@@ -1,0 +1,110 @@
+"""Population statistics: from the network that trained to the network that infers (arXiv:1502.03167, Algorithm 2)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..ops.moments import Moments, merge_moments
+from ..tape import no_grad
+from ..tensor import Tensor, tensor
+from .batch_norm import BatchNorm
+from .module import Module
+from .statistics import collecting_statistics
+
+
+def population_statistics(
+    model: Module, batches: Iterable[Any], estimator: str = "batch_mean"
+) -> None:
+    """Replace the running statistics of every batch norm by those of a pass over the data.
+
+    Only the batch norms run as in training, so that each sees what it saw then; all else, dropout say, runs as in eval.
+    Sums are in float64. Layers frozen to their running statistics keep them.
+
+    Parameters
+    ----------
+    model : Module
+        Put back into the mode it was in, layer by layer.
+    batches : iterable of Tensors or arrays, or of tuples that start with one
+        What the model is called with: one epoch of a ``DataLoader``, say.
+    estimator : {"batch_mean", "total"}
+        "batch_mean", Algorithm 2, line 10: E[x] is the mean of the batch means, Var[x] is m/(m-1) times the mean of the
+        batch variances, batches of unequal size m weighted by it. "total": the law of total variance, which adds the
+        variance of the batch means: what NumPy's ``var`` gives for the whole data set, however it is split.
+
+    Raises
+    ------
+    ValueError
+        For another estimator, no batches, a model without batch norms, or what a layer refuses in a batch.
+    TypeError
+        For what a layer refuses in a batch. Whatever is raised, every layer has the statistics it had.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> bn = mg.nn.BatchNorm(1)
+    >>> population_statistics(bn, [[[1.0], [3.0]], [[5.0], [7.0]]], estimator="total")
+    >>> bn.running_mean, bn.running_var, bn.num_batches
+    (Tensor([4.]), Tensor([5.]), Tensor(2, dtype=int64))
+    """
+    if estimator not in ("batch_mean", "total"):
+        raise ValueError(
+            f"population_statistics: expected estimator 'batch_mean' or 'total', got {estimator!r}"
+        )
+    layers = [m for m in model.modules() if isinstance(m, BatchNorm) and not m.frozen]
+    if not layers:
+        raise ValueError("population_statistics: the model has no batch norm that is not frozen")
+    seen: dict[BatchNorm, list[Moments]] = defaultdict(list)
+
+    def collect(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
+        if not layer.accepts(mean, var):
+            return
+        count = tensor(float(m), dtype="float64", backend=mean.backend)
+        seen[layer].append(Moments(count, mean.astype("float64"), var.astype("float64") * m))
+
+    with batch_mode(model, layers), no_grad(), collecting_statistics(collect):
+        for batch in batches:
+            x = batch[0] if isinstance(batch, tuple) else batch
+            model(x if isinstance(x, Tensor) else tensor(x))
+    if not seen:
+        raise ValueError("population_statistics: expected at least one batch, got none")
+    estimate = _batch_mean if estimator == "batch_mean" else _total
+    with no_grad():
+        found = {layer: estimate(parts) for layer, parts in seen.items()}
+    for layer, (mean, var) in found.items():
+        layer.running_mean.data = mean.astype(layer.running_mean.dtype).data
+        layer.running_var.data = var.astype(layer.running_var.dtype).data
+        layer.num_batches.data = tensor(len(seen[layer]), dtype="int64", backend=mean.backend).data
+
+
+@contextmanager
+def batch_mode(model: Module, layers: Iterable[BatchNorm]) -> Iterator[None]:
+    """Inside, ``layers`` are in training mode and all else in ``model`` is in eval mode."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        for layer in layers:
+            layer.training = True
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _batch_mean(parts: list[Moments]) -> tuple[Tensor, Tensor]:
+    total = _sum(part.count for part in parts)
+    mean = _sum(part.count * part.mean for part in parts) / total
+    var = _sum(part.count * part.var(ddof=1) for part in parts) / total
+    return mean, var
+
+
+def _total(parts: list[Moments]) -> tuple[Tensor, Tensor]:
+    merged = merge_moments(parts)
+    return merged.mean, merged.var()
+
+
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    first, *others = terms
+    return sum(others, first)

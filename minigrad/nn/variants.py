@@ -1,0 +1,277 @@
+"""Relatives of batch norm: other statistics, the same ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..ops.arithmetic import where
+from ..ops.batch_norm import PerChannel, frozen_batch_norm, kept_axes
+from ..ops.moments import position_weights
+from ..ops.shape import concatenate
+from ..tape import no_grad
+from ..tensor import Tensor
+from . import init
+from .batch_norm import BatchNorm
+from .module import Buffer, Module
+
+Schedule = Callable[[int], float]
+
+
+class DebiasedBatchNorm(BatchNorm):
+    """BatchNorm whose running statistics owe nothing to their initial values.
+
+    After n batches an exponential average has gathered weight 1 - momentum^n, and the rest is still its initial value:
+    with momentum 0.99, more than a third after 100 batches. Divided by that weight, as Adam does with its moments
+    (Kingma & Ba 2015, arXiv:1412.6980, section 3), it is an average of batches from the first one on.
+
+    Parameters are those of ``BatchNorm``.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> bn = DebiasedBatchNorm(1, momentum=0.99)
+    >>> y = bn(mg.tensor([[1.0], [3.0]]))
+    >>> bn.running_mean, bn.running_var
+    (Tensor([2.]), Tensor([2.]))
+    """
+
+    debiased = True
+
+
+class GhostBatchNorm(BatchNorm):
+    """Batch norm by virtual batches: large batches with the noise of small ones (Hoffer et al. 2017, arXiv:1705.08741).
+
+    Each ``virtual_batch_size`` examples are normalized by their own statistics; what is left over at the end is a
+    smaller virtual batch. The running statistics move once for each, in their order (Algorithm 1 there).
+
+    Parameters
+    ----------
+    num_features : int or tuple of ints
+    virtual_batch_size : int
+    **settings
+        As for ``BatchNorm``; axis 0 is the batch.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> bn = GhostBatchNorm(1, virtual_batch_size=2)
+    >>> bn(mg.tensor([[1.0], [3.0], [10.0], [30.0]])).T.detach().clip(-1, 1)
+    Tensor([[-0.9995004,  0.9995004, -0.999995 ,  0.999995 ]])
+    """
+
+    def __init__(
+        self, num_features: int | tuple[int, ...], virtual_batch_size: int, **settings: Any
+    ) -> None:
+        super().__init__(num_features, **settings)
+        init.require_positive(type(self).__name__, virtual_batch_size=virtual_batch_size)
+        axes = (self.axis,) if isinstance(self.axis, int) else self.axis
+        if 0 in axes:
+            raise ValueError(f"GhostBatchNorm: axis 0 is the batch, got axis={self.axis}")
+        self.virtual_batch_size = virtual_batch_size
+
+    def _by_batch(self, x: Tensor, weight: Any) -> Tensor:
+        size = self.virtual_batch_size
+        if len(x) <= size:
+            return super()._by_batch(x, weight)
+        cuts = [slice(i, i + size) for i in range(0, len(x), size)]
+        found = [
+            self.normalize(x[cut], self.gamma, self.beta, None if weight is None else weight[cut])
+            for cut in cuts
+        ]
+        if self.training:
+            for _, mean, var, m in found:
+                self.collect(mean, var, m)
+        return concatenate([y for y, *_ in found])
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, virtual_batch_size={self.virtual_batch_size}"
+
+
+class BatchRenorm(BatchNorm):
+    """Batch renormalization (Ioffe 2017, arXiv:1702.03275): training that computes what inference will.
+
+    The batch's normalized values are corrected towards what the running statistics would have made of them::
+
+        y = gamma (xhat r + d) + beta,    r = sigma / sigma_running      clipped to [1 / r_max, r_max]
+                                          d = (mean - mean_running) / sigma_running     to [-d_max, d_max]
+
+    r and d are constants to the gradient. Unclipped, the output is that of eval mode; with r_max = 1 and d_max = 0 it
+    is plain batch norm, which is where training should begin.
+
+    Parameters
+    ----------
+    num_features : int or tuple of ints
+    r_max, d_max : float, or callable of the number of batches seen
+        Bounds of the correction. By default the paper's schedules: 1 for 5,000 batches, then linearly to 3 at 40,000;
+        and 0, then linearly to 5 at 25,000.
+    **settings
+        As for ``BatchNorm``.
+
+    Raises
+    ------
+    ValueError
+        For r_max < 1 or d_max < 0.
+    """
+
+    def __init__(
+        self,
+        num_features: int | tuple[int, ...],
+        r_max: float | Schedule | None = None,
+        d_max: float | Schedule | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(num_features, **settings)
+        self.r_max = ramp(1, 3, 5_000, 40_000) if r_max is None else r_max
+        self.d_max = ramp(0, 5, 5_000, 25_000) if d_max is None else d_max
+
+    def bounds(self) -> tuple[float, float]:
+        """r_max and d_max now."""
+        seen = int(self.num_batches.item())
+        r, d = (b(seen) if callable(b) else b for b in (self.r_max, self.d_max))
+        if not r >= 1 or not d >= 0:
+            raise ValueError(f"expected r_max >= 1 and d_max >= 0, got {r} and {d}")
+        return r, d
+
+    def normalize(
+        self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Any
+    ) -> tuple[Tensor, Tensor, Tensor, float]:
+        r_max, d_max = self.bounds()
+        xhat, mean, var, m = super().normalize(x, None, None, weight)
+        with no_grad():
+            running = (self.running_var + self.epsilon).sqrt()
+            norm_var = var * (m / (m - self.ddof_norm))
+            r = ((norm_var + self.epsilon).sqrt() / running).clip(1 / r_max, r_max)
+            d = ((mean - self.running_mean) / running).clip(-d_max, d_max)
+        scale = r if gamma is None else gamma * r
+        shift = d if gamma is None else gamma * d
+        shift = shift if beta is None else shift + beta
+        channels = PerChannel(kept_axes("batch_norm", x.shape, self.axis)[0])
+        y = (channels.wide(scale, x) * xhat + channels.wide(shift, x)).astype(x.dtype)
+        if weight is not None:
+            y = where(position_weights(x, weight, self.axis) > 0, y, 0.0)
+        return y, mean, var, m
+
+
+def ramp(start: float, stop: float, begin: int, end: int) -> Schedule:
+    """A schedule: ``start`` until ``begin`` batches, ``stop`` from ``end`` batches on, linear in between.
+
+    Examples
+    --------
+    >>> r_max = ramp(1, 3, 5_000, 40_000)
+    >>> r_max(0), r_max(22_500), r_max(50_000)
+    (1.0, 2.0, 3.0)
+    """
+
+    def schedule(batches: int) -> float:
+        return start + (stop - start) * min(max((batches - begin) / (end - begin), 0.0), 1.0)
+
+    return schedule
+
+
+class FrozenBatchNorm(Module):
+    """A batch norm that has stopped learning: one affine op with nothing to train or move, in training and eval alike.
+
+    For networks that are tuned on batches too small to have statistics. Its buffers have the names of ``BatchNorm``'s
+    parameters and buffers, so a state of one loads into it (``strict=False`` passes over ``num_batches``).
+
+    Parameters
+    ----------
+    num_features : int or tuple of ints
+    axis : int or tuple of ints
+    epsilon : float
+    dtype : NumPy dtype
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> bn = mg.nn.BatchNorm(2)
+    >>> y = bn(mg.tensor([[1, 10], [3, 30]]))
+    >>> frozen = FrozenBatchNorm.of(bn)
+    >>> frozen.parameters()
+    []
+    >>> bool((frozen(y) == bn.eval()(y)).min())
+    True
+    """
+
+    def __init__(
+        self,
+        num_features: int | tuple[int, ...],
+        axis: int | tuple[int, ...] = 1,
+        epsilon: float = 1e-3,
+        dtype: Any = np.float32,
+    ) -> None:
+        like = BatchNorm(num_features, axis, epsilon=epsilon, dtype=dtype)
+        self.num_features, self.axis, self.epsilon = num_features, like.axis, epsilon
+        self.gamma, self.beta = (Buffer(p.numpy()) for p in like.parameters())
+        self.running_mean, self.running_var = like.running_mean, like.running_var
+
+    @classmethod
+    def of(cls, layer: BatchNorm) -> FrozenBatchNorm:
+        """What ``layer`` computes in eval now, on the same backend."""
+        dtype, backend = layer.running_mean.dtype, layer.running_mean.backend
+        frozen = cls(layer.num_features, layer.axis, layer.epsilon, dtype)
+        frozen.load_state_dict(
+            {k: v for k, v in layer.state_dict().items() if k != "num_batches"}, strict=False
+        )
+        return frozen.to(backend)
+
+    def forward(self, x: Tensor) -> Tensor:
+        statistics = self.running_mean, self.running_var
+        try:
+            return frozen_batch_norm(x, self.gamma, self.beta, *statistics, self.axis, self.epsilon)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{self.title()}: {error}") from error
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, axis={self.axis}, epsilon={self.epsilon}"
+
+
+class RecurrentBatchNorm(Module):
+    """Batch norm in a recurrent network: statistics for each time step, one gamma and one beta (Cooijmans et al. 2017).
+
+    Activations of the first steps differ much from later ones, so each of ``max_steps`` steps keeps its own statistics
+    (arXiv:1603.09025, section 3). Longer sequences use those of the last step that was trained. gamma begins at 0.1,
+    which keeps the gradient of tanh alive (section 4).
+
+    Parameters
+    ----------
+    num_features : int or tuple of ints
+    max_steps : int
+        How many steps keep statistics of their own.
+    **settings
+        As for ``BatchNorm``.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> bn = RecurrentBatchNorm(3, max_steps=2)
+    >>> h = [bn(mg.arange(6).reshape(2, 3), step) for step in range(5)]
+    >>> [int(layer.num_batches.item()) for layer in bn.steps], len(bn.parameters())
+    ([1, 4], 2)
+    """
+
+    def __init__(
+        self, num_features: int | tuple[int, ...], max_steps: int, **settings: Any
+    ) -> None:
+        init.require_positive(type(self).__name__, max_steps=max_steps)
+        first = BatchNorm(
+            num_features, **{"gamma_init": partial(init.constant, value=0.1), **settings}
+        )
+        self.steps = [first, *(first.twin() for _ in range(max_steps - 1))]
+
+    def forward(self, x: Tensor, step: int, mask: Any = None) -> Tensor:
+        """Normalize x by the statistics of time ``step``, counted from 0."""
+        if step < 0:
+            raise ValueError(f"{self.title()}: expected step >= 0, got {step}")
+        return self._layer(step)(x, mask)
+
+    def _layer(self, step: int) -> BatchNorm:
+        last = min(step, len(self.steps) - 1)
+        if self.training:
+            return self.steps[last]
+        trained = [layer for layer in self.steps[: last + 1] if layer.num_batches.item()]
+        return trained[-1] if trained else self.steps[last]
