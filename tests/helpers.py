@@ -47,3 +47,17 @@ def error_table(table):
 def refuses(error, words):
     """``pytest.raises`` for a message that contains exactly these words."""
     return pytest.raises(error, match=re.escape(words))
+
+
+def double(layer):
+    """The layer in float64, with random parameters and buffers."""
+    rng = np.random.default_rng(7)
+    for t in layer.parameters() + layer.buffers():
+        if t.dtype.kind == "f":
+            t.data = mg.tensor(rng.uniform(0.5, 2, t.shape)).data
+    return layer
+
+
+def content(module):
+    """Everything ``load_state_dict`` could change, as bytes."""
+    return {name: (a.dtype, a.shape, a.tobytes()) for name, a in module.state_dict().items()}

@@ -10,9 +10,10 @@ import numpy as np
 
 from ..ops.arithmetic import where
 from ..ops.batch_norm import batch_norm, frozen_batch_norm, kept_axes
-from ..ops.checks import require_dtype
+from ..ops.checks import require_dtype, require_floating
 from ..ops.moments import moments, position_weights, weighted_batch_norm
 from ..ops.random import generator
+from ..tape import no_grad
 from ..tensor import Tensor, apply
 from . import init
 from .conventions import CONVENTIONS
@@ -196,11 +197,17 @@ class BatchNorm(Module):
                 weight = x.lift_index(mask)
                 if weight.dtype.kind != "b":
                     raise TypeError(f"expected a boolean mask, got dtype {weight.dtype}")
-            if self.frozen or not (self.training or self.statistics == "batch"):
-                return self._by_running(x, weight)
-            return self._by_batch(x, weight)
+            if weight is None:
+                return self._normalized(x, None)
+            there = position_weights(x, weight, self.axis) > 0
+            return where(there, self._normalized(where(there, x, 0.0), weight), 0.0)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{self.title()}: {error}") from error
+
+    def _normalized(self, x: Tensor, weight: Any) -> Tensor:
+        if self.frozen or not (self.training or self.statistics == "batch"):
+            return self._by_running(x, weight)
+        return self._by_batch(x, weight)
 
     def _by_batch(self, x: Tensor, weight: Any) -> Tensor:
         y, mean, var, m = self.normalize(x, self.gamma, self.beta, weight)
@@ -209,12 +216,13 @@ class BatchNorm(Module):
         return y
 
     def _by_running(self, x: Tensor, weight: Any) -> Tensor:
+        if self.training and self.moving:
+            with no_grad():
+                found = moments(x, self.axis, weight)
+                self.collect(found.mean, found.var(), found.count.item())
         self._require_fed()
         mean, var = self.running_mean, self.running_var
-        y = frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.epsilon)
-        if weight is None:
-            return y
-        return where(position_weights(x, weight, self.axis) > 0, y, 0.0)
+        return frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.epsilon)
 
     def normalize(
         self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Any
@@ -318,8 +326,7 @@ class BatchNorm(Module):
         return other
 
     def _require_features(self, x: Tensor) -> None:
-        if not isinstance(x, Tensor):
-            return  # the op says it better
+        require_floating("batch_norm", x)
         _, features, _ = kept_axes("batch_norm", x._data.shape, self.axis)
         if features != self.running_mean._data.shape:
             raise ValueError(

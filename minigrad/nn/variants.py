@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.arithmetic import where
 from ..ops.batch_norm import PerChannel, frozen_batch_norm, kept_axes
-from ..ops.moments import position_weights
 from ..ops.shape import concatenate
 from ..tape import no_grad
 from ..tensor import Tensor
@@ -151,8 +149,6 @@ class BatchRenorm(BatchNorm):
         shift = shift if beta is None else shift + beta
         channels = PerChannel(kept_axes("batch_norm", x.shape, self.axis)[0])
         y = (channels.wide(scale, x) * xhat + channels.wide(shift, x)).astype(x.dtype)
-        if weight is not None:
-            y = where(position_weights(x, weight, self.axis) > 0, y, 0.0)
         return y, mean, var, m
 
 

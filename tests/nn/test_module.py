@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 import pytest
+from helpers import content
 
 import minigrad as mg
 from minigrad import nn
@@ -54,11 +55,6 @@ def net(rng):
 @pytest.fixture
 def x(rng):
     return mg.tensor(rng.standard_normal((4, 2)).astype(np.float32))
-
-
-def content(module):
-    """Everything ``load_state_dict`` could change, as bytes."""
-    return {name: (a.dtype, a.shape, a.tobytes()) for name, a in module.state_dict().items()}
 
 
 def shifted(module):

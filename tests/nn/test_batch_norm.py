@@ -1,0 +1,592 @@
+"""BatchNorm: two ops, the statistics it remembers, and the switches between them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import close, content, device, double, equal, error_table, leaf, normal, refuses
+
+import minigrad as mg
+from minigrad import nn
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+#: input shape, num_features, axis, and the axes that are averaged over
+LAYOUTS = [
+    ((6, 3), 3, 1, 0),
+    ((4, 3, 2), 3, 1, (0, 2)),
+    ((4, 2, 2, 3), 3, -1, (0, 1, 2)),
+    ((4, 2, 5, 3), (2, 3), (1, 3), (0, 2)),
+    ((4, 2, 5, 3), (2, 3), (-1, 1), (0, 2)),
+]
+layouts = pytest.mark.parametrize(("shape", "features", "axis", "averaged"), LAYOUTS)
+
+
+class TestBatchNorm:
+    @layouts
+    def test_training_applies_batch_norm(self, rng, shape, features, axis, averaged):
+        bn = double(nn.BatchNorm(features, axis, dtype=np.float64))
+        x = normal(rng, *shape)
+        y, _, _ = mg.batch_norm(x, bn.gamma, bn.beta, axis, bn.epsilon)
+        close(bn(x), y, 0)
+
+    @layouts
+    def test_eval_applies_frozen_batch_norm(self, rng, shape, features, axis, averaged):
+        bn = double(nn.BatchNorm(features, axis, epsilon=0.01, dtype=np.float64)).eval()
+        x = normal(rng, *shape)
+        statistics = bn.running_mean, bn.running_var
+        y = bn(x)
+        close(y, mg.frozen_batch_norm(x, bn.gamma, bn.beta, *statistics, axis, 0.01), 0)
+        wide = [n if i not in np.atleast_1d(averaged) else 1 for i, n in enumerate(shape)]
+        gamma, beta, mean, var = (t.numpy().reshape(wide) for t in (bn.gamma, bn.beta, *statistics))
+        close(y, gamma * (x.numpy() - mean) / np.sqrt(var + 0.01) + beta)
+
+    @layouts
+    @pytest.mark.parametrize("momentum", [0.99, 0.7, 0, 1])
+    def test_running_statistics(self, rng, shape, features, axis, averaged, momentum):
+        bn = nn.BatchNorm(features, axis, momentum, dtype=np.float64)
+        mean, var = np.zeros(bn.running_mean.shape), np.ones(bn.running_var.shape)
+        for step in range(1, 4):
+            x = 3 * normal(rng, *shape) + step
+            bn(x)
+            mean = momentum * mean + (1 - momentum) * x.numpy().mean(averaged)
+            var = momentum * var + (1 - momentum) * x.numpy().var(averaged, ddof=1)
+            close(bn.running_mean, mean)
+            close(bn.running_var, var)
+            assert bn.num_batches.item() == step
+
+    def test_running_statistics_by_hand(self):
+        bn = nn.BatchNorm(1, momentum=0.75)
+        bn(mg.tensor([[1], [2], [6]]))
+        # The mean is 3, the sum of squares 4 + 1 + 9 = 14, and the unbiased variance 14 / 2.
+        close(bn.running_mean, [0.25 * 3], 0)
+        close(bn.running_var, [0.75 * 1 + 0.25 * 7], 1e-7)
+
+    def test_without_momentum_they_are_averages(self, rng):
+        bn = nn.BatchNorm(3, momentum=None, dtype=np.float64)
+        batches = [normal(rng, n, 3) * n for n in (4, 2, 7, 5)]
+        for i, x in enumerate(batches, 1):
+            bn(x)
+            close(bn.running_mean, np.mean([x.numpy().mean(0) for x in batches[:i]], 0))
+            close(bn.running_var, np.mean([x.numpy().var(0, ddof=1) for x in batches[:i]], 0))
+
+    @pytest.mark.parametrize("momentum", [0.9, None])
+    def test_eval_leaves_them_alone(self, rng, momentum):
+        bn = double(nn.BatchNorm(3, momentum=momentum, dtype=np.float64)).eval()
+        before = content(bn)
+        x = normal(rng, 4, 3, requires_grad=True)
+        bn(x).sum().backward()
+        assert content(bn) == before
+
+    def test_they_move_with_the_forward_pass_only(self, rng):
+        bn = nn.BatchNorm(3, dtype=np.float64)
+        x = normal(rng, 4, 3, requires_grad=True)
+        with mg.no_grad():
+            bn(x)
+        y = bn(x)
+        before = content(bn)
+        (gx,) = mg.grad((y**3).sum(), [x], create_graph=True)
+        (gx**2).sum().backward()
+        assert content(bn) == before and bn.num_batches.item() == 2
+        assert not any(b.requires_grad for b in bn.buffers())
+
+    @pytest.mark.parametrize("training", [True, False])
+    @pytest.mark.parametrize("center", [True, False])
+    @pytest.mark.parametrize("scale", [True, False])
+    def test_center_and_scale(self, rng, training, center, scale):
+        bn = double(nn.BatchNorm(3, center=center, scale=scale, dtype=np.float64)).train(training)
+        names = [name for name, _ in bn.named_parameters()]
+        assert names == ["gamma"] * scale + ["beta"] * center
+        plain = double(nn.BatchNorm(3, center=False, scale=False, dtype=np.float64))
+        plain.load_state_dict(bn.state_dict(), strict=False)
+        x = normal(rng, 4, 3)
+        y = plain.train(training)(x)
+        y = y * bn.gamma if scale else y
+        close(bn(x), y + bn.beta if center else y)
+
+    def test_initial_values(self, rng):
+        bn = nn.BatchNorm(3, gamma_init=nn.init.normal)
+        assert bn.gamma.numpy().std() > 0
+        bn = nn.BatchNorm((2, 3), axis=(1, 2))
+        values = {"gamma": 1, "beta": 0, "running_mean": 0, "running_var": 1}
+        state = bn.state_dict()
+        assert state.pop("num_batches") == 0
+        for name, a in state.items():
+            np.testing.assert_array_equal(a, np.full((2, 3), values[name], np.float32), strict=True)
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_whose_gradient_depends_on_whom(self, rng, training):
+        """The graphs differ: only in training do the examples of a batch depend on each other."""
+        bn = double(nn.BatchNorm(3, dtype=np.float64)).train(training)
+        x = normal(rng, 4, 3, requires_grad=True)
+        (bn(x)[0] * normal(rng, 3)).sum().backward()
+        gx = x.grad.numpy()
+        assert (gx[0] != 0).all()
+        assert (gx[1:] != 0).all() if training else (gx[1:] == 0).all()
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_gradients(self, rng, training):
+        bn = double(nn.BatchNorm(3, momentum=1, dtype=np.float64)).train(training)
+
+        def function(x, gamma, beta):
+            bn.gamma, bn.beta = gamma, beta
+            return bn(x)
+
+        assert mg.gradcheck(function, [normal(rng, 4, 3), normal(rng, 3), normal(rng, 3)], order=2)
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_a_bias_before_it(self, rng, training):
+        """In training the mean takes it away again: its gradient is zero (arXiv:1502.03167, section 3.2)."""
+        linear = double(nn.Linear(3, 2, dtype=np.float64))
+        net = nn.Sequential(linear, double(nn.BatchNorm(2, dtype=np.float64))).train(training)
+        (net(normal(rng, 5, 3)) * normal(rng, 5, 2)).sum().backward()
+        assert abs(linear.weight.grad.numpy()).min() > 1e-3
+        zero = abs(linear.bias.grad.numpy()) < 1e-14
+        assert zero.all() if training else not zero.any()
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_float16(self, rng, training):
+        bn = nn.BatchNorm(3, momentum=0.5).train(training)
+        bn.num_batches.data = bn.num_batches.data + 1
+        x = (1000 + normal(rng, 64, 3)).astype(np.float16)
+        y = bn(x)
+        assert y.dtype == np.float16
+        assert {t.dtype.name for t in bn.parameters() + bn.buffers()} == {"float32", "int64"}
+        if training:
+            exact = x.numpy().astype(np.float64)
+            close(bn.running_mean, exact.mean(0) / 2, 1e-6)
+            close(bn.running_var, 0.5 + exact.var(0, ddof=1) / 2, 1e-5)
+        y.backward(y.filled(1))
+        np.testing.assert_array_equal(bn.beta.grad.numpy(), np.full(3, 64, np.float32), strict=True)
+
+    @pytest.mark.parametrize(
+        ("values", "error", "message"),
+        [
+            (
+                np.ones((4, 2), np.float32),
+                ValueError,
+                r"BatchNorm: expected 3 features along axis 1",
+            ),
+            (np.ones((4, 2), np.float32), ValueError, r"got an input of shape \(4, 2\)"),
+            (np.ones(3, np.float32), ValueError, r"at least 2 axes, got shape \(3,\)"),
+            (np.ones((4, 3), np.int64), TypeError, "expected a floating dtype, got int64"),
+            (np.ones((4, 3)), TypeError, "of dtype float64, got float32"),
+        ],
+    )
+    @pytest.mark.parametrize("training", [True, False])
+    @pytest.mark.parametrize("affine", [True, False])
+    def test_errors_change_nothing(self, values, error, message, training, affine):
+        bn = nn.BatchNorm(3, center=affine, scale=affine).train(training)
+        bn.num_batches.data = bn.num_batches.data + 1
+        before = content(bn)
+        with pytest.raises(error, match=message):
+            bn(mg.tensor(values))
+        assert content(bn) == before
+
+    @pytest.mark.parametrize("n", [0, 1])
+    def test_a_batch_without_variance(self, n):
+        bn, x = nn.BatchNorm(3), mg.ones((n, 3))
+        bn.num_batches.data = bn.num_batches.data + 1
+        before = content(bn)
+        with pytest.raises(ValueError, match=f"at least 2 values per channel, got {n} from shape"):
+            bn(x)
+        assert content(bn) == before
+        assert bn.eval()(x).shape == (n, 3)
+
+    def test_other_inputs_change_nothing(self, backend):
+        bn, other = nn.BatchNorm(3), "numpy" if backend != "numpy" else "strict"
+        before = content(bn)
+        with pytest.raises(TypeError, match=r"wrap it with minigrad\.tensor"):
+            bn(np.ones((4, 3), np.float32))
+        with pytest.raises(TypeError, match=f"different backends, {other} and {backend}"):
+            bn(mg.ones((4, 3), backend=other))
+        assert content(bn) == before
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"num_features": 0}, "expected num_features to be a positive integer, got 0"),
+            ({"num_features": 2.5}, "expected num_features to be a positive integer, got 2.5"),
+            ({"num_features": (3, 0), "axis": (1, 2)}, "num_features .* got 0"),
+            ({"num_features": (), "axis": ()}, "num_features .* got 0"),
+            ({"momentum": -0.1}, r"expected momentum in \[0, 1\] or None, got -0.1"),
+            ({"momentum": 1.1}, "momentum .* got 1.1"),
+            ({"momentum": np.nan}, "momentum .* got nan"),
+            ({"epsilon": 0}, "expected epsilon > 0, got 0"),
+            ({"epsilon": -1e-3}, "epsilon > 0, got -0.001"),
+            ({"axis": (1, 2)}, r"one axis per feature dimension, got axis=\(1, 2\)"),
+            ({"num_features": (2, 3)}, r"got axis=1 for num_features=\(2, 3\)"),
+        ],
+    )
+    def test_constructor_errors(self, arguments, message):
+        with pytest.raises(ValueError, match=f"BatchNorm: .*{message}"):
+            nn.BatchNorm(**{"num_features": 3, **arguments})
+
+    def test_sizes_may_be_numpy_integers(self):
+        assert nn.BatchNorm(np.int64(3)).gamma.shape == (3,)
+
+    @pytest.mark.parametrize("shape", [(8, 3), (4, 3, 5)])
+    def test_twenty_steps_of_torch(self, rng, torch, shape):
+        """Outputs, gradients, parameters under SGD, running statistics, then eval."""
+        ours = nn.BatchNorm(3, momentum=0.99, epsilon=1e-3, dtype=np.float64)
+        theirs = torch.nn.BatchNorm1d(3, momentum=0.01, eps=1e-3, dtype=torch.float64)
+        optimizers = (
+            mg.optim.SGD(ours.parameters(), lr=0.1),
+            torch.optim.SGD(theirs.parameters(), lr=0.1),
+        )
+        for step in range(20):
+            values, gy = rng.standard_normal(shape) * (step + 1) + step, rng.standard_normal(shape)
+            x, x_torch = mg.tensor(values, requires_grad=True), torch.tensor(values)
+            x_torch.requires_grad = True
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            y, y_torch = ours(x), theirs(x_torch)
+            y.backward(mg.tensor(gy))
+            y_torch.backward(torch.tensor(gy))
+            for optimizer in optimizers:
+                optimizer.step()
+            pairs = [
+                (y, y_torch),
+                (x.grad, x_torch.grad),
+                (ours.gamma, theirs.weight),
+                (ours.beta, theirs.bias),
+                (ours.running_mean, theirs.running_mean),
+                (ours.running_var, theirs.running_var),
+            ]
+            for a, b in pairs:
+                close(a, b.detach().numpy(), 1e-10)
+        assert ours.num_batches.item() == theirs.num_batches_tracked.item() == 20
+        close(ours.eval()(x), theirs.eval()(x_torch).detach().numpy(), 1e-10)
+
+
+def fed(**settings):
+    """A float64 layer of three features that has seen four batches."""
+    bn = nn.BatchNorm(3, momentum=0.9, dtype=np.float64, **settings)
+    rng = np.random.default_rng(3)
+    for _ in range(4):
+        bn(mg.tensor(rng.standard_normal((8, 3)) * 2 + 1))
+    return bn
+
+
+# --- which statistics normalize ---
+
+
+def test_statistics_of_the_batch_in_eval(rng):
+    bn, x = fed(statistics="batch").eval(), normal(rng, 8, 3)
+    before = content(bn)
+    equal(bn(x), mg.batch_norm(x, bn.gamma, bn.beta)[0])
+    assert content(bn) == before
+
+
+def test_population_statistics_only(rng):
+    bn, x = fed(statistics="population"), normal(rng, 8, 3)
+    assert bn.num_batches.item() == 0 and not bn.running_mean.numpy().any()
+    equal(bn(x), mg.batch_norm(x, bn.gamma, bn.beta)[0])
+    with refuses(ValueError, "BatchNorm: there are no population statistics yet"):
+        bn.eval()(x)
+    nn.population_statistics(bn, [x], "total")
+    close(bn(x), mg.frozen_batch_norm(x, bn.gamma, bn.beta, x.mean(0), x.var(0)))
+    bn.train()(x * 2)
+    close(bn.running_mean, x.mean(0))
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_degrees_of_freedom(rng, ddof):
+    x = normal(rng, 5, 3)
+    remembers = nn.BatchNorm(3, momentum=0, ddof_running=ddof, dtype=np.float64)
+    remembers(x)
+    close(remembers.running_var, x.numpy().var(0, ddof=ddof))
+    normalizes = nn.BatchNorm(3, momentum=0, ddof_norm=ddof, epsilon=1e-30, dtype=np.float64)
+    close(normalizes(x).numpy().var(0, ddof=ddof), np.ones(3))
+    close(normalizes.running_var, x.numpy().var(0, ddof=1))
+
+
+# --- freezing ---
+
+SWITCHES = ["affine", "moving", "normalizing"]
+
+
+@pytest.mark.parametrize("chosen", SWITCHES)
+def test_three_switches(rng, chosen):
+    """Each part of freeze does its own and nothing else, through train() and eval(), until it is undone."""
+    bn, x = fed(), normal(rng, 8, 3, requires_grad=True)
+    part = {name: name == chosen for name in SWITCHES}
+    for frozen in [True, False]:
+        assert (bn.freeze if frozen else bn.unfreeze)(**part) is bn
+        bn.eval().train()
+        before = content(bn)
+        y = bn(x)
+        y.backward(mg.tensor(rng.standard_normal((8, 3))))
+        stayed = {"affine": bn.gamma.grad is None, "moving": content(bn) == before}
+        with nn.hold_statistics():
+            stayed["normalizing"] = np.array_equal(y.numpy(), bn.eval()(x).numpy())
+        assert stayed == {name: frozen and name == chosen for name in SWITCHES}
+
+
+def test_frozen_whole(rng):
+    model = nn.Sequential(nn.Linear(3, 3, dtype=np.float64), fed().freeze())
+    before, x = content(model), normal(rng, 8, 3)
+    model.train()(x).sum().backward()
+    equal(model(x), model.eval()(x))
+    assert content(model) == before
+    assert model[1].gamma.grad is model[1].beta.grad is None
+    assert model[0].weight.grad is not None
+
+
+def test_freezing_without_gamma_and_beta():
+    bn = nn.BatchNorm(3, center=False, scale=False)
+    bn.freeze().unfreeze()
+    assert bn.moving and not bn.frozen
+
+
+# --- one layer at several places ---
+
+
+def test_twins_share_what_is_trained_and_not_what_is_seen(rng):
+    class Twice(nn.Module):
+        def __init__(self):
+            self.first = nn.BatchNorm(3, momentum=0.5)
+            self.second = self.first.twin()
+
+        def forward(self, x):
+            return self.second(self.first(x) + 5)
+
+    net = Twice()
+    net(mg.tensor(rng.standard_normal((8, 3)), dtype=np.float32))
+    assert [name for name, _ in net.named_parameters()] == ["first.gamma", "first.beta"]
+    assert len(net.buffers()) == 6
+    assert np.abs(net.first.running_mean.numpy()).max() < 1
+    close(net.second.running_mean, np.full(3, 2.5), 1e-5)
+    net.first.gamma.data = net.first.gamma.data * 2
+    equal(net.second.gamma, [2, 2, 2])
+
+
+# --- masks and weights ---
+
+PADDED = {
+    "(n, time, channels)": (-1, lambda a: a),
+    "(n, channels, time)": (1, lambda a: a.swapaxes(1, 2)),
+}
+
+
+@pytest.mark.parametrize(("axis", "arrange"), PADDED.values(), ids=PADDED)
+@pytest.mark.parametrize("junk", [0.0, 1e30, np.nan, np.inf])
+def test_a_mask_gives_what_the_ragged_batch_gives(rng, axis, arrange, junk):
+    lengths = [5, 2, 4]
+    mask = np.arange(5) < np.array(lengths)[:, None]
+    values, cotangent = rng.standard_normal((2, 3, 5, 2))
+    values[~mask] = junk
+    padded, ragged = (nn.BatchNorm(2, axis, dtype=np.float64) for axis in (axis, 1))
+    for layer in (padded, ragged):
+        layer.gamma.data = mg.tensor([1.5, -0.5], dtype=np.float64).data
+    for training in [True, False]:
+        x, flat = leaf(arrange(values)), leaf(values[mask])
+        y, expected = padded.train(training)(x, mask=device(mask)), ragged.train(training)(flat)
+        y.backward(mg.tensor(arrange(cotangent)))
+        expected.backward(mg.tensor(cotangent[mask]))
+        for a, b in [(y, expected), (x.grad, flat.grad)]:
+            close(arrange(a.numpy())[mask], b)
+            assert not arrange(a.numpy())[~mask].any()
+    for a, b in zip(padded.parameters(), ragged.parameters(), strict=True):
+        close(a.grad, b.grad)
+    for a, b in zip(padded.buffers(), ragged.buffers(), strict=True):
+        close(a, b)
+
+
+def test_a_weight_of_two_is_an_example_given_twice(rng):
+    a, b = (nn.BatchNorm(3, dtype=np.float64) for _ in range(2))
+    x, gy = leaf(rng.standard_normal((4, 3, 2))), rng.standard_normal((4, 3, 2))
+    weight = np.array([2, 1, 0, 3])
+    rows = np.repeat(np.arange(4), weight)
+    twice = leaf(x.numpy()[rows])
+    y, z = a(x, weight=device(weight)), b(twice)
+    there = weight > 0
+    close(y.numpy()[there], z.numpy()[np.unique(rows, return_index=True)[1]])
+    y.backward(mg.tensor(gy * weight[:, None, None]))
+    z.backward(mg.tensor(gy[rows]))
+    close(x.grad.numpy()[there], np.add.reduceat(z_grad := twice.grad.numpy(), [0, 2, 3]))
+    assert z_grad.any()
+    for p, q in zip(a.buffers() + [a.gamma.grad], b.buffers() + [b.gamma.grad], strict=True):
+        close(p, q)
+
+
+def test_a_large_mean_costs_weights_no_precision(rng):
+    values = (1e6 + 0.1 * rng.standard_normal((256, 3))).astype(np.float32)
+    mask = rng.random(256) < 0.7
+    y = nn.BatchNorm(3, epsilon=1e-6)(mg.tensor(values), mask=device(mask)).numpy()[mask]
+    exact = values[mask].astype(np.float64)
+    expected = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-6)
+    close(y, expected, 1e-5)
+
+
+# --- statistics that stay ---
+
+
+def test_holding(rng):
+    inner, outer = fed(), fed()
+    model, x = nn.Sequential(inner, outer), normal(rng, 8, 3)
+    before = content(model)
+    with nn.hold_statistics(model):
+        y = model(x)
+    with nn.hold_statistics():
+        equal(model(x), y)
+    assert content(model) == before
+    with nn.hold_statistics(inner), pytest.raises(RuntimeError), nn.hold_statistics(mg.nn.ReLU()):
+        model(x)
+        raise RuntimeError
+    assert content(inner) == before_of(before, "0") and content(outer) != before_of(before, "1")
+    model(x)
+    assert content(inner) != before_of(before, "0")
+
+
+def before_of(state, name):
+    return {k.partition(".")[2]: v for k, v in state.items() if k.startswith(name + ".")}
+
+
+def test_a_gradient_check_is_no_training(rng):
+    bn = fed()
+    before = content(bn)
+    assert mg.gradcheck(bn, normal(rng, 4, 3))
+    assert content(bn) == before
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nonfinite_values_never_enter(rng, value):
+    values = rng.standard_normal((8, 3))
+    values[2, 1] = value
+    for settings in [{}, {"on_nonfinite": "skip"}]:
+        model = nn.Sequential(nn.ReLU(), fed(**settings))
+        before = content(model)
+        with np.errstate(invalid="ignore"):
+            if settings:
+                model[1](mg.tensor(values))
+            else:
+                with refuses(ValueError, "BatchNorm: the batch has NaN or Inf in it"):
+                    model[1](mg.tensor(values))
+        assert content(model) == before
+
+
+def test_eval_without_statistics_warns_once(rng):
+    model = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.BatchNorm(3), nn.ReLU())).eval()
+    x = mg.ones((2, 3))
+    with pytest.warns(UserWarning, match=r"BatchNorm '1.0': eval with running statistics that wer"):
+        y = model(x)
+    equal(model(x), y)  # a second warning would be an error
+    other = nn.BatchNorm(3)
+    other.running_mean.data = other.running_mean.data + 1
+    other.eval()(x)  # set by hand
+
+
+# --- bad input: the layer is named, and nothing changes ---
+
+
+def forward(values, settings=(), **options):
+    def call(backend):
+        arrays = {name: device(value) for name, value in options.items()}
+        return nn.BatchNorm(3, **dict(settings)), mg.tensor(np.asarray(values)), arrays
+
+    return call
+
+
+F32 = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+BAD = {
+    "one value per channel": ("expected at least 2 values per channel, got 1", forward(F32[:1])),
+    "an empty batch": ("expected at least 2 values per channel, got 0", forward(F32[:0])),
+    "other features": ("expected 3 features along axis 1, got an inp", forward(F32[:, :2])),
+    "axis out of range": ("axis 2 is out of range for 2 dim", forward(F32, {"axis": 2})),
+    "integers": ("expected a floating dtype, got int64", forward(np.ones((4, 3), np.int64))),
+    "another dtype": ("expected gamma of dtype float64, got float32", forward(F32.astype(float))),
+    "a long mask": (
+        "expected a mask or weight of shape (4,), or of the first of these axes, for x (4, 3)",
+        forward(F32, mask=np.ones(5, bool)),
+    ),
+    "a mask of channels": ("got (4, 3)", forward(F32, mask=np.ones((4, 3), bool))),
+    "a mask of numbers": (
+        "expected a boolean mask, got dtype int64",
+        forward(F32, mask=[1, 1, 0, 0]),
+    ),
+    "all masked": ("at least 2 positions that count, got 0 of 4", forward(F32, mask=[False] * 4)),
+    "all but one masked": (
+        "at least 2 positions that count, got 1 of 4",
+        forward(F32, mask=[True, False, False, False]),
+    ),
+    "negative weights": ("expected finite weights >= 0", forward(F32, weight=[1, 1, 1, -1])),
+    "NaN weights": (
+        "expected finite weights >= 0",
+        forward(F32, weight=np.array([1, 1, 1, np.inf])),
+    ),
+    "weights of nothing": (
+        "expected more than ddof_running=1 values per channel, got 0.5",
+        forward(F32, weight=np.array([0.25, 0.25, 0, 0])),
+    ),
+    "mask and weight": (
+        "expected a mask or a weight, got both",
+        forward(F32, mask=[True] * 4, weight=[1] * 4),
+    ),
+    "NaN": ("the batch has NaN or Inf in it", forward(F32 * np.nan)),
+    "no Tensor": (
+        "expected x to be a Tensor, got ndarray; wrap it with minigrad.tensor",
+        lambda backend: (nn.BatchNorm(3), F32, {}),
+    ),
+    "another backend": (
+        "inputs are on different backends",
+        lambda backend: (
+            nn.BatchNorm(3),
+            mg.tensor(F32, backend="strict" if backend == "numpy" else "numpy"),
+            {},
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "call"), BAD.values(), ids=BAD)
+def test_bad_input(backend, words, call):
+    layer, x, options = call(backend)
+
+    class Net(nn.Module):
+        def __init__(self):
+            self.layers = [layer]
+
+        def forward(self, x):
+            return self.layers[0](x, **options)
+
+    net = Net()
+    before = content(net)
+    with pytest.raises((TypeError, ValueError)) as caught:
+        net(x)
+    assert str(caught.value).startswith("BatchNorm 'layers.0': ")
+    assert words in str(caught.value)
+    assert content(net) == before
+
+
+@error_table(
+    {
+        "epsilon": (ValueError, "epsilon > 0, got 0", lambda: nn.BatchNorm(3, epsilon=0)),
+        "momentum": (ValueError, "[0, 1] or None, got 1.5", lambda: nn.BatchNorm(3, momentum=1.5)),
+        "an axis twice": (
+            ValueError,
+            "given twice in (1, 1)",
+            lambda: nn.BatchNorm((3, 3), (1, 1)),
+        ),
+        "ddof": (ValueError, "ddof_running 0 or 1, got 2", lambda: nn.BatchNorm(3, ddof_running=2)),
+        "statistics": (
+            ValueError,
+            "expected statistics 'running', 'batch' or 'population', got 'mean'",
+            lambda: nn.BatchNorm(3, statistics="mean"),
+        ),
+        "on_nonfinite": (
+            ValueError,
+            "expected on_nonfinite 'raise' or 'skip', got 'warn'",
+            lambda: nn.BatchNorm(3, on_nonfinite="warn"),
+        ),
+        "like": (
+            ValueError,
+            "BatchNorm.like: expected one of torch, keras, tf1, chainer, flax, onnx, paper, got 'jax'",
+            lambda: nn.BatchNorm.like("jax", 3),
+        ),
+    }
+)
+def test_bad_settings(error, words, call):
+    with refuses(error, words):
+        call()
