@@ -134,14 +134,15 @@ def test_gradients_of_a_constant_channel():
     assert mg.gradcheck(lambda *a: mg.batch_norm(*a, eps=0.5), inputs)
 
 
+@pytest.mark.parametrize("deviation", [0.1, 1.0])
 @pytest.mark.parametrize("mean", [0.0, 1e2, 1e4, 1e6])
-def test_large_means_cost_no_precision(rng, mean):
+def test_large_means_cost_no_precision(rng, mean, deviation):
     """float32 against float64 on the same rounded numbers.
 
     Differences of float32 numbers close to each other are exact, so what is left are the roundings of sums over
     256 values, below a hundred units of 2**-24. E[x^2] - E[x]^2 would be off by 100 % at 1e4.
     """
-    x = (mean + 0.1 * rng.standard_normal((256, 4))).astype(np.float32)
+    x = (mean + deviation * rng.standard_normal((256, 4))).astype(np.float32)
     gamma, beta, gy, gc = (rng.standard_normal(s).astype(np.float32) for s in [4, 4, (256, 4), 4])
 
     def everything(dtype):
@@ -155,7 +156,29 @@ def test_large_means_cost_no_precision(rng, mean):
         error = np.abs(single.numpy() - double.numpy()).max()
         assert error < 100 * 2**-24 * np.abs(double.numpy()).max()
     statistics = mg.batch_norm(mg.tensor(x), None, None)[1]
-    np.testing.assert_allclose(statistics.numpy(), x.astype(float).mean(0), rtol=2**-23, atol=1e-7)
+    atol = 1e-6 * deviation
+    np.testing.assert_allclose(statistics.numpy(), x.astype(float).mean(0), rtol=2**-23, atol=atol)
+
+
+@pytest.mark.parametrize("deviation", [0.1, 1.0, 30.0])
+@pytest.mark.parametrize("mean", [0.0, 1e2, 1e4, 6e4])
+def test_what_float16_can_hold(rng, mean, deviation):
+    """Against float64 on the same rounded numbers; at 6e4 they are 32 apart, and may all be equal."""
+    x = (mean + deviation * rng.standard_normal((256, 4))).astype(np.float16)
+    exact = x.astype(np.float64)
+    y, found, var = mg.batch_norm(mg.tensor(x), None, None)
+    np.testing.assert_allclose(found.numpy(), exact.mean(0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(var.numpy(), exact.var(0), rtol=1e-5, atol=0)
+    expected = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-3)
+    np.testing.assert_allclose(y.numpy(), expected, rtol=2**-10, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e4, 6e4])
+def test_a_constant_channel_has_no_variance_at_all(dtype, value):
+    x = mg.tensor(np.full((301, 2), value), dtype=dtype)
+    assert not mg.batch_norm(x, None, None)[2].numpy().any()
+    assert not mg.moments(x).m2.numpy().any()
 
 
 def test_float16_keeps_float32_statistics(rng):
