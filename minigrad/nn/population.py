@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from ..ops.moments import Moments, merge_moments
@@ -12,7 +11,7 @@ from ..tape import no_grad
 from ..tensor import Tensor, tensor
 from .batch_norm import BatchNorm
 from .module import Module
-from .statistics import collecting_statistics
+from .statistics import Collector, collecting_statistics
 
 
 def population_statistics(
@@ -64,10 +63,7 @@ def population_statistics(
         count = tensor(float(m), dtype="float64", backend=mean.backend)
         seen[layer].append(Moments(count, mean.astype("float64"), var.astype("float64") * m))
 
-    with batch_mode(model, layers), no_grad(), collecting_statistics(collect):
-        for batch in batches:
-            x = batch[0] if isinstance(batch, tuple) else batch
-            model(x if isinstance(x, Tensor) else tensor(x))
+    observe(model, layers, batches, collect)
     if not seen:
         raise ValueError("population_statistics: expected at least one batch, got none")
     estimate = _batch_mean if estimator == "batch_mean" else _total
@@ -79,15 +75,22 @@ def population_statistics(
         layer.num_batches.data = tensor(len(seen[layer]), dtype="int64", backend=mean.backend).data
 
 
-@contextmanager
-def batch_mode(model: Module, layers: Iterable[BatchNorm]) -> Iterator[None]:
-    """Inside, ``layers`` are in training mode and all else in ``model`` is in eval mode."""
+def observe(
+    model: Module, layers: Collection[BatchNorm], batches: Iterable[Any], collect: Collector
+) -> None:
+    """Call ``model`` with all batches, ``layers`` in training mode and all else in eval mode.
+
+    The layers' statistics go to ``collect``. Afterwards all are in the mode they were in.
+    """
     modes = {module: module.training for module in model.modules()}
     try:
         model.eval()
         for layer in layers:
             layer.training = True
-        yield
+        with no_grad(), collecting_statistics(collect):
+            for batch in batches:
+                x = batch[0] if isinstance(batch, tuple) else batch
+                model(x if isinstance(x, Tensor) else tensor(x))
     finally:
         for module, training in modes.items():
             module.training = training

@@ -1,0 +1,61 @@
+"""The gap between batch and running statistics: by hand, by chance, and when it is wide."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import content, refuses
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.study.gap import gap
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def test_by_hand():
+    bn = nn.BatchNorm(2, epsilon=1e-12, dtype=np.float64)
+    bn.running_mean.data = mg.tensor([1.0, 2.0], dtype=np.float64).data
+    bn.running_var.data = mg.tensor([4.0, 1.0], dtype=np.float64).data
+    batches = [np.array([[0.0, 0.0], [2.0, 4.0]]), np.array([[3.0, 1.0], [7.0, 3.0]])]
+    (found,) = gap(bn, batches)
+    # Means 1, 2 and 5, 2; unbiased variances 2, 8 and 8, 2.
+    assert found.mean == pytest.approx(np.sqrt((2**2) / 4))
+    logs = np.log([2 / 4, 8 / 1, 8 / 4, 2 / 1])
+    assert found.var == pytest.approx(np.sqrt(np.mean(logs**2)))
+    assert (found.name, found.mean_noise) == ("BatchNorm", pytest.approx(np.sqrt(1 / 2)))
+    assert found.var_noise == pytest.approx(np.sqrt(2))
+
+
+def test_chance_alone_is_not_wide(rng):
+    """Both measures of Gaussian batches are what the size of the batches makes them."""
+    model = nn.Sequential(nn.Linear(4, 50, dtype=np.float64), nn.BatchNorm(50, dtype=np.float64))
+    nn.population_statistics(model, [rng.standard_normal((20_000, 4))], "total")
+    (found,) = gap(model, [rng.standard_normal((100, 4)) for _ in range(200)])
+    assert found.name == "1" and not found.wide
+    assert found.mean == pytest.approx(found.mean_noise, rel=0.1)
+    assert found.var == pytest.approx(found.var_noise, rel=0.1)
+
+
+def test_every_layer_in_order_and_nothing_changes(rng):
+    norms = [nn.BatchNorm(3, momentum=m, dtype=np.float64) for m in (0.99, 0.0, 0.0)]
+    model = nn.Sequential(*norms, nn.Dropout(0.5))
+    x = rng.standard_normal((64, 3)) + 5
+    model(mg.tensor(x))
+    norms[2].freeze()
+    before = content(model)
+    found = gap(model, [(x, "labels")])
+    assert [g.name for g in found] == ["0", "1"]
+    assert [g.wide for g in found] == [True, False]
+    assert content(model) == before and all(m.training for m in model.modules())
+    lines = str(found).split("\n")
+    assert len(lines) == 3 and "by chance" in lines[0]
+    assert [line.endswith("<-- wide") for line in lines[1:]] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("model", "batches"), [(nn.BatchNorm(3), []), (nn.ReLU(), [np.ones((2, 3))])]
+)
+def test_nothing_to_compare(model, batches):
+    with refuses(ValueError, "gap: no batch came to a batch norm"):
+        gap(model, batches)
