@@ -232,6 +232,10 @@ class BatchNorm(Module):
         merge = merging.get()
         if merge is not None:
             found = merge(self, moments(x, axis, weight))
+            if found.count.item() < 2:
+                raise ValueError(
+                    "expected at least 2 values per channel in the merged batch, got 1"
+                )
             y = frozen_batch_norm(x, gamma, beta, found.mean, found.var(ddof), axis, eps)
         elif weight is not None:
             y, found = weighted_batch_norm(x, weight, gamma, beta, axis, eps, ddof)
@@ -265,20 +269,20 @@ class BatchNorm(Module):
             raise ValueError(
                 f"expected more than ddof_running={self.ddof_running} values per channel, got {m}"
             )
-        if not self.accepts(mean, var):
+        if not self.accepts(var):
             return
         op = move_op(self.momentum, self.debiased, m / (m - self.ddof_running))
         apply(op, self.running_mean, self.running_var, self.num_batches, mean, var)
 
-    def accepts(self, mean: Tensor, var: Tensor) -> bool:
-        """Whether a batch's statistics are finite, as they are unless it has NaN or Inf in it.
+    def accepts(self, var: Tensor) -> bool:
+        """Whether a batch's variance, and so its mean, is finite: it is unless there are NaN or Inf in it.
 
         Raises
         ------
         ValueError
             If they are not, and ``on_nonfinite`` is "raise".
         """
-        finite = math.isfinite((mean._data.sum() + var._data.sum()).item())
+        finite = math.isfinite(var._data.sum().item())
         if not finite and self.on_nonfinite == "raise":
             raise ValueError(
                 "the batch has NaN or Inf in it, and the statistics stay as they were; "

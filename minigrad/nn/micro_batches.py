@@ -141,7 +141,7 @@ class _Run:
         layer, parts = found[0][0], [own for _, own in found]
         with no_grad():
             whole = merge_moments(parts)
-            layer.accepts(whole.mean, whole.m2)
+            layer.accepts(whole.m2)
         self.calls.append(_Call(layer, parts, whole, []))
         return True
 

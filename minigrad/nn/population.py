@@ -58,7 +58,7 @@ def population_statistics(
     seen: dict[BatchNorm, list[Moments]] = defaultdict(list)
 
     def collect(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
-        if not layer.accepts(mean, var):
+        if not layer.accepts(var):
             return
         count = tensor(float(m), dtype="float64", backend=mean.backend)
         seen[layer].append(Moments(count, mean.astype("float64"), var.astype("float64") * m))

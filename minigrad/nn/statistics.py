@@ -109,6 +109,7 @@ class MoveStatistics(Op):
     """The running statistics, moved towards a batch's; ``correction`` takes its biased variance to what is kept."""
 
     writes = 3
+    differentiable = False
     __slots__ = ("correction", "debiased", "momentum")
 
     def __init__(self, momentum: float | None, debiased: bool, correction: float) -> None:
