@@ -1,6 +1,6 @@
 """minigrad: automatic differentiation in which batch normalization is a first-class op."""
 
-from . import data, nn, optim, study
+from . import data, interop, layers, nn, optim, study
 from .autograd import grad
 from .backend import set_backend
 from .checkpoint import load, save
@@ -38,6 +38,8 @@ __all__ = [
     "full",
     "grad",
     "gradcheck",
+    "interop",
+    "layers",
     "linear",
     "load",
     "log",

@@ -22,7 +22,7 @@ FLOORS = [
     "creation",
     "ops",
     "nn",
-    "optim data checkpoint",
+    "optim data checkpoint interop layers",
     "study",
 ]
 PLACES = {f"minigrad.{name}": floor for floor, names in enumerate(FLOORS) for name in names.split()}

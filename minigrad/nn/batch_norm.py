@@ -136,12 +136,17 @@ class BatchNorm(Module):
         self.momentum, self.epsilon = momentum, epsilon
         self.ddof_norm, self.ddof_running = ddof_norm, ddof_running
         self.statistics, self.on_nonfinite = statistics, on_nonfinite
-        self.moving, self.frozen, self._fed = True, False, False
+        self.moving, self.frozen = True, False
         self.gamma = Parameter(gamma_init(shape, rng), dtype) if scale else None
         self.beta = Parameter(beta_init(shape, rng), dtype) if center else None
-        self.running_mean = Buffer(running_mean_init(shape, rng), dtype)
-        self.running_var = Buffer(running_var_init(shape, rng), dtype)
-        self.num_batches = Buffer(np.zeros((), np.int64))
+        self._initial = running_mean_init(shape, rng), running_var_init(shape, rng)
+        self._start(dtype, None)
+
+    def _start(self, dtype: Any, backend: str | None) -> None:
+        """Statistics of no batches."""
+        self.running_mean, self.running_var = (Buffer(a, dtype, backend) for a in self._initial)
+        self.num_batches = Buffer(0, np.int64, backend)
+        self._fed = False
 
     @classmethod
     def like(cls, framework: str, num_features: int | tuple[int, ...], **settings: Any) -> Any:
@@ -323,10 +328,7 @@ class BatchNorm(Module):
         """A layer with the same gamma and beta, and statistics of its own: for another place in the network."""
         other = object.__new__(type(self))
         vars(other).update(vars(self))
-        other._fed = False
-        other.running_mean = Buffer(np.zeros_like(self.running_mean.numpy()))
-        other.running_var = Buffer(np.ones_like(self.running_var.numpy()))
-        other.num_batches = Buffer(np.zeros((), np.int64))
+        other._start(self.running_mean.dtype, self.running_mean.backend)
         return other
 
     def _require_features(self, x: Tensor) -> None:
@@ -351,7 +353,7 @@ class BatchNorm(Module):
             warnings.warn(
                 f"{self.title()}: eval with running statistics that were never fed; train it, load "
                 "a state, or call minigrad.nn.population_statistics",
-                stacklevel=5,
+                stacklevel=6,  # whoever called the layer
             )
         self._fed = True
 

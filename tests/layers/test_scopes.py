@@ -1,0 +1,217 @@
+"""Names, scopes and reuse as in TensorFlow, regularizers, and variables by hand."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from helpers import close, equal, normal, refuses
+
+import minigrad as mg
+from minigrad import layers
+from minigrad.nn import init
+
+pytestmark = pytest.mark.usefixtures("backend")
+dense, bn = layers.dense, layers.batch_normalization
+
+
+def names():
+    return list(layers.variables())
+
+
+def shapes(variables):
+    return {name: v.shape for name, v in variables.items()}
+
+
+def values(**kinds):
+    """Initializers that give these constants."""
+    return {
+        f"{kind}_initializer": partial(init.constant, value=value) for kind, value in kinds.items()
+    }
+
+
+def x2(rng, n=4, m=3):
+    return mg.tensor(rng.standard_normal((n, m)).astype(np.float32))
+
+
+class TestNames:
+    def test_automatic(self, rng):
+        x = x2(rng)
+        for _ in range(3):
+            dense(x, 2, use_bias=False)
+            bn(x, False, training=True)
+        dense(x, 2, name="dense_3", use_bias=False)
+        dense(x, 2, use_bias=False)
+        assert [n for n in names() if "kernel" in n] == [
+            "dense/kernel",
+            "dense_1/kernel",
+            "dense_2/kernel",
+            "dense_3/kernel",
+            "dense_4/kernel",
+        ]
+        assert [n for n in names() if "gamma" in n] == [
+            "batch_normalization/gamma",
+            "batch_normalization_1/gamma",
+            "batch_normalization_2/gamma",
+        ]
+
+    def test_scopes(self, rng):
+        x = x2(rng)
+        with layers.variable_scope("a"):
+            bn(x, training=True)
+            with layers.variable_scope("b"):
+                dense(x, 2, use_bias=False)
+                dense(x, 2, use_bias=False, name="c/d")
+            dense(x, 2, use_bias=False)
+        dense(x, 2, use_bias=False)
+        kinds = ["gamma", "beta", "moving_mean", "moving_variance"]
+        assert names() == [f"a/batch_normalization/{kind}" for kind in kinds] + [
+            "a/b/dense/kernel",
+            "a/b/c/d/kernel",
+            "a/dense/kernel",
+            "dense/kernel",
+        ]
+
+    def test_a_scope_takes_a_name_too(self, rng):
+        with layers.variable_scope("dense"):
+            dense(x2(rng), 2, use_bias=False)
+        dense(x2(rng), 2, use_bias=False)
+        assert names() == ["dense/dense/kernel", "dense_1/kernel"]
+
+    def test_an_error_closes_the_scope(self, rng):
+        with pytest.raises(KeyError), layers.variable_scope("a"):
+            raise KeyError
+        dense(x2(rng), 2)
+        assert names()[0] == "dense/kernel"
+
+    def test_a_scope_opened_again_starts_over(self, rng):
+        x = x2(rng)
+
+        def two():
+            return dense(x, 2), dense(x, 2)
+
+        with layers.variable_scope("a"):
+            first = two()
+        with layers.variable_scope("a", reuse=True):
+            again = two()
+        assert len(names()) == 4
+        for y, z in zip(first, again, strict=True):
+            equal(y, z)
+        assert abs(first[0].numpy() - first[1].numpy()).max() > 0
+        with layers.variable_scope("a"), refuses(ValueError, "'a/dense/kernel' already exists"):
+            two()
+
+    def test_reset(self, rng):
+        dense(x2(rng), 2, kernel_regularizer=layers.l2_regularizer(1.0))
+        layers.reset()
+        assert not layers.variables() and layers.regularization_loss().item() == 0
+        dense(x2(rng), 5)
+        assert shapes(layers.variables()) == {"dense/kernel": (3, 5), "dense/bias": (5,)}
+
+
+class TestReuse:
+    def test_true_finds_the_variables(self, rng):
+        x = x2(rng)
+        equal(dense(x, 2), dense(x, 2, reuse=True))  # the name is "dense", not the next one
+        assert len(names()) == 2
+        y = bn(x, training=True, name="b")
+        equal(y, bn(x, training=True, name="b", reuse=True))
+        assert len(names()) == 6
+        close(layers.variables()["b/moving_mean"], (1 - 0.99**2) * x.numpy().mean(0), 1e-6)
+
+    @pytest.mark.parametrize("reuse", [None, False])
+    def test_otherwise_they_must_be_new(self, rng, reuse):
+        dense(x2(rng), 2, name="a")
+        words = "dense 'a': variable 'a/kernel' already exists; set reuse=True"
+        with refuses(ValueError, words):
+            dense(x2(rng), 2, name="a", reuse=reuse)
+        with layers.variable_scope("b"):
+            bn(x2(rng), name="c", center=False, scale=False, training=True)
+            with refuses(ValueError, "'b/c/moving_mean' already exists; set reuse=True"):
+                bn(x2(rng), name="c", training=True, reuse=reuse)
+        assert "b/c/gamma" not in names()  # it was new, but its layer was refused
+
+    @pytest.mark.parametrize("inner", [None, False, True])
+    def test_scopes_hand_it_down(self, rng, inner):
+        x = x2(rng)
+        with layers.variable_scope("a"), layers.variable_scope("b"):
+            y = dense(x, 2)
+        with layers.variable_scope("a", reuse=True), layers.variable_scope("b", reuse=inner):
+            equal(dense(x, 2, reuse=inner), y)
+            with refuses(ValueError, "variable 'a/b/other/kernel' does not exist"):
+                dense(x, 2, name="other", reuse=inner)
+        assert len(names()) == 2
+
+    def test_other_shapes_and_dtypes_are_refused(self, rng):
+        dense(x2(rng), 2)
+        words = "expected variable 'dense/kernel' of shape (5, 2) and dtype float32, found (3, 2)"
+        with refuses(ValueError, words):
+            dense(x2(rng, m=5), 2, reuse=True)
+        with refuses(ValueError, "dtype float64, found (3, 2) and float32"):
+            dense(normal(rng, 4, 3), 2, reuse=True)
+
+    def test_fewer_variables_of_a_layer(self, rng):
+        x = normal(rng, 4, 3)
+        bn(x, training=True, name="b", **values(gamma=2, beta=1))
+        plain, _, _ = mg.batch_norm(x, None, None)
+        close(bn(x, training=True, name="b", center=False, reuse=True), 2 * plain)
+        close(bn(x, training=True, name="b", reuse=True), 2 * plain + 1)
+
+
+class TestRegularization:
+    def test_value_and_gradient_are_of_now(self, rng):
+        x = normal(rng, 4, 3)
+        l2 = layers.l2_regularizer(0.5)
+        dense(x, 2, kernel_regularizer=l2, bias_regularizer=lambda b: b.sum() * 3, **values(bias=2))
+        bn(x, training=True, gamma_regularizer=l2, beta_regularizer=lambda b: (b - 1).abs().sum())
+        kernel = layers.variables()["dense/kernel"]
+        for _ in range(2):
+            loss = layers.regularization_loss()
+            close(loss, 0.25 * (kernel.numpy() ** 2).sum() + 3 * 4 + 0.25 * 3 + 3)
+            loss.backward()
+            close(kernel.grad, 0.5 * kernel.numpy())
+            kernel.data, kernel.grad = kernel.data * 3, None
+
+    def test_once_for_a_variable(self, rng):
+        for reuse in (None, True):
+            dense(
+                x2(rng),
+                2,
+                name="a",
+                reuse=reuse,
+                bias_regularizer=lambda b: b.sum(),
+                **values(bias=1),
+            )
+        assert layers.regularization_loss().item() == 2
+
+    def test_none(self):
+        assert layers.regularization_loss().shape == () and layers.regularization_loss().item() == 0
+
+    @pytest.mark.parametrize("wrong", [lambda w: w, lambda w: None, lambda w: 1.0])
+    def test_it_must_be_a_scalar(self, rng, wrong):
+        dense(x2(rng), 2, bias_regularizer=wrong)
+        with refuses(TypeError, "regularization_loss: expected the regularizer of 'dense/bias' to"):
+            layers.regularization_loss()
+
+
+class TestVariable:
+    def test_what_it_holds(self, rng):
+        a = rng.standard_normal(3)
+        v, w, n = layers.Variable(a), layers.Variable([1, 2]), layers.Variable(np.arange(2), False)
+        equal(v, a)
+        assert (w.dtype, n.dtype) == (np.float32, np.int64)
+        assert names() == ["Variable", "Variable_1", "Variable_2"]
+        assert layers.trainable_variables() == {"Variable": v, "Variable_1": w}
+        (v * 3).sum().backward()
+        close(v.grad, [3.0] * 3)
+
+    def test_batch_norm_by_hand(self, rng):
+        """The snippet that everyone has written: equal to the layer, with two variables to train."""
+        x = normal(rng, 6, 3)
+        mean, variance = layers.moments(x, [0])
+        gamma, beta = layers.Variable(mg.ones(3)), layers.Variable(mg.zeros(3))
+        y = mg.sigmoid(gamma * ((x - mean) / mg.sqrt(variance + 0.001)) + beta)
+        close(y, mg.sigmoid(bn(x, training=True)))
+        y.sum().backward()
+        assert gamma.grad is not None and beta.grad is not None

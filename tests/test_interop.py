@@ -1,0 +1,230 @@
+"""States to and from PyTorch's names: the same network there and here, and nothing loaded by halves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import close, content, error_table, normal, refuses
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.interop import from_torch, to_torch
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def twin():
+    """minigrad's side of ``trained``."""
+    like = nn.BatchNorm.like
+    hidden = [nn.Linear(6, 5), like("torch", 5), nn.Sigmoid()]
+    return nn.Sequential(*hidden, nn.Linear(5, 4, bias=False), like("torch", 4), nn.Linear(4, 3))
+
+
+def varied(module):
+    """The module with other values in all of its state."""
+    rng = np.random.default_rng(7)
+    for t in module.parameters() + module.buffers():
+        t.data = mg.tensor(rng.uniform(2, 9, t.shape).astype(t.dtype)).data
+    return module
+
+
+NAMES = ["0.weight", "0.bias", *(f"1.{n}" for n in ("weight", "bias", "running_mean"))]
+NAMES += ["1.running_var", "1.num_batches_tracked", "3.weight", "4.weight", "4.bias"]
+NAMES += ["4.running_mean", "4.running_var", "4.num_batches_tracked", "5.weight", "5.bias"]
+
+
+class TestAgainstTorch:
+    @pytest.fixture
+    def trained(self, torch):
+        """After some steps, so that no parameter and no statistic is what it began with."""
+        torch.manual_seed(0)
+        t = torch.nn
+        model = t.Sequential(
+            *(t.Linear(6, 5), t.BatchNorm1d(5), t.Sigmoid()),
+            *(t.Linear(5, 4, bias=False), t.BatchNorm1d(4), t.Linear(4, 3)),
+        )
+        with torch.no_grad():
+            for p in model.parameters():
+                p.uniform_(-2, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(5):
+            optimizer.zero_grad()
+            (model(3 * torch.randn(20, 6) + 1) ** 2).mean().backward()
+            optimizer.step()
+        return model
+
+    @pytest.fixture
+    def x(self, rng):
+        return rng.standard_normal((7, 6)).astype(np.float32)
+
+    def test_names_and_layout(self, trained):
+        ours, theirs = to_torch(twin()), trained.state_dict()
+        assert list(ours) == list(theirs) == NAMES
+        for name, array in ours.items():
+            assert array.shape == tuple(theirs[name].shape), name
+            assert array.dtype == theirs[name].numpy().dtype, name
+
+    def test_from_torch(self, torch, trained, x):
+        model = twin()
+        from_torch(model, trained.state_dict())
+        with torch.no_grad():
+            expected = trained.eval()(torch.from_numpy(x))
+            assert abs(expected - trained.train()(torch.from_numpy(x))).max() > 0.1
+        close(model.eval()(mg.tensor(x)), expected.numpy(), 1e-6)
+        assert model[1].num_batches.item() == 5
+
+    def test_to_torch(self, torch, trained, x):
+        model = varied(twin())
+        trained.load_state_dict({n: torch.from_numpy(a) for n, a in to_torch(model).items()})
+        with torch.no_grad():
+            expected = trained.eval()(torch.from_numpy(x))
+        close(model.eval()(mg.tensor(x)), expected.numpy(), 1e-6)
+
+    def test_training_goes_on_alike(self, torch, trained, x):
+        """After a load the next batch moves the statistics of both to the same place."""
+        model = twin()
+        from_torch(model, trained.state_dict())
+        with torch.no_grad():
+            close(model(mg.tensor(x)), trained(torch.from_numpy(x)).numpy(), 1e-5)
+        for name, array in to_torch(model).items():
+            close(array, trained.state_dict()[name].numpy(), 1e-5)
+
+    def test_through_files(self, torch, trained, x, tmp_path):
+        theirs = pytest.importorskip("safetensors.torch")
+        theirs.save_file(trained.state_dict(), tmp_path / "theirs.safetensors")
+        model = twin()
+        from_torch(model, mg.load(tmp_path / "theirs.safetensors"))
+        model[1].gamma.data = model[1].gamma.data * 2
+        mg.save(tmp_path / "ours.safetensors", to_torch(model))
+        trained.load_state_dict(theirs.load_file(tmp_path / "ours.safetensors"))
+        with torch.no_grad():
+            expected = trained.eval()(torch.from_numpy(x))
+        close(model.eval()(mg.tensor(x)), expected.numpy(), 1e-6)
+
+    def test_parameters_that_require_gradients(self, trained):
+        model = twin()
+        from_torch(model, dict(trained.named_parameters()), strict=False)
+        close(model[0].weight, trained[0].weight.detach().numpy(), 0)
+
+    def test_bfloat16_is_refused(self, trained):
+        model = twin()
+        before = content(model)
+        state = trained.state_dict() | {"5.bias": trained[5].bias.bfloat16()}
+        with refuses(TypeError, "from_torch into Sequential: 5.bias: "):
+            from_torch(model, state)
+        assert content(model) == before
+
+
+class Tied(nn.Module):
+    """Modules and tensors wherever they are found, some of them twice."""
+
+    def __init__(self):
+        self.first = nn.BatchNorm(2)
+        self.blocks = [nn.Sequential(nn.Linear(2, 2), self.first.twin())]
+        self.again = self.blocks[0][0]
+        self.scale = nn.Parameter([1.0])
+        self.frozen = nn.FrozenBatchNorm(2)
+        self.unaffine = nn.BatchNorm(2, center=False, scale=False)
+
+
+BN = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+TIED = [f"first.{n}" for n in BN] + ["blocks.0.0.weight", "blocks.0.0.bias"]
+TIED += [f"blocks.0.1.{n}" for n in BN] + ["again.weight", "again.bias", "scale"]
+TIED += [f"frozen.{n}" for n in BN[:4]] + [f"unaffine.{n}" for n in BN[2:]]
+
+
+class TestNames:
+    def test_sequential(self):
+        assert list(to_torch(twin())) == NAMES
+
+    def test_a_layer_alone(self):
+        assert list(to_torch(nn.BatchNorm(3))) == BN
+        assert list(to_torch(nn.Linear(3, 2))) == ["weight", "bias"]
+
+    def test_attributes_lists_and_what_is_shared(self):
+        model = varied(Tied())
+        state = to_torch(model)
+        assert sorted(state) == sorted(TIED)
+        close(state["blocks.0.1.weight"], state["first.weight"], 0)
+        close(state["again.bias"], state["blocks.0.0.bias"], 0)
+        other = Tied()
+        from_torch(other, state)
+        assert content(other) == content(model)
+
+    def test_values_are_copies(self):
+        layer = nn.Linear(3, 2)
+        before = content(layer)
+        for array in to_torch(layer).values():
+            array += 1
+        assert content(layer) == before
+
+
+class TestLoading:
+    def test_in_place(self, backend):
+        layer = nn.BatchNorm(3)
+        gamma = layer.gamma
+        state = to_torch(varied(nn.BatchNorm(3)))
+        from_torch(layer, state)
+        assert layer.gamma is gamma and gamma.requires_grad and gamma.backend == backend
+        close(gamma, state["weight"], 0)
+
+    def test_tensors_will_do(self, rng):
+        layer = nn.Linear(3, 2)
+        w = normal(rng, 2, 3).astype(np.float32)
+        from_torch(layer, {"weight": w, "bias": w[:, 0]})
+        close(layer.weight, w, 0)
+
+    def test_what_is_in_common(self):
+        layer = varied(nn.BatchNorm(3))
+        bias = layer.beta.numpy()
+        from_torch(layer, {"weight": np.full(3, 5, np.float32), "other": np.zeros(1)}, strict=False)
+        close(layer.gamma, [5.0] * 3, 0)
+        close(layer.beta, bias, 0)
+
+
+def changed(**entries):
+    """The state of a batch norm, all of it different, with these entries; those that are None are left out."""
+    state = to_torch(varied(nn.BatchNorm(3))) | entries
+    return {name: value for name, value in state.items() if value is not None}
+
+
+@error_table(
+    {
+        "missing": (
+            KeyError,
+            "from_torch into BatchNorm: missing ['running_var'], unexpected nothing",
+            lambda layer: from_torch(layer, changed(running_var=None)),
+        ),
+        "unexpected": (
+            KeyError,
+            "missing nothing, unexpected ['gamma']; strict=False loads what is in common",
+            lambda layer: from_torch(layer, changed(gamma=np.ones(3, np.float32))),
+        ),
+        "both": (
+            KeyError,
+            "missing ['weight'], unexpected ['gamma']",
+            lambda layer: from_torch(layer, changed(weight=None, gamma=np.ones(3, np.float32))),
+        ),
+        "shape": (
+            ValueError,
+            "expected running_var of shape (3,) and dtype float32, got (4,) and float32",
+            lambda layer: from_torch(layer, changed(running_var=np.ones(4, np.float32))),
+        ),
+        "dtype": (
+            ValueError,
+            "expected num_batches_tracked of shape () and dtype int64, got () and float64",
+            lambda layer: from_torch(layer, changed(num_batches_tracked=np.ones(()))),
+        ),
+        "shape_in_common": (
+            ValueError,
+            "expected bias of shape (3,)",
+            lambda layer: from_torch(layer, changed(bias=np.ones(1), x=np.ones(1)), strict=False),
+        ),
+    }
+)
+def test_errors_load_nothing(error, words, call):
+    layer = nn.BatchNorm(3)
+    before = content(layer)
+    with refuses(error, words):
+        call(layer)
+    assert content(layer) == before
