@@ -29,7 +29,7 @@ PLACES = {f"minigrad.{name}": floor for floor, names in enumerate(FLOORS) for na
 PLACES |= {name: len(FLOORS) + i for i, name in enumerate(["minigrad", "models", "examples"])}
 
 #: imported by those who ask for what they do, inside functions only
-LAZY = {"cupy", "safetensors", "tqdm"}
+LAZY = {"cupy", "matplotlib", "safetensors", "tqdm"}
 
 
 def module_name(path):

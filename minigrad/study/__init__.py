@@ -1,5 +1,22 @@
-"""Tools to look into a network: gradient checks."""
+"""Tools to look into a network: gradient checks, backprop through batch norm opened up, and the train/eval gap."""
 
+from .forms import batch_norm_forms
+from .gap import gap
 from .gradcheck import GradientError, gradcheck
+from .invariants import invariants
+from .jacobian import jacobian
+from .lesson import check_step
+from .paths import AblatedBatchNorm, ablated_batch_norm, batch_norm_paths
 
-__all__ = ["GradientError", "gradcheck"]
+__all__ = [
+    "AblatedBatchNorm",
+    "GradientError",
+    "ablated_batch_norm",
+    "batch_norm_forms",
+    "batch_norm_paths",
+    "check_step",
+    "gap",
+    "gradcheck",
+    "invariants",
+    "jacobian",
+]

@@ -43,8 +43,7 @@ def gradcheck(
         norms do not move.
     inputs : Tensor or sequence
         float64 Tensors are checked, whether or not they require a gradient; integer and boolean Tensors, and
-        whatever is no Tensor, are handed on
-        as they are. None is changed.
+        whatever is no Tensor, are handed on as they are. None is changed.
     order : int
         1 checks gradients, 2 (the default) also gradients of gradients, and so on.
     step : float

@@ -8,7 +8,7 @@ from helpers import content, refuses
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.study.gap import gap
+from minigrad.study import gap
 
 pytestmark = pytest.mark.usefixtures("backend")
 

@@ -1,0 +1,135 @@
+"""The Jacobian of batch norm for one feature: every output by every input.
+
+With m values x_1 ... x_m of a feature (Ioffe & Szegedy 2015, arXiv:1502.03167, Algorithm 1)::
+
+    dy_i / dx_j = gamma inv_std ((i == j) - 1/m - xhat_i xhat_j / m),    inv_std = 1 / sqrt(var + eps)
+
+The first term is what statistics taken for constants would give; 1/m comes through the mean and xhat_i xhat_j / m
+through the variance. The two take the directions 1 (a shift) and xhat (a stretch) out and leave all others as they are:
+m - 2 singular values are gamma inv_std, one is 0, and one is gamma inv_std eps / (var + eps), which vanishes with eps.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..autograd import grad
+from ..creation import full
+from ..ops.batch_norm import batch_norm
+from ..tensor import Tensor, tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Jacobian:
+    """dy/dx for one feature of m values.
+
+    Attributes
+    ----------
+    matrix : Tensor, shape (m, m)
+        dy_i / dx_j in row i, column j, in float64.
+    xhat : Tensor, shape (m,)
+    scale : float
+        |gamma| inv_std: what batch norm stretches every direction by but two.
+    """
+
+    matrix: Tensor
+    xhat: Tensor
+    scale: float
+
+    @property
+    def singular_values(self) -> np.ndarray:
+        """All m, the largest first."""
+        return np.linalg.svd(self.matrix.numpy(), compute_uv=False)
+
+    @property
+    def rank(self) -> int:
+        """How many singular values are more than 1e-8 of ``scale``: m - 2, or m - 1 where eps is felt that much."""
+        return int((self.singular_values > 1e-8 * self.scale).sum())
+
+    @property
+    def null_space(self) -> tuple[Tensor, Tensor]:
+        """Its basis as eps goes to 0: ones, and xhat (which is 0 if all values are equal)."""
+        return self.xhat.filled(1), self.xhat
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """A heat map of the matrix.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to save it, in the format that its name ends with.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise ImportError(
+                'Jacobian.plot needs matplotlib: install it with pip install "minigrad[examples]"'
+            ) from error
+        matrix = self.matrix.numpy()
+        figure = Figure(figsize=(5, 4), layout="constrained")
+        axes = figure.subplots()
+        most = float(np.abs(matrix).max())  # so that 0 is the middle of the colours
+        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most)
+        axes.set(xlabel="j, of x", ylabel="i, of y", title=f"dy_i / dx_j, rank {self.rank}")
+        figure.colorbar(image)
+        if path is not None:
+            figure.savefig(path)
+        return figure
+
+
+def jacobian(x: Any, gamma: float = 1.0, eps: float = 1e-12) -> Jacobian:
+    """The m x m Jacobian of ``minigrad.batch_norm`` for m values of one feature, by one backward pass, in float64.
+
+    The feature is repeated in m channels, and the loss takes y_i of channel i alone: the gradient of that channel is
+    row i.
+
+    Parameters
+    ----------
+    x : Tensor, array or list, shape (m,)
+    gamma : float
+    eps : float
+        With the default there is nothing to see of it.
+
+    Returns
+    -------
+    Jacobian
+
+    Raises
+    ------
+    ValueError
+        If x is not a vector of at least two values, or eps <= 0.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> found = mg.study.jacobian([1, 2, 3, 6], eps=1e-12)
+    >>> found.rank, found.singular_values.round(4)
+    (2, array([0.5345, 0.5345, 0.    , 0.    ]))
+    """
+    x = x.detach().astype(np.float64) if isinstance(x, Tensor) else tensor(x, dtype=np.float64)
+    if x.ndim != 1 or x.size < 2:
+        raise ValueError(f"jacobian: expected a vector of at least 2 values, got shape {x.shape}")
+    if not eps > 0:
+        raise ValueError(f"jacobian: expected eps > 0, got {eps}")
+    m = x.size
+    column = x.reshape(m, 1)
+    channels = tensor(column.broadcast_to((m, m)), requires_grad=True, backend=x.backend)
+    gammas = full(m, gamma, dtype=np.float64, backend=x.backend)
+    y, _, _ = batch_norm(channels, gammas, None, eps=eps)
+    matrix = grad(y, channels, tensor(np.eye(m), backend=x.backend)).T
+    xhat, _, var = batch_norm(column, None, None, eps=eps)
+    return Jacobian(matrix, xhat.reshape(m), abs(gamma) / math.sqrt(var.item() + eps))
