@@ -1,6 +1,11 @@
 """minigrad: automatic differentiation in which batch normalization is a first-class op."""
 
-from . import data, interop, layers, nn, optim, study
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import data, nn, optim
 from .autograd import grad
 from .backend import set_backend
 from .checkpoint import load, save
@@ -8,18 +13,24 @@ from .creation import arange, full, ones, zeros
 from .ops.activation import log_softmax, relu, sigmoid, softmax
 from .ops.arithmetic import maximum, minimum, where
 from .ops.batch_norm import batch_norm, frozen_batch_norm
+from .ops.conv import conv1d, conv2d, conv_transpose2d
 from .ops.elementwise import abs_ as abs
 from .ops.elementwise import clip, exp, log, sqrt, tanh
 from .ops.linear import linear
 from .ops.loss import mse_loss, softmax_cross_entropy
 from .ops.matmul import matmul
 from .ops.moments import Moments, merge_moments, moments, weighted_batch_norm
+from .ops.normalization import group_norm, instance_norm, layer_norm
+from .ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from .ops.random import dropout, manual_seed
 from .ops.reduction import argmax, max, mean, min, sum, var
-from .ops.shape import broadcast_to, concatenate, pad, reshape, stack, transpose
-from .study import gradcheck
+from .ops.shape import broadcast_to, concatenate, flatten, pad, reshape, stack, transpose
 from .tape import no_grad
 from .tensor import Tensor, tensor
+
+if TYPE_CHECKING:
+    from . import interop, layers, study
+    from .study import gradcheck
 
 __all__ = [
     "Moments",
@@ -27,18 +38,27 @@ __all__ = [
     "abs",
     "arange",
     "argmax",
+    "avg_pool2d",
     "batch_norm",
     "broadcast_to",
     "clip",
     "concatenate",
+    "conv1d",
+    "conv2d",
+    "conv_transpose2d",
     "data",
     "dropout",
     "exp",
+    "flatten",
     "frozen_batch_norm",
     "full",
+    "global_avg_pool2d",
     "grad",
     "gradcheck",
+    "group_norm",
+    "instance_norm",
     "interop",
+    "layer_norm",
     "layers",
     "linear",
     "load",
@@ -47,6 +67,7 @@ __all__ = [
     "manual_seed",
     "matmul",
     "max",
+    "max_pool2d",
     "maximum",
     "mean",
     "merge_moments",
@@ -78,3 +99,17 @@ __all__ = [
     "where",
     "zeros",
 ]
+
+#: imported when first asked for: not everybody's need, and a fifth of the time that importing takes
+_LATER = {"gradcheck": "study", "interop": "interop", "layers": "layers", "study": "study"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
+    module = import_module(f".{_LATER[name]}", __name__)
+    return getattr(module, name) if name == "gradcheck" else module
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

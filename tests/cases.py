@@ -210,6 +210,7 @@ SHAPE = {
     "reshape": both(lambda m, x: x.reshape(3, -1), normal(2, 6)),
     "reshape of a transpose": both(lambda m, x: x.T.reshape(-1), normal(2, 3)),
     "reshape to no axes": both(call("reshape", ()), normal(1, 1)),
+    "flatten": Case(call("flatten"), normal(2, 3, 2), oracle=lambda x: x.reshape(2, 6)),
     "transpose": both(call("transpose", (2, 0, 1)), normal(2, 3, 4)),
     "transpose negative": both(call("transpose", (0, -1, -2)), normal(2, 3, 4)),
     "transpose reversed": both(call("transpose"), normal(2, 3, 4)),
@@ -410,6 +411,163 @@ BATCH_NORM = {
     ),
 }
 
+
+def np_conv2d(x, weight, bias, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1):
+    """The sum of the definition, one output at a time."""
+    x = np.pad(x, [(0, 0), (0, 0), *padding])
+    (n, _, *size), (out, c, *kernel) = x.shape, weight.shape
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    height, width = ((m - s) // t + 1 for m, s, t in zip(size, spans, stride, strict=True))
+    y = np.zeros((n, out, height, width))
+    for o, i, j in np.ndindex(out, height, width):
+        first, (top, left) = o // (out // groups) * c, (i * stride[0], j * stride[1])
+        seen = x[
+            :,
+            first : first + c,
+            top : top + spans[0] : dilation[0],
+            left : left + spans[1] : dilation[1],
+        ]
+        y[:, o, i, j] = (seen * weight[o]).sum((1, 2, 3)) + bias[o]
+    return y
+
+
+def np_pool(x, reduce, value, kernel, stride, padding):
+    x = np.pad(x, [(0, 0), (0, 0), (padding, padding), (padding, padding)], constant_values=value)
+    height, width = ((m - kernel) // stride + 1 for m in x.shape[2:])
+    y = np.zeros((*x.shape[:2], height, width))
+    for i, j in np.ndindex(height, width):
+        top, left = i * stride, j * stride
+        y[:, :, i, j] = reduce(x[:, :, top : top + kernel, left : left + kernel], axis=(2, 3))
+    return y
+
+
+def conv2d_case(x, weight, **settings):
+    return Case(
+        call("conv2d", **settings),
+        normal(*x),
+        normal(*weight),
+        normal(weight[0]),
+        oracle=lambda *a: np_conv2d(*a, **settings),
+    )
+
+
+CONV = {
+    "conv2d": conv2d_case((2, 2, 4, 5), (3, 2, 2, 3)),
+    "conv2d, strided": conv2d_case((2, 1, 6, 5), (2, 1, 3, 2), stride=(2, 3)),
+    "conv2d, padded": conv2d_case((1, 2, 3, 3), (2, 2, 3, 3), padding=((1, 0), (2, 1))),
+    "conv2d, dilated": conv2d_case((1, 2, 6, 7), (1, 2, 3, 3), dilation=(2, 3)),
+    "conv2d in groups": conv2d_case((2, 4, 3, 3), (6, 2, 2, 2), groups=2),
+    "conv2d, depthwise": conv2d_case(
+        (2, 3, 4, 4), (3, 1, 3, 3), groups=3, padding=((1, 1), (1, 1))
+    ),
+    "conv2d, the same size": Case(
+        call("conv2d", stride=2, padding="same"),
+        normal(1, 2, 5, 4),
+        normal(2, 2, 3, 3),
+        normal(2),
+        oracle=lambda *a: np_conv2d(*a, (2, 2), ((1, 1), (0, 1))),
+    ),
+    "conv2d without bias": Case(
+        lambda m, x, w: m.conv2d(x, w),
+        normal(2, 2, 3, 4),
+        normal(2, 2, 2, 2),
+        oracle=lambda x, w: np_conv2d(x, w, [0, 0]),
+    ),
+    "conv1d": Case(
+        call("conv1d", stride=2, padding=(2, 1), dilation=2),
+        normal(2, 3, 7),
+        normal(2, 3, 2),
+        normal(2),
+        oracle=lambda x, w, b: np_conv2d(
+            x[:, :, None], w[:, :, None], b, (1, 2), ((0, 0), (2, 1)), (1, 2)
+        )[:, :, 0],
+    ),
+    "conv_transpose2d": Case(
+        call("conv_transpose2d", stride=2, padding=1, output_padding=1),
+        normal(2, 4, 3, 2),
+        normal(4, 1, 3, 3),
+        normal(1),
+    ),
+    "conv_transpose2d in groups": Case(
+        call("conv_transpose2d", groups=2), normal(1, 4, 2, 3), normal(4, 1, 2, 2), normal(2)
+    ),
+}
+
+def max_pool2d_gradient(m, gy):
+    """As a function of the gradient that comes in: it has a derivative of its own."""
+    values = np.random.default_rng(0).permutation(32).reshape(1, 2, 4, 4)
+    x = m.tensor(values, requires_grad=True, dtype=gy.dtype)
+    return m.grad(m.max_pool2d(x, 2), x, gy, create_graph=True)
+
+
+POOL = {
+    "max_pool2d": Case(
+        call("max_pool2d", 2),
+        apart(2, 2, 4, 5),
+        oracle=lambda x: np_pool(x, np.max, -np.inf, 2, 2, 0),
+    ),
+    "max_pool2d, overlapping": Case(
+        call("max_pool2d", 3, 2, 1),
+        apart(1, 2, 5, 4),
+        oracle=lambda x: np_pool(x, np.max, -np.inf, 3, 2, 1),
+    ),
+    "max_pool2d's gradient": Case(max_pool2d_gradient, normal(1, 2, 2, 2)),
+    "avg_pool2d": Case(
+        call("avg_pool2d", 3, 2, 1),
+        normal(2, 2, 5, 4),
+        oracle=lambda x: np_pool(x, np.mean, 0, 3, 2, 1),
+    ),
+    "global_avg_pool2d": Case(
+        call("global_avg_pool2d"), normal(2, 3, 2, 4), oracle=lambda x: x.mean((2, 3))
+    ),
+}
+
+
+def np_normalized(x, axes, eps=1e-5):
+    return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+
+
+def np_group_norm(x, gamma, beta, groups):
+    grouped = x.reshape(x.shape[0], groups, -1)
+    y = np_normalized(grouped, 2).reshape(x.shape)
+    wide = (-1, *[1] * (x.ndim - 2))
+    return gamma.reshape(wide) * y + beta.reshape(wide)
+
+
+NORMALIZATION = {
+    "layer_norm": Case(
+        call("layer_norm"),
+        normal(2, 3, 4),
+        channels(4),
+        channels(4),
+        oracle=lambda x, g, b: g * np_normalized(x, 2) + b,
+    ),
+    "layer_norm over two axes": Case(
+        call("layer_norm", ndim=2),
+        normal(3, 2, 3),
+        channels(2, 3),
+        channels(2, 3),
+        oracle=lambda x, g, b: g * np_normalized(x, (1, 2)) + b,
+    ),
+    "layer_norm, no more": Case(
+        call("layer_norm"), normal(3, 4), oracle=lambda x: np_normalized(x, 1)
+    ),
+    "group_norm": Case(
+        lambda m, x, g, b: m.group_norm(x, 2, g, b),
+        normal(2, 4, 3),
+        channels(4),
+        channels(4),
+        oracle=lambda x, g, b: np_group_norm(x, g, b, 2),
+    ),
+    "instance_norm": Case(
+        call("instance_norm"),
+        normal(2, 3, 2, 3),
+        channels(3),
+        channels(3),
+        oracle=lambda x, g, b: np_group_norm(x, g, b, 3),
+    ),
+}
+
 RANDOM = {
     "dropout": Case(lambda m, x: m.dropout(x, 0.4, np.random.default_rng(1)), normal(3, 4)),
     "dropout of nothing": Case(call("dropout", 0.0), normal(3), oracle=lambda x: x),
@@ -426,5 +584,8 @@ CASES: dict[str, Case] = {
     **LINEAR,
     **LOSS,
     **BATCH_NORM,
+    **CONV,
+    **POOL,
+    **NORMALIZATION,
     **RANDOM,
 }

@@ -11,6 +11,8 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+from .convolution import ConvolutionKernels
+
 Array = Any
 
 
@@ -31,7 +33,7 @@ def layout(shape: tuple[int, ...], kept: tuple[int, ...]) -> tuple[Any, ...]:
     return axes, math.prod(shape[i] for i in axes), wide, first
 
 
-class Kernels:
+class Kernels(ConvolutionKernels):
     """The kernels of one array module ``xp``."""
 
     def __init__(self, xp: ModuleType | Any) -> None:

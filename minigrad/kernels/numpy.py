@@ -6,7 +6,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
+from .convolution import Window
 from .generic import Kernels
 
 #: elements in a temporary that stays in a core's first cache
@@ -51,6 +53,25 @@ class NumpyKernels(Kernels):
         p, g = p.reshape(-1), g.reshape(-1)
         for i in range(0, p.size, BLOCK):
             p[i : i + BLOCK] -= g[i : i + BLOCK] * lr
+
+    def fill_patches(self, patches: Any, source: Any, window: Window) -> None:
+        if window.groups > 1 or window.dilation[1] > 1:
+            super().fill_patches(patches, source, window)
+            return
+        # Along a row, the places of a window and their channels are one run of memory: one strided copy does it all.
+        source = np.ascontiguousarray(source)
+        image, row, pixel, _, _ = source.strides
+        (height, width), (kh, kw), channels = patches.shape[2:4], window.size, source.shape[-1]
+        (down, right), dilation = window.stride, window.dilation[0]
+        runs = as_strided(
+            source,
+            (len(source), height, width, kh, kw * channels),
+            (image, row * down, pixel * right, row * dilation, source.itemsize),
+        )
+        np.copyto(patches.reshape(runs.shape), runs)
+
+    def multiply(self, rows: Any, k: Any, target: Any) -> None:
+        np.matmul(rows, k, out=target.reshape(len(rows), -1))
 
 
 @lru_cache(maxsize=16)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from ..ops.activation import relu, sigmoid
 from ..ops.elementwise import tanh
 from ..ops.linear import linear
 from ..ops.random import dropout, generator
+from ..ops.shape import flatten
 from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter
@@ -113,6 +113,42 @@ class Flatten(Module):
     """(n, ...) to (n, product of the rest)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim < 2:
-            raise ValueError(f"Flatten: expected at least 2 axes, got shape {x.shape}")
-        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        return flatten(x)
+
+
+class Maxout(Module):
+    """The largest of several linear maps (Goodfellow et al. 2013, arXiv:1302.4389): an activation that is learned.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    pieces : int
+        How many maps there are for each output, 2 by default.
+    **settings
+        As for Linear.
+
+    Attributes
+    ----------
+    linear : Linear
+        With out_features * pieces outputs.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.nn.Maxout(3, 2, pieces=4)(mg.ones((5, 3))).shape
+    (5, 2)
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, pieces: int = 2, **settings: Any
+    ) -> None:
+        init.require_positive("Maxout", out_features=out_features, pieces=pieces)
+        self.pieces = pieces
+        self.linear = Linear(in_features, out_features * pieces, **settings)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        return y.reshape(*x.shape[:-1], y.shape[-1] // self.pieces, self.pieces).max(-1)
+
+    def extra_repr(self) -> str:
+        return f"pieces={self.pieces}"

@@ -122,6 +122,21 @@ def reshape(x: Tensor, *shape: int | Shape) -> Tensor:
 
 
 @of_tensor
+def flatten(x: Tensor) -> Tensor:
+    """(n, ...) to (n, product of the rest).
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.flatten(mg.ones((5, 2, 3))).shape
+    (5, 6)
+    """
+    if x.ndim < 2:
+        raise ValueError(f"flatten: expected at least 2 axes, got shape {x.shape}")
+    return reshape(x, x.shape[0], math.prod(x.shape[1:]))
+
+
+@of_tensor
 def transpose(x: Tensor, *axes: int | Shape) -> Tensor:
     """Axes in another order, given as ints or one tuple; reversed without one."""
     order = _ints(axes) or tuple(reversed(range(x.ndim)))

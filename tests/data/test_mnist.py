@@ -32,7 +32,7 @@ def fill(folder, images=IMAGES, labels=LABELS, prefix="t10k", zipped=True):
     for name, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
         content = encode(array)
         if zipped:
-            name, content = f"{name}.gz", gzip.compress(content)
+            name, content = f"{name}.gz", gzip.compress(content, mtime=0)
         (folder / f"{prefix}-{name}").write_bytes(content)
     return folder
 

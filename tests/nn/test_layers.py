@@ -100,5 +100,5 @@ class TestFlatten:
 
     @pytest.mark.parametrize("shape", [(), (3,)])
     def test_needs_two_axes(self, shape):
-        with pytest.raises(ValueError, match="Flatten: expected at least 2 axes, got shape"):
+        with pytest.raises(ValueError, match="flatten: expected at least 2 axes, got shape"):
             nn.Flatten()(mg.ones(shape))

@@ -11,7 +11,8 @@ from helpers import close, device
 
 import minigrad as mg
 from minigrad.op import Op
-from minigrad.ops import activation, batch_norm, linear, loss, moments
+from minigrad.ops import activation, batch_norm, conv, linear, loss, moments
+from minigrad.ops.windows import make_window
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -133,6 +134,7 @@ def test_memory_layout_changes_nothing(rng, case, layout):
 
 X, C = normal(4, 3, 2), channels(3)
 KEPT = (1,), 1e-3
+CONV2D = conv.Conv2d(make_window("conv2d", (4, 5), (2, 3), (2, 1), (1, 0), (1, 2), 2), (4, 5))
 FUSED = [
     (linear.LINEAR, normal(4, 3), normal(2, 3), normal(2)),
     (linear.LINEAR, normal(4, 3), normal(2, 3), None),
@@ -153,6 +155,8 @@ FUSED = [
     (batch_norm.BatchNorm(*KEPT, ddof=1), X, C, C),
     (batch_norm.BatchNormGrad(KEPT[0], ddof=1), X, C, C, C, X),
     (moments.MeanM2(KEPT[0]), X),
+    (CONV2D, normal(2, 2, 4, 5), normal(2, 1, 2, 3), normal(2)),
+    (CONV2D, normal(2, 2, 4, 5), normal(2, 1, 2, 3), None),
 ]
 
 

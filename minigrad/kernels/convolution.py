@@ -1,0 +1,230 @@
+"""Kernels of 2-D convolution and pooling for any array module: patches laid out as rows, and matrix products.
+
+Arrays have the shape NCHW; in memory they are channels-last, which made everything but the smallest convolutions
+faster (a patch is then a few long runs, and the product's rows are the output as it lies in memory). Inputs in other
+layouts are copied tile by tile. A tile is some images, or some rows of one, whose patches take up to ``TILE`` numbers:
+whatever the batch, no more of its patches are in memory at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+Array = Any
+Pair = tuple[int, int]
+
+#: numbers in the patches of a tile: 2 MiB of float32, what stays in a core's second cache
+TILE = 2**19
+
+
+class Window(NamedTuple):
+    """How a window moves over the last two axes: of a kernel, or of a pool."""
+
+    size: Pair
+    stride: Pair
+    padding: tuple[Pair, Pair]
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    def output_size(self, size: Pair) -> Pair:
+        """How often the window fits into an input of ``size``, padded; less than 1 where it doesn't."""
+        axes = zip(size, self.size, self.stride, self.padding, self.dilation, strict=True)
+        height, width = ((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in axes)
+        return height, width
+
+
+class Tile(NamedTuple):
+    """Images ``images`` and, of them, the output rows ``rows``, whose windows see the padded input's rows ``seen``."""
+
+    images: slice
+    rows: slice
+    seen: slice
+
+
+@lru_cache(maxsize=1024)
+def tiles(n: int, patch: int, out: Pair, window: Window) -> tuple[Tile, ...]:
+    """Tiles over n images of ``out`` windows each, for patches of ``patch`` numbers."""
+    height, width = out
+    per_row = max(width * patch, 1)
+    rows = min(max(TILE // per_row, 1), height)
+    images = max(TILE // (per_row * height), 1)
+    found = []
+    for a in range(0, n, images):
+        for r in range(0, height, rows):
+            last = min(r + rows, height)
+            seen = slice(
+                r * window.stride[0],
+                (last - 1) * window.stride[0] + (window.size[0] - 1) * window.dilation[0] + 1,
+            )
+            found.append(Tile(slice(a, min(a + images, n)), slice(r, last), seen))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def positions(out: Pair, window: Window) -> tuple[tuple[int, int, slice, slice], ...]:
+    """For each place in the window, the elements that lie there, of ``out`` windows over one padded input."""
+    (h, w), (sh, sw), (dh, dw) = out, window.stride, window.dilation
+    return tuple(
+        (
+            i,
+            j,
+            slice(i * dh, i * dh + (h - 1) * sh + 1, sh),
+            slice(j * dw, j * dw + (w - 1) * sw + 1, sw),
+        )
+        for i in range(window.size[0])
+        for j in range(window.size[1])
+    )
+
+
+class ConvolutionKernels:
+    """The part of a kernel set that has windows."""
+
+    xp: ModuleType | Any
+
+    def conv2d(self, x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
+        out, k = window.output_size(x.shape[2:]), self._matrix(weight, window)
+        y = self.xp.empty((len(x), *out, len(weight)), x.dtype)
+        for tile, patches in self._patches(x, out, window):
+            target = y[tile.images, tile.rows]
+            if window.groups == 1:
+                self.multiply(patches[0], k[0], target)
+            else:
+                products = (patches @ k).reshape(window.groups, *target.shape[:3], -1)
+                target[...] = self.xp.moveaxis(products, 0, 3).reshape(target.shape)
+        if bias is not None:
+            y += bias
+        return y.transpose(0, 3, 1, 2)
+
+    def conv2d_weight_grad(self, x: Array, gy: Array, window: Window) -> Array:
+        groups, out, (kh, kw) = window.groups, gy.shape[2:], window.size
+        inputs, outputs = x.shape[1] // groups, gy.shape[1] // groups
+        total = self.xp.zeros((groups, kh * kw * inputs, outputs), x.dtype)
+        for tile, patches in self._patches(x, out, window):
+            total += patches.swapaxes(1, 2) @ self._rows(gy, tile, window)
+        g = total.reshape(groups, kh, kw, inputs, outputs).transpose(0, 4, 3, 1, 2)
+        return self.xp.ascontiguousarray(g.reshape(groups * outputs, inputs, kh, kw))
+
+    def conv2d_input_grad(self, gy: Array, weight: Array, window: Window, size: Pair) -> Array:
+        groups, (kh, kw) = window.groups, window.size
+        n, out, inputs = len(gy), gy.shape[2:], weight.shape[1]
+        k = self._matrix(weight, window).swapaxes(1, 2)
+        gx = self._padded((n, *size, groups * inputs), window, gy.dtype)
+        for tile in tiles(n, kh * kw * groups * inputs, out, window):
+            patches = self._rows(gy, tile, window) @ k
+            images, rows = tile.images.stop - tile.images.start, tile.rows.stop - tile.rows.start
+            patches = patches.reshape(groups, images, rows, out[1], kh, kw, inputs)
+            target = gx[tile.images, tile.seen]
+            target = target.reshape(
+                *target.shape[:3], groups, inputs
+            )  # a view: only the last axis splits
+            for i, j, across, along in positions((rows, out[1]), window):
+                target[:, across, along] += self.xp.moveaxis(patches[..., i, j, :], 0, 3)
+        return self._unpadded(gx, window, size).transpose(0, 3, 1, 2)
+
+    # --- pooling: the same windows, channel by channel ---
+
+    def max_pool2d(self, x: Array, window: Window) -> tuple[Array, Array]:
+        """The largest value of each window, and at which of its places it stands, the first of equals."""
+        padded = self._pad(x.transpose(0, 2, 3, 1), window, -math.inf)
+        (_, _, across, along), *others = positions(window.output_size(x.shape[2:]), window)
+        values = padded[:, across, along].copy()
+        place = self.xp.zeros(values.shape, "int16")
+        for index, (_, _, across, along) in enumerate(others, 1):
+            candidate = padded[:, across, along]
+            # Not "candidate > values": a NaN goes on.
+            place = self.xp.where(candidate <= values, place, index)
+            self.xp.maximum(values, candidate, out=values)
+        return values.transpose(0, 3, 1, 2), place.transpose(0, 3, 1, 2)
+
+    def max_pool2d_grad(self, gy: Array, place: Array, window: Window, size: Pair) -> Array:
+        gy, place = gy.transpose(0, 2, 3, 1), place.transpose(0, 2, 3, 1)
+        gx = self._padded((len(gy), *size, gy.shape[3]), window, gy.dtype)
+        for index, (_, _, across, along) in enumerate(positions(gy.shape[1:3], window)):
+            gx[:, across, along] += gy * (place == index)
+        return self._unpadded(gx, window, size).transpose(0, 3, 1, 2)
+
+    def pick(self, x: Array, place: Array, window: Window) -> Array:
+        """The value at a place of each window."""
+        padded, place = self._pad(x.transpose(0, 2, 3, 1), window, 0), place.transpose(0, 2, 3, 1)
+        y = self.xp.zeros(place.shape, x.dtype)
+        for index, (_, _, across, along) in enumerate(positions(place.shape[1:3], window)):
+            y += padded[:, across, along] * (place == index)
+        return y.transpose(0, 3, 1, 2)
+
+    def sum_pool2d(self, x: Array, window: Window) -> Array:
+        padded = self._pad(x.transpose(0, 2, 3, 1), window, 0)
+        out = window.output_size(x.shape[2:])
+        (_, _, across, along), *others = positions(out, window)
+        y = padded[:, across, along].copy()
+        for _, _, across, along in others:
+            y += padded[:, across, along]
+        return y.transpose(0, 3, 1, 2)
+
+    def sum_pool2d_grad(self, gy: Array, window: Window, size: Pair) -> Array:
+        gy = gy.transpose(0, 2, 3, 1)
+        gx = self._padded((len(gy), *size, gy.shape[3]), window, gy.dtype)
+        for _, _, across, along in positions(gy.shape[1:3], window):
+            gx[:, across, along] += gy
+        return self._unpadded(gx, window, size).transpose(0, 3, 1, 2)
+
+    # --- layouts ---
+
+    def _patches(self, x: Array, out: Pair, window: Window) -> Iterator[tuple[Tile, Array]]:
+        """Each tile with its patches, (groups, windows, numbers of a patch); the array is used again for the next."""
+        groups, (kh, kw) = window.groups, window.size
+        n, c = x.shape[:2]
+        found = tiles(n, kh * kw * c, out, window)
+        rows = found[0].rows.stop if found else 0
+        images = found[0].images.stop if found else 0
+        buffer = self.xp.empty((groups, images, rows, out[1], kh, kw, c // groups), x.dtype)
+        for tile in found:
+            source = self._pad(x[tile.images].transpose(0, 2, 3, 1), window, 0)[:, tile.seen]
+            source = source.reshape(*source.shape[:3], groups, c // groups)
+            height = tile.rows.stop - tile.rows.start
+            patches = buffer[:, : len(source), :height]
+            self.fill_patches(patches, source, window)
+            yield tile, patches.reshape(groups, -1, kh * kw * (c // groups))
+
+    def fill_patches(self, patches: Array, source: Array, window: Window) -> None:
+        """Copy what each window sees of ``source`` (images, height, width, groups, channels of a group)."""
+        for i, j, across, along in positions(patches.shape[2:4], window):
+            patches[..., i, j, :] = self.xp.moveaxis(source[:, across, along], 3, 0)
+
+    def multiply(self, rows: Array, k: Array, target: Array) -> None:
+        """target = rows @ k, for rows along the first axes of ``target``."""
+        target[...] = (rows @ k).reshape(target.shape)
+
+    def _rows(self, gy: Array, tile: Tile, window: Window) -> Array:
+        """A tile of gradients of outputs, (groups, windows, channels of a group)."""
+        g = gy[tile.images, :, tile.rows].transpose(0, 2, 3, 1)
+        g = g.reshape(-1, window.groups, g.shape[3] // window.groups)
+        return g.swapaxes(0, 1)
+
+    def _matrix(self, weight: Array, window: Window) -> Array:
+        """The kernels as (groups, numbers of a patch, outputs of a group)."""
+        groups, (o, c, kh, kw) = window.groups, weight.shape
+        k = weight.reshape(groups, o // groups, c, kh, kw).transpose(0, 3, 4, 2, 1)
+        return self.xp.ascontiguousarray(k.reshape(groups, kh * kw * c, o // groups))
+
+    def _pad(self, x: Array, window: Window, value: float) -> Array:
+        """Images NHWC, with a frame of ``value``."""
+        if window.padding == ((0, 0), (0, 0)):
+            return x
+        padded = self._padded(x.shape, window, x.dtype)
+        if value:
+            padded += value
+        self._unpadded(padded, window, x.shape[1:3])[...] = x
+        return padded
+
+    def _padded(self, shape: tuple[int, ...], window: Window, dtype: Any) -> Array:
+        (top, bottom), (left, right) = window.padding
+        n, h, w, c = shape
+        return self.xp.zeros((n, top + h + bottom, left + w + right, c), dtype)
+
+    def _unpadded(self, x: Array, window: Window, size: Pair) -> Array:
+        (top, _), (left, _) = window.padding
+        return x[:, top : top + size[0], left : left + size[1]]

@@ -1,0 +1,198 @@
+"""Recurrent layers: the same step for each element of a sequence, and a state that it hands on.
+
+Sequences are (n, time, ...). A layer returns the hidden state of every step and, apart, what it ended with, which may
+be the start of the next piece of the same sequence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ops.activation import sigmoid
+from ..ops.elementwise import tanh
+from ..ops.linear import linear
+from ..ops.random import generator
+from ..ops.shape import stack
+from ..tensor import Tensor, tensor
+from . import init
+from .conv import Conv2d
+from .module import Module, Parameter
+
+
+class RNN(Module):
+    """The plain recurrent network: h_t = tanh(W_ih x_t + W_hh h_(t-1) + b) (Elman 1990).
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    weight_init : callable of (shape, rng)
+        Glorot uniform by default.
+    rng : numpy.random.Generator, optional
+        The default generator, set by ``minigrad.manual_seed``, if left out.
+    dtype : NumPy dtype
+        float32 by default.
+
+    Attributes
+    ----------
+    weight_ih : Parameter, shape (gates * hidden_size, input_size)
+    weight_hh : Parameter, shape (gates * hidden_size, hidden_size)
+    bias : Parameter, shape (gates * hidden_size,)
+        With one gate here and four in an LSTM.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> hidden, last = mg.nn.RNN(3, 5)(mg.ones((2, 7, 3)))
+    >>> hidden.shape, last.shape
+    ((2, 7, 5), (2, 5))
+    """
+
+    gates = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        weight_init: init.Init = init.glorot_uniform,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        name = type(self).__name__
+        init.require_positive(name, input_size=input_size, hidden_size=hidden_size)
+        rng = generator(rng)
+        self.input_size, self.hidden_size = input_size, hidden_size
+
+        def gates(size: int) -> Parameter:
+            parts = [weight_init((hidden_size, size), rng) for _ in range(self.gates)]
+            return Parameter(np.concatenate(parts), dtype)
+
+        self.weight_ih, self.weight_hh = gates(input_size), gates(hidden_size)
+        self.bias = Parameter(np.zeros(self.gates * hidden_size), dtype)
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """The hidden states (n, time, hidden_size), and the last state; ``state`` is zeros if left out."""
+        if x.ndim != 3 or x.shape[2] != self.input_size or not x.shape[1]:
+            raise ValueError(
+                f"{self.title()}: expected x of shape (n, time, {self.input_size}), got {x.shape}"
+            )
+        state = self.initial(x) if state is None else state
+        projected = linear(x, self.weight_ih, self.bias)
+        hidden = []
+        for t in range(x.shape[1]):
+            state = self.step(projected[:, t], state)
+            hidden.append(self.output(state))
+        return stack(hidden, axis=1), state
+
+    def initial(self, x: Tensor) -> Any:
+        """The state before the first step: zeros."""
+        return _zeros(x, (x.shape[0], self.hidden_size))
+
+    def step(self, projected: Tensor, state: Any) -> Any:
+        """The next state, from W_ih x + b and the last."""
+        return tanh(projected + linear(state, self.weight_hh))
+
+    def output(self, state: Any) -> Tensor:
+        """The hidden state's part of a state."""
+        return state
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}"
+
+
+class LSTM(RNN):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000)::
+
+        i, f, o = sigmoid of their rows of W_ih x_t + W_hh h_(t-1) + b,   g = tanh of its
+        c_t = f c_(t-1) + i g,   h_t = o tanh(c_t)
+
+    Rows are in the order i, f, g, o, as in PyTorch. The state is the pair (h, c). Parameters are those of RNN, and the
+    forget gate's bias begins at 1, so that a new network remembers.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> hidden, (h, c) = mg.nn.LSTM(3, 5)(mg.ones((2, 7, 3)))
+    >>> hidden.shape, c.shape
+    ((2, 7, 5), (2, 5))
+    """
+
+    gates = 4
+
+    def __init__(self, input_size: int, hidden_size: int, **settings: Any) -> None:
+        super().__init__(input_size, hidden_size, **settings)
+        bias = np.zeros((4, hidden_size), self.bias.dtype)
+        bias[1] = 1
+        self.bias.data = tensor(bias.reshape(-1), backend=self.bias.backend).data
+
+    def initial(self, x: Tensor) -> Any:
+        zeros = super().initial(x)
+        return zeros, zeros
+
+    def step(self, projected: Tensor, state: Any) -> Any:
+        h, c = state
+        return lstm_update(projected + linear(h, self.weight_hh), c)
+
+    def output(self, state: Any) -> Tensor:
+        return state[0]
+
+
+class ConvLSTM(Module):
+    """An LSTM over images, whose products are convolutions (Shi et al. 2015, arXiv:1506.04214, without peepholes).
+
+    Parameters
+    ----------
+    in_channels, hidden_channels : int
+    kernel_size : int
+        Odd, so that images keep their size.
+    **settings
+        ``rng`` and ``dtype``, as for Conv2d.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> hidden, (h, c) = mg.nn.ConvLSTM(1, 4, 3)(mg.ones((2, 5, 1, 8, 8)))
+    >>> hidden.shape, c.shape
+    ((2, 5, 4, 8, 8), (2, 4, 8, 8))
+    """
+
+    def __init__(
+        self, in_channels: int, hidden_channels: int, kernel_size: int, **settings: Any
+    ) -> None:
+        init.require_positive("ConvLSTM", kernel_size=kernel_size)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"ConvLSTM: expected an odd kernel_size, got {kernel_size}")
+        self.hidden_channels = hidden_channels
+        gates, padding = 4 * hidden_channels, kernel_size // 2
+        self.input = Conv2d(in_channels, gates, kernel_size, padding=padding, **settings)
+        self.hidden = Conv2d(
+            hidden_channels, gates, kernel_size, padding=padding, bias=False, **settings
+        )
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The hidden states (n, time, hidden_channels, height, width), and the last (h, c)."""
+        if x.ndim != 5 or not x.shape[1]:
+            raise ValueError(
+                f"{self.title()}: expected x of shape (n, time, channels, height, width), got {x.shape}"
+            )
+        n, time, _, height, width = x.shape
+        zeros = _zeros(x, (n, self.hidden_channels, height, width))
+        h, c = (zeros, zeros) if state is None else state
+        hidden = []
+        for t in range(time):
+            h, c = lstm_update(self.input(x[:, t]) + self.hidden(h), c)
+            hidden.append(h)
+        return stack(hidden, axis=1), (h, c)
+
+
+def lstm_update(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """The next (h, c) from the sums that enter the gates i, f, g, o, along axis 1, and the last c."""
+    size = c.shape[1]
+    i, f, g, o = (gates[:, k * size : (k + 1) * size] for k in range(4))
+    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+    return sigmoid(o) * tanh(c), c
+
+
+def _zeros(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return tensor(np.zeros(shape, x.dtype), backend=x.backend)

@@ -1,0 +1,287 @@
+"""Convolution over two axes, and its transpose.
+
+With stride s, padding p and dilation d, for each image and output channel o::
+
+    y[o, i, j] = b[o] + sum over c, a, b of w[o, c, a, b] x[c, s i + d a - p, s j + d b - p]
+
+a small pattern is looked for everywhere. (What signal processing calls a cross-correlation; LeCun et al. 1998.) The
+sum is linear in x and in w, so <gy, conv(x, w)> is a trilinear form, and the three ops below are its derivatives: each
+one's backward pass is made of the other two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..kernels.convolution import Pair, Window
+from ..op import Op
+from ..tensor import Tensor, apply
+from .checks import require_dtype, require_floating, require_tensor
+from .shape import pad
+from .windows import Padding, edges_of, make_window, pair, require_images
+
+
+class Windowed(Op):
+    """What the ops below know: the window, and the size of the images."""
+
+    __slots__ = ("size", "window")
+
+    def __init__(self, window: Window, size: Pair) -> None:
+        self.window, self.size = window, size
+
+
+class Conv2d(Windowed):
+    __slots__ = ()
+
+    def reference(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The sum over the places of the window, each a product of matrices."""
+        window, (n, c) = self.window, x.shape[:2]
+        padded = pad(x, [(0, 0), (0, 0), *window.padding])
+        (h, w), (sh, sw), (dh, dw) = (
+            window.output_size(self.size),
+            window.stride,
+            window.dilation,
+        )
+        groups, o = window.groups, weight.shape[0]
+        y: Any = 0
+        for i in range(window.size[0]):
+            for j in range(window.size[1]):
+                seen = padded[
+                    :,
+                    :,
+                    i * dh : i * dh + (h - 1) * sh + 1 : sh,
+                    j * dw : j * dw + (w - 1) * sw + 1 : sw,
+                ]
+                k = weight[:, :, i, j].reshape(groups, o // groups, c // groups)
+                y = y + k @ seen.reshape(n, groups, c // groups, h * w)
+        y = y.reshape(n, o, h, w)
+        return y if bias is None else y + bias.reshape(-1, 1, 1)
+
+    def forward(self, k: Any, x: Any, weight: Any, bias: Any) -> Any:
+        return k.conv2d(x, weight, bias, self.window)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        x, weight, _ = node.inputs
+        gx = apply(InputGrad(self.window, self.size), gy, weight) if needs[0] else None
+        gweight = apply(WeightGrad(self.window, self.size), x, gy) if needs[1] else None
+        return gx, gweight, gy.sum((0, 2, 3)) if needs[2] else None
+
+
+class InputGrad(Windowed):
+    """The gradient for x, or transposed convolution: each output's gradient goes to all that its window saw."""
+
+    __slots__ = ()
+
+    def forward(self, k: Any, gy: Any, weight: Any) -> Any:
+        return k.conv2d_input_grad(gy, weight, self.window, self.size)
+
+    def backward(self, node: Any, needs: Any, gx: Tensor) -> Any:
+        gy, weight = node.inputs
+        ggy = apply(Conv2d(self.window, self.size), gx, weight, None) if needs[0] else None
+        gweight = apply(WeightGrad(self.window, self.size), gx, gy) if needs[1] else None
+        return ggy, gweight
+
+
+class WeightGrad(Windowed):
+    """The gradient for the weight: how each place of the window and each output go together."""
+
+    __slots__ = ()
+
+    def forward(self, k: Any, x: Any, gy: Any) -> Any:
+        return k.conv2d_weight_grad(x, gy, self.window)
+
+    def backward(self, node: Any, needs: Any, gweight: Tensor) -> Any:
+        x, gy = node.inputs
+        gx = apply(InputGrad(self.window, self.size), gy, gweight) if needs[0] else None
+        ggy = apply(Conv2d(self.window, self.size), x, gweight, None) if needs[1] else None
+        return gx, ggy
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Pair = 1,
+    padding: Padding = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution of images.
+
+    Before a batch norm leave the bias out: the mean takes it away again (arXiv:1502.03167, section 3.2).
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, channels, height, width)
+    weight : Tensor, shape (out, channels / groups, kernel height, kernel width)
+    bias : Tensor, shape (out,), optional
+    stride, dilation : int or pair of ints
+        Steps of the window, and of the places within it: 1 by default.
+    padding : int, pair of ints, pair of (before, after) pairs, "same" or "valid"
+        Zeros around the images, none by default. "same" makes the output ceil(size / stride), and puts the odd zero
+        after, as TensorFlow does; "valid" is 0.
+    groups : int
+        Channels and outputs are cut into so many groups that do not see each other; ``groups=channels`` is a depthwise
+        convolution.
+
+    Returns
+    -------
+    Tensor, shape (n, out, output height, output width)
+        With size + padding - dilation (kernel - 1) - 1, divided by stride and rounded down, plus 1.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or the window is larger than the padded image, saying along which axis.
+    TypeError
+        If an argument is no Tensor or the dtypes differ.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.conv2d(mg.ones((1, 1, 3, 3)), mg.ones((1, 1, 2, 2)), stride=1).shape
+    (1, 1, 2, 2)
+    >>> mg.conv2d(mg.ones((1, 1, 3, 3)), mg.ones((1, 1, 2, 2)), padding="same")[0, 0]
+    Tensor([[4., 4., 2.],
+            [4., 4., 2.],
+            [2., 2., 1.]])
+    """
+    require_images("conv2d", x)
+    require_tensor("conv2d", weight=weight, bias=bias)
+    if weight is None or weight.ndim != 4:
+        raise ValueError(
+            "conv2d: expected weight of shape (out, channels / groups, kernel height, kernel width), "
+            f"got {None if weight is None else weight.shape}"
+        )
+    groups = _fitting_groups("conv2d", groups, weight.shape[0])
+    if x.shape[1] != weight.shape[1] * groups:
+        raise ValueError(
+            f"conv2d: expected x of {weight.shape[1] * groups} channels for weight {weight.shape} and "
+            f"groups={groups}, got x {x.shape}"
+        )
+    _require_bias("conv2d", bias, weight.shape[0])
+    require_dtype("conv2d", x.dtype, weight=weight, bias=bias)
+    size = x.shape[2], x.shape[3]
+    window = make_window(
+        "conv2d", size, (weight.shape[2], weight.shape[3]), stride, padding, dilation, groups
+    )
+    return apply(Conv2d(window, size), x, weight, bias)
+
+
+def conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int = 1,
+    padding: Padding = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution of sequences: x (n, channels, length), weight (out, channels / groups, kernel).
+
+    ``padding`` is an int, a (before, after) pair, "same" or "valid"; else as ``conv2d``.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.conv1d(mg.arange(5).reshape(1, 1, 5), mg.tensor([[[1, -1]]]), stride=2)
+    Tensor([[[-1., -1.]]])
+    """
+    for name, t in (("x", x), ("weight", weight)):
+        require_floating("conv1d", t)
+        if t.ndim != 3:
+            raise ValueError(f"conv1d: expected {name} of three axes, got shape {t.shape}")
+    flat = padding if isinstance(padding, str) else ((0, 0), pair("conv1d", "padding", padding, 0))
+    rows, kernels = (t.reshape(*t.shape[:2], 1, t.shape[2]) for t in (x, weight))
+    y = conv2d(rows, kernels, bias, (1, stride), flat, (1, dilation), groups)
+    return y.reshape(*y.shape[:2], y.shape[3])
+
+
+def conv_transpose2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Pair = 1,
+    padding: int | tuple[Any, Any] = 0,
+    output_padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The transpose of a convolution, which spreads each value over a window: images become larger.
+
+    It is the gradient for its input of the ``conv2d`` with the same weight, stride, padding and dilation.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, channels, height, width)
+    weight : Tensor, shape (channels, out / groups, kernel height, kernel width)
+    bias : Tensor, shape (out,), optional
+    stride, padding, dilation, groups
+        As for ``conv2d``, without "same" and "valid"; the padding is cut off from the output.
+    output_padding : int or pair of ints
+        Rows and columns more at the end, less than the stride or the dilation: several sizes of an input convolve to
+        one, and this chooses among them.
+
+    Returns
+    -------
+    Tensor, shape (n, out, output height, output width)
+        With (size - 1) stride - padding + dilation (kernel - 1) + output_padding + 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``conv2d``; also for padding that leaves nothing.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.conv_transpose2d(mg.ones((1, 1, 2, 2)), mg.ones((1, 1, 2, 2)), stride=2).shape
+    (1, 1, 4, 4)
+    """
+    name = "conv_transpose2d"
+    require_images(name, x)
+    require_tensor(name, weight=weight, bias=bias)
+    if weight is None or weight.ndim != 4 or weight.shape[0] != x.shape[1]:
+        raise ValueError(
+            f"{name}: expected weight of shape ({x.shape[1]}, out / groups, kernel height, kernel width) "
+            f"for x {x.shape}, got {None if weight is None else weight.shape}"
+        )
+    groups = _fitting_groups(name, groups, weight.shape[0])
+    _require_bias(name, bias, weight.shape[1] * groups)
+    require_dtype(name, x.dtype, weight=weight, bias=bias)
+    extra = pair(name, "output_padding", output_padding, 0)
+    strides, dilations = (
+        pair(name, "stride", stride, 1),
+        pair(name, "dilation", dilation, 1),
+    )
+    edges = edges_of(name, padding)
+    size = []
+    for i, axis in enumerate(("height", "width")):
+        if extra[i] >= max(strides[i], dilations[i]):
+            raise ValueError(
+                f"{name}: expected output_padding below the stride or the dilation, got {extra[i]} "
+                f"with stride {strides[i]} and dilation {dilations[i]} along the {axis}"
+            )
+        reach = (weight.shape[2 + i] - 1) * dilations[i]
+        size.append((x.shape[2 + i] - 1) * strides[i] - sum(edges[i]) + reach + extra[i] + 1)
+        if size[i] < 1:
+            raise ValueError(
+                f"{name}: padding {edges[i]} leaves nothing of the {axis} of x {x.shape}"
+            )
+    kernel = weight.shape[2], weight.shape[3]
+    window = Window(kernel, strides, edges, dilations, groups)
+    y = apply(InputGrad(window, (size[0], size[1])), x, weight)
+    return y if bias is None else y + bias.reshape(-1, 1, 1)
+
+
+def _fitting_groups(name: str, groups: int, outputs: int) -> int:
+    if not hasattr(groups, "__index__") or groups < 1 or outputs % groups:
+        raise ValueError(
+            f"{name}: expected groups to divide the {outputs} of weight's first axis, got {groups}"
+        )
+    return groups
+
+
+def _require_bias(name: str, bias: Tensor | None, outputs: int) -> None:
+    if bias is not None and bias.shape != (outputs,):
+        raise ValueError(f"{name}: expected bias of shape ({outputs},), got {bias.shape}")

@@ -1,0 +1,155 @@
+"""Pooling: one number for each window of an image, channel by channel.
+
+Max pooling takes the largest value, the first of equals, and its gradient goes there; average pooling the mean, and its
+gradient is spread evenly. Both are linear once the places of the largest are known, and so each op's derivative is the
+other of its pair.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..kernels.convolution import Pair, Window
+from ..tensor import Tensor, apply
+from .conv import Windowed
+from .windows import make_window, pair, require_images
+
+
+class MaxPool2d(Windowed):
+    """The largest values, and the places in their windows where they stand."""
+
+    num_outputs = 2
+    saves_inputs = False
+    saves_outputs = (1,)
+    __slots__ = ()
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.max_pool2d(x, self.window)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor | None, gplace: Tensor | None) -> Any:
+        (place,) = node.outputs
+        return None if gy is None else apply(PutBack(self.window, self.size), gy, place.detach())
+
+
+class PutBack(Windowed):
+    """Each number to a place of its window, zeros elsewhere; numbers that meet are added up."""
+
+    saves_inputs = slice(1, 2)
+    __slots__ = ()
+
+    def forward(self, k: Any, gy: Any, place: Any) -> Any:
+        return k.max_pool2d_grad(gy, place, self.window, self.size)
+
+    def backward(self, node: Any, needs: Any, gx: Tensor) -> Any:
+        (place,) = node.inputs
+        return apply(Pick(self.window, self.size), gx, place), None
+
+
+class Pick(Windowed):
+    """The number at a place of each window."""
+
+    saves_inputs = slice(1, 2)
+    __slots__ = ()
+
+    def forward(self, k: Any, x: Any, place: Any) -> Any:
+        return k.pick(x, place, self.window)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (place,) = node.inputs
+        return apply(PutBack(self.window, self.size), gy, place), None
+
+
+class SumPool2d(Windowed):
+    saves_inputs = False
+    __slots__ = ()
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.sum_pool2d(x, self.window)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        return apply(Spread(self.window, self.size), gy)
+
+
+class Spread(Windowed):
+    """Each number to all places of its window."""
+
+    saves_inputs = False
+    __slots__ = ()
+
+    def forward(self, k: Any, gy: Any) -> Any:
+        return k.sum_pool2d_grad(gy, self.window, self.size)
+
+    def backward(self, node: Any, needs: Any, gx: Tensor) -> Any:
+        return apply(SumPool2d(self.window, self.size), gx)
+
+
+def max_pool2d(
+    x: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
+) -> Tensor:
+    """The largest value of each window; of equals the first collects the gradient, as in PyTorch.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, channels, height, width)
+    kernel_size : int or pair of ints
+    stride : int or pair of ints, optional
+        ``kernel_size``, so that windows do not overlap, if left out.
+    padding : int or pair of ints
+        A frame of minus infinity, at most half of the window; none by default.
+
+    Returns
+    -------
+    Tensor, shape (n, channels, output height, output width)
+
+    Raises
+    ------
+    ValueError
+        If the window does not fit, saying along which axis, or is half padding.
+    TypeError
+        If x is not a Tensor of floating dtype.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.max_pool2d(mg.arange(16).reshape(1, 1, 4, 4), 2)[0, 0]
+    Tensor([[ 5.,  7.],
+            [13., 15.]])
+    """
+    window = _window("max_pool2d", x, kernel_size, stride, padding)
+    y, _ = apply(MaxPool2d(window, (x.shape[2], x.shape[3])), x)
+    return y
+
+
+def avg_pool2d(
+    x: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
+) -> Tensor:
+    """The mean of each window; padding counts as zeros, as in PyTorch. Arguments and errors are ``max_pool2d``'s.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.avg_pool2d(mg.arange(16).reshape(1, 1, 4, 4), 2)[0, 0]
+    Tensor([[ 2.5,  4.5],
+            [10.5, 12.5]])
+    """
+    window = _window("avg_pool2d", x, kernel_size, stride, padding)
+    total = apply(SumPool2d(window, (x.shape[2], x.shape[3])), x)
+    return total / (window.size[0] * window.size[1])
+
+
+def global_avg_pool2d(x: Tensor) -> Tensor:
+    """The mean of each channel, (n, channels, height, width) to (n, channels) (Lin et al. 2014, arXiv:1312.4400)."""
+    require_images("global_avg_pool2d", x)
+    return x.mean((2, 3))
+
+
+def _window(name: str, x: Tensor, kernel_size: Any, stride: Any, padding: Any) -> Window:
+    require_images(name, x)
+    kernel = pair(name, "kernel_size", kernel_size, 1)
+    frame = pair(name, "padding", padding, 0)
+    if any(2 * p > k for p, k in zip(frame, kernel, strict=True)):
+        raise ValueError(
+            f"{name}: expected padding of at most half of the window, got {frame} for {kernel}"
+        )
+    strides = kernel if stride is None else stride
+    return make_window(name, (x.shape[2], x.shape[3]), kernel, strides, frame)
