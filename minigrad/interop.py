@@ -1,7 +1,8 @@
 """State dicts to and from PyTorch's names, as NumPy arrays; PyTorch itself is not needed.
 
-Layouts are equal: a Linear's weight is (out, in) in both, and an array passes as it is. Names are those that PyTorch
-gives the same modules under the same attributes (torch.nn.Module.state_dict); only a batch norm's differ::
+Layouts are equal: a Linear's weight is (out, in) in both, a Conv2d's (out, in / groups, height, width). Names are those that PyTorch
+gives the same modules under the same attributes (torch.nn.Module.state_dict); only those of batch norm and its siblings
+differ::
 
     gamma        weight
     beta         bias
@@ -19,10 +20,12 @@ import numpy as np
 
 from .nn.batch_norm import BatchNorm
 from .nn.module import Buffer, Module, Parameter
+from .nn.normalization import GroupNorm, InstanceNorm, LayerNorm
 from .nn.variants import FrozenBatchNorm
 from .tensor import Tensor, tensor
 
-BATCH_NORM = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
+NORMS = BatchNorm, FrozenBatchNorm, LayerNorm, GroupNorm, InstanceNorm
+NAMES = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
 
 
 def to_torch(module: Module) -> dict[str, np.ndarray]:
@@ -117,8 +120,8 @@ def _named(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
         yield name, value
         return
     children: Any = ()
-    if isinstance(value, (BatchNorm, FrozenBatchNorm)):
-        children = ((BATCH_NORM.get(child, child), v) for child, v in value.registered())
+    if isinstance(value, NORMS):
+        children = ((NAMES.get(child, child), v) for child, v in value.registered())
     elif isinstance(value, Module):
         children = value.registered()
     elif isinstance(value, (list, tuple)):

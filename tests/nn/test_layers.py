@@ -102,3 +102,15 @@ class TestFlatten:
     def test_needs_two_axes(self, shape):
         with pytest.raises(ValueError, match="flatten: expected at least 2 axes, got shape"):
             nn.Flatten()(mg.ones(shape))
+
+
+class TestMaxout:
+    def test_is_the_largest_of_its_maps(self, rng):
+        layer, x = nn.Maxout(3, 2, 4, dtype=np.float64), normal(rng, 2, 5, 3)
+        y = layer.linear(x).numpy().reshape(2, 5, 2, 4).max(-1)
+        close(layer(x), y)
+        assert repr(layer).startswith("Maxout(\n  linear=Linear(3, 8, bias=True)")
+
+    def test_constructor_errors(self):
+        with pytest.raises(ValueError, match="Maxout: expected pieces to be a positive integer"):
+            nn.Maxout(3, 2, 0)

@@ -1,0 +1,147 @@
+"""Recurrent layers against their equations, and PyTorch's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import close, error_table, normal, refuses
+
+import minigrad as mg
+from minigrad import nn
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+F64 = {"dtype": np.float64}
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def randomized(layer, rng):
+    for p in layer.parameters():
+        p.data = mg.tensor(rng.standard_normal(p.shape) / 2).data
+    return layer
+
+
+def test_rnn_by_its_equation(rng):
+    layer, x = randomized(nn.RNN(3, 4, **F64), rng), normal(rng, 2, 5, 3)
+    hidden, last = layer(x)
+    h = np.zeros((2, 4))
+    for t in range(5):
+        total = x.numpy()[:, t] @ layer.weight_ih.numpy().T + h @ layer.weight_hh.numpy().T
+        h = np.tanh(total + layer.bias.numpy())
+        close(hidden[:, t], h)
+    close(last, h)
+
+
+def test_lstm_by_its_equations(rng):
+    layer, x = randomized(nn.LSTM(3, 4, **F64), rng), normal(rng, 2, 5, 3)
+    hidden, (last_h, last_c) = layer(x)
+    h, c = np.zeros((2, 2, 4))
+    for t in range(5):
+        total = x.numpy()[:, t] @ layer.weight_ih.numpy().T + h @ layer.weight_hh.numpy().T
+        i, f, g, o = np.split(total + layer.bias.numpy(), 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        close(hidden[:, t], h)
+    close(last_h, h)
+    close(last_c, c)
+
+
+def test_a_one_by_one_conv_lstm_is_an_lstm_at_each_place(rng):
+    images = randomized(nn.ConvLSTM(3, 4, 1, **F64), rng)
+    flat = nn.LSTM(3, 4, **F64)
+    flat.weight_ih.data = images.input.weight.reshape(16, 3).data
+    flat.weight_hh.data = images.hidden.weight.reshape(16, 4).data
+    flat.bias.data = images.input.bias.data
+    x = normal(rng, 2, 5, 3, 2, 2)
+    hidden, (_, c) = images(x)
+    for i, j in np.ndindex(2, 2):
+        expected, (_, cell) = flat(x[:, :, :, i, j])
+        close(hidden[:, :, :, i, j], expected)
+        close(c[:, :, i, j], cell)
+
+
+def test_conv_lstm_keeps_the_size(rng):
+    hidden, _ = nn.ConvLSTM(1, 2, 3)(mg.ones((2, 3, 1, 5, 4)))
+    assert hidden.shape == (2, 3, 2, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (lambda: nn.RNN(3, 4, **F64), (2, 6, 3)),
+        (lambda: nn.LSTM(3, 4, **F64), (2, 6, 3)),
+        (lambda: nn.ConvLSTM(2, 2, 3, **F64), (2, 6, 2, 3, 3)),
+    ],
+    ids=["RNN", "LSTM", "ConvLSTM"],
+)
+class TestSequences:
+    def test_pieces_make_the_whole(self, rng, layer, shape):
+        layer, x = layer(), normal(rng, *shape)
+        whole, _ = layer(x)
+        first, state = layer(x[:, :2])
+        second, _ = layer(x[:, 2:], state)
+        close(mg.concatenate([first, second], axis=1), whole)
+
+    def test_gradients(self, rng, layer, shape):
+        layer = layer()
+        x = normal(rng, shape[0], 3, *shape[2:])
+        assert mg.gradcheck(lambda x: layer(x)[0], x)
+        layer(x)[0].sum().backward()
+        assert all(p.grad.numpy().any() for p in layer.parameters())
+
+
+def test_an_lstm_begins_by_remembering():
+    bias = nn.LSTM(3, 2).bias.numpy()
+    np.testing.assert_array_equal(bias, [0, 0, 1, 1, 0, 0, 0, 0])
+
+
+def test_equal_generators_give_equal_weights():
+    a, b = (nn.LSTM(3, 2, rng=np.random.default_rng(1)) for _ in range(2))
+    np.testing.assert_array_equal(a.weight_hh.numpy(), b.weight_hh.numpy())
+    assert repr(a) == "LSTM(3, 2)"
+
+
+@pytest.mark.parametrize(("name", "gates"), [("RNN", 1), ("LSTM", 4)])
+def test_torch(rng, torch, name, gates):
+    layer = randomized(getattr(nn, name)(3, 4, **F64), rng)
+    other = getattr(torch.nn, name)(3, 4, batch_first=True, dtype=torch.float64)
+    with torch.no_grad():
+        other.weight_ih_l0.copy_(torch.tensor(layer.weight_ih.numpy()))
+        other.weight_hh_l0.copy_(torch.tensor(layer.weight_hh.numpy()))
+        other.bias_ih_l0.copy_(torch.tensor(layer.bias.numpy()))
+        other.bias_hh_l0.zero_()
+    x = rng.standard_normal((2, 7, 3))
+    close(layer(mg.tensor(x))[0], other(torch.tensor(x))[0].detach().numpy(), 1e-10)
+
+
+@error_table(
+    {
+        "size": (
+            ValueError,
+            "LSTM: expected x of shape (n, time, 3), got (2, 5, 4)",
+            lambda: nn.LSTM(3, 2)(mg.ones((2, 5, 4))),
+        ),
+        "no steps": (ValueError, "got (2, 0, 3)", lambda: nn.RNN(3, 2)(mg.ones((2, 0, 3)))),
+        "images": (
+            ValueError,
+            "ConvLSTM: expected x of shape (n, time, channels, height, width), got (2, 3, 4)",
+            lambda: nn.ConvLSTM(3, 2, 3)(mg.ones((2, 3, 4))),
+        ),
+        "even": (
+            ValueError,
+            "ConvLSTM: expected an odd kernel_size, got 2",
+            lambda: nn.ConvLSTM(3, 2, 2),
+        ),
+        "hidden": (
+            ValueError,
+            "RNN: expected hidden_size to be a positive integer, got 0",
+            lambda: nn.RNN(3, 0),
+        ),
+    }
+)
+def test_errors(error, words, call):
+    with refuses(error, words):
+        call()
