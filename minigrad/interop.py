@@ -1,8 +1,8 @@
 """State dicts to and from PyTorch's names, as NumPy arrays; PyTorch itself is not needed.
 
-Layouts are equal: a Linear's weight is (out, in) in both, a Conv2d's (out, in / groups, height, width). Names are those that PyTorch
-gives the same modules under the same attributes (torch.nn.Module.state_dict); only those of batch norm and its siblings
-differ::
+Layouts are equal: a Linear's weight is (out, in) in both, a Conv2d's (out, in / groups, height, width). Names are those
+that PyTorch gives the same modules under the same attributes (torch.nn.Module.state_dict); only those of batch norm and
+its siblings differ::
 
     gamma        weight
     beta         bias

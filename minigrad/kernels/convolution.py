@@ -80,6 +80,40 @@ def positions(out: Pair, window: Window) -> tuple[tuple[int, int, slice, slice],
     )
 
 
+class Phase(NamedTuple):
+    """Along one axis, the gradients that lie ``stride`` apart: which, and how they come from the outputs'."""
+
+    target: slice
+    seen: slice
+    padding: Pair
+    places: slice
+    dilation: int
+
+
+@lru_cache(maxsize=1024)
+def phases(out: int, size: int, axis: int, window: Window) -> tuple[Phase, ...]:
+    """The phases with gradients other than zero, for ``out`` windows over ``size`` positions."""
+    stride, dilation = window.stride[axis], window.dilation[axis]
+    kernel, before = window.size[axis], window.padding[axis][0]
+    found = []
+    for a in range(min(stride, kernel)):
+        reach = (-(-(kernel - a) // stride) - 1) * dilation
+        first = max(-(-(before - a) // stride), 0)
+        last = -(-(before + size - a) // stride)
+        start, stop = max(first - reach, 0), min(last, out)
+        if first < last and start < stop:
+            found.append(
+                Phase(
+                    slice(stride * first + a - before, None, stride),
+                    slice(start, stop),
+                    (max(reach - first, 0), max(last - out, 0)),
+                    slice(a, None, stride),
+                    dilation,
+                )
+            )
+    return tuple(found)
+
+
 class ConvolutionKernels:
     """The part of a kernel set that has windows."""
 
@@ -109,21 +143,46 @@ class ConvolutionKernels:
         return self.xp.ascontiguousarray(g.reshape(groups * outputs, inputs, kh, kw))
 
     def conv2d_input_grad(self, gy: Array, weight: Array, window: Window, size: Pair) -> Array:
-        groups, (kh, kw) = window.groups, window.size
-        n, out, inputs = len(gy), gy.shape[2:], weight.shape[1]
-        k = self._matrix(weight, window).swapaxes(1, 2)
-        gx = self._padded((n, *size, groups * inputs), window, gy.dtype)
-        for tile in tiles(n, kh * kw * groups * inputs, out, window):
-            patches = self._rows(gy, tile, window) @ k
-            images, rows = tile.images.stop - tile.images.start, tile.rows.stop - tile.rows.start
-            patches = patches.reshape(groups, images, rows, out[1], kh, kw, inputs)
-            target = gx[tile.images, tile.seen]
-            target = target.reshape(
-                *target.shape[:3], groups, inputs
-            )  # a view: only the last axis splits
-            for i, j, across, along in positions((rows, out[1]), window):
-                target[:, across, along] += self.xp.moveaxis(patches[..., i, j, :], 0, 3)
-        return self._unpadded(gx, window, size).transpose(0, 3, 1, 2)
+        """Convolutions of gy, one for each phase of the stride.
+
+        With padded positions s q + a and places a + s u of the window, gx[s q + a] is the sum of w[a + s u] gy[q - u]
+        over u: for each a a convolution with every s-th place of the kernel, backwards, giving every s-th gradient.
+        """
+        if max(window.stride) > 1 and max(window.dilation) > 1:
+            weight, window = self._undilated(weight, window)
+        groups, (o, c, kh, kw) = window.groups, weight.shape
+        # Kernels of the convolutions back: inputs and outputs have changed places within each group.
+        back = weight.reshape(groups, o // groups, c, kh, kw).swapaxes(1, 2)
+        back = back.reshape(groups * c, o // groups, kh, kw)
+        axes = [phases(gy.shape[2 + i], size[i], i, window) for i in range(2)]
+        gx = None
+        for down in axes[0]:
+            for right in axes[1]:
+                kernel = back[:, :, down.places, right.places][:, :, ::-1, ::-1]
+                part = Window(
+                    kernel.shape[2:],
+                    (1, 1),
+                    (down.padding, right.padding),
+                    (down.dilation, right.dilation),
+                    groups,
+                )
+                found = self.conv2d(gy[:, :, down.seen, right.seen], kernel, None, part)
+                if found.shape[2:] == size:
+                    return found
+                if gx is None:
+                    gx = self.xp.zeros((len(gy), *size, groups * c), gy.dtype).transpose(0, 3, 1, 2)
+                gx[:, :, down.target, right.target] = found
+        if gx is None:
+            gx = self.xp.zeros((len(gy), groups * c, *size), gy.dtype)
+        return gx
+
+    def _undilated(self, weight: Array, window: Window) -> tuple[Array, Window]:
+        """The same convolution with zeros in the kernel instead of a dilation."""
+        (kh, kw), (dh, dw) = window.size, window.dilation
+        kernel = (kh - 1) * dh + 1, (kw - 1) * dw + 1
+        spread = self.xp.zeros((*weight.shape[:2], *kernel), weight.dtype)
+        spread[:, :, ::dh, ::dw] = weight
+        return spread, window._replace(size=kernel, dilation=(1, 1))
 
     # --- pooling: the same windows, channel by channel ---
 

@@ -103,13 +103,11 @@ class Kernels(ConvolutionKernels):
         ddof: int,
     ) -> tuple[Array, Array, Array, Array]:
         """Output, mean, variance (of m - ddof degrees of freedom) and 1 / sqrt(var + eps)."""
-        _, m, wide, _ = layout(x.shape, kept)
+        m = layout(x.shape, kept)[1]
         y, mean, var = self.deviations(x, kept)
         var /= m - ddof
         inv_std = self._inv_std(var, eps)
-        y *= (inv_std if gamma is None else inv_std * gamma).reshape(wide)
-        if beta is not None:
-            y += beta.reshape(wide)
+        self.scale_and_shift(y, inv_std if gamma is None else inv_std * gamma, beta, kept)
         return y.astype(x.dtype, copy=False), mean, var, inv_std
 
     def deviations(self, x: Array, kept: tuple[int, ...]) -> tuple[Array, Array, Array]:
@@ -129,6 +127,15 @@ class Kernels(ConvolutionKernels):
         m2 = self.channel_sum(d * d, axes)
         mean += first.reshape(mean.shape)
         return d, mean, m2
+
+    def scale_and_shift(
+        self, y: Array, scale: Array, shift: Array | None, kept: tuple[int, ...]
+    ) -> None:
+        """y = y scale + shift, per channel, in place."""
+        wide = layout(y.shape, kept)[2]
+        y *= scale.reshape(wide)
+        if shift is not None:
+            y += shift.reshape(wide)
 
     def batch_norm_grad(
         self,
@@ -176,9 +183,7 @@ class Kernels(ConvolutionKernels):
         wide = layout(x.shape, kept)[2]
         y = x - mean.reshape(wide)
         inv_std = self._inv_std(var, eps)
-        y *= (inv_std if gamma is None else inv_std * gamma).reshape(wide)
-        if beta is not None:
-            y += beta.reshape(wide)
+        self.scale_and_shift(y, inv_std if gamma is None else inv_std * gamma, beta, kept)
         return y.astype(x.dtype, copy=False)
 
     def _inv_std(self, var: Array, eps: float) -> Array:

@@ -1,0 +1,64 @@
+"""One training step of a small convolutional network, eager.
+
+Batches of 64 images 1x28x28: a convolution 3x3 to 16 channels, batch norm, sigmoid; one 3x3 with stride 2 to 32,
+batch norm, sigmoid; a linear layer to 10 classes. No padding, softmax cross-entropy, plain SGD, float32. Arrays of
+millions of numbers make it a test of convolutions and of how often memory is passed over.
+"""
+
+from __future__ import annotations
+
+import minigrad as mg
+
+from ..agreement import OURS, Peer
+from ..harness import Workload
+from .training import EPS, MOMENTUM, Inputs, random_inputs, train_minigrad, train_torch
+
+BATCH, FLAT = 64, 32 * 12 * 12
+
+
+def build(batches: int = 20) -> Inputs:
+    shapes = [(16, 1, 3, 3), (32, 16, 3, 3), (10, FLAT)]
+    return random_inputs(shapes, (BATCH, 1, 28, 28), batches)
+
+
+def with_minigrad(inputs: Inputs) -> Peer:
+    nn = mg.nn
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, bias=False),
+        nn.BatchNorm(16, momentum=MOMENTUM, epsilon=EPS),
+        nn.Sigmoid(),
+        nn.Conv2d(16, 32, 3, stride=2, bias=False),
+        nn.BatchNorm(32, momentum=MOMENTUM, epsilon=EPS),
+        nn.Sigmoid(),
+        nn.Flatten(),
+        nn.Linear(FLAT, 10),
+    )
+    return train_minigrad(model, inputs)
+
+
+def with_torch(inputs: Inputs) -> Peer:
+    from torch import nn
+
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, bias=False),
+        nn.BatchNorm2d(16, momentum=1 - MOMENTUM, eps=EPS),
+        nn.Sigmoid(),
+        nn.Conv2d(16, 32, 3, stride=2, bias=False),
+        nn.BatchNorm2d(32, momentum=1 - MOMENTUM, eps=EPS),
+        nn.Sigmoid(),
+        nn.Flatten(),
+        nn.Linear(FLAT, 10),
+    )
+    return train_torch(model, inputs)
+
+
+CNN = Workload(
+    name="cnn",
+    about=f"one training step, batch {BATCH} of 1x28x28, conv 3x3x16, batch norm, sigmoid, conv 3x3x32 with stride 2, "
+    "batch norm, sigmoid, linear to 10, softmax cross-entropy, plain SGD, eager",
+    build=build,
+    makers={OURS: with_minigrad, "torch": with_torch},
+    check_steps=5,
+    tolerance=1e-3,
+    block=10,
+)
