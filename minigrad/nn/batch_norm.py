@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import warnings
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from ..ops.arithmetic import where
 from ..ops.batch_norm import batch_norm, frozen_batch_norm, kept_axes
-from ..ops.checks import require_dtype, require_floating
-from ..ops.moments import moments, position_weights, weighted_batch_norm
+from ..ops.checks import require_floating
+from ..ops.moments import Moments, moments, position_weights, weighted_batch_norm
 from ..ops.random import generator
 from ..tape import no_grad
-from ..tensor import Tensor, apply
+from ..tensor import Tensor
 from . import init
 from .conventions import CONVENTIONS
-from .module import Buffer, Module, Parameter
-from .statistics import collector, merging, move_op
+from .module import Parameter
+from .running import RunningStatistics
+from .statistics import merging
 
 
-class BatchNorm(Module):
+class BatchNorm(RunningStatistics):
     """Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
     In training it normalizes by the statistics of the batch (``minigrad.batch_norm``, Algorithm 1) and moves the
@@ -82,9 +83,6 @@ class BatchNorm(Module):
     (Tensor([ 1., 10.]), Tensor([  1.5, 100.5]))
     """
 
-    #: whether running statistics are divided by the weight that they have gathered so far
-    debiased = False
-
     def __init__(
         self,
         num_features: int | tuple[int, ...],
@@ -107,11 +105,9 @@ class BatchNorm(Module):
         shape = num_features if isinstance(num_features, tuple) else (num_features,)
         for size in shape or (0,):
             init.require_positive(name, num_features=size)
-        if momentum is not None and not 0 <= momentum <= 1:
-            raise ValueError(f"{name}: expected momentum in [0, 1] or None, got {momentum}")
-        if not epsilon > 0:
-            raise ValueError(f"{name}: expected epsilon > 0, got {epsilon}")
-        axes = (axis,) if isinstance(axis, int) else tuple(axis)
+        if not np.dtype(dtype).type(epsilon) > 0:
+            raise ValueError(f"{name}: expected epsilon > 0, got {epsilon}, in {np.dtype(dtype)}")
+        axes = tuple(map(index, axis if isinstance(axis, (tuple, list)) else (axis,)))
         if len(axes) != len(shape):
             raise ValueError(
                 f"{name}: expected one axis per feature dimension, got axis={axis} for "
@@ -119,34 +115,22 @@ class BatchNorm(Module):
             )
         if len(set(axes)) < len(axes):
             raise ValueError(f"{name}: an axis is given twice in {axis}")
-        for ddof in (ddof_norm, ddof_running):
-            if ddof not in (0, 1):
-                raise ValueError(f"{name}: expected ddof_norm and ddof_running 0 or 1, got {ddof}")
+        if ddof_norm not in (0, 1):
+            raise ValueError(f"{name}: expected ddof_norm 0 or 1, got {ddof_norm}")
         if statistics not in ("running", "batch", "population"):
             raise ValueError(
                 f"{name}: expected statistics 'running', 'batch' or 'population', got {statistics!r}"
             )
-        if on_nonfinite not in ("raise", "skip"):
-            raise ValueError(
-                f"{name}: expected on_nonfinite 'raise' or 'skip', got {on_nonfinite!r}"
-            )
+        inits = running_mean_init, running_var_init
+        super().__init__(shape, momentum, ddof_running, on_nonfinite, inits, dtype)
         rng = generator(None)
         self.num_features = num_features
-        self.axis = axis if isinstance(axis, int) else axes
-        self.momentum, self.epsilon = momentum, epsilon
-        self.ddof_norm, self.ddof_running = ddof_norm, ddof_running
-        self.statistics, self.on_nonfinite = statistics, on_nonfinite
-        self.moving, self.frozen = True, False
+        self.axis = axes if isinstance(axis, (tuple, list)) else axes[0]
+        self.epsilon, self.ddof_norm, self.statistics = epsilon, ddof_norm, statistics
+        self.moving = statistics != "population"
+        self.frozen = self._checked = False
         self.gamma = Parameter(gamma_init(shape, rng), dtype) if scale else None
         self.beta = Parameter(beta_init(shape, rng), dtype) if center else None
-        self._initial = running_mean_init(shape, rng), running_var_init(shape, rng)
-        self._start(dtype, None)
-
-    def _start(self, dtype: Any, backend: str | None) -> None:
-        """Statistics of no batches."""
-        self.running_mean, self.running_var = (Buffer(a, dtype, backend) for a in self._initial)
-        self.num_batches = Buffer(0, np.int64, backend)
-        self._fed = False
 
     @classmethod
     def like(cls, framework: str, num_features: int | tuple[int, ...], **settings: Any) -> Any:
@@ -204,13 +188,14 @@ class BatchNorm(Module):
                     raise TypeError(f"expected a boolean mask, got dtype {weight.dtype}")
             if weight is None:
                 return self._normalized(x, None)
-            there = position_weights(x, weight, self.axis) > 0
+            there = position_weights("batch_norm", x, weight, self.axis) > 0
             return where(there, self._normalized(where(there, x, 0.0), weight), 0.0)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{self.title()}: {error}") from error
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{self.title()}: {error}") from error
 
     def _normalized(self, x: Tensor, weight: Any) -> Tensor:
-        if self.frozen or not (self.training or self.statistics == "batch"):
+        if (self.frozen or not self.training) and self.statistics != "batch":
             return self._by_running(x, weight)
         return self._by_batch(x, weight)
 
@@ -221,26 +206,36 @@ class BatchNorm(Module):
         return y
 
     def _by_running(self, x: Tensor, weight: Any) -> Tensor:
-        if self.training and self.moving:
-            with no_grad():
-                found = moments(x, self.axis, weight)
-                self.collect(found.mean, found.var(), found.count.item())
         self._require_fed()
-        mean, var = self.running_mean, self.running_var
-        return frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.epsilon)
+        mean: Tensor = self.running_mean
+        var: Tensor = self.running_var
+        moves = self.training and self.moving
+        if moves:  # they move before the backward pass, which needs them as they are
+            mean, var = mean + 0, var + 0
+        y = frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.epsilon)
+        if moves:
+            with no_grad():
+                found = self._moments(x, weight)
+                self.collect(found.mean, found.var(), found.count.item())
+        return y
+
+    def _moments(self, x: Tensor, weight: Any) -> Moments:
+        """Those of the batch, whatever parts it comes in."""
+        own, merge = moments(x, self.axis, weight), merging.get()
+        found = own if merge is None else merge(self, own)
+        if not found.count.item() > 1:
+            raise ValueError(
+                f"expected more than one value per channel in the whole batch, got {found.count.item()}"
+            )
+        return found
 
     def normalize(
         self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Any
     ) -> tuple[Tensor, Tensor, Tensor, float]:
         """y by the statistics of this batch; its mean, biased variance, and values per channel."""
         axis, eps, ddof = self.axis, self.epsilon, self.ddof_norm
-        merge = merging.get()
-        if merge is not None:
-            found = merge(self, moments(x, axis, weight))
-            if found.count.item() < 2:
-                raise ValueError(
-                    "expected at least 2 values per channel in the merged batch, got 1"
-                )
+        if merging.get() is not None:
+            found = self._moments(x, weight)
             y = frozen_batch_norm(x, gamma, beta, found.mean, found.var(ddof), axis, eps)
         elif weight is not None:
             y, found = weighted_batch_norm(x, weight, gamma, beta, axis, eps, ddof)
@@ -249,51 +244,6 @@ class BatchNorm(Module):
             m = x._data.size // mean._data.size
             return y, mean, var * ((m - ddof) / m) if ddof else var, m
         return y, found.mean, found.var(), found.count.item()
-
-    def collect(self, mean: Tensor, var: Tensor, m: float) -> None:
-        """Hand the statistics of a training batch to whoever collects them: as a rule ``move_statistics``."""
-        collect = collector.get()
-        if collect is None:
-            self.move_statistics(mean, var, m)
-        else:
-            collect(self, mean, var, m)
-
-    def move_statistics(self, mean: Tensor, var: Tensor, m: float) -> None:
-        """Move the running statistics towards a batch's mean and biased variance, over m values per channel.
-
-        Raises
-        ------
-        ValueError
-            If they are not finite (``on_nonfinite="raise"``), or one value has no unbiased variance.
-        """
-        if not self.moving or self.statistics == "population":
-            return
-        if mean._data.dtype != self.running_mean._data.dtype:
-            require_dtype("BatchNorm", mean.dtype, running_mean=self.running_mean)
-        if not m > self.ddof_running:
-            raise ValueError(
-                f"expected more than ddof_running={self.ddof_running} values per channel, got {m}"
-            )
-        if not self.accepts(var):
-            return
-        op = move_op(self.momentum, self.debiased, m / (m - self.ddof_running))
-        apply(op, self.running_mean, self.running_var, self.num_batches, mean, var)
-
-    def accepts(self, var: Tensor) -> bool:
-        """Whether a batch's variance, and so its mean, is finite: it is unless there are NaN or Inf in it.
-
-        Raises
-        ------
-        ValueError
-            If they are not, and ``on_nonfinite`` is "raise".
-        """
-        finite = math.isfinite(var._data.sum().item())
-        if not finite and self.on_nonfinite == "raise":
-            raise ValueError(
-                "the batch has NaN or Inf in it, and the statistics stay as they were; "
-                "on_nonfinite='skip' passes over such batches"
-            )
-        return finite
 
     def freeze(self, affine: bool = True, moving: bool = True, normalizing: bool = True) -> Any:
         """Hold on to what was learned, through ``train()`` and ``eval()``, until ``unfreeze``; return this layer.
@@ -319,7 +269,7 @@ class BatchNorm(Module):
                 if p is not None:
                     p.requires_grad = on
         if moving:
-            self.moving = on
+            self.moving = on and self.statistics != "population"
         if normalizing:
             self.frozen = not on
         return self
@@ -328,7 +278,8 @@ class BatchNorm(Module):
         """A layer with the same gamma and beta, and statistics of its own: for another place in the network."""
         other = object.__new__(type(self))
         vars(other).update(vars(self))
-        other._start(self.running_mean.dtype, self.running_mean.backend)
+        other.start(self.running_mean.dtype, self.running_mean.backend)
+        other._checked = False
         return other
 
     def _require_features(self, x: Tensor) -> None:
@@ -342,10 +293,9 @@ class BatchNorm(Module):
 
     def _require_fed(self) -> None:
         """Warn once, or raise if they are all there is, of statistics that were never fed."""
-        if self._fed:
+        if self._checked:
             return
-        mean, var = self.running_mean, self.running_var
-        if not self.num_batches.item() and (mean == 0).min() and (var == 1).min():
+        if not self.fed():
             if self.statistics == "population":
                 raise ValueError(
                     "there are no population statistics yet; call minigrad.nn.population_statistics"
@@ -355,7 +305,7 @@ class BatchNorm(Module):
                 "a state, or call minigrad.nn.population_statistics",
                 stacklevel=6,  # whoever called the layer
             )
-        self._fed = True
+        self._checked = True
 
     def extra_repr(self) -> str:
         parts = [f"{self.num_features}", f"axis={self.axis}", f"momentum={self.momentum}"]

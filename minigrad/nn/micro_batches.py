@@ -29,6 +29,7 @@ from ..tensor import Tensor
 from .batch_norm import BatchNorm
 from .module import Module
 from .statistics import collecting_statistics, merging_statistics
+from .variants import BatchRenorm
 
 
 def micro_batch_backward(
@@ -58,8 +59,15 @@ def micro_batch_backward(
     Raises
     ------
     ValueError
-        For no micro-batches, or if they call different batch norms; and what ``loss`` raises. No ``.grad`` and no
-        statistics have changed then.
+        For no micro-batches; if they call different batch norms, a ``GhostBatchNorm``, or one twice that normalizes
+        by what it remembers (``BatchRenorm``, frozen but moving); if a loss has several elements; and what ``loss``
+        raises. No ``.grad`` and no statistics have changed then.
+    TypeError
+        For micro-batches that are no tuples, and what ``loss`` raises.
+
+    Notes
+    -----
+    The merged mean is rounded to its dtype. In float32 it should not be more than some 10^4 times the deviations.
 
     Examples
     --------
@@ -79,7 +87,8 @@ def micro_batch_backward(
         run.differentiate_statistics(index)
     total = run.backward()
     for call in run.calls:
-        call.layer.collect(call.whole.mean, call.whole.var(), call.whole.count.item())
+        if call.layer.training:
+            call.layer.collect(*call.statistics())
     return total
 
 
@@ -92,8 +101,12 @@ class _Call:
     whole: Moments
     cotangents: list[tuple[Tensor, Tensor]]
 
+    def statistics(self) -> tuple[Tensor, Tensor, float]:
+        """Mean, biased variance, and values per channel."""
+        return self.whole.mean, self.whole.var(), self.whole.count.item()
 
-class _Reached(Exception):
+
+class _Reached(BaseException):
     """The forward pass has come to the statistics that are looked for."""
 
 
@@ -105,7 +118,14 @@ class _Run:
     ) -> None:
         if not batches:
             raise ValueError("micro_batch_backward: expected at least one micro-batch, got none")
+        for batch in batches:
+            if not isinstance(batch, (tuple, list)):
+                raise TypeError(
+                    "micro_batch_backward: expected micro-batches as tuples, the arguments of loss, "
+                    f"got {type(batch).__name__}"
+                )
         self.loss, self.batches, self.calls = loss, batches, list[_Call]()
+        self.names = {module: name for name, module in model.named_modules()}
         sizes = [len(batch[0]) for batch in batches]
         self.shares = [size / sum(sizes) for size in sizes]
         self.random = _Randomness(model, len(batches))
@@ -113,7 +133,13 @@ class _Run:
     def forward(self, k: int, merge: Callable[[Any, Moments], Moments]) -> Tensor:
         """The loss of micro-batch k, in which the i-th call of a batch norm normalizes by ``merge``."""
         with self.random.of(k), collecting_statistics(_pass_by), merging_statistics(merge):
-            return self.loss(*self.batches[k])
+            loss = self.loss(*self.batches[k])
+        if not isinstance(loss, Tensor) or loss.size != 1:
+            raise ValueError(
+                "micro_batch_backward: expected loss to give a Tensor with one element, got "
+                f"{f'shape {loss.shape}' if isinstance(loss, Tensor) else type(loss).__name__}"
+            )
+        return loss
 
     def find_next_statistics(self) -> bool:
         """Add the first call whose statistics are not known; False if there is none."""
@@ -140,10 +166,26 @@ class _Run:
             return False
         layer, parts = found[0][0], [own for _, own in found]
         with no_grad():
-            whole = merge_moments(parts)
-            layer.accepts(whole.m2)
-        self.calls.append(_Call(layer, parts, whole, []))
+            call = _Call(layer, parts, merge_moments(parts), [])
+            self._require_movable(call)
+        self.calls.append(call)
         return True
+
+    def _require_movable(self, call: _Call) -> None:
+        """Raise before anything has changed what moving the statistics would raise in the end."""
+        layer, name = call.layer, self.names.get(call.layer, "")
+        title = " ".join(filter(None, [type(layer).__name__, repr(name) if name else ""]))
+        again = any(earlier.layer is layer for earlier in self.calls)
+        if again and (layer.frozen or isinstance(layer, BatchRenorm)):
+            raise ValueError(
+                f"micro_batch_backward: {title} is called twice and normalizes by what it remembers, which moves "
+                "in between; a twin() for each call, or one that does not move, has no such order"
+            )
+        if layer.training and layer.moving:
+            try:
+                layer.accepts(*call.statistics())
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"micro_batch_backward: {title}: {error}") from None
 
     def differentiate_statistics(self, index: int) -> None:
         """The gradients for what each micro-batch brings to a call, given those of all later calls."""

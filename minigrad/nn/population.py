@@ -20,7 +20,8 @@ def population_statistics(
     """Replace the running statistics of every batch norm by those of a pass over the data.
 
     Only the batch norms run as in training, so that each sees what it saw then; all else, dropout say, runs as in eval.
-    Sums are in float64. Layers frozen to their running statistics keep them.
+    Sums are in float64, of batch means and variances in the layers' dtype. Layers frozen to their running statistics
+    keep them. ``num_batches`` becomes the number of batches, if it was less.
 
     Parameters
     ----------
@@ -58,21 +59,24 @@ def population_statistics(
     seen: dict[BatchNorm, list[Moments]] = defaultdict(list)
 
     def collect(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
-        if not layer.accepts(var):
+        if not m > 1:
+            raise ValueError(f"expected more than one value per channel, got {m}")
+        if not layer.accepts(mean, var, m):
             return
         count = tensor(float(m), dtype="float64", backend=mean.backend)
         seen[layer].append(Moments(count, mean.astype("float64"), var.astype("float64") * m))
 
     observe(model, layers, batches, collect)
     if not seen:
-        raise ValueError("population_statistics: expected at least one batch, got none")
+        raise ValueError("population_statistics: expected at least one batch that counts, got none")
     estimate = _batch_mean if estimator == "batch_mean" else _total
     with no_grad():
         found = {layer: estimate(parts) for layer, parts in seen.items()}
     for layer, (mean, var) in found.items():
         layer.running_mean.data = mean.astype(layer.running_mean.dtype).data
         layer.running_var.data = var.astype(layer.running_var.dtype).data
-        layer.num_batches.data = tensor(len(seen[layer]), dtype="int64", backend=mean.backend).data
+        batches_seen = max(len(seen[layer]), int(layer.num_batches.item()))
+        layer.num_batches.data = tensor(batches_seen, dtype="int64", backend=mean.backend).data
 
 
 def observe(

@@ -13,10 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 from typing import Any
 
-from ..op import Op
 from ..ops.moments import Moments
 from ..tensor import Tensor
 from .module import Module
@@ -97,23 +95,3 @@ def hold_statistics(model: Module | None = None) -> Iterator[None]:
 
     with collecting_statistics(collect):
         yield
-
-
-@lru_cache(maxsize=1024)
-def move_op(momentum: float | None, debiased: bool, correction: float) -> MoveStatistics:
-    """The op that moves a layer's running statistics, one for all batches of a size."""
-    return MoveStatistics(momentum, debiased, correction)
-
-
-class MoveStatistics(Op):
-    """The running statistics, moved towards a batch's; ``correction`` takes its biased variance to what is kept."""
-
-    writes = 3
-    differentiable = False
-    __slots__ = ("correction", "debiased", "momentum")
-
-    def __init__(self, momentum: float | None, debiased: bool, correction: float) -> None:
-        self.momentum, self.debiased, self.correction = momentum, debiased, correction
-
-    def forward(self, k: Any, *arrays: Any) -> None:
-        k.move_statistics(*arrays, self.momentum, self.correction, self.debiased)

@@ -15,6 +15,7 @@ from ..tensor import Tensor
 from . import init
 from .batch_norm import BatchNorm
 from .module import Buffer, Module
+from .statistics import merging
 
 Schedule = Callable[[int], float]
 
@@ -39,12 +40,18 @@ class DebiasedBatchNorm(BatchNorm):
 
     debiased = True
 
+    def __init__(self, num_features: int | tuple[int, ...], **settings: Any) -> None:
+        super().__init__(num_features, **settings)
+        if self.momentum == 1:
+            raise ValueError("DebiasedBatchNorm: expected momentum < 1, which gathers no weight")
+
 
 class GhostBatchNorm(BatchNorm):
     """Batch norm by virtual batches: large batches with the noise of small ones (Hoffer et al. 2017, arXiv:1705.08741).
 
     Each ``virtual_batch_size`` examples are normalized by their own statistics; what is left over at the end is a
-    smaller virtual batch. The running statistics move once for each, in their order (Algorithm 1 there).
+    smaller virtual batch, which must have a variance. The running statistics move once for each, in their order
+    (Algorithm 1 there). They cannot be merged: micro-batches of whole virtual batches need no merging.
 
     Parameters
     ----------
@@ -66,22 +73,26 @@ class GhostBatchNorm(BatchNorm):
     ) -> None:
         super().__init__(num_features, **settings)
         init.require_positive(type(self).__name__, virtual_batch_size=virtual_batch_size)
-        axes = (self.axis,) if isinstance(self.axis, int) else self.axis
-        if 0 in axes:
-            raise ValueError(f"GhostBatchNorm: axis 0 is the batch, got axis={self.axis}")
         self.virtual_batch_size = virtual_batch_size
 
     def _by_batch(self, x: Tensor, weight: Any) -> Tensor:
+        if merging.get() is not None:
+            raise ValueError("virtual batches have statistics of their own, which are not merged")
+        if 0 in kept_axes("batch_norm", x.shape, self.axis)[0]:
+            raise ValueError(f"axis 0 is the batch, and cannot be kept, got axis={self.axis}")
+        if weight is not None:
+            weight = x.lift_index(weight)
         size = self.virtual_batch_size
-        if len(x) <= size:
-            return super()._by_batch(x, weight)
         cuts = [slice(i, i + size) for i in range(0, len(x), size)]
         found = [
             self.normalize(x[cut], self.gamma, self.beta, None if weight is None else weight[cut])
             for cut in cuts
         ]
         if self.training:
-            for _, mean, var, m in found:
+            statistics = [(mean, var, m) for _, mean, var, m in found]
+            if self.moving:  # all of them or, if one raises, none
+                statistics = [s for s in statistics if self.accepts(*s)]
+            for mean, var, m in statistics:
                 self.collect(mean, var, m)
         return concatenate([y for y, *_ in found])
 
@@ -123,6 +134,8 @@ class BatchRenorm(BatchNorm):
         **settings: Any,
     ) -> None:
         super().__init__(num_features, **settings)
+        if self.statistics == "population":
+            raise ValueError("BatchRenorm: corrects towards running statistics, which must move")
         self.r_max = ramp(1, 3, 5_000, 40_000) if r_max is None else r_max
         self.d_max = ramp(0, 5, 5_000, 25_000) if d_max is None else d_max
 
@@ -207,7 +220,11 @@ class FrozenBatchNorm(Module):
 
     @classmethod
     def of(cls, layer: BatchNorm) -> FrozenBatchNorm:
-        """What ``layer`` computes in eval now, on the same backend."""
+        """What ``layer`` computes in eval now, on the same backend; ValueError if that is not affine."""
+        if layer.statistics == "batch":
+            raise ValueError(
+                "FrozenBatchNorm.of: expected statistics to freeze, got statistics='batch'"
+            )
         dtype, backend = layer.running_mean.dtype, layer.running_mean.backend
         frozen = cls(layer.num_features, layer.axis, layer.epsilon, dtype)
         frozen.load_state_dict(
@@ -261,13 +278,13 @@ class RecurrentBatchNorm(Module):
 
     def forward(self, x: Tensor, step: int, mask: Any = None) -> Tensor:
         """Normalize x by the statistics of time ``step``, counted from 0."""
-        if step < 0:
-            raise ValueError(f"{self.title()}: expected step >= 0, got {step}")
+        if not hasattr(step, "__index__") or step < 0:
+            raise ValueError(f"{self.title()}: expected step as an int >= 0, got {step!r}")
         return self._layer(step)(x, mask)
 
     def _layer(self, step: int) -> BatchNorm:
         last = min(step, len(self.steps) - 1)
-        if self.training:
+        if self.steps[last].training:
             return self.steps[last]
         trained = [layer for layer in self.steps[: last + 1] if layer.num_batches.item()]
         return trained[-1] if trained else self.steps[last]

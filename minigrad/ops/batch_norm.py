@@ -265,9 +265,13 @@ def statistics_dtype(dtype: np.dtype) -> np.dtype:
     return np.promote_types(dtype, np.float32)
 
 
-@lru_cache(maxsize=1024, typed=True)
 def kept_axes(name: str, shape: tuple[int, ...], axis: Axes) -> tuple[Any, ...]:
     """The kept axes, their sizes, and the number of values per channel."""
+    return _kept_axes(name, shape, tuple(axis) if isinstance(axis, list) else axis)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _kept_axes(name: str, shape: tuple[int, ...], axis: Axes) -> tuple[Any, ...]:
     if len(shape) < 2:
         raise ValueError(f"{name}: expected x of at least 2 axes, got shape {shape}")
     kept = normalize_axes(axis, len(shape), name)

@@ -82,7 +82,7 @@ def moments(x: Tensor, axis: Axes = 1, weight: Any = None) -> Moments:
     Raises
     ------
     ValueError
-        If there is nothing to count, or x, the axis or the weight are unfit.
+        If there are no values, or x, the axis or the weight are unfit. Where all weights are 0, so are the moments.
     TypeError
         If x is not a Tensor of floating dtype.
 
@@ -95,11 +95,11 @@ def moments(x: Tensor, axis: Axes = 1, weight: Any = None) -> Moments:
     """
     require_floating("moments", x)
     kept, _, values = kept_axes("moments", x.shape, axis)
+    if weight is not None:
+        w = position_weights("moments", x, weight, axis)
+        return _weighted(w, where(w > 0, x, 0.0), PerChannel(kept))[0]
     if not values:
         raise ValueError(f"moments: expected at least one value per channel, got shape {x.shape}")
-    if weight is not None:
-        w, x = _counted("moments", x, weight, axis)
-        return _weighted(w, x, PerChannel(kept))
     mean, m2 = apply(MeanM2(kept), x)
     return Moments(mean.lift(float(values), Op()), mean, m2)
 
@@ -110,7 +110,11 @@ def merge_moments(parts: Sequence[Moments]) -> Moments:
     Raises
     ------
     ValueError
-        If there are no parts.
+        If there are no parts, or they are not of the same channels.
+
+    Notes
+    -----
+    Means are rounded to their dtype: in float32, where they are 10^5 times the deviations, little is left of those.
 
     Examples
     --------
@@ -123,6 +127,11 @@ def merge_moments(parts: Sequence[Moments]) -> Moments:
     if not parts:
         raise ValueError("merge_moments: expected at least one part, got none")
     first, *others = parts
+    for part in others:
+        if part.mean.shape != first.mean.shape:
+            raise ValueError(
+                f"merge_moments: expected means of one shape, got {first.mean.shape} and {part.mean.shape}"
+            )
     count = first.count
     for part in others:
         count = count + part.count
@@ -184,48 +193,7 @@ def weighted_batch_norm(
     """
     name = "weighted_batch_norm"
     require_floating(name, x)
-    kept, _, _ = kept_axes(name, x.shape, axis)
-    w, x = _counted(name, x, weight, axis)
-    channels = PerChannel(kept)
-    # Deviations from a constant near the mean, so that a large mean costs no precision.
-    shift = _weighted(w, x, channels).mean.detach()
-    centered = x.astype(shift.dtype) - channels.wide(shift, x)
-    found = _weighted(w, centered, channels)
-    if not found.count.item() > ddof:
-        raise ValueError(
-            f"{name}: expected weights that add up to more than {ddof}, got {found.count.item()}"
-        )
-    y = frozen_batch_norm(centered, gamma, beta, found.mean, found.var(ddof), axis, eps)
-    y = where(w > 0, y, 0.0).astype(x.dtype)
-    return y, Moments(found.count, found.mean + shift, found.m2)
-
-
-def position_weights(x: Tensor, weight: Any, axis: Axes) -> Tensor:
-    """``weight``, one for each position of x, in a shape that broadcasts against x and the dtype of its statistics.
-
-    Raises
-    ------
-    ValueError
-        If it has another shape, or requires a gradient.
-    """
-    kept, _, _ = kept_axes("batch_norm", x.shape, axis)
-    w = x.lift_index(weight)
-    positions = tuple(n for i, n in enumerate(x.shape) if i not in kept)
-    if w.shape != positions[: w.ndim]:
-        raise ValueError(
-            f"batch_norm: expected a mask or weight of shape {positions}, or of the first of these axes, "
-            f"for x {x.shape} that keeps axes {kept}, got {w.shape}"
-        )
-    if w.requires_grad:
-        raise TypeError("batch_norm: weights are constants, got one that requires a gradient")
-    w = w.astype(statistics_dtype(x.dtype)).reshape(*w.shape, *[1] * (len(positions) - w.ndim))
-    w = w.broadcast_to(positions)
-    return w.reshape(*(1 if i in kept else n for i, n in enumerate(x.shape)))
-
-
-def _counted(name: str, x: Tensor, weight: Any, axis: Axes) -> tuple[Tensor, Tensor]:
-    """The weights of positions, and x with 0 where they are."""
-    w = position_weights(x, weight, axis)
+    w = position_weights(name, x, weight, axis)
     there = w > 0
     counted = int(there.sum().item())
     if counted < 2:
@@ -233,15 +201,51 @@ def _counted(name: str, x: Tensor, weight: Any, axis: Axes) -> tuple[Tensor, Ten
             f"{name}: expected at least 2 positions that count, got {counted} of {w.size}: "
             "their variance says nothing; use a larger batch or frozen_batch_norm"
         )
-    low, high = w.min().item(), w.max().item()
+    kept, _, _ = kept_axes(name, x.shape, axis)
+    found, centered, offset = _weighted(w, where(there, x, 0.0), PerChannel(kept))
+    if not 0 <= ddof < found.count.item():
+        raise ValueError(
+            f"{name}: expected 0 <= ddof < {found.count.item()}, the sum of the weights, got {ddof}"
+        )
+    y = frozen_batch_norm(centered, gamma, beta, offset, found.var(ddof), axis, eps)
+    return where(there, y, 0.0).astype(x.dtype), found
+
+
+def position_weights(name: str, x: Tensor, weight: Any, axis: Axes) -> Tensor:
+    """``weight``, one for each position of x, in a shape that broadcasts against x and the dtype of its statistics.
+
+    Raises
+    ------
+    ValueError
+        If it has another shape, or is negative or not finite.
+    TypeError
+        If it requires a gradient.
+    """
+    kept, _, _ = kept_axes(name, x.shape, axis)
+    w = x.lift_index(weight)
+    positions = tuple(n for i, n in enumerate(x.shape) if i not in kept)
+    if not w.ndim or w.shape != positions[: w.ndim]:
+        raise ValueError(
+            f"{name}: expected a mask or weight of shape {positions}, or of the first of these axes, "
+            f"for x {x.shape} that keeps axes {kept}, got {w.shape}"
+        )
+    if w.requires_grad:
+        raise TypeError(f"{name}: weights are constants, got one that requires a gradient")
+    low, high = (w.min().item(), w.max().item()) if w.size else (0, 0)
     if not 0 <= low <= high < float("inf"):
         raise ValueError(f"{name}: expected finite weights >= 0, got {low} ... {high}")
-    return w, where(there, x, 0.0)
+    w = w.astype(statistics_dtype(x.dtype)).reshape(*w.shape, *[1] * (len(positions) - w.ndim))
+    w = w.broadcast_to(positions)
+    return w.reshape(*(1 if i in kept else n for i, n in enumerate(x.shape)))
 
 
-def _weighted(w: Tensor, x: Tensor, channels: PerChannel) -> Moments:
-    axes = channels.reduced(x)
+def _weighted(w: Tensor, x: Tensor, channels: PerChannel) -> tuple[Moments, Tensor, Tensor]:
+    """The moments of x; x less a constant near its mean, which costs no precision at a large one; and its mean."""
     count = w.sum()
-    mean = (w * x).sum(axes) / count
-    m2 = (w * (x - channels.wide(mean, x)) ** 2).sum(axes)
-    return Moments(count, mean, m2)
+    divisor = count + (count == 0).astype(count.dtype)  # of nothing the mean is 0
+    axes = channels.reduced(x)
+    shift = ((w * x).sum(axes) / divisor).detach()
+    centered = x.astype(shift.dtype) - channels.wide(shift, x)
+    offset = (w * centered).sum(axes) / divisor
+    m2 = (w * (centered - channels.wide(offset, x)) ** 2).sum(axes)
+    return Moments(count, shift + offset, m2), centered, offset

@@ -27,7 +27,7 @@ class LayerGap:
     mean : float
         Batch mean minus running mean, in running standard deviations.
     var : float
-        log(batch variance / running variance), both unbiased.
+        log(batch variance / running variance), both as the layer remembers them.
     mean_noise, var_noise : float
         What they would be for Gaussian values with the running statistics, from the size of the batches alone:
         1 / sqrt(m) and sqrt(2 / (m - 1)).
@@ -98,7 +98,11 @@ def gap(model: Module, batches: Iterable[Any]) -> Gaps:
     seen: dict[BatchNorm, list[tuple[np.ndarray, np.ndarray, float]]] = defaultdict(list)
 
     def collect(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
-        seen[layer].append((mean.numpy(), var.numpy() * (m / (m - 1)), m))
+        if not m > 1:
+            raise ValueError(f"expected more than one value per channel, got {m}")
+        if layer.accepts(mean, var, m):
+            remembered = var.numpy() * (m / (m - layer.ddof_running))
+            seen[layer].append((mean.numpy(), remembered, m))
 
     observe(model, names, batches, collect)
     if not seen:

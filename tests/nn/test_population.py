@@ -115,7 +115,7 @@ def test_eval_after_it_is_the_inference_network():
         ),
         "no batches": (
             ValueError,
-            "at least one batch, got none",
+            "at least one batch that counts, got none",
             lambda: nn.population_statistics(nn.BatchNorm(3), []),
         ),
         "no batch norm": (

@@ -188,8 +188,8 @@ class TestRecurrent:
         ),
         "axis 0": (
             ValueError,
-            "GhostBatchNorm: axis 0 is the batch, got axis=(0, 2)",
-            lambda: nn.GhostBatchNorm((4, 3), 2, axis=(0, 2)),
+            "GhostBatchNorm: axis 0 is the batch, and cannot be kept, got axis=(0, 2)",
+            lambda: nn.GhostBatchNorm((4, 3), 2, axis=(0, 2))(mg.ones((4, 2, 3))),
         ),
         "r_max": (
             ValueError,
@@ -208,7 +208,7 @@ class TestRecurrent:
         ),
         "a step before the first": (
             ValueError,
-            "RecurrentBatchNorm: expected step >= 0, got -1",
+            "RecurrentBatchNorm: expected step as an int >= 0, got -1",
             lambda: nn.RecurrentBatchNorm(3, 2)(mg.ones((2, 3)), -1),
         ),
     }

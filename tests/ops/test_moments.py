@@ -77,7 +77,7 @@ def test_weights_may_be_lists_and_stay_constants(rng):
         ),
         "too little weight": (
             ValueError,
-            "weighted_batch_norm: expected weights that add up to more than 1, got 0.5",
+            "weighted_batch_norm: expected 0 <= ddof < 0.5, the sum of the weights, got 1",
             lambda: mg.weighted_batch_norm(mg.ones((2, 3)), [0.25, 0.25], None, None, ddof=1),
         ),
     }
