@@ -6,40 +6,39 @@ Both come as the same four IDX files, so where a file lies decides which data se
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import write_whole
-from .download import fetch
 from .idx import read_idx
+from .source import Source
 
 _Split = tuple[NDArray[np.float32], NDArray[np.int64]]
-_PREFIXES = {"train": "train", "test": "t10k"}
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where a data set is published; ``files`` maps each part to its .gz's size and SHA-256."""
-
-    title: str
-    function: str
-    folder: str
-    mirrors: tuple[str, ...]
-    files: Mapping[str, tuple[int, str]]
-
-
-_MNIST_FILES = {
-    "train-images": (9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-    "train-labels": (28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-    "t10k-images": (1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-    "t10k-labels": (4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+_KINDS = ("images-idx3-ubyte", "labels-idx1-ubyte")
+_SPLITS = {
+    "train": {f"train-{kind}": f"train-{kind}.gz" for kind in _KINDS},
+    "test": {f"t10k-{kind}": f"t10k-{kind}.gz" for kind in _KINDS},
 }
-_MNIST = _Source(
+_MNIST_FILES = {
+    "train-images-idx3-ubyte.gz": (
+        9912422,
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        28881,
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        1648877,
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        4542,
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
+}
+_MNIST = Source(
     title="MNIST",
     function="mnist",
     folder="mnist",
@@ -48,14 +47,27 @@ _MNIST = _Source(
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
     ),
     files=_MNIST_FILES,
+    splits=_SPLITS,
 )
 _FASHION_FILES = {
-    "train-images": (26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
-    "train-labels": (29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
-    "t10k-images": (4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
-    "t10k-labels": (5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+    "train-images-idx3-ubyte.gz": (
+        26421880,
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        29515,
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        4422102,
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        5148,
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    ),
 }
-_FASHION_MNIST = _Source(
+_FASHION_MNIST = Source(
     title="Fashion-MNIST",
     function="fashion_mnist",
     folder="fashion-mnist",
@@ -64,6 +76,7 @@ _FASHION_MNIST = _Source(
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     ),
     files=_FASHION_FILES,
+    splits=_SPLITS,
 )
 
 
@@ -124,7 +137,7 @@ def mnist(
     FileNotFoundError: MNIST's test split is not in nowhere, and download=False.
     Put t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz into the folder nowhere, ...
     """
-    return _load(_MNIST, split, root, download)
+    return _read(*_MNIST.find(split, root, download).values())
 
 
 def fashion_mnist(
@@ -149,69 +162,7 @@ def fashion_mnist(
         ...
     ValueError: split must be 'train' or 'test', but is 'validation'
     """
-    return _load(_FASHION_MNIST, split, root, download)
-
-
-def _load(
-    source: _Source, split: str, root: str | os.PathLike[str] | None, download: bool
-) -> _Split:
-    if split not in _PREFIXES:
-        raise ValueError(f"split must be 'train' or 'test', but is {split!r}")
-    parts = [f"{_PREFIXES[split]}-images", f"{_PREFIXES[split]}-labels"]
-    folders = [Path(root).expanduser()] if root is not None else _default_folders(source)
-    # Both files from one folder: the labels of one copy need not fit the images of another.
-    folder = next((folder for folder in folders if not _missing(folder, parts)), folders[0])
-    missing = _missing(folder, parts)
-    if missing and not download:
-        looked = " or ".join(str(folder) for folder in folders)
-        raise FileNotFoundError(
-            f"{source.title}'s {split} split is not in {looked}, and download=False.\n"
-            + _by_hand(source, folder, missing)
-        )
-    _download(source, folder, missing)
-    return _read(_path(folder, parts[0]), _path(folder, parts[1]))
-
-
-def _default_folders(source: _Source) -> list[Path]:
-    named = os.environ.get("MINIGRAD_DATA")
-    variable, usual = "XDG_CACHE_HOME", ".cache"
-    if sys.platform == "win32":
-        variable, usual = "LOCALAPPDATA", "AppData/Local"
-    cache = Path(os.environ.get(variable) or Path.home() / usual, "minigrad", source.folder)
-    return [Path(named, source.folder), cache] if named else [cache]
-
-
-def _path(folder: Path, part: str) -> Path:
-    """Return the file as it lies there, and for a missing one the name of its download."""
-    plain = folder / f"{part}-idx{3 if part.endswith('images') else 1}-ubyte"
-    return plain if plain.is_file() else plain.with_name(f"{plain.name}.gz")
-
-
-def _missing(folder: Path, parts: list[str]) -> list[str]:
-    return [part for part in parts if not _path(folder, part).is_file()]
-
-
-def _by_hand(source: _Source, folder: Path, missing: list[str]) -> str:
-    names = " and ".join(_path(folder, part).name for part in missing)
-    return (
-        f"Put {names} into the folder {folder}, as published at {source.mirrors[0]} or unzipped. "
-        f"Or name another folder that holds them: as {source.function}(root=...), or as the "
-        f"subfolder {source.folder} of the folder in the environment variable MINIGRAD_DATA."
-    )
-
-
-def _download(source: _Source, folder: Path, parts: list[str]) -> None:
-    for i, part in enumerate(parts):
-        path = _path(folder, part)
-        try:
-            content = fetch(path.name, source.mirrors, *source.files[part])
-        except ConnectionError as error:
-            raise ConnectionError(
-                f"{source.title}'s {error}\n"
-                "Try again, or without a network: " + _by_hand(source, folder, parts[i:])
-            ) from error.__cause__
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+    return _read(*_FASHION_MNIST.find(split, root, download).values())
 
 
 def _read(images_path: Path, labels_path: Path) -> _Split:

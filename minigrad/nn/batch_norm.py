@@ -121,16 +121,16 @@ class BatchNorm(RunningStatistics):
             raise ValueError(
                 f"{name}: expected statistics 'running', 'batch' or 'population', got {statistics!r}"
             )
+        rng = generator(None)
+        self.gamma = Parameter(gamma_init(shape, rng), dtype) if scale else None
+        self.beta = Parameter(beta_init(shape, rng), dtype) if center else None
         inits = running_mean_init, running_var_init
         super().__init__(shape, momentum, ddof_running, on_nonfinite, inits, dtype)
-        rng = generator(None)
         self.num_features = num_features
         self.axis = axes if isinstance(axis, (tuple, list)) else axes[0]
         self.epsilon, self.ddof_norm, self.statistics = epsilon, ddof_norm, statistics
         self.moving = statistics != "population"
         self.frozen = self._checked = False
-        self.gamma = Parameter(gamma_init(shape, rng), dtype) if scale else None
-        self.beta = Parameter(beta_init(shape, rng), dtype) if center else None
 
     @classmethod
     def like(cls, framework: str, num_features: int | tuple[int, ...], **settings: Any) -> Any:

@@ -173,7 +173,9 @@ def test_gzip_is_told_by_the_content_not_by_the_name(tmp_path):
 
 
 def test_a_gzip_of_two_members_is_one_file(read):
-    np.testing.assert_array_equal(read(gzip.compress(HEADER, mtime=0) + gzip.compress(b"\1\2\3")), [1, 2, 3])
+    np.testing.assert_array_equal(
+        read(gzip.compress(HEADER, mtime=0) + gzip.compress(b"\1\2\3")), [1, 2, 3]
+    )
 
 
 def test_a_missing_file_stays_a_missing_file(tmp_path):

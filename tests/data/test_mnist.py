@@ -8,10 +8,13 @@ import hashlib
 import importlib
 import os
 import struct
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from minigrad.data import source
 from minigrad.data.mnist import fashion_mnist, mnist
 
 # `import minigrad.data.mnist as module` would give the function of that name.
@@ -115,8 +118,8 @@ class TestFolders:
         "platform, folder", [("linux", ".cache"), ("darwin", ".cache"), ("win32", "AppData/Local")]
     )
     def test_cache_in_the_home_folder(self, home, monkeypatch, platform, folder):
-        monkeypatch.setattr(module.sys, "platform", platform)
-        monkeypatch.setattr(module.Path, "home", lambda: home)
+        monkeypatch.setattr(sys, "platform", platform)
+        monkeypatch.setattr(Path, "home", lambda: home)
         monkeypatch.setenv("XDG_CACHE_HOME", "")
         monkeypatch.delenv("LOCALAPPDATA")
         fill(home / folder / "minigrad" / "mnist")
@@ -215,12 +218,12 @@ def publish(tmp_path_factory, monkeypatch):
             (folder / name).write_bytes(FILES[name])
         address = f"{folder.as_uri()}/"
         files = {
-            name.partition("-idx")[0]: (len(content), hashlib.sha256(content).hexdigest())
+            name: (len(content), hashlib.sha256(content).hexdigest())
             for name, content in FILES.items()
         }
         for name in ("_MNIST", "_FASHION_MNIST"):
-            source = dataclasses.replace(getattr(module, name), mirrors=(address,), files=files)
-            monkeypatch.setattr(module, name, source)
+            changed = dataclasses.replace(getattr(module, name), mirrors=(address,), files=files)
+            monkeypatch.setattr(module, name, changed)
         return address
 
     return publish
@@ -235,7 +238,7 @@ class TestDownloading:
         assert everything_under(home) == sorted(FILES)
         for name, content in FILES.items():
             assert (home / "a" / "b" / name).read_bytes() == content
-        monkeypatch.setattr(module, "fetch", None)
+        monkeypatch.setattr(source, "fetch", None)
         mnist("test", root=home / "a" / "b")
 
     def test_into_the_data_folder(self, home, publish, monkeypatch):

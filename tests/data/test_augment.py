@@ -1,0 +1,295 @@
+"""augment: every image drawn on its own, exactly what is allowed, and nothing of the input changed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from helpers import error_table, refuses
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad.data.augment import crop, flip, normalize, shift
+
+#: the three that draw, each with arguments that suit images of 4 x 5
+DRAWING = {
+    "shift": lambda images, rng=None: shift(images, 2, rng),
+    "flip": lambda images, rng=None: flip(images, 0.5, rng),
+    "crop": lambda images, rng=None: crop(images, 3, rng),
+}
+drawing = pytest.mark.parametrize("function", DRAWING.values(), ids=DRAWING.keys())
+all_of_them = pytest.mark.parametrize(
+    "function",
+    [*DRAWING.values(), lambda images, rng=None: normalize(images, 2.5, 4)],
+    ids=[*DRAWING, "normalize"],
+)
+
+
+def numbered(*shape, dtype=np.float32):
+    """Images of which no two pixels are alike, and none is zero."""
+    return np.arange(1, 1 + np.prod(shape)).reshape(shape).astype(dtype)
+
+
+def shifted(image, down, right, fill):
+    """One image moved, pixel by pixel."""
+    result = np.full_like(image, fill)
+    height, width = image.shape[-2:]
+    for y in range(height):
+        for x in range(width):
+            if 0 <= y - down < height and 0 <= x - right < width:
+                result[..., y, x] = image[..., y - down, x - right]
+    return result
+
+
+def reflected(image, down, right):
+    """One image's window moved over it, pixel by pixel; what lies outside is mirrored in."""
+    height, width = image.shape[-2:]
+    rows = [height - 1 - abs(height - 1 - abs(y + down)) for y in range(height)]
+    columns = [width - 1 - abs(width - 1 - abs(x + right)) for x in range(width)]
+    return np.stack([image[..., y, columns] for y in rows], axis=-2)
+
+
+def outcomes(image, reach, make):
+    """What becomes of an image that ``make`` moves by up to ``reach``."""
+    steps = range(-reach, reach + 1)
+    return [make(image, down, right) for down in steps for right in steps]
+
+
+def among(result, allowed):
+    return any(np.array_equal(result, one) for one in allowed)
+
+
+class TestEach:
+    """What a function does to an image is one of the things it may do."""
+
+    @pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
+    @settings(max_examples=50, deadline=None)
+    @given(
+        n=st.integers(0, 6),
+        height=st.integers(1, 5),
+        width=st.integers(1, 5),
+        pixels=st.integers(0, 7),
+        fill=st.integers(-3, 0),
+    )
+    def test_shift(self, channels, n, height, width, pixels, fill):
+        images = numbered(n, *channels, height, width)
+        results = shift(images, pixels, np.random.default_rng(0), fill)
+        assert results.shape == images.shape
+        for result, image in zip(results, images, strict=True):
+            assert among(result, outcomes(image, pixels, partial(shifted, fill=fill)))
+
+    @pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
+    @settings(max_examples=50, deadline=None)
+    @given(n=st.integers(0, 6), height=st.integers(2, 5), width=st.integers(2, 5), data=st.data())
+    def test_crop(self, channels, n, height, width, data):
+        images = numbered(n, *channels, height, width)
+        padding = data.draw(st.integers(0, min(height, width) - 1), label="padding")
+        results = crop(images, padding, np.random.default_rng(0))
+        assert results.shape == images.shape
+        for result, image in zip(results, images, strict=True):
+            assert among(result, outcomes(image, padding, reflected))
+
+    @pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
+    def test_flip(self, rng, channels):
+        images = numbered(40, *channels, 4, 5)
+        results = flip(images, rng=rng)
+        same = [np.array_equal(r, i) for r, i in zip(results, images, strict=True)]
+        mirrored = [
+            all(np.array_equal(r[..., x], i[..., 4 - x]) for x in range(5))
+            for r, i in zip(results, images, strict=True)
+        ]
+        assert all(a != b for a, b in zip(same, mirrored, strict=True))
+        assert any(same) and any(mirrored)
+
+
+class TestDraws:
+    """Each image has its own draw, and all outcomes have the probability they should."""
+
+    @pytest.mark.parametrize("function", [shift, crop])
+    def test_places_are_uniform(self, rng, function):
+        image = numbered(3, 3)
+        make = partial(shifted, fill=0) if function is shift else reflected
+        results = function(np.broadcast_to(image, (9000, 3, 3)), 1, rng)
+        found, counts = np.unique(results, axis=0, return_counts=True)
+        np.testing.assert_array_equal(found, np.unique(outcomes(image, 1, make), axis=0))
+        # Nine outcomes, 1000 of each expected, with a standard deviation of 30.
+        assert len(counts) == 9 and np.abs(counts - 1000).max() < 150
+
+    @pytest.mark.parametrize("p", [0, 0.25, 1])
+    def test_flips_are_as_frequent_as_asked(self, rng, p):
+        images = np.broadcast_to(numbered(1, 1, 2), (10_000, 1, 2))
+        share = (flip(images, p, rng)[:, 0, 0] == 2).mean()
+        assert share == p or (0 < p < 1 and abs(share - p) < 0.02)
+
+    def test_half_is_the_default(self, rng):
+        images = np.broadcast_to(numbered(1, 1, 2), (10_000, 1, 2))
+        assert abs((flip(images, rng=rng)[:, 0, 0] == 2).mean() - 0.5) < 0.02
+
+    @drawing
+    def test_a_seed_decides(self, function):
+        images = numbered(50, 4, 5)
+
+        def results(seed, default):
+            mg.manual_seed(seed)
+            rng = None if default else np.random.default_rng(seed)
+            return [function(images, rng).tolist() for _ in range(2)]
+
+        for default in (True, False):
+            one = results(3, default)
+            mg.manual_seed(4)
+            assert results(3, default) == one != results(4, default)
+            assert one[0] != one[1]
+        assert results(3, True) == results(3, False)
+
+    @drawing
+    def test_channels_go_together_and_count_for_nothing(self, function):
+        grey = numbered(20, 4, 5)
+        colour = np.stack([grey, 100 + grey], axis=1)
+        alone, both = (function(images, np.random.default_rng(0)) for images in (grey, colour))
+        np.testing.assert_array_equal(both[:, 0], alone)
+        # What comes in is zero on both channels.
+        np.testing.assert_array_equal(both[:, 1], np.where(alone == 0, 0, alone + 100))
+
+
+class TestNormalize:
+    def test_per_channel(self, rng):
+        images = rng.uniform(0, 255, (7, 3, 4, 5))
+        mean, std = np.array([1.5, -2, 100]), [0.5, 3, 80]
+        result = normalize(images, mean, std)
+        for c in range(3):
+            expected = (images[:, c] - mean[c]) / std[c]
+            np.testing.assert_allclose(result[:, c], expected, rtol=1e-6)
+
+    @pytest.mark.parametrize("shape", [(7, 4, 5), (7, 3, 4, 5), (7, 1, 4, 5)])
+    @pytest.mark.parametrize("one", [float, np.float32, np.int64, lambda v: np.array(v)])
+    def test_one_number(self, rng, shape, one):
+        images = rng.uniform(0, 9, shape)
+        result = normalize(images, one(2), one(4))
+        assert result.shape == shape
+        np.testing.assert_allclose(result, (images - 2) / 4, rtol=1e-6, atol=1e-7)
+
+    def test_images_without_channels_have_one(self, rng):
+        images = rng.uniform(0, 9, (7, 4, 5))
+        result = normalize(images, [2], np.array([4.0]))
+        np.testing.assert_allclose(result, (images - 2) / 4, rtol=1e-6, atol=1e-7)
+
+    @pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "float32", "float64"])
+    def test_float32_comes_out(self, rng, dtype):
+        images = rng.integers(0, 200, (7, 4, 5)).astype(dtype)
+        result = normalize(images, 100, 50)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, (images.astype(float) - 100) / 50, rtol=1e-6)
+
+    def test_a_large_mean_costs_float64_no_digits(self, rng):
+        images = 1e6 + rng.uniform(0, 1e-3, (7, 4, 5))
+        result = normalize(images, 1e6, 1e-3)
+        np.testing.assert_allclose(result, (images - 1e6) / 1e-3, rtol=1e-6)
+
+
+class TestAll:
+    """What holds for every function."""
+
+    @drawing
+    @pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "float32", "float64"])
+    def test_dtypes_are_kept(self, rng, function, dtype):
+        images = numbered(6, 4, 5, dtype=dtype)
+        result = function(images, rng)
+        assert result.dtype == dtype
+        assert set(result.ravel()) <= {0, *images.ravel()}
+
+    @all_of_them
+    def test_the_input_stays_and_is_not_shared(self, rng, function):
+        images = numbered(6, 3, 4, 5)
+        before = images.copy()
+        images.flags.writeable = False
+        result = function(images, rng)
+        np.testing.assert_array_equal(images, before)
+        assert result.flags.writeable and not np.shares_memory(result, images)
+
+    @all_of_them
+    @pytest.mark.parametrize(
+        "layout",
+        [
+            np.asfortranarray,
+            lambda a: a.repeat(2, axis=-1)[..., ::2],
+            lambda a: a[::-1].copy()[::-1],
+        ],
+        ids=["Fortran", "strided", "reversed"],
+    )
+    def test_layouts_make_no_difference(self, function, layout):
+        images = numbered(6, 3, 4, 5)
+        one, other = (function(a, np.random.default_rng(0)) for a in (images, layout(images)))
+        np.testing.assert_array_equal(one, other)
+
+    @all_of_them
+    @pytest.mark.parametrize("shape", [(0, 4, 5), (0, 3, 4, 5), (6, 0, 4, 5)])
+    def test_nothing_makes_nothing(self, function, shape):
+        assert function(np.ones(shape, np.float32)).shape == shape
+
+    @all_of_them
+    @pytest.mark.parametrize("shape", [(), (4,), (4, 5), (1, 2, 3, 4, 5)], ids=len)
+    def test_other_ranks(self, function, shape):
+        words = r"images of shape \(n, height, width\) or \(n, channels, height, width\), got \("
+        with pytest.raises(ValueError, match=f"expected {words}"):
+            function(np.ones(shape))
+
+    @all_of_them
+    @pytest.mark.parametrize(
+        ("images", "came"),
+        [
+            ([[[1.0]]], "list"),
+            (mg.ones((1, 4, 5)), "Tensor"),
+            (np.ones((1, 4, 5), complex), "dtype complex128"),
+            (np.ones((1, 4, 5), bool), "dtype bool"),
+        ],
+        ids=["list", "Tensor", "complex", "bool"],
+    )
+    def test_other_types(self, function, images, came):
+        words = f"expected a NumPy array of floats or integers, got {came}"
+        with pytest.raises(TypeError, match=words):
+            function(images)
+
+    @drawing
+    def test_a_seed_is_no_generator(self, function):
+        with pytest.raises(TypeError, match=r"expected a numpy\.random\.Generator"):
+            function(np.ones((2, 4, 5)), 0)
+
+
+X, COLOUR, BYTES = np.ones((2, 4, 5)), np.ones((2, 3, 4, 5)), np.ones((2, 4, 5), np.uint8)
+
+
+@error_table(
+    {
+        "float": (TypeError, "shift: expected pixels as an int, got 1.0", partial(shift, X, 1.0)),
+        "pixels < 0": (ValueError, "shift: expected pixels >= 0, got -1", partial(shift, X, -1)),
+        "fill 0.5": (ValueError, "value of uint8, got 0.5", partial(shift, BYTES, 1, fill=0.5)),
+        "fill 256": (ValueError, "value of uint8, got 256", partial(shift, BYTES, 1, fill=256)),
+        "fill -1": (ValueError, "value of uint8, got -1", partial(shift, BYTES, 1, fill=-1)),
+        "fill NaN": (ValueError, "value of uint8, got nan", partial(shift, BYTES, 1, fill=np.nan)),
+        "p > 1": (ValueError, "flip: expected 0 <= p <= 1, got 1.5", partial(flip, X, 1.5)),
+        "p < 0": (ValueError, "flip: expected 0 <= p <= 1, got -0.1", partial(flip, X, -0.1)),
+        "p NaN": (ValueError, "flip: expected 0 <= p <= 1, got nan", partial(flip, X, np.nan)),
+        "str": (TypeError, "crop: expected padding as an int, got '1'", partial(crop, X, "1")),
+        "padding < 0": (ValueError, "crop: expected padding >= 0, got -2", partial(crop, X, -2)),
+        "padding 4": (ValueError, "padding < 4 to reflect images of 4 x 5", partial(crop, X, 4)),
+        "means": (ValueError, "mean as one number or of sh", partial(normalize, COLOUR, [1, 2], 1)),
+        "stds": (ValueError, "got shape (3, 1)", partial(normalize, COLOUR, 1, np.ones((3, 1)))),
+        "channels": (ValueError, "shape (1,), one per", partial(normalize, X, [1, 2, 3], 1)),
+        "std 0": (ValueError, "std > 0, got [1, 0, 1]", partial(normalize, COLOUR, 0, [1, 0, 1])),
+        "std < 0": (ValueError, "expected std > 0, got -1", partial(normalize, X, 0, -1)),
+        "std NaN": (ValueError, "a finite std, got nan", partial(normalize, X, 0, np.nan)),
+        "one NaN": (ValueError, "finite mean", partial(normalize, COLOUR, [0, np.nan, 0], 1)),
+        "mean inf": (ValueError, "a finite mean, got inf", partial(normalize, X, np.inf, 1)),
+    }
+)
+def test_errors(error, words, call):
+    with refuses(error, words):
+        call()
+
+
+@pytest.mark.parametrize("fill", [0, 255, np.uint8(7), 3.0])
+def test_fills_that_fit(fill):
+    result = shift(np.zeros((50, 1, 1), np.uint8), 1, np.random.default_rng(0), fill)
+    assert set(result.ravel()) == {0, int(fill)}
