@@ -78,10 +78,10 @@ class RNN(Module):
                 f"{self.title()}: expected x of shape (n, time, {self.input_size}), got {x.shape}"
             )
         state = self.initial(x) if state is None else state
-        projected = linear(x, self.weight_ih, self.bias)
         hidden = []
         for t in range(x.shape[1]):
-            state = self.step(projected[:, t], state)
+            # Not all steps at once: each slice of that would go back as a gradient of the whole.
+            state = self.step(linear(x[:, t], self.weight_ih, self.bias), state)
             hidden.append(self.output(state))
         return stack(hidden, axis=1), state
 
