@@ -493,6 +493,7 @@ CONV = {
     ),
 }
 
+
 def max_pool2d_gradient(m, gy):
     """As a function of the gradient that comes in: it has a derivative of its own."""
     values = np.random.default_rng(0).permutation(32).reshape(1, 2, 4, 4)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+
+# One thread for each of the processes that share the cores: set before NumPy reads it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

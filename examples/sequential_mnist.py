@@ -1,0 +1,211 @@
+"""Recurrent batch norm: images read row by row, by an LSTM and by the BN-LSTM of Cooijmans et al. (arXiv:1603.09025).
+
+Both begin with the same weights and are trained by Adam on the same batches. Prints test accuracies, and writes them
+and the losses as a picture (PNG) and as numbers (CSV). On the digits, batch norm's lead is largest at small learning
+rates; at --lr 0.03 it leads at first, and the plain LSTM after 1,000 steps.
+
+Then sequences twice as long as those trained on. Batch norm has no statistics for their later steps and takes those of
+the last step that was trained; or all are estimated again from training images made longer in the same way, and no
+weight moves (``nn.population_statistics``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+import minigrad as mg
+from examples.deep_sigmoid_mlp import DATA, at_least_two, positive
+from examples.figure_one import COLORS
+from minigrad import nn
+from models.bn_lstm import bn_lstm, lstm
+
+NETWORKS = ("LSTM", "BN-LSTM")
+EVALUATIONS = 40  # over a run
+PART = 1000  # sequences that are read at a time in tests
+LONGER = {
+    "the image twice": lambda x: np.concatenate([x, x], axis=1),
+    "every row twice": lambda x: np.repeat(x, 2, axis=1),
+    "blank rows before": lambda x: np.concatenate([np.zeros_like(x), x], axis=1),
+    "blank rows after": lambda x: np.concatenate([x, np.zeros_like(x)], axis=1),
+}
+
+
+def make_network(name: str, rows: int, columns: int, hidden: int, seed: int) -> nn.Module:
+    """The weights depend on the seed alone. There is room for the statistics of twice as many steps as are trained."""
+    rng = np.random.default_rng(seed)
+    if name == "LSTM":
+        return lstm(10, columns, hidden, rng=rng)
+    return bn_lstm(10, columns, hidden, max_steps=2 * rows, rng=rng)
+
+
+def train(model: nn.Module, data: tuple, batch_size: int, lr: float, seed: int) -> Iterator[float]:
+    """Training without end, a step for each ``next``, which returns its loss."""
+    optimizer = mg.optim.Adam(model.parameters(), lr)
+    rng = np.random.default_rng([seed, 1])
+    loader = mg.data.DataLoader(data, batch_size, drop_last=True, rng=rng)
+    while True:
+        for x, labels in loader:
+            optimizer.zero_grad()
+            loss = mg.softmax_cross_entropy(model(x), labels)
+            loss.backward()
+            optimizer.step()
+            yield loss.item()
+
+
+def parts(x: np.ndarray) -> list[np.ndarray]:
+    return [x[i : i + PART] for i in range(0, len(x), PART)]
+
+
+def accuracy(model: nn.Module, x: np.ndarray, labels: np.ndarray) -> float:
+    model.eval()
+    with mg.no_grad():
+        found = [model(mg.tensor(part)).numpy().argmax(axis=1) for part in parts(x)]
+    model.train()
+    return float((np.concatenate(found) == labels).mean())
+
+
+def longer(model: nn.Module, name: str, data: dict[str, tuple]) -> Iterator[tuple[str, str, float]]:
+    """Accuracies on longer sequences: the sequence, where the statistics of the later steps are from, accuracy."""
+    state = model.state_dict()
+    for sequence, lengthen in LONGER.items():
+        images, labels = lengthen(data["test"][0]), data["test"][1]
+        yield sequence, "last step" if name == "BN-LSTM" else "", accuracy(model, images, labels)
+        if name == "BN-LSTM":
+            nn.population_statistics(model, parts(lengthen(data["train"][0][:PART])), "total")
+            yield sequence, "re-estimated", accuracy(model, images, labels)
+            model.load_state_dict(state)
+
+
+def table(at: list[int], accuracies: np.ndarray) -> str:
+    """Test accuracies, means over seeds, at 5, 10, 20, 50 and 100 % of the steps."""
+    columns = sorted({max(0, round(len(at) * f) - 1) for f in (0.05, 0.1, 0.2, 0.5, 1)})
+    lines = [f"{'test accuracy after':<21}" + "".join(f"{at[c]:>9,}" for c in columns) + " steps"]
+    for network, values in zip(NETWORKS, accuracies.mean(axis=0), strict=True):
+        lines.append(f"{network:<21}" + "".join(f"{values[c]:9.3f}" for c in columns))
+    return "\n".join(lines)
+
+
+def table_of_longer(rows: int, long: list[list]) -> str:
+    """Means over seeds."""
+    heads = ["LSTM", "BN-LSTM, last step's", "BN-LSTM, re-estimated"]
+    lines = [f"{f'{2 * rows} steps for {rows}':<21}" + "".join(f"{head:>23}" for head in heads)]
+    for sequence in LONGER:
+        cells = []
+        for statistics in ("", "last step", "re-estimated"):
+            found = [r[4] for r in long if r[2:4] == [sequence, statistics]]
+            cells.append(f"{np.mean(found):23.3f}")
+        lines.append(f"{sequence:<21}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def plot(path: Path, title: str, at: list[int], losses: np.ndarray, accuracies: np.ndarray) -> None:
+    """Training loss and test accuracy: mean and range over seeds."""
+    figure = Figure(figsize=(10, 3.9), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for panel, curves in zip(axes, (losses, accuracies), strict=True):
+        for i, (network, color) in enumerate(zip(NETWORKS, COLORS, strict=True)):
+            mean, low, high = (f(curves[:, i], axis=0) for f in (np.mean, np.min, np.max))
+            panel.plot(at, mean, color=color, linewidth=2, label=f"{network}: {mean[-1]:.3f}")
+            panel.fill_between(at, low, high, color=color, alpha=0.2, linewidth=0)
+        panel.set(xlabel="training step", xlim=(0, at[-1]))
+        panel.legend(loc="best", frameon=False)
+        panel.grid(color="0.92")
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+    axes[0].set(title=f"(a) training loss, {title}", ylabel="cross-entropy", yscale="log")
+    axes[1].set(title=f"(b) test accuracy, {title}", ylabel="test accuracy", ylim=(None, 1))
+    figure.savefig(path, dpi=140)
+
+
+def write_csv(path: Path, head: list[str], rows: Iterable[Iterable]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([head, *rows])
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.sequential_mnist",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data", choices=DATA, default="digits", help="default: %(default)s, shipped")
+    add("--steps", type=positive, default=1000, help="default: %(default)s")
+    add("--hidden", type=positive, default=50, help="hidden units (default: %(default)s)")
+    add("--batch-size", type=at_least_two, default=60, help="default: %(default)s")
+    add("--lr", type=float, default=0.01, help="learning rate of Adam (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
+    add("--seeds", type=positive, default=3, metavar="K", help="runs from SEED on (default: 3)")
+    add("--backend", choices=["numpy", "cupy"], help="default: MINIGRAD_BACKEND, else numpy")
+    add("--out", type=Path, default=Path("out"), help="folder for PNG and CSV (default: out)")
+    args = parser.parse_args(argv)
+    if not (math.isfinite(args.lr) and args.lr > 0):
+        parser.error(f"--lr: expected a positive number, got {args.lr}")
+    if args.seed < 0:
+        parser.error(f"--seed: expected an integer >= 0, got {args.seed}")
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    if args.backend:
+        mg.set_backend(args.backend)
+    try:
+        data = {split: DATA[args.data](split) for split in ("train", "test")}
+    except OSError as error:  # missing files, no network
+        sys.exit(str(error))
+    images = data["train"][0]
+    if args.batch_size > len(images):
+        sys.exit(f"--batch-size {args.batch_size}: the training set has only {len(images)} images")
+    rows, columns = images.shape[1:]
+    at = sorted({math.ceil(i * args.steps / EVALUATIONS) for i in range(1, EVALUATIONS + 1)})
+    losses, accuracies = np.zeros((2, args.seeds, len(NETWORKS), len(at)))
+    long = []
+    with tqdm(
+        total=args.seeds * len(NETWORKS) * args.steps, unit="step", dynamic_ncols=True
+    ) as bar:
+        for run in range(args.seeds):
+            for i, name in enumerate(NETWORKS):
+                seed = args.seed + run
+                model = make_network(name, rows, columns, args.hidden, seed)
+                training = train(model, data["train"], args.batch_size, args.lr, seed)
+                for e, steps in enumerate(np.diff(at, prepend=0).tolist()):
+                    losses[run, i, e] = np.mean(list(islice(training, steps)))
+                    accuracies[run, i, e] = accuracy(model, *data["test"])
+                    bar.update(steps)
+                    bar.set_postfix_str(f"{name} {accuracies[run, i, e]:.3f}", refresh=False)
+                long += [[seed, name, *row] for row in longer(model, name, data)]
+
+    print(table(at, accuracies))
+    print(
+        f"\nLonger sequences; statistics of steps that were not trained\n{table_of_longer(rows, long)}"
+    )
+    name = str(args.out / f"sequential_mnist_{args.data}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    curves = (
+        [args.seed + run, network, step, losses[run, i, e], accuracies[run, i, e]]
+        for run in range(args.seeds)
+        for i, network in enumerate(NETWORKS)
+        for e, step in enumerate(at)
+    )
+    head = ["seed", "network", "step", "train_loss", "test_accuracy"]
+    write_csv(Path(f"{name}.csv"), head, curves)
+    head = ["seed", "network", "sequence", "statistics", "test_accuracy"]
+    write_csv(Path(f"{name}_longer.csv"), head, long)
+    title = args.data + (f", {args.seeds} seeds" if args.seeds > 1 else "")
+    plot(Path(f"{name}.png"), title, at, losses, accuracies)
+    print(f"\nfigure: {name}.png   numbers: {name}.csv, {name}_longer.csv")
+
+
+if __name__ == "__main__":
+    main()
