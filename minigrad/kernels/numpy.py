@@ -42,18 +42,20 @@ class NumpyKernels(Kernels):
         return total, p.T
 
     def sigmoid(self, x: Any) -> Any:
-        if x.dtype.itemsize == 2:  # exp(-x) overflows before the result vanishes
+        if x.size <= rows.BLOCK or x.dtype.itemsize == 2:  # in float16 exp(-x) overflows too early
             return super().sigmoid(x)
         with np.errstate(over="ignore"):  # 1 / (1 + inf) is the 0 it should be
             return self._in_blocks(_sigmoid, x)
 
     def sigmoid_grad(self, y: Any, gy: Any) -> Any:
+        if y.size <= rows.BLOCK:
+            return super().sigmoid_grad(y, gy)
         return self._in_blocks(super().sigmoid_grad, y, gy)
 
     def _in_blocks(self, kernel: Any, *arrays: Any) -> Any:
         """``kernel``, element by element, on blocks that stay in cache."""
         first = arrays[0]
-        if first.size <= rows.BLOCK or any(a.strides != first.strides for a in arrays):
+        if any(a.strides != first.strides for a in arrays):
             return kernel(*arrays)
         flat = [a.ravel(order="K") for a in arrays]
         y = np.empty_like(first)

@@ -284,11 +284,15 @@ class BatchNorm(RunningStatistics):
 
     def _require_features(self, x: Tensor) -> None:
         require_floating("batch_norm", x)
-        _, features, _ = kept_axes("batch_norm", x._data.shape, self.axis)
+        shape, axis = x._data.shape, self.axis
+        if type(axis) is int and 1 < len(shape) > axis >= -len(shape):
+            features: Any = (shape[axis],)
+        else:
+            features = kept_axes("batch_norm", shape, axis)[1]
         if features != self.running_mean._data.shape:
             raise ValueError(
-                f"expected {self.num_features} features along axis {self.axis}, "
-                f"got an input of shape {x.shape}"
+                f"expected {self.num_features} features along axis {axis}, "
+                f"got an input of shape {shape}"
             )
 
     def _require_fed(self) -> None:

@@ -107,10 +107,8 @@ class RunningStatistics(Module):
             raise ValueError(
                 f"expected more than ddof_running={self.ddof_running} values per channel, got {m}"
             )
-        # The mean is finite where the variance is. A sum that is finite says that all terms are, and is cheaper.
-        finite = math.isfinite(var._data.sum(dtype="float64").item()) or bool(
-            (var < math.inf).min()
-        )
+        # The mean is finite where the variance is, and the largest variance is NaN where any is.
+        finite = math.isfinite(var._data.max().item())
         if not finite and self.on_nonfinite == "raise":
             raise ValueError(
                 "the batch has NaN or Inf in it, or numbers whose squares overflow; the statistics stay as they "
