@@ -1,0 +1,313 @@
+"""A small convolutional network with batch norm that reads digits, or tells clothes apart.
+
+Trains LeNet with batch norm on images that are shifted at random, by SGD with momentum and a learning rate that falls
+to zero. Prints losses and accuracies after each epoch, and writes the learning curves and the confusion matrix as a
+picture (PNG) and as numbers (two CSV files). What the recipes below reach on MNIST and Fashion-MNIST takes minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+import minigrad as mg
+from examples.classifier_report import COLUMNS, HEADER, line, plot, write_confusion, write_csv
+from examples.deep_sigmoid_mlp import at_least_two, interruption, positive
+from minigrad import nn
+from minigrad.data import augment
+from models.lenet_bn import lenet_bn
+
+Split = tuple[np.ndarray, np.ndarray]
+
+
+class Recipe(NamedTuple):
+    """A data set, and how long and with what shifts it is trained if nothing else is asked for."""
+
+    load: Callable[[str], Split]
+    epochs: int
+    shift: int
+    classes: tuple[str, ...] = tuple("0123456789")
+
+
+CLOTHES = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag")
+RECIPES = {
+    "digits": Recipe(mg.data.digits, epochs=20, shift=1),
+    "mnist": Recipe(mg.data.mnist, epochs=3, shift=2),
+    "fashion-mnist": Recipe(mg.data.fashion_mnist, 10, 1, (*CLOTHES, "boot")),
+}
+
+
+@dataclass
+class Settings:
+    """What decides the numbers of a run; a checkpoint is resumed only under the same."""
+
+    data: str = "digits"
+    epochs: int = RECIPES["digits"].epochs
+    batch_size: int = 100
+    lr: float = 0.1
+    shift: int = RECIPES["digits"].shift
+    seed: int = 0
+
+
+class Run:
+    """A network in training: the state between two steps.
+
+    Parameters
+    ----------
+    settings : Settings
+    train, test : pairs of arrays
+        Images (n, 1, height, width) and labels (n,).
+    """
+
+    def __init__(self, settings: Settings, train: Split, test: Split) -> None:
+        if settings.batch_size > len(train[0]):
+            raise ValueError(
+                f"--batch-size {settings.batch_size}: the training set has only {len(train[0])} images"
+            )
+        self.settings, self.train, self.test = settings, train, test
+        self.per_epoch = len(train[0]) // settings.batch_size
+        rng = np.random.default_rng(settings.seed)
+        self.model = lenet_bn(size=train[0].shape[-1], rng=rng)
+        self.optimizer = mg.optim.SGD(self.model.parameters(), settings.lr, momentum=0.9)
+        self.step = 0
+        self.sums = np.zeros(2)  # of this epoch's losses, and of its right answers
+        self.curves = np.full((settings.epochs, len(COLUMNS)), np.nan)
+
+    @classmethod
+    def load(cls, settings: Settings) -> Run:
+        splits = (RECIPES[settings.data].load(split) for split in ("train", "test"))
+        return cls(settings, *((images[:, None], labels) for images, labels in splits))
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[tuple[mg.Tensor, mg.Tensor]]:
+        """The batches of an epoch from ``first`` on; each depends on the seed and its place alone."""
+        (images, labels), size, seed = self.train, self.settings.batch_size, self.settings.seed
+        order = np.random.default_rng([seed, number]).permutation(len(images))
+        for i in range(first, self.per_epoch):
+            chosen = order[i * size : (i + 1) * size]
+            rng = np.random.default_rng([seed, number, i + 1])
+            shifted = augment.shift(images[chosen], self.settings.shift, rng)
+            yield mg.tensor(shifted), mg.tensor(labels[chosen])
+
+    def batches(self) -> Iterator[tuple[mg.Tensor, mg.Tensor]]:
+        """The batches from this step to the last."""
+        epoch, first = divmod(self.step, self.per_epoch)
+        for number in range(epoch, self.settings.epochs):
+            yield from self.epoch(number, first if number == epoch else 0)
+
+    def train_step(self, x: mg.Tensor, labels: mg.Tensor) -> None:
+        self.optimizer.lr = self.settings.lr * (1 - self.step / len(self))
+        self.optimizer.zero_grad()
+        logits = self.model(x)
+        loss = mg.softmax_cross_entropy(logits, labels)
+        loss.backward()
+        self.optimizer.step()
+        self.sums += loss.item(), (logits.numpy().argmax(axis=1) == labels.numpy()).mean()
+        self.step += 1
+
+    def __len__(self) -> int:
+        """All steps, from the first epoch to the last."""
+        return self.settings.epochs * self.per_epoch
+
+    def end_epoch(self) -> str:
+        """Test, and record; the line of the table."""
+        epoch = self.step // self.per_epoch
+        logits = predict(self.model, self.test[0])
+        loss = mg.softmax_cross_entropy(mg.tensor(logits), mg.tensor(self.test[1])).item()
+        row = (*self.sums / self.per_epoch, loss, accuracy(logits, self.test[1]))
+        self.curves[epoch - 1] = (self.optimizer.lr, *row)
+        self.sums[:] = 0
+        return line(epoch, self.curves[epoch - 1])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that ``resume`` needs, as named arrays."""
+        settings = asdict(self.settings) | {"data": list(RECIPES).index(self.settings.data)}
+        position = {"step": self.step, "sums": self.sums, "curves": self.curves}
+        parts = {"settings": settings, "position": position, "model": self.model.state_dict()}
+        parts["optimizer"] = self.optimizer.state_dict()
+        return {f"{p}.{k}": np.asarray(v) for p, part in parts.items() for k, v in part.items()}
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises
+        ------
+        ValueError
+            If it was made by another experiment or under other settings, naming them.
+        """
+        saved = load_checkpoint(path, self.state())
+        self.step = int(saved["position"]["step"])
+        self.sums, self.curves = saved["position"]["sums"], saved["position"]["curves"]
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+
+
+def load_checkpoint(path: Path, own: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of a checkpoint by part and name, if it has the names and the settings of ``own``.
+
+    Raises
+    ------
+    ValueError
+        If it has not.
+    """
+    saved = mg.load(path)
+    if saved.keys() != own.keys():
+        raise ValueError(f"{path} is not a checkpoint of this experiment")
+    differing = [
+        f"{k.partition('.')[2]} ({saved[k]} there, {own[k]} here)"
+        for k in own
+        if k.startswith("settings.") and saved[k] != own[k]
+    ]
+    if differing:
+        raise ValueError(f"{path} was made under other settings: {', '.join(differing)}")
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in saved.items():
+        part, _, name = key.partition(".")
+        parts.setdefault(part, {})[name] = array
+    return parts
+
+
+def predict(model: nn.Module, images: np.ndarray, size: int = 500) -> np.ndarray:
+    """Logits in eval mode, a part at a time."""
+    model.eval()
+    with mg.no_grad():
+        parts = [
+            model(mg.tensor(images[i : i + size])).numpy() for i in range(0, len(images), size)
+        ]
+    model.train()
+    return np.concatenate(parts)
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+def train(run: Run, checkpoint: Path | None = None) -> bool:
+    """Train to the end, saving after each epoch; False if Ctrl-C came first."""
+    bar = tqdm(total=len(run), initial=run.step, unit="step", dynamic_ncols=True)
+    with bar, interruption() as interrupted:
+        for batch in run.batches():
+            run.train_step(*batch)
+            bar.update()
+            ended = run.step % run.per_epoch == 0
+            if ended:
+                bar.write(run.end_epoch())
+            if checkpoint and (ended or interrupted()):
+                mg.save(checkpoint, run.state())
+            if interrupted():
+                return False
+    return True
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.image_classifier",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = Settings()
+    add = parser.add_argument
+    epochs, shifts = (
+        ", ".join(f"{getattr(recipe, name)} for {data}" for data, recipe in RECIPES.items())
+        for name in ("epochs", "shift")
+    )
+    add(
+        "--data", choices=RECIPES, default="digits", help="data set (default: %(default)s, shipped)"
+    )
+    add("--epochs", type=positive, help=f"passes over the training images (default: {epochs})")
+    add("--batch-size", type=at_least_two, default=default.batch_size, help="default: %(default)s")
+    add(
+        "--lr", type=float, default=default.lr, help="learning rate at first (default: %(default)s)"
+    )
+    add(
+        "--shift",
+        type=natural,
+        metavar="PIXELS",
+        help=f"the furthest a training image is moved, both ways (default: {shifts})",
+    )
+    add(
+        "--seed", type=natural, default=0, help="of weights, batches, shifts (default: %(default)s)"
+    )
+    add("--backend", choices=["numpy", "cupy"], help="default: MINIGRAD_BACKEND, else numpy")
+    add(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        help="folder for PNG and CSV (default: %(default)s)",
+    )
+    add(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="keep a checkpoint (safetensors) here, also on Ctrl-C",
+    )
+    add("--resume", action="store_true", help="go on from --checkpoint, bit for bit")
+    add(
+        "--population",
+        action="store_true",
+        help="in the end replace the running statistics by those of one more pass over the training "
+        "images (Algorithm 2 of arXiv:1502.03167), and test with these",
+    )
+    args = parser.parse_args(argv)
+    if args.resume and args.checkpoint is None:
+        parser.error("--resume needs --checkpoint FILE")
+    if args.resume and not args.checkpoint.exists():
+        parser.error(f"--resume: there is no {args.checkpoint}")
+    if not 0 < args.lr < float("inf"):
+        parser.error(f"--lr: expected a positive number, got {args.lr}")
+    recipe = RECIPES[args.data]
+    args.epochs = args.epochs or recipe.epochs
+    args.shift = recipe.shift if args.shift is None else args.shift
+    return args
+
+
+def natural(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"expected an integer, 0 or more, got {text}")
+    return value
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    if args.backend:
+        mg.set_backend(args.backend)
+    settings = Settings(**{name: getattr(args, name) for name in asdict(Settings())})
+    try:
+        run = Run.load(settings)
+        if args.resume:
+            run.resume(args.checkpoint)
+    except (OSError, ValueError) as error:  # missing data, no network, another's checkpoint
+        sys.exit(str(error))
+    args.out.mkdir(parents=True, exist_ok=True)
+    print(HEADER)
+    for epoch in range(run.step // run.per_epoch):
+        print(line(epoch + 1, run.curves[epoch]))
+    if not train(run, args.checkpoint):
+        where = f"; --resume goes on from {args.checkpoint}" if args.checkpoint else ""
+        print(f"interrupted after step {run.step} of {len(run)}{where}")
+        return 130
+    if args.population:
+        nn.population_statistics(run.model, run.epoch(settings.epochs))
+        if args.checkpoint:
+            mg.save(args.checkpoint, run.state())
+    labels, answers = run.test[1], predict(run.model, run.test[0]).argmax(axis=1)
+    of = "population" if args.population else "running"
+    print(f"test accuracy with {of} statistics: {(answers == labels).mean():.4f}")
+    confusion = np.zeros((10, 10), np.int64)
+    np.add.at(confusion, (labels, answers), 1)
+    classes, name = RECIPES[settings.data].classes, f"image_classifier_{settings.data}"
+    write_csv(args.out / f"{name}.csv", run.curves)
+    write_confusion(args.out / f"{name}_confusion.csv", confusion, classes)
+    plot(args.out / f"{name}.png", settings.data, run.curves, confusion, classes)
+    print(f"figure: {args.out / name}.png   numbers: {args.out / name}.csv, {name}_confusion.csv")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
