@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import data, nn, optim
+from . import nn, optim
 from .autograd import grad
 from .backend import set_backend
 from .checkpoint import load, save
@@ -29,7 +29,7 @@ from .tape import no_grad
 from .tensor import Tensor, tensor
 
 if TYPE_CHECKING:
-    from . import interop, layers, study
+    from . import data, interop, layers, study
     from .study import gradcheck
 
 __all__ = [
@@ -101,7 +101,13 @@ __all__ = [
 ]
 
 #: imported when first asked for: not everybody's need, and a fifth of the time that importing takes
-_LATER = {"gradcheck": "study", "interop": "interop", "layers": "layers", "study": "study"}
+_LATER = {
+    "data": "data",
+    "gradcheck": "study",
+    "interop": "interop",
+    "layers": "layers",
+    "study": "study",
+}
 
 
 def __getattr__(name: str) -> Any:
