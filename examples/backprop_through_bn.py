@@ -6,12 +6,12 @@ of the loss with respect to every value on the way; then the mistake that their 
 
 from __future__ import annotations
 
-import argparse
 from itertools import zip_longest
 
 import numpy as np
 
 import minigrad as mg
+from examples.experiment import make_parser, natural, positive
 
 EPS = 1e-3
 
@@ -107,16 +107,14 @@ def show(name: str, t: mg.Tensor, text: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.backprop_through_bn",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = make_parser("backprop_through_bn", __doc__)
+    parser.add_argument(
+        "--seed", type=natural, default=0, help="of all numbers (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of all numbers (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=100, help="of part 4 (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=positive, default=100, help="of part 4 (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
-    if args.steps < 1:
-        parser.error(f"--steps: expected at least 1, got {args.steps}")
 
     print(f"1. Forward: Algorithm 1 as nine operations (m = 4 examples, 2 channels, eps = {EPS})\n")
     x, gamma, beta, targets = make_problem(args.seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
+
+from examples.experiment import write_csv
 
 #: what is recorded after each epoch
 COLUMNS = ("lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -22,22 +24,17 @@ def line(epoch: int, values: np.ndarray) -> str:
     return f"{epoch:>5}" + "".join(f"{value:>16.4f}" for value in values[1:])
 
 
-def write_csv(path: Path, curves: np.ndarray) -> None:
+def write_curves(path: Path, curves: np.ndarray) -> None:
     """One row per epoch."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", *COLUMNS])
-        for epoch, values in enumerate(curves.tolist(), start=1):
-            writer.writerow([epoch, *map(repr, values)])
+    rows = ([epoch, *values] for epoch, values in enumerate(curves.tolist(), start=1))
+    write_csv(path, ["epoch", *COLUMNS], rows)
 
 
 def write_confusion(path: Path, confusion: np.ndarray, classes: Sequence[str]) -> None:
     """One row per true class and answer: how many test images."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["true_class", "answer", "images"])
-        for (truth, answer), count in np.ndenumerate(confusion):
-            writer.writerow([classes[truth], classes[answer], count])
+    cells = np.ndenumerate(confusion)
+    rows = ([classes[truth], classes[answer], count] for (truth, answer), count in cells)
+    write_csv(path, ["true_class", "answer", "images"], rows)
 
 
 def plot(
@@ -59,6 +56,8 @@ def plot(
     for panel in axes[:2]:
         panel.set(xlabel="epoch", yscale="log")
         panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.yaxis.set_major_formatter(LogFormatter())
+        panel.yaxis.set_minor_formatter(LogFormatter())
         panel.grid(color="0.92", which="both")
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)

@@ -12,8 +12,6 @@ Prints tables, and writes the numbers of both (CSV) and the second as a picture 
 
 from __future__ import annotations
 
-import argparse
-import csv
 import math
 from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
@@ -23,7 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import minigrad as mg
-from examples.deep_sigmoid_mlp import positive
+from examples.experiment import accuracy, make_parser, natural, positive, write_csv
 from examples.figure_one import COLORS, PERCENTILES, annotate_end, typical_unit
 from minigrad import nn
 from models.mlp import MLP
@@ -74,14 +72,6 @@ def train(
             mg.softmax_cross_entropy(model(x), labels).backward()
             optimizer.step()
             yield
-
-
-def accuracy(model: nn.Module, x: np.ndarray, labels: np.ndarray) -> float:
-    model.eval()
-    with mg.no_grad():
-        found = model(mg.tensor(x)).numpy().argmax(axis=1)
-    model.train()
-    return float((found == labels).mean())
 
 
 def between_populations(
@@ -223,19 +213,10 @@ def plot(path: Path, at: np.ndarray, seen: np.ndarray, moved: np.ndarray, unit: 
     figure.savefig(path, dpi=140)
 
 
-def write_csv(path: Path, head: list[str], rows: Iterable[Iterable]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([head, *rows])
-
-
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.covariate_shift",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("covariate_shift", __doc__)
     add = parser.add_argument
-    add("--seed", type=int, default=0, help="of all numbers (default: %(default)s)")
+    add("--seed", type=natural, default=0, help="of all numbers (default: %(default)s)")
     add("--shift", type=float, default=1.5, help="deviation of B's shifts (default: %(default)s)")
     add("--scale", type=float, default=0.4, help="of its log factors (default: %(default)s)")
     add("--steps", type=positive, default=3000, help="of part 2 (default: %(default)s)")
@@ -244,8 +225,6 @@ def main(argv: list[str] | None = None) -> None:
     for name in ("shift", "scale"):
         if not (math.isfinite(value := getattr(args, name)) and value >= 0):
             parser.error(f"--{name}: expected a number >= 0, got {value}")
-    if args.seed < 0:
-        parser.error(f"--seed: expected an integer >= 0, got {args.seed}")
     args.out.mkdir(parents=True, exist_ok=True)
     name = str(args.out / "covariate_shift")
 

@@ -9,11 +9,9 @@ typical sigmoid of the last hidden layer is distributed as training goes on.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,10 +20,22 @@ import numpy as np
 from tqdm import tqdm
 
 import minigrad as mg
+from examples.experiment import (
+    DATA,
+    Split,
+    at_least_two,
+    flatten_state,
+    interruption,
+    load,
+    load_checkpoint,
+    make_parser,
+    natural,
+    positive,
+    positive_number,
+)
 from examples.figure_one import NETWORKS, PERCENTILES, plot, table, typical_unit, write_csv
 from models.mlp import MLP
 
-DATA = {"digits": mg.data.digits, "mnist": mg.data.mnist, "fashion-mnist": mg.data.fashion_mnist}
 POINTS = 100  # evaluations over a run, besides the one before the first step
 
 
@@ -50,22 +60,16 @@ class Settings:
 class Data:
     """Flattened images in [0, 1] and their labels."""
 
-    train: tuple[np.ndarray, np.ndarray]
-    test: tuple[np.ndarray, np.ndarray]
+    train: Split
+    test: Split
 
     @classmethod
     def load(cls, settings: Settings) -> Data:
-        parts = {}
-        for split in ("train", "test"):
-            images, labels = DATA[settings.data](split)
+        splits = load(settings.data, settings.batch_size)
+        for split, (images, labels) in splits.items():
             images = images.reshape(len(images), -1)
-            parts[split] = (np.float32(images > 0.5) if settings.binary else images, labels)
-        if settings.batch_size > len(parts["train"][0]):
-            raise ValueError(
-                f"--batch-size {settings.batch_size}: the training set has only "
-                f"{len(parts['train'][0])} images"
-            )
-        return cls(**parts)
+            splits[split] = (np.float32(images > 0.5) if settings.binary else images, labels)
+        return cls(**splits)
 
 
 @dataclass
@@ -152,7 +156,7 @@ class Run:
         position = {"run": self.run, "step": self.step, "losses": self.losses}
         parts = {"settings": settings, "position": position, "curves": vars(self.curves)}
         parts |= {f"model{i}": model.state_dict() for i, model in enumerate(self.models)}
-        return {f"{p}.{k}": np.asarray(v) for p, part in parts.items() for k, v in part.items()}
+        return flatten_state(parts)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint.
@@ -162,25 +166,14 @@ class Run:
         ValueError
             If it was made by another experiment or under other settings, naming them.
         """
-        saved, own = mg.load(path), self.state()
-        if saved.keys() != own.keys():
-            raise ValueError(f"{path} is not a checkpoint of this experiment")
-        differing = [
-            f"{k.partition('.')[2]} ({saved[k]} there, {own[k]} here)"
-            for k in own
-            if k.startswith("settings.") and saved[k] != own[k]
-        ]
-        if differing:
-            raise ValueError(f"{path} was made under other settings: {', '.join(differing)}")
-        self.run, self.step = int(saved["position.run"]), int(saved["position.step"])
-        self.losses = saved["position.losses"]
-        self.curves = Curves(**{k: saved[f"curves.{k}"] for k in vars(self.curves)})
+        saved = load_checkpoint(path, self.state())
+        position = saved["position"]
+        self.run, self.step = int(position["run"]), int(position["step"])
+        self.losses = position["losses"]
+        self.curves = Curves(**saved["curves"])
         self.start()
         for i, model in enumerate(self.models):
-            prefix = f"model{i}."
-            model.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
-            )
+            model.load_state_dict(saved[f"model{i}"])
 
 
 def train(run: Run, checkpoint: Path | None = None) -> bool:
@@ -212,29 +205,8 @@ def train(run: Run, checkpoint: Path | None = None) -> bool:
             run.start()
 
 
-@contextmanager
-def interruption() -> Iterator:
-    """Hold Ctrl-C back until a step is complete; a second one stops at once."""
-    received = []
-
-    def handler(*_: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(True)
-
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield lambda: bool(received)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.deep_sigmoid_mlp",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("deep_sigmoid_mlp", __doc__)
     default = Settings()
     add = parser.add_argument
     add(
@@ -245,10 +217,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--steps", type=positive, help="training steps (default: 3,000 for digits, else 10,000)")
     add("--batch-size", type=at_least_two, default=default.batch_size, help="default: %(default)s")
-    add("--lr", type=float, default=default.lr, help="learning rate (default: %(default)s)")
+    add(
+        "--lr",
+        type=positive_number,
+        default=default.lr,
+        help="learning rate (default: %(default)s)",
+    )
     add(
         "--seed",
-        type=int,
+        type=natural,
         default=default.seed,
         help="of weights and batches (default: %(default)s)",
     )
@@ -279,22 +256,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--resume needs --checkpoint FILE")
     if args.resume and not args.checkpoint.exists():
         parser.error(f"--resume: there is no {args.checkpoint}")
-    if not args.lr > 0:
-        parser.error(f"--lr: expected a positive number, got {args.lr}")
     args.steps = args.steps or (default.steps if args.data == "digits" else 10_000)
     return args
-
-
-def positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text}")
-    return value
-
-
-def at_least_two(text: str) -> int:
-    if (value := int(text)) < 2:
-        raise argparse.ArgumentTypeError(f"batch statistics need at least 2 images, got {text}")
-    return value
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,19 +18,29 @@ import numpy as np
 from tqdm import tqdm
 
 import minigrad as mg
-from examples.classifier_report import COLUMNS, HEADER, line, plot, write_confusion, write_csv
-from examples.deep_sigmoid_mlp import at_least_two, interruption, positive
+from examples.classifier_report import COLUMNS, HEADER, line, plot, write_confusion, write_curves
+from examples.experiment import (
+    DATA,
+    Split,
+    at_least_two,
+    flatten_state,
+    interruption,
+    load,
+    load_checkpoint,
+    make_parser,
+    natural,
+    positive,
+    positive_number,
+    predict,
+)
 from minigrad import nn
 from minigrad.data import augment
 from models.lenet_bn import lenet_bn
 
-Split = tuple[np.ndarray, np.ndarray]
-
 
 class Recipe(NamedTuple):
-    """A data set, and how long and with what shifts it is trained if nothing else is asked for."""
+    """How long and with what shifts a data set is trained on if nothing else is asked for, and its classes."""
 
-    load: Callable[[str], Split]
     epochs: int
     shift: int
     classes: tuple[str, ...] = tuple("0123456789")
@@ -38,9 +48,9 @@ class Recipe(NamedTuple):
 
 CLOTHES = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag")
 RECIPES = {
-    "digits": Recipe(mg.data.digits, epochs=20, shift=1),
-    "mnist": Recipe(mg.data.mnist, epochs=3, shift=2),
-    "fashion-mnist": Recipe(mg.data.fashion_mnist, 10, 1, (*CLOTHES, "boot")),
+    "digits": Recipe(epochs=20, shift=1),
+    "mnist": Recipe(epochs=3, shift=2),
+    "fashion-mnist": Recipe(10, 1, (*CLOTHES, "boot")),
 }
 
 
@@ -67,10 +77,6 @@ class Run:
     """
 
     def __init__(self, settings: Settings, train: Split, test: Split) -> None:
-        if settings.batch_size > len(train[0]):
-            raise ValueError(
-                f"--batch-size {settings.batch_size}: the training set has only {len(train[0])} images"
-            )
         self.settings, self.train, self.test = settings, train, test
         self.per_epoch = len(train[0]) // settings.batch_size
         rng = np.random.default_rng(settings.seed)
@@ -82,7 +88,7 @@ class Run:
 
     @classmethod
     def load(cls, settings: Settings) -> Run:
-        splits = (RECIPES[settings.data].load(split) for split in ("train", "test"))
+        splits = load(settings.data, settings.batch_size).values()
         return cls(settings, *((images[:, None], labels) for images, labels in splits))
 
     def epoch(self, number: int, first: int = 0) -> Iterator[tuple[mg.Tensor, mg.Tensor]]:
@@ -120,8 +126,8 @@ class Run:
         epoch = self.step // self.per_epoch
         logits = predict(self.model, self.test[0])
         loss = mg.softmax_cross_entropy(mg.tensor(logits), mg.tensor(self.test[1])).item()
-        row = (*self.sums / self.per_epoch, loss, accuracy(logits, self.test[1]))
-        self.curves[epoch - 1] = (self.optimizer.lr, *row)
+        right = (logits.argmax(axis=1) == self.test[1]).mean()
+        self.curves[epoch - 1] = self.optimizer.lr, *self.sums / self.per_epoch, loss, right
         self.sums[:] = 0
         return line(epoch, self.curves[epoch - 1])
 
@@ -131,7 +137,7 @@ class Run:
         position = {"step": self.step, "sums": self.sums, "curves": self.curves}
         parts = {"settings": settings, "position": position, "model": self.model.state_dict()}
         parts["optimizer"] = self.optimizer.state_dict()
-        return {f"{p}.{k}": np.asarray(v) for p, part in parts.items() for k, v in part.items()}
+        return flatten_state(parts)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint.
@@ -146,46 +152,6 @@ class Run:
         self.sums, self.curves = saved["position"]["sums"], saved["position"]["curves"]
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
-
-
-def load_checkpoint(path: Path, own: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """The arrays of a checkpoint by part and name, if it has the names and the settings of ``own``.
-
-    Raises
-    ------
-    ValueError
-        If it has not.
-    """
-    saved = mg.load(path)
-    if saved.keys() != own.keys():
-        raise ValueError(f"{path} is not a checkpoint of this experiment")
-    differing = [
-        f"{k.partition('.')[2]} ({saved[k]} there, {own[k]} here)"
-        for k in own
-        if k.startswith("settings.") and saved[k] != own[k]
-    ]
-    if differing:
-        raise ValueError(f"{path} was made under other settings: {', '.join(differing)}")
-    parts: dict[str, dict[str, np.ndarray]] = {}
-    for key, array in saved.items():
-        part, _, name = key.partition(".")
-        parts.setdefault(part, {})[name] = array
-    return parts
-
-
-def predict(model: nn.Module, images: np.ndarray, size: int = 500) -> np.ndarray:
-    """Logits in eval mode, a part at a time."""
-    model.eval()
-    with mg.no_grad():
-        parts = [
-            model(mg.tensor(images[i : i + size])).numpy() for i in range(0, len(images), size)
-        ]
-    model.train()
-    return np.concatenate(parts)
-
-
-def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    return float((logits.argmax(axis=1) == labels).mean())
 
 
 def train(run: Run, checkpoint: Path | None = None) -> bool:
@@ -206,24 +172,21 @@ def train(run: Run, checkpoint: Path | None = None) -> bool:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.image_classifier",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("image_classifier", __doc__)
     default = Settings()
     add = parser.add_argument
     epochs, shifts = (
         ", ".join(f"{getattr(recipe, name)} for {data}" for data, recipe in RECIPES.items())
         for name in ("epochs", "shift")
     )
-    add(
-        "--data", choices=RECIPES, default="digits", help="data set (default: %(default)s, shipped)"
-    )
+    add("--data", choices=DATA, default="digits", help="data set (default: %(default)s, shipped)")
     add("--epochs", type=positive, help=f"passes over the training images (default: {epochs})")
     add("--batch-size", type=at_least_two, default=default.batch_size, help="default: %(default)s")
     add(
-        "--lr", type=float, default=default.lr, help="learning rate at first (default: %(default)s)"
+        "--lr",
+        type=positive_number,
+        default=default.lr,
+        help="learning rate at first (default: %(default)s)",
     )
     add(
         "--shift",
@@ -259,18 +222,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--resume needs --checkpoint FILE")
     if args.resume and not args.checkpoint.exists():
         parser.error(f"--resume: there is no {args.checkpoint}")
-    if not 0 < args.lr < float("inf"):
-        parser.error(f"--lr: expected a positive number, got {args.lr}")
     recipe = RECIPES[args.data]
     args.epochs = args.epochs or recipe.epochs
     args.shift = recipe.shift if args.shift is None else args.shift
     return args
-
-
-def natural(text: str) -> int:
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"expected an integer, 0 or more, got {text}")
-    return value
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -302,7 +257,7 @@ def main(argv: list[str] | None = None) -> int:
     confusion = np.zeros((10, 10), np.int64)
     np.add.at(confusion, (labels, answers), 1)
     classes, name = RECIPES[settings.data].classes, f"image_classifier_{settings.data}"
-    write_csv(args.out / f"{name}.csv", run.curves)
+    write_curves(args.out / f"{name}.csv", run.curves)
     write_confusion(args.out / f"{name}_confusion.csv", confusion, classes)
     plot(args.out / f"{name}.png", settings.data, run.curves, confusion, classes)
     print(f"figure: {args.out / name}.png   numbers: {args.out / name}.csv, {name}_confusion.csv")

@@ -12,10 +12,9 @@ weight moves (``nn.population_statistics``).
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -24,14 +23,24 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 import minigrad as mg
-from examples.deep_sigmoid_mlp import DATA, at_least_two, positive
+from examples.experiment import (
+    DATA,
+    PART,
+    accuracy,
+    at_least_two,
+    load,
+    make_parser,
+    natural,
+    positive,
+    positive_number,
+    write_csv,
+)
 from examples.figure_one import COLORS
 from minigrad import nn
 from models.bn_lstm import bn_lstm, lstm
 
 NETWORKS = ("LSTM", "BN-LSTM")
 EVALUATIONS = 40  # over a run
-PART = 1000  # sequences that are read at a time in tests
 LONGER = {
     "the image twice": lambda x: np.concatenate([x, x], axis=1),
     "every row twice": lambda x: np.repeat(x, 2, axis=1),
@@ -62,18 +71,6 @@ def train(model: nn.Module, data: tuple, batch_size: int, lr: float, seed: int) 
             yield loss.item()
 
 
-def parts(x: np.ndarray) -> list[np.ndarray]:
-    return [x[i : i + PART] for i in range(0, len(x), PART)]
-
-
-def accuracy(model: nn.Module, x: np.ndarray, labels: np.ndarray) -> float:
-    model.eval()
-    with mg.no_grad():
-        found = [model(mg.tensor(part)).numpy().argmax(axis=1) for part in parts(x)]
-    model.train()
-    return float((np.concatenate(found) == labels).mean())
-
-
 def longer(model: nn.Module, name: str, data: dict[str, tuple]) -> Iterator[tuple[str, str, float]]:
     """Accuracies on longer sequences: the sequence, where the statistics of the later steps are from, accuracy."""
     state = model.state_dict()
@@ -81,7 +78,7 @@ def longer(model: nn.Module, name: str, data: dict[str, tuple]) -> Iterator[tupl
         images, labels = lengthen(data["test"][0]), data["test"][1]
         yield sequence, "last step" if name == "BN-LSTM" else "", accuracy(model, images, labels)
         if name == "BN-LSTM":
-            nn.population_statistics(model, parts(lengthen(data["train"][0][:PART])), "total")
+            nn.population_statistics(model, [lengthen(data["train"][0][:PART])], "total")
             yield sequence, "re-estimated", accuracy(model, images, labels)
             model.load_state_dict(state)
 
@@ -127,33 +124,19 @@ def plot(path: Path, title: str, at: list[int], losses: np.ndarray, accuracies: 
     figure.savefig(path, dpi=140)
 
 
-def write_csv(path: Path, head: list[str], rows: Iterable[Iterable]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([head, *rows])
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.sequential_mnist",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("sequential_mnist", __doc__)
     add = parser.add_argument
     add("--data", choices=DATA, default="digits", help="default: %(default)s, shipped")
     add("--steps", type=positive, default=1000, help="default: %(default)s")
     add("--hidden", type=positive, default=50, help="hidden units (default: %(default)s)")
     add("--batch-size", type=at_least_two, default=60, help="default: %(default)s")
-    add("--lr", type=float, default=0.01, help="learning rate of Adam (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
+    add("--lr", type=positive_number, default=0.01, help="of Adam (default: %(default)s)")
+    add("--seed", type=natural, default=0, help="of weights and batches (default: %(default)s)")
     add("--seeds", type=positive, default=3, metavar="K", help="runs from SEED on (default: 3)")
     add("--backend", choices=["numpy", "cupy"], help="default: MINIGRAD_BACKEND, else numpy")
     add("--out", type=Path, default=Path("out"), help="folder for PNG and CSV (default: out)")
-    args = parser.parse_args(argv)
-    if not (math.isfinite(args.lr) and args.lr > 0):
-        parser.error(f"--lr: expected a positive number, got {args.lr}")
-    if args.seed < 0:
-        parser.error(f"--seed: expected an integer >= 0, got {args.seed}")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -161,13 +144,10 @@ def main(argv: list[str] | None = None) -> None:
     if args.backend:
         mg.set_backend(args.backend)
     try:
-        data = {split: DATA[args.data](split) for split in ("train", "test")}
-    except OSError as error:  # missing files, no network
+        data = load(args.data, args.batch_size)
+    except (OSError, ValueError) as error:  # missing files, no network, too few images
         sys.exit(str(error))
-    images = data["train"][0]
-    if args.batch_size > len(images):
-        sys.exit(f"--batch-size {args.batch_size}: the training set has only {len(images)} images")
-    rows, columns = images.shape[1:]
+    rows, columns = data["train"][0].shape[1:]
     at = sorted({math.ceil(i * args.steps / EVALUATIONS) for i in range(1, EVALUATIONS + 1)})
     losses, accuracies = np.zeros((2, args.seeds, len(NETWORKS), len(at)))
     long = []

@@ -6,12 +6,12 @@ all steps side by side. The ways to choose a backend: mg.set_backend, model.to a
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 import numpy as np
 
 import minigrad as mg
+from examples.experiment import make_parser, natural, positive
 from minigrad import backend as backends
 from minigrad import nn
 
@@ -105,17 +105,11 @@ def report(names: Sequence[str], steps: int, seed: int) -> dict[str, Result]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.swap_backends",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("swap_backends", __doc__)
     add = parser.add_argument
-    add("--steps", type=int, default=10, help="training steps (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
+    add("--steps", type=positive, default=10, help="training steps (default: %(default)s)")
+    add("--seed", type=natural, default=0, help="of weights and batches (default: %(default)s)")
     args = parser.parse_args(argv)
-    if args.steps < 1:
-        parser.error(f"--steps: expected at least 1, got {args.steps}")
 
     names = backends.available()
     print(f"backends here: {', '.join(names)}")

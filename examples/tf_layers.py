@@ -7,12 +7,12 @@ with training=True and tested with training=False. Nothing collects update ops, 
 
 from __future__ import annotations
 
-import argparse
 from types import SimpleNamespace
 
 import numpy as np
 
 import minigrad as mg
+from examples.experiment import make_parser, natural, positive
 from minigrad import layers, nn
 
 # What stands where "import tensorflow as tf" stood. All below is written as it was for TensorFlow.
@@ -102,17 +102,11 @@ def moving(net: layers.Template) -> dict[str, np.ndarray]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.tf_layers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("tf_layers", __doc__)
     add = parser.add_argument
-    add("--steps", type=int, default=500, help="training steps (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
+    add("--steps", type=positive, default=500, help="training steps (default: %(default)s)")
+    add("--seed", type=natural, default=0, help="of weights and batches (default: %(default)s)")
     args = parser.parse_args(argv)
-    if args.steps < 1:
-        parser.error(f"--steps: expected at least 1, got {args.steps}")
 
     print("1. By hand, and 2. as a layer: sigmoid(batch norm of x), 60 examples of 5 numbers\n")
     for name, difference in compare(args.seed).items():

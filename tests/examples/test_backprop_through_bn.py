@@ -254,4 +254,4 @@ def test_help_and_mistakes(capsys):
     assert "--seed" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"^2$"):
         example.main(["--steps", "0"])
-    assert "--steps: expected at least 1, got 0" in capsys.readouterr().err
+    assert "--steps: expected a positive integer, got 0" in capsys.readouterr().err

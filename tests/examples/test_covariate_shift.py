@@ -233,7 +233,7 @@ def test_same_seed_gives_the_same_bits(monkeypatch, tmp_path):
         (["--steps", "0"], "positive integer"),
         (["--shift", "-1"], "--shift: expected a number >= 0, got -1.0"),
         (["--scale", "nan"], "--scale: expected a number >= 0, got nan"),
-        (["--seed", "-1"], "--seed: expected an integer >= 0, got -1"),
+        (["--seed", "-1"], "--seed: expected an integer, 0 or more, got -1"),
     ],
 )
 def test_bad_options_are_explained(capsys, options, message):

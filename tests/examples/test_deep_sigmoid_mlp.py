@@ -132,8 +132,6 @@ def test_batch_larger_than_the_data(tmp_path):
 def test_mnist_from_a_folder(tmp_path, monkeypatch):
     """The data set is looked up where MINIGRAD_DATA says, and errors say what to put there."""
     monkeypatch.setenv("MINIGRAD_DATA", str(tmp_path))
-    monkeypatch.setattr(
-        job, "DATA", job.DATA | {"mnist": lambda s: mg.data.mnist(s, download=False)}
-    )
+    monkeypatch.setitem(job.DATA, "mnist", lambda split: mg.data.mnist(split, download=False))
     with pytest.raises(SystemExit, match="train-images-idx3-ubyte"):
         run(tmp_path, "--data", "mnist")

@@ -115,4 +115,4 @@ def test_help_and_mistakes(capsys):
     assert "--steps" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"^2$"):
         swap_backends.main(["--steps", "0"])
-    assert "--steps: expected at least 1, got 0" in capsys.readouterr().err
+    assert "--steps: expected a positive integer, got 0" in capsys.readouterr().err

@@ -1,0 +1,135 @@
+"""What the experiments share: data sets by name, options, tests, Ctrl-C, checkpoints and tables of numbers."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+import minigrad as mg
+from minigrad import nn
+
+DATA = {"digits": mg.data.digits, "mnist": mg.data.mnist, "fashion-mnist": mg.data.fashion_mnist}
+PART = 1000  # examples that are read at a time in tests
+
+Split = tuple[np.ndarray, np.ndarray]
+
+
+def load(data: str, batch_size: int) -> dict[str, Split]:
+    """Images (n, height, width) and labels (n,) of the splits "train" and "test".
+
+    Raises
+    ------
+    ValueError
+        If the training images do not fill a batch.
+    OSError
+        If there are no files and no network.
+    """
+    splits = {split: DATA[data](split) for split in ("train", "test")}
+    if batch_size > (count := len(splits["train"][0])):
+        raise ValueError(f"--batch-size {batch_size}: the training set has only {count} images")
+    return splits
+
+
+def make_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """The parser of ``python -m examples.name``, without options but --help."""
+    return argparse.ArgumentParser(
+        prog=f"python -m examples.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def natural(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"expected an integer, 0 or more, got {text}")
+    return value
+
+
+def positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text}")
+    return value
+
+
+def at_least_two(text: str) -> int:
+    if (value := int(text)) < 2:
+        raise argparse.ArgumentTypeError(f"batch statistics need at least 2 images, got {text}")
+    return value
+
+
+def positive_number(text: str) -> float:
+    if not 0 < (value := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    return value
+
+
+def predict(model: nn.Module, x: np.ndarray) -> np.ndarray:
+    """Logits (n, classes) in eval mode, a part at a time; the model is in train mode afterwards."""
+    model.eval()
+    with mg.no_grad():
+        logits = [model(mg.tensor(x[i : i + PART])).numpy() for i in range(0, len(x), PART)]
+    model.train()
+    return np.concatenate(logits)
+
+
+def accuracy(model: nn.Module, x: np.ndarray, labels: np.ndarray) -> float:
+    """The share of right answers in eval mode."""
+    return float((predict(model, x).argmax(axis=1) == labels).mean())
+
+
+@contextmanager
+def interruption() -> Iterator:
+    """Hold Ctrl-C back until a step is complete; a second one stops at once."""
+    received = []
+
+    def handler(*_: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(True)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def flatten_state(parts: dict[str, dict]) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint, named ``part.name``."""
+    return {f"{p}.{k}": np.asarray(v) for p, part in parts.items() for k, v in part.items()}
+
+
+def load_checkpoint(path: Path, own: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """The parts of a checkpoint, if it has the names, and under "settings" the values, of ``own``.
+
+    Raises
+    ------
+    ValueError
+        If it was made by another experiment or under other settings, naming them.
+    """
+    saved = mg.load(path)
+    if saved.keys() != own.keys():
+        raise ValueError(f"{path} is not a checkpoint of this experiment")
+    differing = [
+        f"{k.partition('.')[2]} ({saved[k]} there, {own[k]} here)"
+        for k in own
+        if k.startswith("settings.") and saved[k] != own[k]
+    ]
+    if differing:
+        raise ValueError(f"{path} was made under other settings: {', '.join(differing)}")
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in saved.items():
+        part, _, name = key.partition(".")
+        parts.setdefault(part, {})[name] = array
+    return parts
+
+
+def write_csv(path: Path, head: list[str], rows: Iterable[Iterable]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([head, *rows])
