@@ -10,6 +10,7 @@ from .autograd import grad
 from .backend import set_backend
 from .checkpoint import load, save
 from .creation import arange, full, ones, zeros
+from .kernels.threads import get_num_threads, set_num_threads
 from .ops.activation import log_softmax, relu, sigmoid, softmax
 from .ops.arithmetic import maximum, minimum, where
 from .ops.batch_norm import batch_norm, frozen_batch_norm
@@ -52,6 +53,7 @@ __all__ = [
     "flatten",
     "frozen_batch_norm",
     "full",
+    "get_num_threads",
     "global_avg_pool2d",
     "grad",
     "gradcheck",
@@ -84,6 +86,7 @@ __all__ = [
     "reshape",
     "save",
     "set_backend",
+    "set_num_threads",
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",

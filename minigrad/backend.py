@@ -6,6 +6,7 @@ CuPy is imported when its backend is first asked for.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .kernels.generic import Kernels
+from .kernels.numba import NumbaKernels
 from .kernels.numpy import NumpyKernels
 
 
@@ -38,7 +40,19 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 
 def _numpy() -> Backend:
-    return Backend("numpy", np, np.ndarray, NumpyKernels(np), np.asarray, np.array, _read_only)
+    kernels = NumbaKernels if _compiled() else NumpyKernels
+    return Backend("numpy", np, np.ndarray, kernels(np), np.asarray, np.array, _read_only)
+
+
+def _compiled() -> bool:
+    """Whether Numba's kernels are used: where it is installed, unless MINIGRAD_KERNELS says "numpy"."""
+    wanted = os.environ.get("MINIGRAD_KERNELS", "")
+    if wanted not in ("", "numba", "numpy"):
+        raise ValueError(f"MINIGRAD_KERNELS: expected numba or numpy, got {wanted!r}")
+    installed = importlib.util.find_spec("numba") is not None
+    if wanted == "numba" and not installed:
+        raise ImportError("MINIGRAD_KERNELS=numba needs Numba, which is not installed")
+    return installed and wanted != "numpy"
 
 
 def _cupy() -> Backend:

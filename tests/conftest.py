@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 
-# One thread for each of the processes that share the cores: set before NumPy reads it.
+# One thread for each of the processes that share the cores: set before NumPy and Numba read it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

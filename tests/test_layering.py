@@ -28,6 +28,9 @@ FLOORS = [
 PLACES = {f"minigrad.{name}": floor for floor, names in enumerate(FLOORS) for name in names.split()}
 PLACES |= {name: len(FLOORS) + i for i, name in enumerate(["minigrad", "models", "examples"])}
 
+#: where Numba is imported freely, since these modules are imported when a kernel is first called
+COMPILED = "minigrad.kernels.compiled"
+
 #: imported by those who ask for what they do, inside functions only
 LAZY = {"cupy", "matplotlib", "safetensors", "tqdm"}
 
@@ -121,12 +124,20 @@ def test_nothing_else_is_imported(name):
         package = target.split(".")[0]
         if package in sys.stdlib_module_names or package in {"minigrad", "numpy"}:
             continue
+        if name.startswith(COMPILED) and package in {"numba", "llvmlite"}:
+            continue
         assert package in LAZY, (
             f"{name} imports {package}: only NumPy and {LAZY} may come from outside"
         )
         assert inside, (
             f"{name} imports {package} at module level: move it into the function that needs it"
         )
+
+
+def test_compiled_kernels_are_imported_when_first_called():
+    for name in set(OURS) - {module for module in OURS if module.startswith(COMPILED)}:
+        for target, inside in imports(name):
+            assert inside or not target.startswith(COMPILED), f"{name} imports {target}"
 
 
 @pytest.mark.parametrize("name", OURS)

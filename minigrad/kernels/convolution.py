@@ -119,9 +119,17 @@ class ConvolutionKernels:
 
     xp: ModuleType | Any
 
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An array with whatever its memory holds."""
+        return self.xp.empty(shape, dtype)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """Products over the last two axes."""
+        return a @ b
+
     def conv2d(self, x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
         out, k = window.output_size(x.shape[2:]), self._matrix(weight, window)
-        y = self.xp.empty((len(x), *out, len(weight)), x.dtype)
+        y = self.empty((len(x), *out, len(weight)), x.dtype)
         for tile, patches in self._patches(x, out, window):
             target = y[tile.images, tile.rows]
             if window.groups == 1:
@@ -138,7 +146,7 @@ class ConvolutionKernels:
         inputs, outputs = x.shape[1] // groups, gy.shape[1] // groups
         total = self.xp.zeros((groups, kh * kw * inputs, outputs), x.dtype)
         for tile, patches in self._patches(x, out, window):
-            total += patches.swapaxes(1, 2) @ self._rows(gy, tile, window)
+            total += self.matmul(patches.swapaxes(1, 2), self._rows(gy, tile, window))
         g = total.reshape(groups, kh, kw, inputs, outputs).transpose(0, 4, 3, 1, 2)
         return self.xp.ascontiguousarray(g.reshape(groups * outputs, inputs, kh, kw))
 
@@ -239,7 +247,7 @@ class ConvolutionKernels:
         found = tiles(n, kh * kw * c, out, window)
         rows = found[0].rows.stop if found else 0
         images = found[0].images.stop if found else 0
-        buffer = self.xp.empty((groups, images, rows, out[1], kh, kw, c // groups), x.dtype)
+        buffer = self.empty((groups, images, rows, out[1], kh, kw, c // groups), x.dtype)
         for tile in found:
             source = self._pad(x[tile.images].transpose(0, 2, 3, 1), window, 0)[:, tile.seen]
             source = source.reshape(*source.shape[:3], groups, c // groups)

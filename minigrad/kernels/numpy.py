@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from . import rows
+from . import pool, rows
 from .convolution import Window
 from .generic import Kernels
 
@@ -17,6 +17,9 @@ BLOCK = 16384
 
 class NumpyKernels(Kernels):
     """The CPU kernels."""
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return pool.empty(shape, dtype)
 
     def linear(self, x: Any, weight: Any, bias: Any) -> Any:
         # OpenBLAS has a kernel without threads for products of up to 10^6 multiplications, but not for a transposed
@@ -42,29 +45,25 @@ class NumpyKernels(Kernels):
         return total, p.T
 
     def sigmoid(self, x: Any) -> Any:
-        if x.size <= rows.BLOCK or x.dtype.itemsize == 2:  # in float16 exp(-x) overflows too early
+        if x.size <= BLOCK or x.dtype.itemsize == 2:  # in float16 exp(-x) overflows too early
             return super().sigmoid(x)
         with np.errstate(over="ignore"):  # 1 / (1 + inf) is the 0 it should be
             return self._in_blocks(_sigmoid, x)
 
     def sigmoid_grad(self, y: Any, gy: Any) -> Any:
-        if y.size <= rows.BLOCK:
+        if y.size <= BLOCK or y.dtype != gy.dtype:
             return super().sigmoid_grad(y, gy)
-        return self._in_blocks(super().sigmoid_grad, y, gy)
+        return self._in_blocks(_sigmoid_grad, y, gy)
 
     def _in_blocks(self, kernel: Any, *arrays: Any) -> Any:
-        """``kernel``, element by element, on blocks that stay in cache."""
-        first = arrays[0]
-        if any(a.strides != first.strides for a in arrays):
-            return kernel(*arrays)
-        flat = [a.ravel(order="K") for a in arrays]
-        y = np.empty_like(first)
-        if y.strides != first.strides:
-            return kernel(*arrays)
-        out = y.ravel(order="K")
-        for i in range(0, first.size, rows.BLOCK):
-            block = slice(i, i + rows.BLOCK)
-            out[block] = kernel(*[a[block] for a in flat])
+        """``kernel``, element by element, on blocks that stay in cache; its last argument is where it writes."""
+        y = pool.empty_like(arrays[0])
+        if any(a.strides != y.strides for a in arrays):
+            kernel(*arrays, y)
+            return y
+        flat = [a.ravel(order="K") for a in (*arrays, y)]
+        for i in range(0, y.size, rows.BLOCK):
+            kernel(*[a[i : i + rows.BLOCK] for a in flat])
         return y
 
     def deviations(self, x: Any, kept: tuple[int, ...]) -> Any:
@@ -125,8 +124,14 @@ class NumpyKernels(Kernels):
         np.matmul(rows, k, out=target.reshape(len(rows), -1))
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    e = np.asarray(np.negative(x))
-    np.exp(e, out=e)
-    e += 1
-    return np.reciprocal(e, out=e)
+def _sigmoid(x: np.ndarray, y: np.ndarray) -> None:
+    np.negative(x, out=y)
+    np.exp(y, out=y)
+    y += 1
+    np.reciprocal(y, out=y)
+
+
+def _sigmoid_grad(y: np.ndarray, gy: np.ndarray, gx: np.ndarray) -> None:
+    np.multiply(y, y, out=gx)
+    np.subtract(y, gx, out=gx)
+    gx *= gy

@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from . import pool
+
 #: numbers in a block: 128 KiB of float32, a fraction of a core's second cache
 BLOCK = 2**15
 #: numbers in a row, about
@@ -81,7 +83,7 @@ def deviations(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     mean = view.narrow(total)
     mean /= x.size // view.channels
     center = view.spread(mean)
-    y = np.empty_like(x)
+    y = pool.empty_like(x)
     rows = view.like(y)
     for block in view:
         d = np.subtract(view.rows[block], shift, out=rows[block])
@@ -126,7 +128,7 @@ def gradients(
     ggamma = (view.narrow(gammas) - offset * gbeta) * inv_std
     slope = ggamma * inv_std / (m - ddof)
     slopes, shifts = view.spread(slope), view.spread(gbeta / m - offset * slope)
-    scales, gx = view.spread(scale), np.empty_like(x)
+    scales, gx = view.spread(scale), pool.empty_like(x)
     rows = view.like(gx)
     for block in view:
         d = np.subtract(view.rows[block], center, out=rows[block])

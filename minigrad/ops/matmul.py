@@ -22,7 +22,7 @@ class MatMul(Op):
         self.ta, self.tb = ta, tb
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
-        return (a.swapaxes(-1, -2) if self.ta else a) @ (b.swapaxes(-1, -2) if self.tb else b)
+        return k.matmul(a.swapaxes(-1, -2) if self.ta else a, b.swapaxes(-1, -2) if self.tb else b)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         a, b = node.inputs

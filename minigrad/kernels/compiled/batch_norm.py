@@ -1,0 +1,304 @@
+"""Batch normalization as loops over x of shape (rows, groups, width).
+
+Two layouts come as that. ``planes``: (n, channels, height width), as NCHW lies in memory. A thread takes a channel at a
+time: what it read for the statistics is still in its cache when it is normalized. ``columns``: channels next to each
+other, (rows, 1, width), as NC and NHWC lie; column w belongs to channel w modulo the channels. A thread takes a chunk
+of rows at a time.
+
+Down a column, at most ``RUN`` values are summed in the precision of x; the rest is summed in float64. Sums are of
+deviations from a value near the mean: a large mean costs no digits, and a constant channel's variance is exactly 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import prange
+
+from .threads import Threaded, serial, summing
+
+RUN = 256
+#: values that say where a mean is, about
+FIRST = 32
+
+# --- parts: group g, rows start to stop ---
+
+
+@serial
+def _add_deviations(x, g, start, stop, shift, s, q):
+    """Add d = x - shift and d d, column by column."""
+    for i in range(stop - start):
+        row = x[start + i, g]
+        for w in range(len(shift)):
+            d = row[w] - shift[w]
+            s[w] += d
+            q[w] += d * d
+
+
+@serial
+def _add_products(x, gy, g, start, stop, center, s, p, q):
+    """Add d = x - center, gy d and gy, column by column."""
+    for i in range(stop - start):
+        row, gradient = x[start + i, g], gy[start + i, g]
+        for w in range(len(center)):
+            d = row[w] - center[w]
+            s[w] += d
+            p[w] += gradient[w] * d
+            q[w] += gradient[w]
+
+
+@serial
+def _normalize(x, g, start, stop, shift, back, scale, beta, y):
+    for i in range(stop - start):
+        row, out = x[start + i, g], y[start + i, g]
+        for w in range(len(shift)):
+            # first minus a value near the mean, which is exact, then minus the rest of the mean
+            out[w] = (row[w] - shift[w] - back[w]) * scale[w] + beta[w]
+
+
+@serial
+def _descend_from(x, gy, g, start, stop, center, slope, shift, scale, gx):
+    for i in range(stop - start):
+        row, gradient, out = x[start + i, g], gy[start + i, g], gx[start + i, g]
+        for w in range(len(center)):
+            out[w] = (gradient[w] - (row[w] - center[w]) * slope[w] - shift[w]) * scale[w]
+
+
+@serial
+def _affine(x, g, start, stop, mean, scale, beta, y):
+    for i in range(stop - start):
+        row, out = x[start + i, g], y[start + i, g]
+        for w in range(len(mean)):
+            out[w] = (row[w] - mean[w]) * scale[w] + beta[w]
+
+
+@serial
+def _near_means(x, g, channels):
+    """A value near the mean of each channel of a group."""
+    near, first = np.zeros(channels, x.dtype), x[0, g]
+    repeats = min(len(first) // channels, FIRST)
+    rows = min(-(-FIRST // repeats), len(x))
+    for i in range(rows):
+        row = x[i, g]
+        for start in range(0, repeats * channels, channels):
+            for c in range(channels):
+                near[c] += row[start + c] - first[c]
+    for c in range(channels):
+        near[c] = first[c] + near[c] / (rows * repeats)
+    return near
+
+
+@serial
+def _spread(values, width):
+    """Numbers of channels along a row."""
+    wide = np.empty(width, values.dtype)
+    if len(values) == 1:
+        wide[:] = values[0]
+    else:
+        for start in range(0, width, len(values)):
+            wide[start : start + len(values)] = values
+    return wide
+
+
+@serial
+def _narrow(sums, into):
+    """Add the sums of columns to those of their channels."""
+    channels = len(into)
+    for start in range(0, len(sums), channels):
+        for c in range(channels):
+            into[c] += sums[start + c]
+
+
+@serial
+def _deviations(x, g, start, stop, shift, total, square):
+    """Add the sums of d = x - shift and of d d to those of the channels, in float64."""
+    s, q = np.empty_like(shift), np.empty_like(shift)
+    for a in range(start, stop, RUN):
+        s[:], q[:] = 0, 0
+        _add_deviations(x, g, a, min(a + RUN, stop), shift, s, q)
+        _narrow(s, total)
+        _narrow(q, square)
+
+
+@serial
+def _products(x, gy, g, start, stop, center, total, product, gradient):
+    """Add the sums of d = x - center, of gy d and of gy to those of the channels, in float64."""
+    s, p, q = np.empty_like(center), np.empty_like(center), np.empty_like(center)
+    for a in range(start, stop, RUN):
+        s[:], p[:], q[:] = 0, 0, 0
+        _add_products(x, gy, g, a, min(a + RUN, stop), center, s, p, q)
+        _narrow(s, total)
+        _narrow(p, product)
+        _narrow(q, gradient)
+
+
+@serial
+def _finish_forward(near, total, square, m, dof, eps, mean, var, inv_std):
+    """Statistics from sums; what is left is mean - near."""
+    for c in range(len(mean)):
+        offset = total[c] / m
+        mean[c] = near[c] + offset
+        var[c] = max(square[c] - offset * total[c], 0.0) / dof
+        inv_std[c] = 1 / math.sqrt(var[c] + eps)
+        near[c] = offset
+
+
+@serial
+def _finish_backward(total, product, gradient, m, dof, inv_std, ggamma, gbeta, slope, shift):
+    """gx = (gy - slope (x - mean) - shift) gamma / std."""
+    for c in range(len(ggamma)):
+        offset = total[c] / m  # the mean was rounded
+        gbeta[c] = gradient[c]
+        ggamma[c] = (product[c] - offset * gradient[c]) * inv_std[c]
+        a = ggamma[c] * inv_std[c] / dof
+        slope[c] = a
+        shift[c] = gradient[c] / m - offset * a
+
+
+# --- planes ---
+
+
+@serial
+def _minus(x, shift, d):
+    for j in range(len(x)):
+        d[j] = x[j] - shift
+
+
+@summing
+def _sums(d):
+    """Of d and d d."""
+    s, q = d.dtype.type(0), d.dtype.type(0)
+    for j in range(len(d)):
+        s += d[j]
+        q += d[j] * d[j]
+    return s, q
+
+
+@summing
+def _sums_of_products(d, g):
+    """Of d, g d and g."""
+    s, p, q = d.dtype.type(0), d.dtype.type(0), d.dtype.type(0)
+    for j in range(len(d)):
+        s += d[j]
+        p += g[j] * d[j]
+        q += g[j]
+    return s, p, q
+
+
+@Threaded
+def planes_forward(x, gamma, beta, eps, dof, y, mean, var, inv_std):
+    n, channels, width = x.shape
+    for c in prange(channels):
+        own, d = slice(c, c + 1), np.empty(min(width, RUN), x.dtype)
+        near, total, square = _near_means(x, c, 1), np.zeros(1), np.zeros(1)
+        shift = near[0]
+        for i in range(n):
+            for start in range(0, width, RUN):
+                run = x[i, c, start : start + RUN]
+                _minus(run, shift, d)
+                s, q = _sums(d[: len(run)])
+                total[0] += s
+                square[0] += q
+        m = n * width
+        _finish_forward(near, total, square, m, dof, eps, mean[own], var[own], inv_std[own])
+        back, scale, beta_c = near[0], inv_std[c] * gamma[c], beta[c]
+        for i in range(n):
+            for j in range(width):
+                y[i, c, j] = (x[i, c, j] - shift - back) * scale + beta_c
+
+
+@Threaded
+def planes_backward(x, gy, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
+    n, channels, width = x.shape
+    for c in prange(channels):
+        own, d = slice(c, c + 1), np.empty(min(width, RUN), x.dtype)
+        total, product, gradient = np.zeros(1), np.zeros(1), np.zeros(1)
+        center = mean[c]
+        for i in range(n):
+            for start in range(0, width, RUN):
+                run = x[i, c, start : start + RUN]
+                _minus(run, center, d)
+                s, p, q = _sums_of_products(d[: len(run)], gy[i, c, start : start + RUN])
+                total[0] += s
+                product[0] += p
+                gradient[0] += q
+        a, b = np.empty(1, x.dtype), np.empty(1, x.dtype)
+        m = n * width
+        _finish_backward(
+            total, product, gradient, m, dof, inv_std[own], ggamma[own], gbeta[own], a, b
+        )
+        slope, shift, scale = a[0], b[0], inv_std[c] * gamma[c]
+        for i in range(n):
+            for j in range(width):
+                gx[i, c, j] = (gy[i, c, j] - (x[i, c, j] - center) * slope - shift) * scale
+
+
+@Threaded
+def planes_affine(x, mean, scale, beta, y):
+    """y = (x - mean) scale + beta."""
+    n, channels, width = x.shape
+    for c in prange(channels):
+        center, scale_c, beta_c = mean[c], scale[c], beta[c]
+        for i in range(n):
+            for j in range(width):
+                y[i, c, j] = (x[i, c, j] - center) * scale_c + beta_c
+
+
+# --- columns ---
+
+
+@Threaded
+def columns_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
+    (rows, _, width), channels = x.shape, len(mean)
+    size, near = -(-rows // chunks), _near_means(x, 0, channels)
+    shift = _spread(near, width)
+    totals, squares = np.zeros((chunks, channels)), np.zeros((chunks, channels))
+    for t in prange(chunks):
+        stop = min((t + 1) * size, rows)
+        _deviations(x, 0, t * size, stop, shift, totals[t], squares[t])
+    total, square = totals.sum(axis=0), squares.sum(axis=0)
+    _finish_forward(near, total, square, x.size / channels, dof, eps, mean, var, inv_std)
+    back, scale = _spread(near, width), _spread(inv_std * gamma, width)
+    wide_beta = _spread(beta, width)
+    for t in prange(chunks):
+        stop = min((t + 1) * size, rows)
+        _normalize(x, 0, t * size, stop, shift, back, scale, wide_beta, y)
+
+
+@Threaded
+def columns_backward(x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
+    (rows, _, width), channels = x.shape, len(mean)
+    size, center = -(-rows // chunks), _spread(mean, width)
+    totals, products = np.zeros((chunks, channels)), np.zeros((chunks, channels))
+    gradients = np.zeros((chunks, channels))
+    for t in prange(chunks):
+        stop = min((t + 1) * size, rows)
+        _products(x, gy, 0, t * size, stop, center, totals[t], products[t], gradients[t])
+    total, product, gradient = totals.sum(axis=0), products.sum(axis=0), gradients.sum(axis=0)
+    a, b = np.empty_like(mean), np.empty_like(mean)
+    m = x.size / channels
+    _finish_backward(total, product, gradient, m, dof, inv_std, ggamma, gbeta, a, b)
+    slope, shift, scale = _spread(a, width), _spread(b, width), _spread(inv_std * gamma, width)
+    for t in prange(chunks):
+        stop = min((t + 1) * size, rows)
+        _descend_from(x, gy, 0, t * size, stop, center, slope, shift, scale, gx)
+
+
+@Threaded
+def columns_affine(x, chunks, mean, scale, beta, y):
+    """y = (x - mean) scale + beta."""
+    rows, _, width = x.shape
+    size, center = -(-rows // chunks), _spread(mean, width)
+    wide_scale, wide_beta = _spread(scale, width), _spread(beta, width)
+    for t in prange(chunks):
+        stop = min((t + 1) * size, rows)
+        _affine(x, 0, t * size, stop, center, wide_scale, wide_beta, y)
+
+
+@serial
+def move_statistics(running_mean, running_var, mean, var, new, correction):
+    """running += new (batch - running)."""
+    for c in range(len(mean)):
+        running_mean[c] += new * (mean[c] - running_mean[c])
+        running_var[c] += new * (correction * var[c] - running_var[c])

@@ -1,0 +1,81 @@
+"""One function, compiled for one thread and for several, and the choice between the two."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from threading import Lock
+from types import FunctionType
+from typing import Any
+
+import numba
+
+from ..threads import get_num_threads
+
+#: "a b + c" may be one instruction. Nothing may be reassociated: a sum of x - shift would lose what the shift saved.
+FASTMATH = {"contract", "nsz"}
+#: numbers below which waking the other threads takes longer than they save
+ENOUGH = 2**15
+
+#: threads there are in all
+MOST: int = numba.get_num_threads()
+
+_region = Lock()
+_forked = False
+
+
+def _after_fork() -> None:
+    """A child has no threads, and the libraries that ran them refuse to start any."""
+    global _region, _forked
+    _region, _forked = Lock(), True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _compiled(function: Callable, **options: Any) -> Any:
+    settings: dict[str, Any] = {
+        "cache": True,
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": FASTMATH,
+    }
+    return numba.njit(**settings | options)(function)
+
+
+def serial(function: Callable) -> Any:
+    """Compiled for one thread; other Python threads run meanwhile."""
+    return _compiled(function)
+
+
+def summing(function: Callable) -> Any:
+    """The same, where sums may be taken in the order that suits vector lanes."""
+    return _compiled(function, fastmath=FASTMATH | {"reassoc"})
+
+
+class Threaded:
+    """A function whose ``prange`` loops are shared between threads if there is enough to do.
+
+    The others work for one Python thread at a time: who comes meanwhile goes alone. The loops cut the work by its
+    shape, not by who does it, so the results are the same to the last bit.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.serial = _compiled(function)
+        # Under another name: Numba's files are named by that of the function.
+        name = f"{function.__name__}_threaded"
+        twin = FunctionType(function.__code__, function.__globals__, name)
+        twin.__qualname__, twin.__module__ = name, function.__module__
+        self.parallel = _compiled(twin, parallel=True)
+
+    def __call__(self, work: int, *args: Any) -> Any:
+        """``work`` is how many numbers there are."""
+        count = get_num_threads()
+        if work < ENOUGH or count == 1 or _forked or not _region.acquire(blocking=False):
+            return self.serial(*args)
+        try:
+            numba.set_num_threads(min(count, MOST))
+            return self.parallel(*args)
+        finally:
+            _region.release()

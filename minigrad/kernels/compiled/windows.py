@@ -1,0 +1,147 @@
+"""Windows over images as loops: patches for convolutions, their way back, and pooling.
+
+Channels lie next to each other. A thread takes an image, or a row of one, at a time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from .threads import Threaded, serial
+
+
+@serial
+def _inside(count, width, offset, stride):
+    """The first and the last plus one of ``count`` windows whose place ``offset`` lies in a row of ``width``."""
+    first = 0 if offset >= 0 else -(offset // stride)
+    last = (width - 1 - offset) // stride + 1
+    return min(first, count), max(min(last, count), min(first, count))
+
+
+@Threaded
+def patches(x, first, kernel, stride, padding, dilation, channels, out):
+    """What windows see, zeros outside.
+
+    x (n, rows, columns channels); out (n, height, width, kernel height, kernel width channels), for the windows' rows
+    from ``first`` on. Places of a window that lie next to each other are copied in one run.
+    """
+    n, rows, _ = x.shape
+    columns = x.shape[2] // channels
+    height, width = out.shape[1:3]
+    run = kernel[1] if dilation[1] == 1 else 1
+    for item in prange(n * height):
+        image, i = item // height, item % height
+        for u in range(kernel[0]):
+            r = (first + i) * stride[0] + u * dilation[0] - padding[0]
+            if not 0 <= r < rows:
+                out[image, i, :, u] = 0
+                continue
+            source = x[image, r]
+            for v in range(0, kernel[1], run):
+                offset = v * dilation[1] - padding[1]
+                for j in range(width):
+                    target, c = out[image, i, j, u], j * stride[1] + offset
+                    if c >= 0 and c + run <= columns:
+                        seen = source[c * channels : (c + run) * channels]
+                        copy = target[v * channels :]
+                        for k in range(len(seen)):
+                            copy[k] = seen[k]
+                        continue
+                    for w in range(run):
+                        inside = 0 <= c + w < columns
+                        for k in range(channels):
+                            value = source[(c + w) * channels + k] if inside else 0
+                            target[(v + w) * channels + k] = value
+
+
+@Threaded
+def patch_rows(x, first, kernel, stride, padding, dilation, channels, out):
+    """The same for few channels: out (kernel height, kernel width, channels, n, height, width)."""
+    n, rows, _ = x.shape
+    columns = x.shape[2] // channels
+    height, width = out.shape[4:]
+    step = stride[1] * channels
+    for item in prange(n * height):
+        image, i = item // height, item % height
+        for u in range(kernel[0]):
+            r = (first + i) * stride[0] + u * dilation[0] - padding[0]
+            if not 0 <= r < rows:
+                out[u, :, :, image, i] = 0
+                continue
+            for v in range(kernel[1]):
+                offset = v * dilation[1] - padding[1]
+                start, stop = _inside(width, columns, offset, stride[1])
+                for k in range(channels):
+                    target = out[u, v, k, image, i]
+                    target[:start] = 0
+                    target[stop:] = 0
+                    source = x[image, r, (start * stride[1] + offset) * channels + k :]
+                    if step == 1:
+                        target[start:stop] = source[: stop - start]
+                    else:
+                        for j in range(stop - start):
+                            target[start + j] = source[j * step]
+
+
+@Threaded
+def add_patches(patches, first, kernel, stride, padding, dilation, channels, x):
+    """x (n, rows, columns channels) += what windows (n, height, width, kernel height, kernel width channels) hold."""
+    n, height, width = patches.shape[:3]
+    rows, columns = x.shape[1], x.shape[2] // channels
+    for image in prange(n):
+        for i in range(height):
+            for u in range(kernel[0]):
+                r = (first + i) * stride[0] + u * dilation[0] - padding[0]
+                if not 0 <= r < rows:
+                    continue
+                target = x[image, r]
+                for j in range(width):
+                    source = patches[image, i, j, u]
+                    for v in range(kernel[1]):
+                        c = j * stride[1] + v * dilation[1] - padding[1]
+                        if 0 <= c < columns:
+                            total = target[c * channels : (c + 1) * channels]
+                            part = source[v * channels :]
+                            for k in range(channels):
+                                total[k] += part[k]
+
+
+@Threaded
+def max_pool(x, kernel, stride, padding, dilation, y, place):
+    """The largest value of each window, and at which of its places it stands, the first of equals."""
+    n, height, width, channels = y.shape
+    _, rows, columns, _ = x.shape
+    for item in prange(n * height):
+        image, i = item // height, item % height
+        for j in range(width):
+            values, places = y[image, i, j], place[image, i, j]
+            values[:], places[:] = -np.inf, -1
+            for u in range(kernel[0]):
+                r = i * stride[0] + u * dilation[0] - padding[0]
+                for v in range(kernel[1]):
+                    c = j * stride[1] + v * dilation[1] - padding[1]
+                    if not (0 <= r < rows and 0 <= c < columns):
+                        continue
+                    source = x[image, r, c]
+                    index = np.int16(u * kernel[1] + v)
+                    for k in range(channels):
+                        # Neither a NaN that comes is passed over, nor one that is there replaced.
+                        stays = source[k] <= values[k] or values[k] != values[k]
+                        stays = stays and places[k] >= 0
+                        values[k] = values[k] if stays else source[k]
+                        places[k] = places[k] if stays else index
+
+
+@Threaded
+def max_pool_grad(gy, place, kernel, stride, padding, dilation, gx):
+    """gx += gy at the places; gx (n, rows, columns, channels) begins as zeros."""
+    n, height, width, channels = gy.shape
+    for image in prange(n):
+        for i in range(height):
+            for j in range(width):
+                for k in range(channels):
+                    index = place[image, i, j, k]
+                    r = i * stride[0] + index // kernel[1] * dilation[0] - padding[0]
+                    c = j * stride[1] + index % kernel[1] * dilation[1] - padding[1]
+                    gx[image, r, c, k] += gy[image, i, j, k]

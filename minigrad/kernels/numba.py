@@ -1,0 +1,334 @@
+"""Kernels for NumPy arrays of float32 and float64 that Numba compiles, and for the rest those of NumPy.
+
+Here arrays are brought into the layouts that the loops in ``compiled`` are written for; these are imported, and
+compiled or read from Numba's cache on disk, when they are first called.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import pool
+from .convolution import Pair, Tile, Window, tiles
+from .numpy import NumpyKernels
+
+#: numbers in a row of columns, at least, where channels are few
+WIDE = 256
+#: numbers in a chunk of rows, and how many chunks there are at most
+CHUNK, CHUNKS = 2**17, 32
+#: channels up to which patches are laid out place by place
+FEW = 4
+
+
+class Layout(NamedTuple):
+    """How an array with channels is looked at: as columns, in chunks of rows, or as planes."""
+
+    order: tuple[int, ...]  # of its axes, to lie contiguously
+    back: tuple[int, ...]
+    shape: tuple[int, ...]  # of the axes in that order
+    view: tuple[int, ...]
+    chunks: int  # 0 for planes
+
+
+@lru_cache(maxsize=4096)
+def layout(
+    shape: tuple[int, ...], strides: tuple[int, ...], dtype: str, kept: tuple[int, ...]
+) -> Layout | None:
+    """Columns where the channels lie next to each other, else planes; None for what is left to NumPy."""
+    if len(kept) > 1 or dtype not in "fd" or 0 in shape:
+        return None
+    (axis,) = kept
+    axes, channels = tuple(range(len(shape))), shape[axis]
+    order = (*axes[:axis], *axes[axis + 1 :], axis)
+    ordered = tuple(shape[i] for i in order)
+    if not _dense(ordered, tuple(strides[i] for i in order), np.dtype(dtype).itemsize):
+        view = math.prod(shape[:axis]), channels, math.prod(shape[axis + 1 :])
+        return Layout(axes, axes, shape, view, 0)
+    back = (*axes[:axis], axes[-1], *axes[axis:-1])
+    m = math.prod(shape) // channels
+    repeats = math.gcd(m, 2 ** max(math.ceil(math.log2(WIDE / channels)), 0))
+    chunks = min(-(-m * channels // CHUNK), CHUNKS)
+    return Layout(order, back, ordered, (m // repeats, 1, repeats * channels), chunks)
+
+
+def _dense(shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> bool:
+    """Whether an array of these strides is C-contiguous."""
+    for n, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if n > 1 and stride != size:
+            return False
+        size *= n
+    return True
+
+
+def arranged(x: np.ndarray, found: Layout) -> np.ndarray:
+    """An array of that layout as the loops take it."""
+    return ready(x.transpose(found.order)).reshape(found.view)
+
+
+@lru_cache(maxsize=256)
+def constant(value: float, channels: int, dtype: np.dtype) -> np.ndarray:
+    return np.full(channels, value, dtype)
+
+
+def ready(x: np.ndarray) -> np.ndarray:
+    """x as Numba's loops know it: C-contiguous and writable."""
+    return x if x.flags.carray else x.copy(order="C")
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """The numbers of an array without gaps, as they lie in memory."""
+    return x.reshape(-1) if x.flags.carray else ready(x.ravel(order="K"))
+
+
+class NumbaKernels(NumpyKernels):
+    """The compiled CPU kernels."""
+
+    @cached_property
+    def _batch_norm(self) -> ModuleType:
+        from .compiled import batch_norm
+
+        return batch_norm
+
+    @cached_property
+    def _elementwise(self) -> ModuleType:
+        from .compiled import elementwise
+
+        return elementwise
+
+    @cached_property
+    def _windows(self) -> ModuleType:
+        from .compiled import windows
+
+        return windows
+
+    @cached_property
+    def _blas(self) -> ModuleType:
+        from .compiled import blas
+
+        return blas
+
+    # --- products ---
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        if a.ndim == b.ndim == 2:
+            return self._blas.product(a, b)
+        if a.ndim == b.ndim == 3 and len(a) == len(b) == 1:
+            return self._blas.product(a[0], b[0])[None]
+        return super().matmul(a, b)
+
+    def linear(self, x: Any, weight: Any, bias: Any) -> Any:
+        y = self.matmul(x, weight.T)
+        if bias is not None:
+            y += bias
+        return y
+
+    def multiply(self, rows: Any, k: Any, target: Any) -> None:
+        self._blas.product(rows, k, target.reshape(len(rows), -1))
+
+    # --- elementwise ---
+
+    def sigmoid(self, x: Any) -> Any:
+        if x.dtype != np.float32:
+            return super().sigmoid(x)
+        y = pool.empty_like(x)
+        if x.strides != y.strides:
+            x = x.copy(order="C")
+            y = pool.empty_like(x)
+        self._elementwise.sigmoid(x.size, flat(x), flat(y))
+        return y
+
+    def sigmoid_grad(self, y: Any, gy: Any) -> Any:
+        if y.dtype != np.float32 or gy.dtype != np.float32:
+            return super().sigmoid_grad(y, gy)
+        gx = pool.empty_like(y)
+        if y.strides != gx.strides or gy.strides != gx.strides:
+            return super().sigmoid_grad(y, gy)
+        self._elementwise.sigmoid_grad(y.size, flat(y), flat(gy), flat(gx))
+        return gx
+
+    def softmax_cross_entropy(self, logits: Any, labels: Any) -> Any:
+        if logits.dtype != np.float32 or labels.dtype != np.int64 or not logits.size:
+            return super().softmax_cross_entropy(logits, labels)
+        losses, p = np.empty(len(logits), np.float32), pool.empty(logits.shape, np.float32)
+        self._elementwise.softmax_cross_entropy(
+            logits.size, ready(logits), ready(labels), losses, p
+        )
+        return losses, p
+
+    def descend(self, p: Any, g: Any, lr: float) -> None:
+        if p.dtype != g.dtype or p.dtype.itemsize == 2 or not (p.flags.carray and g.flags.carray):
+            super().descend(p, g, lr)
+        else:
+            self._elementwise.descend(p.reshape(-1), g.reshape(-1), p.dtype.type(lr))
+
+    def adam(
+        self,
+        params: Any,
+        first: Any,
+        second: Any,
+        grads: Any,
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        step: int,
+    ) -> None:
+        b1, b2 = betas
+        step_size, root = lr / (1 - b1**step), math.sqrt(1 - b2**step)
+        for arrays in zip(params, first, second, grads, strict=True):
+            real = arrays[0].dtype.type
+            if any(a.dtype != real or not a.flags.carray for a in arrays) or real is np.float16:
+                one = ((a,) for a in arrays)
+                super().adam(
+                    *one, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, step=step
+                )
+            else:
+                settings = map(real, (step_size, b1, b2, root, eps, weight_decay))
+                self._elementwise.adam(*(a.reshape(-1) for a in arrays), *settings)
+
+    # --- batch normalization ---
+
+    def batch_norm(
+        self, x: Any, gamma: Any, beta: Any, kept: tuple[int, ...], eps: float, ddof: int
+    ) -> Any:
+        found = layout(x.shape, x.strides, x.dtype.char, kept)
+        if found is None:
+            return super().batch_norm(x, gamma, beta, kept, eps, ddof)
+        real, channels, size = x.dtype, x.shape[kept[0]], x.size
+        y, mean = pool.empty(found.view, real), np.empty(channels, real)
+        var, inv_std = np.empty(channels, real), np.empty(channels, real)
+        gamma = constant(1, channels, real) if gamma is None else ready(gamma)
+        beta = constant(0, channels, real) if beta is None else ready(beta)
+        settings = gamma, beta, eps, float(size // channels - ddof), y, mean, var, inv_std
+        kernels, values = self._batch_norm, arranged(x, found)
+        if found.chunks:
+            kernels.columns_forward(size, values, found.chunks, *settings)
+        else:
+            kernels.planes_forward(size, values, *settings)
+        return y.reshape(found.shape).transpose(found.back), mean, var, inv_std
+
+    def batch_norm_grad(
+        self, x: Any, gamma: Any, mean: Any, inv_std: Any, gy: Any, kept: Any, ddof: int
+    ) -> Any:
+        found = layout(x.shape, x.strides, x.dtype.char, kept)
+        if found is None or gy.dtype != x.dtype:
+            return super().batch_norm_grad(x, gamma, mean, inv_std, gy, kept, ddof)
+        real, channels, size = x.dtype, x.shape[kept[0]], x.size
+        gx, ggamma = pool.empty(found.view, real), np.empty(channels, real)
+        gbeta = np.empty(channels, real)
+        gamma = constant(1, channels, real) if gamma is None else ready(gamma)
+        dof = float(size // channels - ddof)
+        settings = gamma, ready(mean), ready(inv_std), dof, gx, ggamma, gbeta
+        kernels, values, gys = self._batch_norm, arranged(x, found), arranged(gy, found)
+        if found.chunks:
+            kernels.columns_backward(size, values, gys, found.chunks, *settings)
+        else:
+            kernels.planes_backward(size, values, gys, *settings)
+        return gx.reshape(found.shape).transpose(found.back), ggamma, gbeta
+
+    def frozen_batch_norm(
+        self, x: Any, gamma: Any, beta: Any, mean: Any, var: Any, kept: Any, eps: float
+    ) -> Any:
+        found = layout(x.shape, x.strides, x.dtype.char, kept)
+        if found is None:
+            return super().frozen_batch_norm(x, gamma, beta, mean, var, kept, eps)
+        inv_std, y = self._inv_std(var, eps), pool.empty(found.view, x.dtype)
+        scale = inv_std if gamma is None else inv_std * gamma
+        beta = constant(0, len(mean), x.dtype) if beta is None else ready(beta)
+        kernels, values = self._batch_norm, arranged(x, found)
+        if found.chunks:
+            kernels.columns_affine(x.size, values, found.chunks, ready(mean), ready(scale), beta, y)
+        else:
+            kernels.planes_affine(x.size, values, ready(mean), ready(scale), beta, y)
+        return y.reshape(found.shape).transpose(found.back)
+
+    def move_statistics(
+        self,
+        running_mean: Any,
+        running_var: Any,
+        num_batches: Any,
+        mean: Any,
+        var: Any,
+        momentum: float | None,
+        correction: float,
+        debiased: bool,
+    ) -> None:
+        arrays = running_mean, running_var, mean, var
+        if (
+            momentum is None
+            or debiased
+            or any(a.ndim != 1 or a.dtype != mean.dtype or not a.flags.carray for a in arrays)
+        ):
+            super().move_statistics(
+                running_mean, running_var, num_batches, mean, var, momentum, correction, debiased
+            )
+            return
+        num_batches += 1
+        self._batch_norm.move_statistics(*arrays, mean.dtype.type(1 - momentum), correction)
+
+    # --- windows ---
+
+    def _patches(self, x: Any, out: Pair, window: Window) -> Iterator[tuple[Tile, Any]]:
+        if window.groups > 1 or x.dtype.char not in "fd":
+            yield from super()._patches(x, out, window)
+            return
+        (kh, kw), (n, c) = window.size, x.shape[:2]
+        kernel = self._windows.patch_rows if c <= FEW else self._windows.patches
+        images = x.transpose(0, 2, 3, 1)
+        for tile in tiles(n, kh * kw * c, out, window):
+            part = ready(images[tile.images])
+            windows = (len(part), tile.rows.stop - tile.rows.start, out[1])
+            shape = (kh, kw, c, *windows) if c <= FEW else (*windows, kh, kw * c)
+            found = pool.empty(shape, x.dtype)
+            part = part.reshape(*part.shape[:2], -1)
+            kernel(found.size, part, tile.rows.start, *_moves(window), c, found)
+            if c <= FEW:
+                yield tile, found.reshape(kh * kw * c, -1).T[None]
+            else:
+                yield tile, found.reshape(1, -1, kh * kw * c)
+
+    def conv2d_input_grad(self, gy: Any, weight: Any, window: Window, size: Pair) -> Any:
+        if window.groups > 1 or max(window.stride) == 1 or gy.dtype.char not in "fd":
+            return super().conv2d_input_grad(gy, weight, window, size)
+        c, (kh, kw), out = weight.shape[1], window.size, gy.shape[2:]
+        k = self._matrix(weight, window)[0].T
+        gx = pool.empty((len(gy), *size, c), gy.dtype)
+        gx.fill(0)
+        for tile in tiles(len(gy), kh * kw * c, out, window):
+            rows = self._blas.product(self._rows(gy, tile, window)[0], k)
+            patches = rows.reshape(-1, tile.rows.stop - tile.rows.start, out[1], kh, kw * c)
+            target = gx[tile.images].reshape(-1, size[0], size[1] * c)
+            add = self._windows.add_patches
+            add(rows.size, patches, tile.rows.start, *_moves(window), c, target)
+        return gx.transpose(0, 3, 1, 2)
+
+    def max_pool2d(self, x: Any, window: Window) -> Any:
+        if x.dtype.char not in "fd":
+            return super().max_pool2d(x, window)
+        images = ready(x.transpose(0, 2, 3, 1))
+        shape = (len(x), *window.output_size(x.shape[2:]), x.shape[1])
+        y, place = pool.empty(shape, x.dtype), pool.empty(shape, np.int16)
+        self._windows.max_pool(x.size, images, *_moves(window), y, place)
+        return y.transpose(0, 3, 1, 2), place.transpose(0, 3, 1, 2)
+
+    def max_pool2d_grad(self, gy: Any, place: Any, window: Window, size: Pair) -> Any:
+        if gy.dtype.char not in "fd":
+            return super().max_pool2d_grad(gy, place, window, size)
+        gy, place = (ready(a.transpose(0, 2, 3, 1)) for a in (gy, place))
+        gx = pool.empty((len(gy), *size, gy.shape[3]), gy.dtype)
+        gx.fill(0)
+        self._windows.max_pool_grad(gy.size, gy, place, *_moves(window), gx)
+        return gx.transpose(0, 3, 1, 2)
+
+
+def _moves(window: Window) -> tuple[Pair, Pair, Pair, Pair]:
+    """Kernel, stride, padding before, dilation."""
+    (top, _), (left, _) = window.padding
+    return window.size, window.stride, (top, left), window.dilation

@@ -1,0 +1,76 @@
+"""Memory for large NumPy arrays that is used again instead of being given back.
+
+The operating system hands out fresh memory page by page, at the first touch of each and filled with zeros, which takes
+longer than many a kernel that then writes it; and training asks for the same sizes in every step. Arrays from here
+begin at a page, and so at a cache line.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from typing import Any
+
+import numpy as np
+
+#: bytes from which an array is worth it
+LARGE = 2**17
+#: bytes that may lie idle; beyond, what has lain longest is given back
+IDLE = 2**29
+#: bytes from which the system is asked for large pages, as NumPy does
+HUGE = 2**22
+
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+_idle: dict[int, list[mmap.mmap]] = {}  # by size, the size that was last given back last
+_idle_bytes = 0
+
+
+class _Lease(np.ndarray):
+    """A buffer in use: the base of an array and of its views, and gone when the last of them is."""
+
+    def __del__(self) -> None:
+        assert isinstance(self.base, mmap.mmap)
+        _give_back(self.base)
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """As ``numpy.empty``."""
+    global _idle_bytes
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < LARGE:
+        return np.empty(shape, dtype)
+    if bucket := _idle.pop(size, None):
+        buffer = bucket.pop()
+        _idle_bytes -= size
+        if bucket:
+            _idle[size] = bucket
+    else:
+        buffer = mmap.mmap(-1, size, **_PRIVATE)
+        if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+            buffer.madvise(mmap.MADV_HUGEPAGE)
+    return np.ndarray(shape, dtype, _Lease(size, np.uint8, buffer))
+
+
+def empty_like(x: np.ndarray) -> np.ndarray:
+    """As ``numpy.empty_like``: of the same layout, where x has no gaps."""
+    if x.nbytes < LARGE:
+        return np.empty_like(x)
+    if x.flags.c_contiguous:
+        return empty(x.shape, x.dtype)
+    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+    back = sorted(range(x.ndim), key=order.__getitem__)
+    return empty(x.transpose(order).shape, x.dtype).transpose(back)
+
+
+def _give_back(buffer: mmap.mmap) -> None:
+    global _idle_bytes
+    size = len(buffer)
+    _idle[size] = [*_idle.pop(size, ()), buffer]
+    _idle_bytes += size
+    while _idle_bytes > IDLE:
+        oldest = next(iter(_idle))
+        _idle[oldest].pop(0)
+        _idle_bytes -= oldest
+        if not _idle[oldest]:
+            del _idle[oldest]

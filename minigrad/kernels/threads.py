@@ -1,0 +1,48 @@
+"""How many threads the CPU kernels use."""
+
+from __future__ import annotations
+
+import os
+
+
+def set_num_threads(n: int) -> None:
+    """Let the compiled CPU kernels use at most ``n`` threads, the calling one included, in this process.
+
+    The default is ``OMP_NUM_THREADS`` where that is set, else as many as there are cores for this process. Results are
+    the same from run to run for the same number; between numbers, matrix products may differ in their last bits.
+    NumPy's own functions, and with ``MINIGRAD_KERNELS=numpy`` all kernels, use one thread and those of NumPy's BLAS.
+
+    Raises
+    ------
+    ValueError
+        If n is no positive integer.
+
+    Examples
+    --------
+    >>> before = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(before)
+    """
+    global _count
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"set_num_threads: expected a positive integer, got {n!r}")
+    _count = n
+
+
+def get_num_threads() -> int:
+    """How many threads the compiled CPU kernels use at most; see ``set_num_threads``."""
+    return _count
+
+
+def _default() -> int:
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list is for nested regions
+    if wanted.strip().isdigit() and int(wanted) > 0:
+        return int(wanted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_count = _default()
