@@ -14,12 +14,14 @@ from typing import Any
 
 from . import environment, harness
 from .agreement import Disagreement
+from .processes import processes
 from .workloads import WORKLOADS
 
 EPILOG = """\
 Before timing, all peers must compute the same numbers; if they do not, the run stops. Then they take turns, block of
-steps by block of steps, in one process; each line gives the median over the rounds with the smallest and largest in
-brackets. A ratio is taken within each round. Compare ratios, not times: those belong to the machine and the day.
+steps by block of steps, each in a process of its own; each line gives the median over the rounds with the smallest and
+largest in brackets. A ratio is taken within each round. Compare ratios, not times: those belong to the machine and the
+day.
 """
 
 
@@ -74,13 +76,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """All workloads, in this process."""
+    """All workloads, in this environment."""
     surroundings = environment.describe()
     print(*environment.lines(surroundings), sep="\n", flush=True)
     results = []
     for name in options.workloads:
         try:
-            results.append(harness.run(WORKLOADS[name], options.peers, options.rounds))
+            with processes() as start:
+                result = harness.run(WORKLOADS[name], options.peers, options.rounds, start)
+            results.append(result)
         except Disagreement as error:
             sys.exit(f"{name}: {error}; not timed")
         print("", *lines(results[-1]), sep="\n", flush=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+
+from minigrad import backend
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -29,6 +32,9 @@ def describe() -> dict[str, Any]:
         "blas": f"{blas.get('name')} {blas.get('version')}",
         "blas_at_run_time": _thread_pools(),
         "torch": _torch(),
+        "jax": version("jax") if find_spec("jax") else "not installed",
+        "numba": version("numba") if find_spec("numba") else "not installed",
+        "kernels": type(backend.get("numpy").kernels).__name__,
         "thread_variables": {name: os.environ.get(name, "not set") for name in THREAD_VARIABLES},
     }
 
@@ -43,7 +49,7 @@ def lines(environment: dict[str, Any]) -> list[str]:
         f"Load at the start: {load}. Busy neighbours widen the brackets below.",
         f"Python {e['python']}, NumPy {e['numpy']} ({' '.join(e['numpy_simd'])}), BLAS {e['blas']}",
         f"BLAS at run time: {e['blas_at_run_time']}",
-        f"torch: {e['torch']}",
+        f"minigrad: {e['kernels']} (Numba {e['numba']}). torch: {e['torch']}. jax: {e['jax']}",
         f"Threads: {variables}. Every peer runs in its default environment otherwise.",
     ]
 

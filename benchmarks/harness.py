@@ -1,31 +1,32 @@
 """How workloads are timed, once ``agreement`` has shown that the peers compute the same numbers: in turns.
 
 Absolute times belong to one machine on one day, so what counts is the ratio of two peers in one run. They alternate
-block by block in one process, each going first in turn, so that a change of clock frequency or a busy neighbour meets
-both. Before each block there is a pause, for the threads of a BLAS spin on a core for a tenth of a second after its
-last call, at the expense of whoever comes next; then some steps that do not count. A block is many steps timed as a
-whole: what a step leaves behind (garbage, say) is part of its price. Each round gives one time per peer and one ratio;
-the medians over the rounds are reported with the smallest and the largest.
+block by block, each going first in turn, so that a change of clock frequency or a busy neighbour meets both. Each has a
+process of its own, as its users would have: threads and memory of one library are no matter of another's. Before each
+block there is a pause, for the threads of a BLAS spin on a core for a tenth of a second after its last call, at the
+expense of whoever comes next; then some steps that do not count. A block is many steps timed as a whole: what a step
+leaves behind (garbage, say) is part of its price. Each round gives one time per peer and one ratio; the medians over
+the rounds are reported with the smallest and the largest.
 """
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from statistics import median
-from time import perf_counter, sleep
+from time import sleep
 from typing import Any, NamedTuple
 
 from .agreement import OURS, Peer, agree
 
-#: packages to compare with where they are installed
-OPTIONAL = ("torch",)
+#: whom to compare with where it is installed, and the package's name
+OPTIONAL = {"torch": "torch", "jax": "jax"}
 #: seconds until the threads of the peer before have gone to sleep (OpenBLAS: 0.104 s measured)
 PAUSE = 0.15
 
 Times = dict[str, list[float]]
+Start = Callable[[str, str], Any]
 
 
 class Spread(NamedTuple):
@@ -62,8 +63,12 @@ class Workload:
     figures: Callable[[Times], Iterable[Figure]] = field(default=lambda times: ())
 
 
-def run(workload: Workload, peers: Iterable[str], rounds: int) -> dict[str, Any]:
+def run(
+    workload: Workload, peers: Iterable[str], rounds: int, start: Start | None = None
+) -> dict[str, Any]:
     """Check and time ``workload``: everything that is reported, ready for JSON.
+
+    ``start`` makes a peer of a workload and a name; in this process, if it is left out.
 
     Raises
     ------
@@ -71,12 +76,16 @@ def run(workload: Workload, peers: Iterable[str], rounds: int) -> dict[str, Any]
         If a peer's numbers are not ours; nothing is timed then.
     """
     asked = set(peers)
-    wanted = [name for name in workload.makers if name not in OPTIONAL or name in asked]
-    missing = [name for name in wanted if name in OPTIONAL and find_spec(name) is None]
-    inputs = workload.build()
-    made = {name: workload.makers[name](inputs) for name in wanted if name not in missing}
+    wanted = [name for name in workload.makers if package(name) is None or name in asked]
+    missing = [name for name in wanted if (p := package(name)) and find_spec(p) is None]
+    present = [name for name in wanted if name not in missing]
+    if start is None:
+        inputs = workload.build()
+        made = {name: workload.makers[name](inputs) for name in present}
+    else:
+        made = {name: start(workload.name, name) for name in present}
     differences = agree(made, workload.check_steps, workload.tolerance)
-    times = measure({name: peer.step for name, peer in made.items()}, workload.block, rounds)
+    times = measure(made, workload.block, rounds)
     ratios = {
         name: [ours / theirs for ours, theirs in zip(times[OURS], times[name], strict=True)]
         for name in times
@@ -98,23 +107,22 @@ def run(workload: Workload, peers: Iterable[str], rounds: int) -> dict[str, Any]
     }
 
 
-def measure(steps: Mapping[str, Callable[[], Any]], block: int, rounds: int) -> Times:
+def package(name: str) -> str | None:
+    """What has to be installed for an optional peer; None for the others."""
+    return OPTIONAL.get(name)
+
+
+def measure(peers: Mapping[str, Any], block: int, rounds: int) -> Times:
     """Seconds per step, one value per round, after one round that does not count."""
-    names = list(steps)
+    names = list(peers)
     times: Times = {name: [] for name in names}
     for turn in range(-1, rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            step = steps[name]
-            gc.collect()
             sleep(PAUSE)
-            for _ in range(block // 5):
-                step()
-            start = perf_counter()
-            for _ in range(block):
-                step()
+            seconds = peers[name].seconds(block)
             if turn >= 0:
-                times[name].append((perf_counter() - start) / block)
+                times[name].append(seconds)
     return times
 
 

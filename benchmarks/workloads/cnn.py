@@ -7,11 +7,22 @@ millions of numbers make it a test of convolutions and of how often memory is pa
 
 from __future__ import annotations
 
+from typing import Any
+
 import minigrad as mg
 
 from ..agreement import OURS, Peer
 from ..harness import Workload
-from .training import EPS, MOMENTUM, Inputs, random_inputs, train_minigrad, train_torch
+from .training import (
+    EPS,
+    MOMENTUM,
+    Inputs,
+    jax_batch_norm,
+    random_inputs,
+    train_jax,
+    train_minigrad,
+    train_torch,
+)
 
 BATCH, FLAT = 64, 32 * 12 * 12
 
@@ -52,12 +63,28 @@ def with_torch(inputs: Inputs) -> Peer:
     return train_torch(model, inputs)
 
 
+def with_jax(inputs: Inputs) -> Peer:
+    import jax
+
+    def apply(layers: Any, x: Any) -> Any:
+        *hidden, (weight, bias) = layers
+        statistics = []
+        for stride, (w, gamma, beta) in enumerate(hidden, start=1):
+            x = jax.lax.conv(x, w, (stride, stride), "VALID")
+            x, found = jax_batch_norm(x, gamma, beta, (0, 2, 3))
+            x = jax.nn.sigmoid(x)
+            statistics.append(found)
+        return x.reshape(BATCH, FLAT) @ weight.T + bias, statistics
+
+    return train_jax(apply, (16, 32), inputs)
+
+
 CNN = Workload(
     name="cnn",
     about=f"one training step, batch {BATCH} of 1x28x28, conv 3x3x16, batch norm, sigmoid, conv 3x3x32 with stride 2, "
     "batch norm, sigmoid, linear to 10, softmax cross-entropy, plain SGD, eager",
     build=build,
-    makers={OURS: with_minigrad, "torch": with_torch},
+    makers={OURS: with_minigrad, "torch": with_torch, "jax": with_jax},
     check_steps=5,
     tolerance=1e-3,
     block=10,

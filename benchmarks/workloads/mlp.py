@@ -8,12 +8,22 @@ everything around the arithmetic.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import minigrad as mg
 
 from ..agreement import OURS, Peer
 from ..harness import Workload
-from .training import EPS, MOMENTUM, Inputs, random_inputs, train_minigrad, train_torch
+from .training import (
+    EPS,
+    MOMENTUM,
+    Inputs,
+    jax_batch_norm,
+    random_inputs,
+    train_jax,
+    train_minigrad,
+    train_torch,
+)
 
 BATCH, SIZES = 60, (784, 100, 100, 100, 10)
 
@@ -40,12 +50,27 @@ def with_torch(inputs: Inputs) -> Peer:
     return train_torch(nn.Sequential(*layers, nn.Linear(*SIZES[-2:])), inputs)
 
 
+def with_jax(inputs: Inputs) -> Peer:
+    import jax
+
+    def apply(layers: Any, x: Any) -> Any:
+        *hidden, (weight, bias) = layers
+        statistics = []
+        for w, gamma, beta in hidden:
+            x, found = jax_batch_norm(x @ w.T, gamma, beta, (0,))
+            x = jax.nn.sigmoid(x)
+            statistics.append(found)
+        return x @ weight.T + bias, statistics
+
+    return train_jax(apply, SIZES[1:-1], inputs)
+
+
 MLP = Workload(
     name="mlp",
     about=f"one training step, batch {BATCH}, {'-'.join(map(str, SIZES))}, batch norm before each sigmoid, "
     "softmax cross-entropy, plain SGD (arXiv:1502.03167, section 4.1), eager",
     build=build,
-    makers={OURS: with_minigrad, "torch": with_torch},
+    makers={OURS: with_minigrad, "torch": with_torch, "jax": with_jax},
     check_steps=20,
     tolerance=1e-4,
     block=50,

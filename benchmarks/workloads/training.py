@@ -99,6 +99,63 @@ def train_torch(model: Any, inputs: Inputs) -> Peer:
     return Peer(step, numbers)
 
 
+def train_jax(apply: Any, channels: Iterable[int], inputs: Inputs) -> Peer:
+    """``apply(weights, norms, x)`` gives logits and the batch norms' (mean, var); as one jitted step."""
+    import jax
+    from jax import numpy as jnp
+
+    *weights, last = map(jnp.asarray, inputs.weights)
+    parameters: Any = [
+        [w, jnp.ones(n), jnp.zeros(n)] for w, n in zip(weights, channels, strict=True)
+    ]
+    parameters.append([last, jnp.zeros(CLASSES)])
+    running = [(jnp.zeros(n), jnp.ones(n)) for n in channels]
+    data = cycle([(jnp.asarray(x), jnp.asarray(labels)) for x, labels in inputs.batches])
+
+    def loss_of(parameters: Any, x: Any, labels: Any) -> Any:
+        logits, statistics = apply(parameters, x)
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
+        return -chosen.mean(), statistics
+
+    @jax.jit
+    def train(parameters: Any, running: Any, x: Any, labels: Any) -> Any:
+        compute = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, statistics), gradients = compute(parameters, x, labels)
+        running = [
+            tuple(MOMENTUM * r + (1 - MOMENTUM) * b for r, b in zip(old, new, strict=True))
+            for old, new in zip(running, statistics, strict=True)
+        ]
+        parameters = jax.tree.map(lambda p, g: p - LR * g, parameters, gradients)
+        return parameters, running, loss, gradients
+
+    seen: Any = None
+
+    def step() -> None:
+        nonlocal parameters, running, seen
+        parameters, running, *seen = train(parameters, running, *next(data))
+        seen[0].block_until_ready()
+
+    def numbers() -> Arrays:
+        loss, gradients = seen
+        flat = [np.asarray(g) for layer in gradients for g in layer]
+        return named(np.asarray(loss), flat, [np.asarray(s) for pair in running for s in pair])
+
+    return Peer(step, numbers)
+
+
+def jax_batch_norm(x: Any, gamma: Any, beta: Any, axes: tuple[int, ...]) -> Any:
+    """The output, and what moves the running statistics: the mean and the unbiased variance."""
+    from jax import lax
+
+    wide = [1 if i in axes else n for i, n in enumerate(x.shape)]
+    m = x.size // gamma.size
+    mean = x.mean(axes)
+    var = ((x - mean.reshape(wide)) ** 2).mean(axes)
+    scale = gamma * lax.rsqrt(var + EPS)
+    y = (x - mean.reshape(wide)) * scale.reshape(wide) + beta.reshape(wide)
+    return y, (mean, var * m / (m - 1))
+
+
 def named(loss: np.ndarray, gradients: Iterable[Any], statistics: Iterable[Any]) -> Arrays:
     """What must agree: gradients in the order of the parameters, running means and variances by turns."""
     return {

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import agreement, environment, harness
+from benchmarks import agreement, environment, harness, processes
 from benchmarks.__main__ import main, parse
 from benchmarks.workloads import WORKLOADS
 
@@ -39,7 +39,7 @@ def test_a_result_has_everything_that_is_reported(name):
     result = harness.run(TINY[name], (), rounds=3)
     assert json.loads(json.dumps(result)) == result
     assert (result["rounds"], result["steps_per_round"], result["not_installed"]) == (3, 1, [])
-    peers = [peer for peer in TINY[name].makers if peer not in harness.OPTIONAL]
+    peers = [peer for peer in TINY[name].makers if harness.package(peer) is None]
     assert list(result["seconds_per_step"]) == peers
     for time in result["seconds_per_step"].values():
         assert 0 < time["min"] <= time["median"] <= time["max"]
@@ -48,11 +48,27 @@ def test_a_result_has_everything_that_is_reported(name):
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_torch_computes_the_same_numbers(name):
-    pytest.importorskip("torch")
-    result = harness.run(TINY[name], ["torch"], rounds=1)
-    assert result["largest_difference"]["torch"] <= TINY[name].tolerance
-    assert "minigrad / torch" in [figure["name"] for figure in result["figures"]]
+@pytest.mark.parametrize("peer", harness.OPTIONAL)
+def test_peers_compute_the_same_numbers(peer, name):
+    pytest.importorskip(harness.OPTIONAL[peer])
+    if peer not in TINY[name].makers:
+        assert (name, peer) in {("tape", "jax"), ("bn-eval", "jax")}
+        return
+    result = harness.run(TINY[name], [peer], rounds=1)
+    assert result["largest_difference"][peer] <= TINY[name].tolerance
+    assert f"minigrad / {peer}" in [figure["name"] for figure in result["figures"]]
+
+
+def test_peers_work_in_processes_of_their_own():
+    with processes.processes() as start:
+        remote = start("tape", "minigrad")
+        remote.step()
+        here = WORKLOADS["tape"].makers["minigrad"](WORKLOADS["tape"].build())
+        here.step()
+        np.testing.assert_array_equal(remote.numbers()["gradient"], here.numbers()["gradient"])
+        assert 0 < remote.seconds(5) < 60
+    with pytest.raises(OSError):
+        remote.step()
 
 
 def test_equal_peers_agree_to_the_last_bit():
@@ -95,8 +111,8 @@ def test_missing_and_extra_numbers_are_a_disagreement():
 
 def test_peers_take_turns_and_each_goes_first():
     calls = []
-    steps = {name: lambda name=name: calls.append(name) for name in "ab"}
-    times = harness.measure(steps, block=1, rounds=2)
+    peers = {name: agreement.Peer(lambda name=name: calls.append(name), dict) for name in "ab"}
+    times = harness.measure(peers, block=1, rounds=2)
     assert "".join(calls) == "ba" + "ab" + "ba"  # the first round does not count
     assert {name: len(values) for name, values in times.items()} == {"a": 2, "b": 2}
 

@@ -1,0 +1,178 @@
+"""Batch norm alone, in training, forward and backward for x, gamma and beta; and in inference, forward.
+
+``floor`` moves the memory that must be moved and computes nothing worth mentioning: a copy of x for the forward pass;
+for the backward pass x and the output's gradient are read and a gradient for x is written. For PyTorch, NHWC is NCHW in
+its channels-last memory format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import minigrad as mg
+
+from ..agreement import FLOOR, OURS, Arrays, Peer
+from ..harness import Workload
+from .training import EPS
+
+
+class Inputs(NamedTuple):
+    """Values and output gradients of one shape, channels at ``axis``; gamma, beta, mean, var."""
+
+    axis: int
+    x: np.ndarray
+    gy: np.ndarray
+    channels: np.ndarray
+
+
+def build(shape: tuple[int, ...], axis: int) -> Inputs:
+    rng = np.random.default_rng(0)
+    x, gy = rng.standard_normal((2, *shape), np.float32)
+    return Inputs(axis, 3 * x + 2, gy, 0.5 + rng.random((4, shape[axis]), np.float32))
+
+
+def remembered(step: Callable[[], Any], convert: Callable[[Any], Any]) -> Peer:
+    """A peer whose numbers are the arrays that its step returns."""
+    found: list[Any] = []
+
+    def run() -> None:
+        found[:] = step()
+
+    def numbers() -> Arrays:
+        return {str(i): convert(array) for i, array in enumerate(found)}
+
+    return Peer(run, numbers)
+
+
+def train_minigrad(inputs: Inputs) -> Peer:
+    x, gamma, beta = (mg.tensor(a, requires_grad=True) for a in (inputs.x, *inputs.channels[:2]))
+    gy = mg.tensor(inputs.gy)
+
+    def step() -> Any:
+        y, _, _ = mg.batch_norm(x, gamma, beta, axis=inputs.axis, eps=EPS)
+        return [y, *mg.grad(y, [x, gamma, beta], gy)]
+
+    return remembered(step, lambda t: t.numpy())
+
+
+def infer_minigrad(inputs: Inputs) -> Peer:
+    x, *channels = map(mg.tensor, (inputs.x, *inputs.channels))
+
+    def step() -> Any:
+        with mg.no_grad():
+            return [mg.frozen_batch_norm(x, *channels, axis=inputs.axis, eps=EPS)]
+
+    return remembered(step, lambda t: t.numpy())
+
+
+def _torch_images(inputs: Inputs, array: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(array).movedim(inputs.axis, 1)
+
+
+def _from_torch(inputs: Inputs, t: Any) -> np.ndarray:
+    array = t.detach().numpy()
+    return np.moveaxis(array, 1, inputs.axis) if array.ndim > 1 else array
+
+
+def train_torch(inputs: Inputs) -> Peer:
+    import torch
+    from torch.nn import functional
+
+    x, gy = (_torch_images(inputs, a) for a in (inputs.x, inputs.gy))
+    gamma, beta = (torch.from_numpy(a.copy()).requires_grad_() for a in inputs.channels[:2])
+    x.requires_grad_()
+
+    def step() -> Any:
+        y = functional.batch_norm(x, None, None, gamma, beta, training=True, eps=EPS)
+        return [y, *torch.autograd.grad(y, [x, gamma, beta], gy)]
+
+    return remembered(step, partial(_from_torch, inputs))
+
+
+def infer_torch(inputs: Inputs) -> Peer:
+    import torch
+    from torch.nn import functional
+
+    x = _torch_images(inputs, inputs.x)
+    gamma, beta, mean, var = map(torch.from_numpy, inputs.channels)
+
+    def step() -> Any:
+        with torch.inference_mode():
+            return [functional.batch_norm(x, mean, var, gamma, beta, eps=EPS)]
+
+    return remembered(step, partial(_from_torch, inputs))
+
+
+def train_jax(inputs: Inputs) -> Peer:
+    import jax
+    from jax import numpy as jnp
+
+    axes = tuple(i for i in range(inputs.x.ndim) if i != inputs.axis)
+    x, gy, gamma, beta = map(jnp.asarray, (inputs.x, inputs.gy, *inputs.channels[:2]))
+
+    def forward(x: Any, gamma: Any, beta: Any) -> Any:
+        mean = x.mean(axes, keepdims=True)
+        var = ((x - mean) ** 2).mean(axes, keepdims=True)
+        gamma, beta = (a.reshape(mean.shape) for a in (gamma, beta))
+        return (x - mean) * (gamma * jax.lax.rsqrt(var + EPS)) + beta
+
+    @jax.jit
+    def train(x: Any, gamma: Any, beta: Any, gy: Any) -> Any:
+        y, backward = jax.vjp(forward, x, gamma, beta)
+        return [y, *backward(gy)]
+
+    return remembered(lambda: jax.block_until_ready(train(x, gamma, beta, gy)), np.asarray)
+
+
+def train_floor(inputs: Inputs) -> Peer:
+    y, gx = np.empty_like(inputs.x), np.empty_like(inputs.x)
+
+    def step() -> None:
+        np.copyto(y, inputs.x)
+        np.add(inputs.x, inputs.gy, out=gx)
+
+    return Peer(step, dict)
+
+
+def infer_floor(inputs: Inputs) -> Peer:
+    y = np.empty_like(inputs.x)
+    return Peer(lambda: np.copyto(y, inputs.x), dict)
+
+
+def training(name: str, shape: tuple[int, ...], axis: int, block: int) -> Workload:
+    return Workload(
+        name=f"bn-{name}",
+        about=f"batch norm in training, {'x'.join(map(str, shape))}, channels at axis {axis}, forward and backward",
+        build=lambda: build(shape, axis),
+        makers={
+            OURS: train_minigrad,
+            FLOOR: train_floor,
+            "torch": train_torch,
+            "jax": train_jax,
+        },
+        check_steps=1,
+        tolerance=1e-3,
+        block=block,
+    )
+
+
+BN = (
+    training("nchw", (64, 64, 32, 32), 1, block=10),
+    training("nhwc", (64, 32, 32, 64), 3, block=10),
+    training("nc", (256, 1024), 1, block=100),
+    Workload(
+        name="bn-eval",
+        about="batch norm in inference, 64x64x32x32, channels at axis 1, forward",
+        build=lambda: build((64, 64, 32, 32), 1),
+        makers={OURS: infer_minigrad, FLOOR: infer_floor, "torch": infer_torch},
+        check_steps=1,
+        tolerance=1e-4,
+        block=20,
+    ),
+)
