@@ -10,6 +10,7 @@ def set_num_threads(n: int) -> None:
 
     The default is ``OMP_NUM_THREADS`` where that is set, else as many as there are cores for this process. Results are
     the same from run to run for the same number; between numbers, matrix products may differ in their last bits.
+    Where NumPy's BLAS is not the OpenBLAS of its wheels, the kernels use one thread and leave the others to that BLAS.
     NumPy's own functions, and with ``MINIGRAD_KERNELS=numpy`` all kernels, use one thread and those of NumPy's BLAS.
 
     Raises

@@ -19,6 +19,8 @@ from numba import prange
 from .threads import Threaded, serial, summing
 
 RUN = 256
+#: values of a plane summed at once, in vector lanes: fewer than RUN in each
+PIECE = 2048
 #: values that say where a mean is, about
 FIRST = 32
 
@@ -190,12 +192,12 @@ def _sums_of_products(d, g):
 def planes_forward(x, gamma, beta, eps, dof, y, mean, var, inv_std):
     n, channels, width = x.shape
     for c in prange(channels):
-        own, d = slice(c, c + 1), np.empty(min(width, RUN), x.dtype)
+        own, d = slice(c, c + 1), np.empty(min(width, PIECE), x.dtype)
         near, total, square = _near_means(x, c, 1), np.zeros(1), np.zeros(1)
         shift = near[0]
         for i in range(n):
-            for start in range(0, width, RUN):
-                run = x[i, c, start : start + RUN]
+            for start in range(0, width, PIECE):
+                run = x[i, c, start : start + PIECE]
                 _minus(run, shift, d)
                 s, q = _sums(d[: len(run)])
                 total[0] += s
@@ -212,14 +214,14 @@ def planes_forward(x, gamma, beta, eps, dof, y, mean, var, inv_std):
 def planes_backward(x, gy, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
     n, channels, width = x.shape
     for c in prange(channels):
-        own, d = slice(c, c + 1), np.empty(min(width, RUN), x.dtype)
+        own, d = slice(c, c + 1), np.empty(min(width, PIECE), x.dtype)
         total, product, gradient = np.zeros(1), np.zeros(1), np.zeros(1)
         center = mean[c]
         for i in range(n):
-            for start in range(0, width, RUN):
-                run = x[i, c, start : start + RUN]
+            for start in range(0, width, PIECE):
+                run = x[i, c, start : start + PIECE]
                 _minus(run, center, d)
-                s, p, q = _sums_of_products(d[: len(run)], gy[i, c, start : start + RUN])
+                s, p, q = _sums_of_products(d[: len(run)], gy[i, c, start : start + PIECE])
                 total[0] += s
                 product[0] += p
                 gradient[0] += q

@@ -2,15 +2,10 @@
 
 Two sets of threads on the same cores, BLAS's and ours, wait for each other in loops and take each other's time: a step
 took ten times as long. So the product is cut into parts, and each of our threads calls BLAS, which is told to run on
-one thread meanwhile. This knows the OpenBLAS in NumPy's wheels; with any other BLAS ``library`` is None.
+one thread meanwhile. With another BLAS than the OpenBLAS of NumPy's wheels, NumPy multiplies.
 """
 
 from __future__ import annotations
-
-import ctypes
-from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -18,43 +13,12 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from .. import pool
+from ..openblas import library
 from ..threads import get_num_threads
 from .threads import ENOUGH, Threaded
 
 #: multiplications below which NumPy's call is the fastest: the library has no use for threads there
 FEW = 2**14
-
-
-class Library(NamedTuple):
-    """Addresses of the products in float32 and float64, and how many threads the library may use."""
-
-    sgemm: int
-    dgemm: int
-    set_threads: Any
-    get_threads: Any
-
-
-@cache
-def library() -> Library | None:
-    """The BLAS that NumPy brought along, if it is OpenBLAS with integers of 64 bits."""
-    package = Path(np.__file__).parent
-    folders = package.parent / "numpy.libs", package / ".dylibs"
-    for path in (found for folder in folders for found in folder.glob("*openblas64_*")):
-        try:
-            blas = ctypes.CDLL(str(path))
-            single, double = (
-                ctypes.cast(function, ctypes.c_void_p).value or 0
-                for function in (blas.scipy_cblas_sgemm64_, blas.scipy_cblas_dgemm64_)
-            )
-            setter, getter = (
-                blas.scipy_openblas_set_num_threads64_,
-                blas.scipy_openblas_get_num_threads64_,
-            )
-        except (AttributeError, OSError):
-            continue
-        setter.argtypes, getter.restype = [ctypes.c_int], ctypes.c_int
-        return Library(single, double, setter, getter)
-    return None
 
 
 @intrinsic  # type: ignore[misc,unused-ignore]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numba
 
+from ..openblas import library
 from ..threads import get_num_threads
 
 #: "a b + c" may be one instruction. Nothing may be reassociated: a sum of x - shift would lose what the shift saved.
@@ -17,8 +18,8 @@ FASTMATH = {"contract", "nsz"}
 #: numbers below which waking the other threads takes longer than they save
 ENOUGH = 2**15
 
-#: threads there are in all
-MOST: int = numba.get_num_threads()
+#: threads there are in all. A BLAS that cannot be told to use one has its own, and two sets disturb each other.
+MOST: int = numba.get_num_threads() if library() else 1
 
 _region = Lock()
 _forked = False
@@ -71,11 +72,11 @@ class Threaded:
 
     def __call__(self, work: int, *args: Any) -> Any:
         """``work`` is how many numbers there are."""
-        count = get_num_threads()
+        count = min(get_num_threads(), MOST)
         if work < ENOUGH or count == 1 or _forked or not _region.acquire(blocking=False):
             return self.serial(*args)
         try:
-            numba.set_num_threads(min(count, MOST))
+            numba.set_num_threads(count)
             return self.parallel(*args)
         finally:
             _region.release()
