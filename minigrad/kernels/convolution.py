@@ -19,6 +19,8 @@ Pair = tuple[int, int]
 
 #: numbers in the patches of a tile: 2 MiB of float32, what stays in a core's second cache
 TILE = 2**19
+#: channels up to which patches are laid out place by place: runs of memory along a row instead of along the channels
+FEW = 4
 
 
 class Window(NamedTuple):
@@ -80,38 +82,15 @@ def positions(out: Pair, window: Window) -> tuple[tuple[int, int, slice, slice],
     )
 
 
-class Phase(NamedTuple):
-    """Along one axis, the gradients that lie ``stride`` apart: which, and how they come from the outputs'."""
-
-    target: slice
-    seen: slice
-    padding: Pair
-    places: slice
-    dilation: int
-
-
 @lru_cache(maxsize=1024)
-def phases(out: int, size: int, axis: int, window: Window) -> tuple[Phase, ...]:
-    """The phases with gradients other than zero, for ``out`` windows over ``size`` positions."""
-    stride, dilation = window.stride[axis], window.dilation[axis]
-    kernel, before = window.size[axis], window.padding[axis][0]
-    found = []
-    for a in range(min(stride, kernel)):
-        reach = (-(-(kernel - a) // stride) - 1) * dilation
-        first = max(-(-(before - a) // stride), 0)
-        last = -(-(before + size - a) // stride)
-        start, stop = max(first - reach, 0), min(last, out)
-        if first < last and start < stop:
-            found.append(
-                Phase(
-                    slice(stride * first + a - before, None, stride),
-                    slice(start, stop),
-                    (max(reach - first, 0), max(last - out, 0)),
-                    slice(a, None, stride),
-                    dilation,
-                )
-            )
-    return tuple(found)
+def way_back(out: int, size: int, axis: int, window: Window) -> tuple[slice, Pair, int, int]:
+    """Along one axis, the outputs that ``size`` gradients come from, with padding; the first stride and how many."""
+    stride, before = window.stride[axis], window.padding[axis][0]
+    reach = (-(-window.size[axis] // stride) - 1) * window.dilation[axis]
+    first, last = before // stride, (before + size - 1) // stride
+    seen = slice(min(max(first - reach, 0), out), max(min(last + 1, out), 0))
+    padding = max(reach - first, 0), max(last + 1 - out, 0)
+    return seen, padding, first, last + 1 - first
 
 
 class ConvolutionKernels:
@@ -151,38 +130,36 @@ class ConvolutionKernels:
         return self.xp.ascontiguousarray(g.reshape(groups * outputs, inputs, kh, kw))
 
     def conv2d_input_grad(self, gy: Array, weight: Array, window: Window, size: Pair) -> Array:
-        """Convolutions of gy, one for each phase of the stride.
+        """A convolution of gy, in which the gradients of a stride are computed together, as channels.
 
         With padded positions s q + a and places a + s u of the window, gx[s q + a] is the sum of w[a + s u] gy[q - u]
-        over u: for each a a convolution with every s-th place of the kernel, backwards, giving every s-th gradient.
+        over u: for each a a kernel of every s-th place, backwards.
         """
         if max(window.stride) > 1 and max(window.dilation) > 1:
             weight, window = self._undilated(weight, window)
-        groups, (o, c, kh, kw) = window.groups, weight.shape
-        # Kernels of the convolutions back: inputs and outputs have changed places within each group.
-        back = weight.reshape(groups, o // groups, c, kh, kw).swapaxes(1, 2)
-        back = back.reshape(groups * c, o // groups, kh, kw)
-        axes = [phases(gy.shape[2 + i], size[i], i, window) for i in range(2)]
-        gx = None
-        for down in axes[0]:
-            for right in axes[1]:
-                kernel = back[:, :, down.places, right.places][:, :, ::-1, ::-1]
-                part = Window(
-                    kernel.shape[2:],
-                    (1, 1),
-                    (down.padding, right.padding),
-                    (down.dilation, right.dilation),
-                    groups,
-                )
-                found = self.conv2d(gy[:, :, down.seen, right.seen], kernel, None, part)
-                if found.shape[2:] == size:
-                    return found
-                if gx is None:
-                    gx = self.xp.zeros((len(gy), *size, groups * c), gy.dtype).transpose(0, 3, 1, 2)
-                gx[:, :, down.target, right.target] = found
-        if gx is None:
-            gx = self.xp.zeros((len(gy), groups * c, *size), gy.dtype)
-        return gx
+        groups, (sh, sw), (o, c, kh, kw) = window.groups, window.stride, weight.shape
+        taps = -(-kh // sh), -(-kw // sw)
+        places = self.xp.zeros((o, c, taps[0] * sh, taps[1] * sw), weight.dtype)
+        places[:, :, :kh, :kw] = weight
+        places = places.reshape(groups, o // groups, c, taps[0], sh, taps[1], sw)
+        kernel = places[:, :, :, ::-1, :, ::-1].transpose(0, 4, 6, 2, 1, 3, 5)
+        kernel = kernel.reshape(groups * sh * sw * c, o // groups, *taps)
+        down, right = (way_back(gy.shape[2 + i], size[i], i, window) for i in range(2))
+        gy = gy[:, :, down[0], right[0]]
+        back = Window(taps, (1, 1), (down[1], right[1]), window.dilation, groups)
+        if sh == sw == 1:
+            return self.conv2d(gy, kernel, None, back)
+        (_, _, top, height), (_, _, left, width) = down, right
+        gx = self.empty((len(gy), height, sh, width, sw, groups, c), gy.dtype)
+        images = max(TILE // max(gx[:1].size, 1), 1)
+        for i in range(0, len(gy), images):
+            found = self.conv2d(gy[i : i + images], kernel, None, back).transpose(0, 2, 3, 1)
+            found = found.reshape(-1, height, width, groups, sh, sw, c)
+            gx[i : i + images] = found.transpose(0, 1, 4, 2, 5, 3, 6)
+        gx = gx.reshape(len(gy), height * sh, width * sw, groups * c)
+        top, left = window.padding[0][0] - top * sh, window.padding[1][0] - left * sw
+        gx = gx[:, top : top + size[0], left : left + size[1]]
+        return self.xp.ascontiguousarray(gx).transpose(0, 3, 1, 2)
 
     def _undilated(self, weight: Array, window: Window) -> tuple[Array, Window]:
         """The same convolution with zeros in the kernel instead of a dilation."""
@@ -247,11 +224,20 @@ class ConvolutionKernels:
         found = tiles(n, kh * kw * c, out, window)
         rows = found[0].rows.stop if found else 0
         images = found[0].images.stop if found else 0
-        buffer = self.empty((groups, images, rows, out[1], kh, kw, c // groups), x.dtype)
+        few = c <= FEW and groups == 1
+        shape = (images, rows, out[1])
+        shape = (kh, kw, c, *shape) if few else (groups, *shape, kh, kw, c // groups)
+        buffer = self.empty(shape, x.dtype)
         for tile in found:
             source = self._pad(x[tile.images].transpose(0, 2, 3, 1), window, 0)[:, tile.seen]
-            source = source.reshape(*source.shape[:3], groups, c // groups)
             height = tile.rows.stop - tile.rows.start
+            if few:
+                patches = buffer[:, :, :, : len(source), :height]
+                for i, j, across, along in positions((height, out[1]), window):
+                    patches[i, j] = source[:, across, along].transpose(3, 0, 1, 2)
+                yield tile, patches.reshape(1, kh * kw * c, -1).swapaxes(1, 2)
+                continue
+            source = source.reshape(*source.shape[:3], groups, c // groups)
             patches = buffer[:, : len(source), :height]
             self.fill_patches(patches, source, window)
             yield tile, patches.reshape(groups, -1, kh * kw * (c // groups))

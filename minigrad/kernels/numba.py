@@ -15,15 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import pool
-from .convolution import Pair, Tile, Window, tiles
+from .convolution import FEW, Pair, Tile, Window, tiles
 from .numpy import NumpyKernels
 
 #: numbers in a row of columns, at least, where channels are few
 WIDE = 256
 #: numbers in a chunk of rows, and how many chunks there are at most
 CHUNK, CHUNKS = 2**17, 32
-#: channels up to which patches are laid out place by place
-FEW = 4
 
 
 class Layout(NamedTuple):

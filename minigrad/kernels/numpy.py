@@ -70,15 +70,33 @@ class NumpyKernels(Kernels):
         last = rows.channels_last(x, kept)
         if last is None:
             return super().deviations(x, kept)
-        d, mean, m2 = rows.deviations(last)
-        return np.moveaxis(d, -1, kept[0]), mean, m2
+        near, rest, m2 = rows.statistics(last)
+        d = rows.affine(last, near, np.ones_like(rest), -rest)
+        return np.moveaxis(d, -1, kept[0]), near + rest, m2
 
-    def scale_and_shift(self, y: Any, scale: Any, shift: Any, kept: tuple[int, ...]) -> None:
-        last = rows.channels_last(y, kept)
+    def batch_norm(
+        self, x: Any, gamma: Any, beta: Any, kept: tuple[int, ...], eps: float, ddof: int
+    ) -> Any:
+        last = rows.channels_last(x, kept)
         if last is None:
-            super().scale_and_shift(y, scale, shift, kept)
-        else:
-            rows.scale_and_shift(last, scale, shift)
+            return super().batch_norm(x, gamma, beta, kept, eps, ddof)
+        near, rest, var = rows.statistics(last)
+        var /= x.size // len(var) - ddof
+        inv_std = self._inv_std(var, eps)
+        scale = inv_std if gamma is None else inv_std * gamma
+        shift = -rest * scale if beta is None else beta - rest * scale
+        y = rows.affine(last, near, scale, shift)
+        return np.moveaxis(y, -1, kept[0]), near + rest, var, inv_std
+
+    def frozen_batch_norm(
+        self, x: Any, gamma: Any, beta: Any, mean: Any, var: Any, kept: Any, eps: float
+    ) -> Any:
+        last = rows.channels_last(x, kept)
+        if last is None:
+            return super().frozen_batch_norm(x, gamma, beta, mean, var, kept, eps)
+        inv_std = self._inv_std(var, eps)
+        y = rows.affine(last, mean, inv_std if gamma is None else inv_std * gamma, beta)
+        return np.moveaxis(y, -1, kept[0])
 
     def batch_norm_grad(
         self, x: Any, gamma: Any, mean: Any, inv_std: Any, gy: Any, kept: Any, ddof: int
