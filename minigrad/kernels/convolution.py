@@ -225,9 +225,10 @@ class ConvolutionKernels:
         rows = found[0].rows.stop if found else 0
         images = found[0].images.stop if found else 0
         few = c <= FEW and groups == 1
-        shape = (images, rows, out[1])
-        shape = (kh, kw, c, *shape) if few else (groups, *shape, kh, kw, c // groups)
-        buffer = self.empty(shape, x.dtype)
+        windows = (images, rows, out[1])
+        buffer = self.empty(
+            (kh, kw, c, *windows) if few else (groups, *windows, kh, kw, c // groups), x.dtype
+        )
         for tile in found:
             source = self._pad(x[tile.images].transpose(0, 2, 3, 1), window, 0)[:, tile.seen]
             height = tile.rows.stop - tile.rows.start
