@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +21,32 @@ class Library(NamedTuple):
     set_threads: Callable[[int], None]
     get_threads: Callable[[], int]
     family: str
+
+
+class OneThread:
+    """While it is entered, by however many Python threads, the library uses one thread; then as many as before."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.reset()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.reset)
+
+    def reset(self) -> None:
+        self.lock, self.inside, self.before = Lock(), 0, self.library.get_threads()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.before = self.library.get_threads()
+                self.library.set_threads(1)
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.library.set_threads(self.before)
 
 
 @cache

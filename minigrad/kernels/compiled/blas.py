@@ -7,13 +7,15 @@ one thread meanwhile. With another BLAS than the OpenBLAS of NumPy's wheels, Num
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from llvmlite import ir
 from numba import prange, types
 from numba.extending import intrinsic
 
 from .. import pool
-from ..openblas import library
+from ..openblas import OneThread, library
 from ..threads import get_num_threads
 from .threads import ENOUGH, Threaded
 
@@ -80,14 +82,18 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.n
     (a, ta), (b, tb) = _as_it_lies(a), _as_it_lies(b)
     address = found.sgemm if a.dtype.char == "f" else found.dgemm
     # a multiplication takes a fraction of what a number takes elsewhere
-    work, before = m * n * k // 64, found.get_threads()
+    work = m * n * k // 64
     parts = get_num_threads() if work >= ENOUGH else 1
-    found.set_threads(1)
-    try:
+    with one_thread():
         _product(work, address, a, ta, b, tb, parts, out)
-    finally:
-        found.set_threads(before)
     return out
+
+
+@cache
+def one_thread() -> OneThread:
+    found = library()
+    assert found is not None
+    return OneThread(found)
 
 
 def _as_it_lies(x: np.ndarray) -> tuple[np.ndarray, bool]:
