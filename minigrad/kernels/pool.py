@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,16 @@ HUGE = 2**22
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 _idle: dict[int, list[mmap.mmap]] = {}  # by size, the size that was last given back last
 _idle_bytes = 0
+_lock = RLock()  # reentrant: garbage that is collected meanwhile gives back too
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Lease(np.ndarray):
@@ -40,12 +52,12 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     if size < LARGE:
         return np.empty(shape, dtype)
-    if bucket := _idle.pop(size, None):
-        buffer = bucket.pop()
-        _idle_bytes -= size
-        if bucket:
-            _idle[size] = bucket
-    else:
+    with _lock:
+        bucket = _idle.get(size)
+        buffer = bucket.pop() if bucket else None
+        if buffer is not None:
+            _idle_bytes -= size
+    if buffer is None:
         buffer = mmap.mmap(-1, size, **_PRIVATE)
         if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
             buffer.madvise(mmap.MADV_HUGEPAGE)
@@ -66,11 +78,14 @@ def empty_like(x: np.ndarray) -> np.ndarray:
 def _give_back(buffer: mmap.mmap) -> None:
     global _idle_bytes
     size = len(buffer)
-    _idle[size] = [*_idle.pop(size, ()), buffer]
-    _idle_bytes += size
-    while _idle_bytes > IDLE:
-        oldest = next(iter(_idle))
-        _idle[oldest].pop(0)
-        _idle_bytes -= oldest
-        if not _idle[oldest]:
-            del _idle[oldest]
+    with _lock:
+        _idle[size] = _idle.pop(size, [])
+        _idle[size].append(buffer)
+        _idle_bytes += size
+        while _idle_bytes > IDLE:
+            oldest, buffers = next(iter(_idle.items()))
+            if buffers:
+                del buffers[0]
+                _idle_bytes -= oldest
+            else:
+                del _idle[oldest]

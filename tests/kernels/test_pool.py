@@ -57,7 +57,7 @@ def test_what_lies_idle_is_bounded_and_the_oldest_goes_first(monkeypatch):
         del kept[0]
     assert sum(size * len(buffers) for size, buffers in pool._idle.items()) == pool._idle_bytes
     assert pool._idle_bytes <= 10_000
-    assert 4000 not in pool._idle
+    assert not pool._idle.get(4000)
     pool.empty((20_000,), np.uint8)
     assert pool._idle_bytes <= 10_000
 
@@ -80,3 +80,4 @@ def test_threads_never_get_the_same_memory():
     for worker in workers:
         worker.join()
     assert not failures
+    assert sum(size * len(buffers) for size, buffers in pool._idle.items()) == pool._idle_bytes
