@@ -14,6 +14,7 @@ from typing import Any
 
 from . import environment, harness
 from .agreement import Disagreement
+from .plots import plot_scaling
 from .processes import processes
 from .workloads import WORKLOADS
 
@@ -37,9 +38,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workloads",
         type=_names(WORKLOADS),
-        default=list(WORKLOADS),
+        default=[name for name in WORKLOADS if not name.startswith("scaling")],
         metavar="NAME,...",
-        help="which to run, of %(default)s (default: all)",
+        help="which to run; the first part of a name stands for all that begin with it (default: all but scaling)",
     )
     parser.add_argument(
         "--peers",
@@ -62,6 +63,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="run once for each thread count, in a process of its own with "
         f"{', '.join(environment.THREAD_VARIABLES)} set to it (default: the environment as it is)",
     )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw how times grow (PNG; of the workloads scaling)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here as well")
     return parser.parse_args(arguments)
 
@@ -73,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if options.json is not None:
         options.json.write_text(json.dumps({"runs": runs}, indent=2) + "\n", encoding="utf-8")
+    if options.plot is not None and not plot_scaling(runs[0]["workloads"], options.plot):
+        sys.exit("--plot draws the workloads scaling, and none was run")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -128,9 +137,14 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 def _names(known: Any) -> Any:
     def names(text: str) -> list[str]:
-        chosen = [name for name in text.split(",") if name]
-        if unknown := [name for name in chosen if name not in known]:
-            raise argparse.ArgumentTypeError(f"unknown {unknown}, expected some of {list(known)}")
+        chosen = []
+        for asked in filter(None, text.split(",")):
+            found = [name for name in known if name == asked or name.startswith(f"{asked}-")]
+            if not found:
+                raise argparse.ArgumentTypeError(
+                    f"unknown {asked!r}, expected some of {list(known)}"
+                )
+            chosen += found
         return chosen
 
     return names

@@ -28,26 +28,33 @@ from .training import (
 BATCH, SIZES = 60, (784, 100, 100, 100, 10)
 
 
-def build(batches: int = 20) -> Inputs:
-    return random_inputs([(n, m) for m, n in pairwise(SIZES)], (BATCH, SIZES[0]), batches)
+def build(batch: int = BATCH, sizes: tuple[int, ...] = SIZES, batches: int = 20) -> Inputs:
+    return random_inputs([(n, m) for m, n in pairwise(sizes)], (batch, sizes[0]), batches)
+
+
+def sizes_of(inputs: Inputs) -> list[int]:
+    """Units of the input, the hidden layers and the output."""
+    return [inputs.weights[0].shape[1], *(len(weight) for weight in inputs.weights)]
 
 
 def with_minigrad(inputs: Inputs) -> Peer:
+    sizes = sizes_of(inputs)
     layers: list[mg.nn.Module] = []
-    for n, m in pairwise(SIZES[:-1]):
+    for n, m in pairwise(sizes[:-1]):
         norm = mg.nn.BatchNorm(m, momentum=MOMENTUM, epsilon=EPS)
         layers += [mg.nn.Linear(n, m, bias=False), norm, mg.nn.Sigmoid()]
-    return train_minigrad(mg.nn.Sequential(*layers, mg.nn.Linear(*SIZES[-2:])), inputs)
+    return train_minigrad(mg.nn.Sequential(*layers, mg.nn.Linear(*sizes[-2:])), inputs)
 
 
 def with_torch(inputs: Inputs) -> Peer:
     from torch import nn
 
+    sizes = sizes_of(inputs)
     layers: list[nn.Module] = []
-    for n, m in pairwise(SIZES[:-1]):
+    for n, m in pairwise(sizes[:-1]):
         norm = nn.BatchNorm1d(m, momentum=1 - MOMENTUM, eps=EPS)
         layers += [nn.Linear(n, m, bias=False), norm, nn.Sigmoid()]
-    return train_torch(nn.Sequential(*layers, nn.Linear(*SIZES[-2:])), inputs)
+    return train_torch(nn.Sequential(*layers, nn.Linear(*sizes[-2:])), inputs)
 
 
 def with_jax(inputs: Inputs) -> Peer:
@@ -62,7 +69,7 @@ def with_jax(inputs: Inputs) -> Peer:
             statistics.append(found)
         return x @ weight.T + bias, statistics
 
-    return train_jax(apply, SIZES[1:-1], inputs)
+    return train_jax(apply, sizes_of(inputs)[1:-1], inputs)
 
 
 MLP = Workload(

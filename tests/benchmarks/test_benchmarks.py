@@ -12,7 +12,8 @@ from benchmarks import agreement, environment, harness, processes
 from benchmarks.__main__ import main, parse
 from benchmarks.workloads import WORKLOADS
 
-TINY = {name: dataclasses.replace(w, block=1) for name, w in WORKLOADS.items()}
+LARGE = {"scaling-batch-4096", "scaling-depth-100", "scaling-width-1000"}
+TINY = {name: dataclasses.replace(w, block=1) for name, w in WORKLOADS.items() if name not in LARGE}
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +127,22 @@ def test_a_peer_that_is_not_installed_is_said_so(monkeypatch, capsys, tmp_path):
     (run,) = json.loads((tmp_path / "out.json").read_text())["runs"]
     assert run["workloads"][0]["not_installed"] == ["torch"]
     assert run["environment"]["torch"] == "not installed"
+
+
+def test_a_picture_of_how_times_grow(tmp_path, monkeypatch):
+    few = [
+        name for name in WORKLOADS if name.startswith("scaling-") and name.endswith(("-16", "-64"))
+    ]
+    main([f"--workloads={','.join(few)}", "--peers=", "--rounds=1", f"--plot={tmp_path / 'a.png'}"])
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit, match="none was run"):
+        main(["--workloads=tape", "--peers=", "--rounds=1", f"--plot={tmp_path / 'b.png'}"])
+
+
+def test_the_first_part_of_a_name_stands_for_all():
+    assert parse(["--workloads=bn"]).workloads == ["bn-nchw", "bn-nhwc", "bn-nc", "bn-eval"]
+    assert "scaling-depth-100" in parse(["--workloads=mlp,scaling"]).workloads
+    assert "scaling-depth-100" not in parse([]).workloads
 
 
 def test_each_thread_count_runs_in_a_process_of_its_own(capfd, tmp_path):
