@@ -25,13 +25,14 @@ CHUNK, CHUNKS = 2**17, 32
 
 
 class Layout(NamedTuple):
-    """How an array with channels is looked at: as columns, in chunks of rows, or as planes."""
+    """How an array with channels is looked at, as columns or as planes, and in how many chunks."""
 
+    kind: str
     order: tuple[int, ...]  # of its axes, to lie contiguously
     back: tuple[int, ...]
     shape: tuple[int, ...]  # of the axes in that order
     view: tuple[int, ...]
-    chunks: int  # 0 for planes
+    chunks: int
 
 
 @lru_cache(maxsize=4096)
@@ -43,16 +44,17 @@ def layout(
         return None
     (axis,) = kept
     axes, channels = tuple(range(len(shape))), shape[axis]
+    chunks = min(-(-math.prod(shape) // CHUNK), CHUNKS)
     order = (*axes[:axis], *axes[axis + 1 :], axis)
     ordered = tuple(shape[i] for i in order)
     if not _dense(ordered, tuple(strides[i] for i in order), np.dtype(dtype).itemsize):
         view = math.prod(shape[:axis]), channels, math.prod(shape[axis + 1 :])
-        return Layout(axes, axes, shape, view, 0)
+        return Layout("planes", axes, axes, shape, view, chunks)
     back = (*axes[:axis], axes[-1], *axes[axis:-1])
     m = math.prod(shape) // channels
     repeats = math.gcd(m, 2 ** max(math.ceil(math.log2(WIDE / channels)), 0))
-    chunks = min(-(-m * channels // CHUNK), CHUNKS)
-    return Layout(order, back, ordered, (m // repeats, 1, repeats * channels), chunks)
+    view = m // repeats, 1, repeats * channels
+    return Layout("columns", order, back, ordered, view, chunks)
 
 
 def _dense(shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> bool:
@@ -205,11 +207,8 @@ class NumbaKernels(NumpyKernels):
         gamma = constant(1, channels, real) if gamma is None else ready(gamma)
         beta = constant(0, channels, real) if beta is None else ready(beta)
         settings = gamma, beta, eps, float(size // channels - ddof), y, mean, var, inv_std
-        kernels, values = self._batch_norm, arranged(x, found)
-        if found.chunks:
-            kernels.columns_forward(size, values, found.chunks, *settings)
-        else:
-            kernels.planes_forward(size, values, *settings)
+        kernel = getattr(self._batch_norm, f"{found.kind}_forward")
+        kernel(size, arranged(x, found), found.chunks, *settings)
         return y.reshape(found.shape).transpose(found.back), mean, var, inv_std
 
     def batch_norm_grad(
@@ -224,11 +223,8 @@ class NumbaKernels(NumpyKernels):
         gamma = constant(1, channels, real) if gamma is None else ready(gamma)
         dof = float(size // channels - ddof)
         settings = gamma, ready(mean), ready(inv_std), dof, gx, ggamma, gbeta
-        kernels, values, gys = self._batch_norm, arranged(x, found), arranged(gy, found)
-        if found.chunks:
-            kernels.columns_backward(size, values, gys, found.chunks, *settings)
-        else:
-            kernels.planes_backward(size, values, gys, *settings)
+        kernel = getattr(self._batch_norm, f"{found.kind}_backward")
+        kernel(size, arranged(x, found), arranged(gy, found), found.chunks, *settings)
         return gx.reshape(found.shape).transpose(found.back), ggamma, gbeta
 
     def frozen_batch_norm(
@@ -240,11 +236,8 @@ class NumbaKernels(NumpyKernels):
         inv_std, y = self._inv_std(var, eps), pool.empty(found.view, x.dtype)
         scale = inv_std if gamma is None else inv_std * gamma
         beta = constant(0, len(mean), x.dtype) if beta is None else ready(beta)
-        kernels, values = self._batch_norm, arranged(x, found)
-        if found.chunks:
-            kernels.columns_affine(x.size, values, found.chunks, ready(mean), ready(scale), beta, y)
-        else:
-            kernels.planes_affine(x.size, values, ready(mean), ready(scale), beta, y)
+        kernel = getattr(self._batch_norm, f"{found.kind}_affine")
+        kernel(x.size, arranged(x, found), found.chunks, ready(mean), ready(scale), beta, y)
         return y.reshape(found.shape).transpose(found.back)
 
     def move_statistics(

@@ -1,9 +1,9 @@
 """Batch normalization as loops over x of shape (rows, groups, width).
 
-Two layouts come as that. ``planes``: (n, channels, height width), as NCHW lies in memory. A thread takes a channel at a
-time: what it read for the statistics is still in its cache when it is normalized. ``columns``: channels next to each
-other, (rows, 1, width), as NC and NHWC lie; column w belongs to channel w modulo the channels. A thread takes a chunk
-of rows at a time.
+Two layouts come as that. ``planes``: (n, channels, height width), as NCHW lies in memory. ``columns``: channels next to
+each other, (rows, 1, width), as NC and NHWC lie; column w belongs to channel w modulo the channels. Both are read twice,
+as they lie, in chunks that threads take one at a time: a channel at a time, which reads from memory only once, but here
+and there, took twice as long.
 
 Down a column, at most ``RUN`` values are summed in the precision of x; the rest is summed in float64. Sums are of
 deviations from a value near the mean: a large mean costs no digits, and a constant channel's variance is exactly 0.
@@ -189,62 +189,75 @@ def _sums_of_products(d, g):
 
 
 @Threaded
-def planes_forward(x, gamma, beta, eps, dof, y, mean, var, inv_std):
+def planes_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
     n, channels, width = x.shape
-    for c in prange(channels):
-        own, d = slice(c, c + 1), np.empty(min(width, PIECE), x.dtype)
-        near, total, square = _near_means(x, c, 1), np.zeros(1), np.zeros(1)
-        shift = near[0]
-        for i in range(n):
+    planes, size = n * channels, -(-n * channels // chunks)
+    near = np.empty(channels, x.dtype)
+    for c in range(channels):
+        near[c] = _near_means(x, c, 1)[0]
+    totals, squares = np.zeros((chunks, channels)), np.zeros((chunks, channels))
+    for t in prange(chunks):
+        d = np.empty(min(width, PIECE), x.dtype)
+        for plane in range(t * size, min((t + 1) * size, planes)):
+            i, c = plane // channels, plane % channels
             for start in range(0, width, PIECE):
                 run = x[i, c, start : start + PIECE]
-                _minus(run, shift, d)
+                _minus(run, near[c], d)
                 s, q = _sums(d[: len(run)])
-                total[0] += s
-                square[0] += q
-        m = n * width
-        _finish_forward(near, total, square, m, dof, eps, mean[own], var[own], inv_std[own])
-        back, scale, beta_c = near[0], inv_std[c] * gamma[c], beta[c]
-        for i in range(n):
+                totals[t, c] += s
+                squares[t, c] += q
+    total, square, shifts = totals.sum(axis=0), squares.sum(axis=0), near.copy()
+    _finish_forward(near, total, square, n * width, dof, eps, mean, var, inv_std)
+    for t in prange(chunks):
+        for plane in range(t * size, min((t + 1) * size, planes)):
+            i, c = plane // channels, plane % channels
+            run, out = x[i, c], y[i, c]
+            shift, back, scale, beta_c = shifts[c], near[c], inv_std[c] * gamma[c], beta[c]
             for j in range(width):
-                y[i, c, j] = (x[i, c, j] - shift - back) * scale + beta_c
+                out[j] = (run[j] - shift - back) * scale + beta_c
 
 
 @Threaded
-def planes_backward(x, gy, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
+def planes_backward(x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
     n, channels, width = x.shape
-    for c in prange(channels):
-        own, d = slice(c, c + 1), np.empty(min(width, PIECE), x.dtype)
-        total, product, gradient = np.zeros(1), np.zeros(1), np.zeros(1)
-        center = mean[c]
-        for i in range(n):
+    planes, size = n * channels, -(-n * channels // chunks)
+    totals, products = np.zeros((chunks, channels)), np.zeros((chunks, channels))
+    gradients = np.zeros((chunks, channels))
+    for t in prange(chunks):
+        d = np.empty(min(width, PIECE), x.dtype)
+        for plane in range(t * size, min((t + 1) * size, planes)):
+            i, c = plane // channels, plane % channels
             for start in range(0, width, PIECE):
                 run = x[i, c, start : start + PIECE]
-                _minus(run, center, d)
+                _minus(run, mean[c], d)
                 s, p, q = _sums_of_products(d[: len(run)], gy[i, c, start : start + PIECE])
-                total[0] += s
-                product[0] += p
-                gradient[0] += q
-        a, b = np.empty(1, x.dtype), np.empty(1, x.dtype)
-        m = n * width
-        _finish_backward(
-            total, product, gradient, m, dof, inv_std[own], ggamma[own], gbeta[own], a, b
-        )
-        slope, shift, scale = a[0], b[0], inv_std[c] * gamma[c]
-        for i in range(n):
+                totals[t, c] += s
+                products[t, c] += p
+                gradients[t, c] += q
+    total, product, gradient = totals.sum(axis=0), products.sum(axis=0), gradients.sum(axis=0)
+    a, b, m = np.empty_like(mean), np.empty_like(mean), n * width
+    _finish_backward(total, product, gradient, m, dof, inv_std, ggamma, gbeta, a, b)
+    for t in prange(chunks):
+        for plane in range(t * size, min((t + 1) * size, planes)):
+            i, c = plane // channels, plane % channels
+            run, g, out = x[i, c], gy[i, c], gx[i, c]
+            center, slope, shift, scale = mean[c], a[c], b[c], inv_std[c] * gamma[c]
             for j in range(width):
-                gx[i, c, j] = (gy[i, c, j] - (x[i, c, j] - center) * slope - shift) * scale
+                out[j] = (g[j] - (run[j] - center) * slope - shift) * scale
 
 
 @Threaded
-def planes_affine(x, mean, scale, beta, y):
+def planes_affine(x, chunks, mean, scale, beta, y):
     """y = (x - mean) scale + beta."""
     n, channels, width = x.shape
-    for c in prange(channels):
-        center, scale_c, beta_c = mean[c], scale[c], beta[c]
-        for i in range(n):
+    planes, size = n * channels, -(-n * channels // chunks)
+    for t in prange(chunks):
+        for plane in range(t * size, min((t + 1) * size, planes)):
+            i, c = plane // channels, plane % channels
+            run, out = x[i, c], y[i, c]
+            center, scale_c, beta_c = mean[c], scale[c], beta[c]
             for j in range(width):
-                y[i, c, j] = (x[i, c, j] - center) * scale_c + beta_c
+                out[j] = (run[j] - center) * scale_c + beta_c
 
 
 # --- columns ---
