@@ -1,9 +1,9 @@
 """Batch normalization as loops over x of shape (rows, groups, width).
 
-Two layouts come as that. ``planes``: (n, channels, height width), as NCHW lies in memory. ``columns``: channels next to
-each other, (rows, 1, width), as NC and NHWC lie; column w belongs to channel w modulo the channels. Both are read twice,
-as they lie, in chunks that threads take one at a time: a channel at a time, which reads from memory only once, but here
-and there, took twice as long.
+Two layouts come as that. ``planes``: (n, channels, height width), as NCHW lies in memory. ``columns``: channels next
+to each other, (rows, 1, width), as NC and NHWC lie; column w belongs to channel w modulo the channels. Both are read
+twice, as they lie, in chunks that threads take one at a time: a channel at a time, which reads from memory only once,
+but here and there, took twice as long.
 
 Down a column, at most ``RUN`` values are summed in the precision of x; the rest is summed in float64. Sums are of
 deviations from a value near the mean: a large mean costs no digits, and a constant channel's variance is exactly 0.
