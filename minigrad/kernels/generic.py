@@ -40,7 +40,7 @@ class Kernels(ConvolutionKernels):
         self.xp = xp
 
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
-        y = x @ weight.T
+        y = self.matmul(x, weight.T)
         if bias is not None:
             y += bias
         return y

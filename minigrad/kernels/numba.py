@@ -16,6 +16,7 @@ import numpy as np
 
 from . import pool
 from .convolution import FEW, Pair, Tile, Window, tiles
+from .generic import Kernels
 from .numpy import NumpyKernels
 
 #: numbers in a row of columns, at least, where channels are few
@@ -53,8 +54,7 @@ def layout(
     back = (*axes[:axis], axes[-1], *axes[axis:-1])
     m = math.prod(shape) // channels
     repeats = math.gcd(m, 2 ** max(math.ceil(math.log2(WIDE / channels)), 0))
-    view = m // repeats, 1, repeats * channels
-    return Layout("columns", order, back, ordered, view, chunks)
+    return Layout("columns", order, back, ordered, (m // repeats, repeats * channels), chunks)
 
 
 def _dense(shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> bool:
@@ -122,11 +122,8 @@ class NumbaKernels(NumpyKernels):
             return self._blas.product(a[0], b[0])[None]
         return super().matmul(a, b)
 
-    def linear(self, x: Any, weight: Any, bias: Any) -> Any:
-        y = self.matmul(x, weight.T)
-        if bias is not None:
-            y += bias
-        return y
+    #: NumPy's copies the weight, for a BLAS that wakes threads
+    linear = Kernels.linear
 
     def multiply(self, rows: Any, k: Any, target: Any) -> None:
         self._blas.product(rows, k, target.reshape(len(rows), -1))

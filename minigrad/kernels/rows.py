@@ -41,7 +41,7 @@ class Rows:
         return x.reshape(self.rows.shape)
 
     def scratch(self) -> np.ndarray:
-        return np.empty((min(self.step, len(self.rows)), self.rows.shape[1]), self.rows.dtype)
+        return pool.empty((min(self.step, len(self.rows)), self.rows.shape[1]), self.rows.dtype)
 
     def spread(self, channels: np.ndarray) -> np.ndarray:
         """Per-channel numbers along a row."""
@@ -75,7 +75,7 @@ def ones(n: int, dtype: np.dtype) -> np.ndarray:
 def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of x (..., channels): a value near the mean, the mean minus that, the sum of the squared deviations.
 
-    Sums are of deviations from the first, so a large mean costs no digits.
+    Sums are of deviations from that value, so a large mean costs no digits.
     """
     view = rows_of(x)
     near = _near(x.reshape(-1, view.channels)[:NEAR])

@@ -1,9 +1,9 @@
-"""Batch normalization as loops over x of shape (rows, groups, width).
+"""Batch normalization as loops, in two layouts.
 
-Two layouts come as that. ``planes``: (n, channels, height width), as NCHW lies in memory. ``columns``: channels next
-to each other, (rows, 1, width), as NC and NHWC lie; column w belongs to channel w modulo the channels. Both are read
-twice, as they lie, in chunks that threads take one at a time: a channel at a time, which reads from memory only once,
-but here and there, took twice as long.
+``planes``: x of shape (n, channels, height width), as NCHW lies in memory. ``columns``: channels next to each other,
+(rows, width), as NC and NHWC lie; column w belongs to channel w modulo the channels. Both are read twice, as they lie,
+in chunks that threads take one at a time: a channel at a time, which reads from memory only once, but here and there,
+took twice as long.
 
 Down a column, at most ``RUN`` values are summed in the precision of x; the rest is summed in float64. Sums are of
 deviations from a value near the mean: a large mean costs no digits, and a constant channel's variance is exactly 0.
@@ -24,14 +24,14 @@ PIECE = 2048
 #: values that say where a mean is, about
 FIRST = 32
 
-# --- parts: group g, rows start to stop ---
+# --- parts of columns: blocks of rows (rows, width) ---
 
 
 @serial
-def _add_deviations(x, g, start, stop, shift, s, q):
+def _add_deviations(x, shift, s, q):
     """Add d = x - shift and d d, column by column."""
-    for i in range(stop - start):
-        row = x[start + i, g]
+    for i in range(len(x)):
+        row = x[i]
         for w in range(len(shift)):
             d = row[w] - shift[w]
             s[w] += d
@@ -39,10 +39,10 @@ def _add_deviations(x, g, start, stop, shift, s, q):
 
 
 @serial
-def _add_products(x, gy, g, start, stop, center, s, p, q):
+def _add_products(x, gy, center, s, p, q):
     """Add d = x - center, gy d and gy, column by column."""
-    for i in range(stop - start):
-        row, gradient = x[start + i, g], gy[start + i, g]
+    for i in range(len(x)):
+        row, gradient = x[i], gy[i]
         for w in range(len(center)):
             d = row[w] - center[w]
             s[w] += d
@@ -51,38 +51,38 @@ def _add_products(x, gy, g, start, stop, center, s, p, q):
 
 
 @serial
-def _normalize(x, g, start, stop, shift, back, scale, beta, y):
-    for i in range(stop - start):
-        row, out = x[start + i, g], y[start + i, g]
+def _normalize(x, shift, back, scale, beta, y):
+    for i in range(len(x)):
+        row, out = x[i], y[i]
         for w in range(len(shift)):
             # first minus a value near the mean, which is exact, then minus the rest of the mean
             out[w] = (row[w] - shift[w] - back[w]) * scale[w] + beta[w]
 
 
 @serial
-def _descend_from(x, gy, g, start, stop, center, slope, shift, scale, gx):
-    for i in range(stop - start):
-        row, gradient, out = x[start + i, g], gy[start + i, g], gx[start + i, g]
+def _gradient(x, gy, center, slope, shift, scale, gx):
+    for i in range(len(x)):
+        row, gradient, out = x[i], gy[i], gx[i]
         for w in range(len(center)):
             out[w] = (gradient[w] - (row[w] - center[w]) * slope[w] - shift[w]) * scale[w]
 
 
 @serial
-def _affine(x, g, start, stop, mean, scale, beta, y):
-    for i in range(stop - start):
-        row, out = x[start + i, g], y[start + i, g]
+def _affine(x, mean, scale, beta, y):
+    for i in range(len(x)):
+        row, out = x[i], y[i]
         for w in range(len(mean)):
             out[w] = (row[w] - mean[w]) * scale[w] + beta[w]
 
 
 @serial
-def _near_means(x, g, channels):
-    """A value near the mean of each channel of a group."""
-    near, first = np.zeros(channels, x.dtype), x[0, g]
+def _near_means(x, channels):
+    """A value near the mean of each channel."""
+    near, first = np.zeros(channels, x.dtype), x[0]
     repeats = min(len(first) // channels, FIRST)
     rows = min(-(-FIRST // repeats), len(x))
     for i in range(rows):
-        row = x[i, g]
+        row = x[i]
         for start in range(0, repeats * channels, channels):
             for c in range(channels):
                 near[c] += row[start + c] - first[c]
@@ -95,11 +95,8 @@ def _near_means(x, g, channels):
 def _spread(values, width):
     """Numbers of channels along a row."""
     wide = np.empty(width, values.dtype)
-    if len(values) == 1:
-        wide[:] = values[0]
-    else:
-        for start in range(0, width, len(values)):
-            wide[start : start + len(values)] = values
+    for start in range(0, width, len(values)):
+        wide[start : start + len(values)] = values
     return wide
 
 
@@ -113,23 +110,23 @@ def _narrow(sums, into):
 
 
 @serial
-def _deviations(x, g, start, stop, shift, total, square):
+def _deviations(x, shift, total, square):
     """Add the sums of d = x - shift and of d d to those of the channels, in float64."""
     s, q = np.empty_like(shift), np.empty_like(shift)
-    for a in range(start, stop, RUN):
+    for start in range(0, len(x), RUN):
         s[:], q[:] = 0, 0
-        _add_deviations(x, g, a, min(a + RUN, stop), shift, s, q)
+        _add_deviations(x[start : start + RUN], shift, s, q)
         _narrow(s, total)
         _narrow(q, square)
 
 
 @serial
-def _products(x, gy, g, start, stop, center, total, product, gradient):
+def _products(x, gy, center, total, product, gradient):
     """Add the sums of d = x - center, of gy d and of gy to those of the channels, in float64."""
     s, p, q = np.empty_like(center), np.empty_like(center), np.empty_like(center)
-    for a in range(start, stop, RUN):
+    for start in range(0, len(x), RUN):
         s[:], p[:], q[:] = 0, 0, 0
-        _add_products(x, gy, g, a, min(a + RUN, stop), center, s, p, q)
+        _add_products(x[start : start + RUN], gy[start : start + RUN], center, s, p, q)
         _narrow(s, total)
         _narrow(p, product)
         _narrow(q, gradient)
@@ -159,6 +156,20 @@ def _finish_backward(total, product, gradient, m, dof, inv_std, ggamma, gbeta, s
 
 
 # --- planes ---
+
+
+@serial
+def _near_mean(x, c):
+    """A value near the mean of a channel of planes."""
+    first, total, count = x[0, c, 0], 0.0, 0
+    for i in range(len(x)):
+        run = x[i, c, : FIRST - count]
+        for j in range(len(run)):
+            total += run[j] - first
+        count += len(run)
+        if count == FIRST:
+            break
+    return x.dtype.type(first + total / count)
 
 
 @serial
@@ -194,7 +205,7 @@ def planes_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
     planes, size = n * channels, -(-n * channels // chunks)
     near = np.empty(channels, x.dtype)
     for c in range(channels):
-        near[c] = _near_means(x, c, 1)[0]
+        near[c] = _near_mean(x, c)
     totals, squares = np.zeros((chunks, channels)), np.zeros((chunks, channels))
     for t in prange(chunks):
         d = np.empty(min(width, PIECE), x.dtype)
@@ -265,50 +276,50 @@ def planes_affine(x, chunks, mean, scale, beta, y):
 
 @Threaded
 def columns_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
-    (rows, _, width), channels = x.shape, len(mean)
-    size, near = -(-rows // chunks), _near_means(x, 0, channels)
+    (rows, width), channels = x.shape, len(mean)
+    size, near = -(-rows // chunks), _near_means(x, channels)
     shift = _spread(near, width)
     totals, squares = np.zeros((chunks, channels)), np.zeros((chunks, channels))
     for t in prange(chunks):
-        stop = min((t + 1) * size, rows)
-        _deviations(x, 0, t * size, stop, shift, totals[t], squares[t])
+        own = slice(t * size, (t + 1) * size)
+        _deviations(x[own], shift, totals[t], squares[t])
     total, square = totals.sum(axis=0), squares.sum(axis=0)
     _finish_forward(near, total, square, x.size / channels, dof, eps, mean, var, inv_std)
     back, scale = _spread(near, width), _spread(inv_std * gamma, width)
     wide_beta = _spread(beta, width)
     for t in prange(chunks):
-        stop = min((t + 1) * size, rows)
-        _normalize(x, 0, t * size, stop, shift, back, scale, wide_beta, y)
+        own = slice(t * size, (t + 1) * size)
+        _normalize(x[own], shift, back, scale, wide_beta, y[own])
 
 
 @Threaded
 def columns_backward(x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
-    (rows, _, width), channels = x.shape, len(mean)
+    (rows, width), channels = x.shape, len(mean)
     size, center = -(-rows // chunks), _spread(mean, width)
     totals, products = np.zeros((chunks, channels)), np.zeros((chunks, channels))
     gradients = np.zeros((chunks, channels))
     for t in prange(chunks):
-        stop = min((t + 1) * size, rows)
-        _products(x, gy, 0, t * size, stop, center, totals[t], products[t], gradients[t])
+        own = slice(t * size, (t + 1) * size)
+        _products(x[own], gy[own], center, totals[t], products[t], gradients[t])
     total, product, gradient = totals.sum(axis=0), products.sum(axis=0), gradients.sum(axis=0)
     a, b = np.empty_like(mean), np.empty_like(mean)
     m = x.size / channels
     _finish_backward(total, product, gradient, m, dof, inv_std, ggamma, gbeta, a, b)
     slope, shift, scale = _spread(a, width), _spread(b, width), _spread(inv_std * gamma, width)
     for t in prange(chunks):
-        stop = min((t + 1) * size, rows)
-        _descend_from(x, gy, 0, t * size, stop, center, slope, shift, scale, gx)
+        own = slice(t * size, (t + 1) * size)
+        _gradient(x[own], gy[own], center, slope, shift, scale, gx[own])
 
 
 @Threaded
 def columns_affine(x, chunks, mean, scale, beta, y):
     """y = (x - mean) scale + beta."""
-    rows, _, width = x.shape
+    rows, width = x.shape
     size, center = -(-rows // chunks), _spread(mean, width)
     wide_scale, wide_beta = _spread(scale, width), _spread(beta, width)
     for t in prange(chunks):
-        stop = min((t + 1) * size, rows)
-        _affine(x, 0, t * size, stop, center, wide_scale, wide_beta, y)
+        own = slice(t * size, (t + 1) * size)
+        _affine(x[own], center, wide_scale, wide_beta, y[own])
 
 
 @serial

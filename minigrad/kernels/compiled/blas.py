@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from .. import pool
 from ..openblas import OneThread, library
 from ..threads import get_num_threads
-from .threads import ENOUGH, Threaded
+from .threads import ENOUGH, MOST, Threaded
 
 #: multiplications below which NumPy's call is the fastest: the library has no use for threads there
 FEW = 2**14
@@ -83,7 +83,7 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.n
     address = found.sgemm if a.dtype.char == "f" else found.dgemm
     # a multiplication takes a fraction of what a number takes elsewhere
     work = m * n * k // 64
-    parts = get_num_threads() if work >= ENOUGH else 1
+    parts = min(get_num_threads(), MOST) if work >= ENOUGH else 1
     with one_thread():
         _product(work, address, a, ta, b, tb, parts, out)
     return out
