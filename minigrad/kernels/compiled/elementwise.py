@@ -70,8 +70,8 @@ def sigmoid_grad(y, gy, gx):
 
 @serial
 def _exp_shifted(x, shift, y):
-    """y = exp(x - shift), and the sum, in float64."""
-    total = 0.0
+    """y = exp(x - shift), and the sum."""
+    total = ONE - ONE
     for i in range(len(x)):
         y[i] = exp(x[i] - shift)
     for i in range(len(x)):
@@ -88,9 +88,8 @@ def softmax_cross_entropy(logits, labels, losses, probabilities):
             # not "row[k] > top": a NaN goes on
             top = top if row[k] <= top else row[k]
         total = _exp_shifted(row, top, p)
-        share = np.float32(1 / total)
         for k in range(len(row)):
-            p[k] *= share
+            p[k] /= total
         losses[i] = math.log(total) - (row[labels[i]] - top)
 
 
