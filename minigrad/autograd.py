@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from .backend import by_type
 from .op import Op
 from .ops.arithmetic import ADD
 from .tape import FREED, Leaf, Node, recording
@@ -163,7 +164,7 @@ class Differentiable:
                     g = g.apply(ADD, leaf.grad, g)
                 else:
                     array = g._data
-                    if array.base is not None or id(array) in taken:
+                    if id(array) in taken or not by_type[type(array)].owned(array):
                         g = g.apply(COPY, g)
                     taken.add(id(array))
                 leaf.grad = g

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .kernels import pool
 from .kernels.generic import Kernels
 from .kernels.numba import NumbaKernels
 from .kernels.numpy import NumpyKernels
@@ -31,6 +32,8 @@ class Backend:
     to_numpy: Callable[[Any], np.ndarray]
     #: a view that refuses to be written to, where the array module knows such a thing; else the array itself
     read_only: Callable[[Any], Any] = lambda array: array
+    #: whether an array is no view of another's memory
+    owned: Callable[[Any], bool] = lambda array: array.base is None
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
@@ -41,7 +44,9 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 def _numpy() -> Backend:
     kernels = NumbaKernels if _compiled() else NumpyKernels
-    return Backend("numpy", np, np.ndarray, kernels(np), np.asarray, np.array, _read_only)
+    return Backend(
+        "numpy", np, np.ndarray, kernels(np), np.asarray, np.array, _read_only, pool.owned
+    )
 
 
 def _compiled() -> bool:

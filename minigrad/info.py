@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from . import backend
-from .kernels import openblas
 from .kernels.threads import get_num_threads
 
 #: kernels of OpenBLAS that use 256-bit vectors where the processor has 512-bit ones
@@ -33,7 +34,7 @@ def describe() -> dict[str, str]:
     """What there is, by name, in words."""
     config: Any = np.show_config(mode="dicts")
     blas = config["Build Dependencies"]["blas"]
-    found = openblas.library()
+    found = openblas()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": f"{_processor()}, {cores} of {os.cpu_count()} cores usable",
@@ -41,7 +42,7 @@ def describe() -> dict[str, str]:
         "Python": platform.python_version(),
         "NumPy": np.__version__,
         "BLAS": f"{blas.get('name')} {blas.get('version')}"
-        + (f", {found.family} kernels, {found.get_threads()} threads" if found else ""),
+        + (f", {found[0]} kernels, {found[1]} threads" if found else ""),
         "Numba": installed("numba"),
         "kernels": f"{type(backend.get('numpy').kernels).__name__}, {get_num_threads()} threads",
         "CuPy": _devices(),
@@ -53,19 +54,14 @@ def advice() -> Iterator[str]:
     """What to set or install, if anything."""
     config: Any = np.show_config(mode="dicts")
     wide = any("AVX512" in name for name in config.get("SIMD Extensions", {}).get("found", []))
-    found = openblas.library()
-    if found and wide and found.family in NARROW:
+    found = openblas()
+    if found and wide and found[0] in NARROW:
         yield (
-            f"OpenBLAS runs its {found.family} kernels, with 256-bit vectors, on a processor that has 512-bit ones: "
-            "try OPENBLAS_CORETYPE=SkylakeX"
+            f"OpenBLAS runs its {found[0]} kernels, with 256-bit vectors, on a processor that has 512-bit ones: for "
+            "NumPy's own products, and MINIGRAD_KERNELS=numpy, try OPENBLAS_CORETYPE=SkylakeX"
         )
     if installed("numba") == "not installed":
         yield "Numba is not installed: with it batch norm, activations and convolutions are several times as fast"
-    elif not found:
-        yield (
-            "NumPy's BLAS is not the OpenBLAS of its wheels: the kernels leave the threads to it and use one, "
-            "since two sets of threads disturb each other"
-        )
 
 
 def measure() -> dict[str, str]:
@@ -79,6 +75,21 @@ def measure() -> dict[str, str]:
         "matrix products": f"{flops / 1e9:.0f} GFLOP/s (1024 x 1024 x 1024, float32)",
         "copies": f"{read_and_written / 1e9:.0f} GB/s read and written (64 MB, one thread)",
     }
+
+
+def openblas() -> tuple[str, int] | None:
+    """The processors for which the OpenBLAS in NumPy's wheels chose its kernels, and its threads; None without one."""
+    package = Path(np.__file__).parent
+    folders = package.parent / "numpy.libs", package / ".dylibs"
+    for path in (found for folder in folders for found in folder.glob("*openblas64_*")):
+        try:
+            library = ctypes.CDLL(str(path))
+            family = library.scipy_openblas_get_corename64_
+            family.restype = ctypes.c_char_p
+            return family().decode(), library.scipy_openblas_get_num_threads64_()
+        except (AttributeError, OSError):
+            continue
+    return None
 
 
 def _best(work: Callable[[], Any]) -> float:

@@ -33,6 +33,13 @@ def layout(shape: tuple[int, ...], kept: tuple[int, ...]) -> tuple[Any, ...]:
     return axes, math.prod(shape[i] for i in axes), wide, first
 
 
+def refuse_labels(labels: Array, classes: int) -> None:
+    raise ValueError(
+        f"softmax_cross_entropy: expected labels 0 ... {classes - 1}, "
+        f"got {labels.min().item()} ... {labels.max().item()}"
+    )
+
+
 class Kernels(ConvolutionKernels):
     """The kernels of one array module ``xp``."""
 
@@ -72,8 +79,22 @@ class Kernels(ConvolutionKernels):
 
     # --- softmax cross-entropy over the last axis of (examples, classes) ---
 
-    def softmax_cross_entropy(self, logits: Array, labels: Array) -> tuple[Array, Array]:
-        """Minus the log-probability of each example's label, shape (examples,), and all probabilities."""
+    def softmax_cross_entropy(
+        self, logits: Array, labels: Array, weight: float | None
+    ) -> tuple[Array, Array]:
+        """Minus the log-probability of each example's label, or their sum times ``weight``; and all probabilities.
+
+        Raises
+        ------
+        ValueError
+            For a label that is no class.
+        """
+        if labels.min() < 0 or labels.max() >= logits.shape[1]:
+            refuse_labels(labels, logits.shape[1])
+        losses, probabilities = self._softmax_cross_entropy(logits, labels)
+        return losses if weight is None else losses.sum() * weight, probabilities
+
+    def _softmax_cross_entropy(self, logits: Array, labels: Array) -> tuple[Array, Array]:
         shifted = logits - logits.max(axis=1, keepdims=True)
         picked = shifted[self.xp.arange(len(labels)), labels]
         probabilities = self.xp.exp(shifted, out=shifted)
@@ -81,8 +102,11 @@ class Kernels(ConvolutionKernels):
         probabilities /= total
         return self.xp.log(total.reshape(-1)) - picked, probabilities
 
-    def softmax_cross_entropy_grad(self, probabilities: Array, labels: Array, gy: Array) -> Array:
-        """``gy`` per example, or one for all."""
+    def softmax_cross_entropy_grad(
+        self, probabilities: Array, labels: Array, gy: Array, weight: float | None
+    ) -> Array:
+        """``gy`` per example, or one for all, which ``weight`` multiplies."""
+        gy = self.xp.asarray(gy if weight is None else gy * weight)
         g = probabilities * gy.reshape(-1, 1)
         g[self.xp.arange(len(labels)), labels] -= gy
         return g

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import pool
 from .convolution import FEW, Pair, Tile, Window, tiles
-from .generic import Kernels
+from .generic import Kernels, refuse_labels
 from .numpy import NumpyKernels
 
 #: numbers in a row of columns, at least, where channels are few
@@ -34,6 +34,17 @@ class Layout(NamedTuple):
     shape: tuple[int, ...]  # of the axes in that order
     view: tuple[int, ...]
     chunks: int
+    plain: bool  # nothing has to be rearranged
+
+    def take(self, x: np.ndarray) -> np.ndarray:
+        """An array of this layout as the loops take it."""
+        if self.plain and x.flags.carray:
+            return x
+        return ready(x.transpose(self.order)).reshape(self.view)
+
+    def give(self, y: np.ndarray) -> np.ndarray:
+        """What the loops made, with the axes of the array that they took."""
+        return y if self.plain else y.reshape(self.shape).transpose(self.back)
 
 
 @lru_cache(maxsize=4096)
@@ -50,11 +61,12 @@ def layout(
     ordered = tuple(shape[i] for i in order)
     if not _dense(ordered, tuple(strides[i] for i in order), np.dtype(dtype).itemsize):
         view = math.prod(shape[:axis]), channels, math.prod(shape[axis + 1 :])
-        return Layout("planes", axes, axes, shape, view, chunks)
+        return Layout("planes", axes, axes, shape, view, chunks, view == shape)
     back = (*axes[:axis], axes[-1], *axes[axis:-1])
     m = math.prod(shape) // channels
     repeats = math.gcd(m, 2 ** max(math.ceil(math.log2(WIDE / channels)), 0))
-    return Layout("columns", order, back, ordered, (m // repeats, repeats * channels), chunks)
+    rows = m // repeats, repeats * channels
+    return Layout("columns", order, back, ordered, rows, chunks, order == axes and rows == shape)
 
 
 def _dense(shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> bool:
@@ -64,11 +76,6 @@ def _dense(shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> bool:
             return False
         size *= n
     return True
-
-
-def arranged(x: np.ndarray, found: Layout) -> np.ndarray:
-    """An array of that layout as the loops take it."""
-    return ready(x.transpose(found.order)).reshape(found.view)
 
 
 @lru_cache(maxsize=256)
@@ -84,6 +91,15 @@ def ready(x: np.ndarray) -> np.ndarray:
 def flat(x: np.ndarray) -> np.ndarray:
     """The numbers of an array without gaps, as they lie in memory."""
     return x.reshape(-1) if x.flags.carray else ready(x.ravel(order="K"))
+
+
+def alike(arrays: tuple[Any, ...]) -> bool:
+    """Whether arrays of one shape can be gone through side by side."""
+    real = arrays[0].dtype
+    for a in arrays:
+        if a.dtype != real or not a.flags.carray:
+            return False
+    return real.char in "fd"
 
 
 class NumbaKernels(NumpyKernels):
@@ -108,25 +124,23 @@ class NumbaKernels(NumpyKernels):
         return windows
 
     @cached_property
-    def _blas(self) -> ModuleType:
-        from .compiled import blas
+    def _products(self) -> ModuleType:
+        from .compiled import products
 
-        return blas
+        return products
 
     # --- products ---
 
     def matmul(self, a: Any, b: Any) -> Any:
-        if a.ndim == b.ndim == 2:
-            return self._blas.product(a, b)
-        if a.ndim == b.ndim == 3 and len(a) == len(b) == 1:
-            return self._blas.product(a[0], b[0])[None]
-        return super().matmul(a, b)
+        if a.dtype != b.dtype or a.dtype.char not in "fd" or a.shape[:-2] != b.shape[:-2]:
+            return super().matmul(a, b)
+        return self._products.product(a, b)
 
     #: NumPy's copies the weight, for a BLAS that wakes threads
     linear = Kernels.linear
 
     def multiply(self, rows: Any, k: Any, target: Any) -> None:
-        self._blas.product(rows, k, target.reshape(len(rows), -1))
+        self._products.product(rows, k, target.reshape(len(rows), -1))
 
     # --- elementwise ---
 
@@ -149,28 +163,60 @@ class NumbaKernels(NumpyKernels):
         self._elementwise.sigmoid_grad(y.size, flat(y), flat(gy), flat(gx))
         return gx
 
-    def softmax_cross_entropy(self, logits: Any, labels: Any) -> Any:
-        if logits.dtype != np.float32 or labels.dtype != np.int64 or not logits.size:
-            return super().softmax_cross_entropy(logits, labels)
+    def softmax_cross_entropy(self, logits: Any, labels: Any, weight: float | None) -> Any:
+        if logits.dtype.char != "f" or labels.dtype != np.int64:
+            return super().softmax_cross_entropy(logits, labels, weight)
         losses, p = np.empty(len(logits), np.float32), pool.empty(logits.shape, np.float32)
+        found = np.empty(2)
         self._elementwise.softmax_cross_entropy(
-            logits.size, ready(logits), ready(labels), losses, p
+            logits.size, ready(logits), ready(labels), losses, p, found
         )
-        return losses, p
+        total, good = found.tolist()
+        if not good:
+            refuse_labels(labels, logits.shape[1])
+        return losses if weight is None else np.array(total * weight, np.float32), p
 
-    def descend(self, p: Any, g: Any, lr: float) -> None:
-        if p.dtype != g.dtype or p.dtype.itemsize == 2 or not (p.flags.carray and g.flags.carray):
-            super().descend(p, g, lr)
-        else:
-            self._elementwise.descend(p.reshape(-1), g.reshape(-1), p.dtype.type(lr))
+    def softmax_cross_entropy_grad(
+        self, probabilities: Any, labels: Any, gy: Any, weight: float | None
+    ) -> Any:
+        p, real = probabilities, probabilities.dtype
+        if real.char != "f" or labels.dtype != np.int64 or gy.dtype != real:
+            return super().softmax_cross_entropy_grad(p, labels, gy, weight)
+        g = pool.empty(p.shape, real)
+        weight = np.float32(1 if weight is None else weight)
+        self._elementwise.softmax_cross_entropy_grad(
+            ready(p), ready(labels), ready(gy).reshape(-1), weight, g
+        )
+        return g
+
+    # --- updates ---
+
+    def sgd(
+        self,
+        *columns: tuple[Any, ...],
+        lr: float,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
+        for arrays in zip(*columns, strict=True):
+            real, loops = arrays[0].dtype.type, self._elementwise
+            if not alike(arrays):
+                one = ((a,) for a in arrays)
+                super().sgd(
+                    *one, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+                )
+            elif momentum:
+                p, v, g = (a.reshape(-1) for a in arrays)
+                settings = real(lr), real(weight_decay), real(momentum), nesterov
+                loops.descend_with_momentum(p.size, p, v, g, *settings)
+            else:
+                p, g = arrays
+                loops.descend(p.size, p.reshape(-1), g.reshape(-1), real(lr), real(weight_decay))
 
     def adam(
         self,
-        params: Any,
-        first: Any,
-        second: Any,
-        grads: Any,
-        *,
+        *columns: tuple[Any, ...],
         lr: float,
         betas: tuple[float, float],
         eps: float,
@@ -179,18 +225,21 @@ class NumbaKernels(NumpyKernels):
     ) -> None:
         b1, b2 = betas
         step_size, root = lr / (1 - b1**step), math.sqrt(1 - b2**step)
-        for arrays in zip(params, first, second, grads, strict=True):
-            real = arrays[0].dtype.type
-            if any(a.dtype != real or not a.flags.carray for a in arrays) or real is np.float16:
+        for arrays in zip(*columns, strict=True):
+            if alike(arrays):
+                settings = map(arrays[0].dtype.type, (step_size, b1, b2, root, eps, weight_decay))
+                flat_arrays = [a.reshape(-1) for a in arrays]
+                self._elementwise.adam(arrays[0].size, *flat_arrays, *settings)
+            else:
                 one = ((a,) for a in arrays)
                 super().adam(
                     *one, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, step=step
                 )
-            else:
-                settings = map(real, (step_size, b1, b2, root, eps, weight_decay))
-                self._elementwise.adam(*(a.reshape(-1) for a in arrays), *settings)
 
     # --- batch normalization ---
+
+    #: what is left of them does without NumPy's BLAS, whose threads would disturb those of these kernels
+    channel_sum, deviations = Kernels.channel_sum, Kernels.deviations
 
     def batch_norm(
         self, x: Any, gamma: Any, beta: Any, kept: tuple[int, ...], eps: float, ddof: int
@@ -199,14 +248,13 @@ class NumbaKernels(NumpyKernels):
         if found is None:
             return super().batch_norm(x, gamma, beta, kept, eps, ddof)
         real, channels, size = x.dtype, x.shape[kept[0]], x.size
-        y, mean = pool.empty(found.view, real), np.empty(channels, real)
-        var, inv_std = np.empty(channels, real), np.empty(channels, real)
+        y, (mean, var, inv_std) = pool.empty(found.view, real), np.empty((3, channels), real)
         gamma = constant(1, channels, real) if gamma is None else ready(gamma)
         beta = constant(0, channels, real) if beta is None else ready(beta)
         settings = gamma, beta, eps, float(size // channels - ddof), y, mean, var, inv_std
         kernel = getattr(self._batch_norm, f"{found.kind}_forward")
-        kernel(size, arranged(x, found), found.chunks, *settings)
-        return y.reshape(found.shape).transpose(found.back), mean, var, inv_std
+        kernel(size, found.take(x), found.chunks, *settings)
+        return found.give(y), mean, var, inv_std
 
     def batch_norm_grad(
         self, x: Any, gamma: Any, mean: Any, inv_std: Any, gy: Any, kept: Any, ddof: int
@@ -221,8 +269,8 @@ class NumbaKernels(NumpyKernels):
         dof = float(size // channels - ddof)
         settings = gamma, ready(mean), ready(inv_std), dof, gx, ggamma, gbeta
         kernel = getattr(self._batch_norm, f"{found.kind}_backward")
-        kernel(size, arranged(x, found), arranged(gy, found), found.chunks, *settings)
-        return gx.reshape(found.shape).transpose(found.back), ggamma, gbeta
+        kernel(size, found.take(x), found.take(gy), found.chunks, *settings)
+        return found.give(gx), ggamma, gbeta
 
     def frozen_batch_norm(
         self, x: Any, gamma: Any, beta: Any, mean: Any, var: Any, kept: Any, eps: float
@@ -234,8 +282,8 @@ class NumbaKernels(NumpyKernels):
         scale = inv_std if gamma is None else inv_std * gamma
         beta = constant(0, len(mean), x.dtype) if beta is None else ready(beta)
         kernel = getattr(self._batch_norm, f"{found.kind}_affine")
-        kernel(x.size, arranged(x, found), found.chunks, ready(mean), ready(scale), beta, y)
-        return y.reshape(found.shape).transpose(found.back)
+        kernel(x.size, found.take(x), found.chunks, ready(mean), ready(scale), beta, y)
+        return found.give(y)
 
     def move_statistics(
         self,
@@ -248,18 +296,12 @@ class NumbaKernels(NumpyKernels):
         correction: float,
         debiased: bool,
     ) -> None:
-        arrays = running_mean, running_var, mean, var
-        if (
-            momentum is None
-            or debiased
-            or any(a.ndim != 1 or a.dtype != mean.dtype or not a.flags.carray for a in arrays)
-        ):
-            super().move_statistics(
-                running_mean, running_var, num_batches, mean, var, momentum, correction, debiased
-            )
-            return
-        num_batches += 1
-        self._batch_norm.move_statistics(*arrays, mean.dtype.type(1 - momentum), correction)
+        arrays = running_mean, running_var, num_batches, mean, var
+        if mean.ndim != 1 or not alike((running_mean, running_var, mean, var)):
+            super().move_statistics(*arrays, momentum, correction, debiased)
+        else:
+            momentum = -1.0 if momentum is None else float(momentum)
+            self._batch_norm.move_statistics(*arrays, momentum, correction, debiased)
 
     # --- windows ---
 
@@ -290,7 +332,7 @@ class NumbaKernels(NumpyKernels):
         gx = pool.empty((len(gy), *size, c), gy.dtype)
         gx.fill(0)
         for tile in tiles(len(gy), kh * kw * c, out, window):
-            rows = self._blas.product(self._rows(gy, tile, window)[0], k)
+            rows = self._products.product(self._rows(gy, tile, window)[0], k)
             patches = rows.reshape(-1, tile.rows.stop - tile.rows.start, out[1], kh, kw * c)
             target = gx[tile.images].reshape(-1, size[0], size[1] * c)
             add = self._windows.add_patches

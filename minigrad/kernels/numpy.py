@@ -32,7 +32,7 @@ class NumpyKernels(Kernels):
             y += bias
         return y
 
-    def softmax_cross_entropy(self, logits: Any, labels: Any) -> Any:
+    def _softmax_cross_entropy(self, logits: Any, labels: Any) -> Any:
         # Classes first: reductions over many short rows are slow.
         p = np.ascontiguousarray(logits.T)
         p = p - np.maximum.reduce(p)

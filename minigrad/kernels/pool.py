@@ -75,6 +75,11 @@ def empty_like(x: np.ndarray) -> np.ndarray:
     return empty(x.transpose(order).shape, x.dtype).transpose(back)
 
 
+def owned(x: np.ndarray) -> bool:
+    """Whether x is no view of another array: its memory is its own, or from here."""
+    return x.base is None or type(x.base) is _Lease
+
+
 def _give_back(buffer: mmap.mmap) -> None:
     global _idle_bytes
     size = len(buffer)

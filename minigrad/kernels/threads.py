@@ -9,8 +9,7 @@ def set_num_threads(n: int) -> None:
     """Let the compiled CPU kernels use at most ``n`` threads, the calling one included, in this process.
 
     The default is ``OMP_NUM_THREADS`` where that is set, else as many as there are cores for this process. Results are
-    the same from run to run for the same number; between numbers, matrix products may differ in their last bits.
-    Where NumPy's BLAS is not the OpenBLAS of its wheels, the kernels use one thread and leave the others to that BLAS.
+    the same to the last bit for any number: work is cut by its shape, and what is summed is summed in one order.
     NumPy's own functions, and with ``MINIGRAD_KERNELS=numpy`` all kernels, use one thread and those of NumPy's BLAS.
 
     Raises

@@ -30,16 +30,9 @@ class SoftmaxCrossEntropy(Op):
         return loss, softmax(logits, axis=1)
 
     def forward(self, k: Any, logits: Any, labels: Any) -> Any:
-        classes = logits.shape[1]
-        if labels.min() < 0 or labels.max() >= classes:
-            raise ValueError(
-                f"softmax_cross_entropy: expected labels 0 ... {classes - 1}, "
-                f"got {labels.min().item()} ... {labels.max().item()}"
-            )
         half = logits.dtype.itemsize == 2
         wide = logits.astype("float32") if half else logits
-        losses, probabilities = k.softmax_cross_entropy(wide, labels)
-        loss = losses if self.weight is None else losses.sum() * self.weight
+        loss, probabilities = k.softmax_cross_entropy(wide, labels, self.weight)
         if half:
             loss, probabilities = loss.astype(logits.dtype), probabilities.astype(logits.dtype)
         return loss, probabilities
@@ -67,8 +60,7 @@ class SoftmaxCrossEntropyGrad(Op):
         return (probabilities - one_hot(labels, probabilities)) * gy.reshape(-1, 1)
 
     def forward(self, k: Any, probabilities: Any, labels: Any, gy: Any) -> Any:
-        gy = k.xp.asarray(gy if self.weight is None else gy * self.weight)
-        return k.softmax_cross_entropy_grad(probabilities, labels, gy)
+        return k.softmax_cross_entropy_grad(probabilities, labels, gy, self.weight)
 
 
 class OneHot(Op):

@@ -15,7 +15,6 @@ import minigrad as mg
 from minigrad.kernels.convolution import Window
 from minigrad.kernels.generic import Kernels
 from minigrad.kernels.numba import NumbaKernels
-from minigrad.kernels.numpy import NumpyKernels
 
 numba = pytest.importorskip("numba")
 
@@ -102,7 +101,7 @@ def test_a_constant_channel_has_no_variance(threads):
 def test_what_is_left_to_numpy(rng, shape, kept):
     """Several kept axes, and halves."""
     x = rng.normal(size=shape).astype(np.float16 if kept == (1,) else np.float32)
-    kernels = FAST, NumpyKernels(np)
+    kernels = FAST, PLAIN
     found, expected = (k.batch_norm(x, None, None, kept, 1e-3, 0) for k in kernels)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -171,34 +170,54 @@ def test_sigmoid_and_its_gradient_in_every_layout(rng, threads, real):
 
 
 @pytest.mark.parametrize("real", TYPES)
-def test_softmax_cross_entropy(rng, threads, real):
+@pytest.mark.parametrize("weight", [None, 0.25])
+def test_softmax_cross_entropy(rng, threads, real, weight):
     logits = (50 * rng.normal(size=(30, 7))).astype(real)
     labels = rng.integers(0, 7, 30)
     for x in layouts(logits, 0):
-        close(FAST.softmax_cross_entropy(x, labels), PLAIN.softmax_cross_entropy(x, labels))
+        expected = PLAIN.softmax_cross_entropy(x, labels, weight)
+        close(FAST.softmax_cross_entropy(x, labels, weight), map(np.asarray, expected))
+        gy = np.asarray(rng.normal(size=30 if weight is None else ()), real)
+        settings = expected[1], labels, gy, weight
+        close(
+            [FAST.softmax_cross_entropy_grad(*settings)],
+            [PLAIN.softmax_cross_entropy_grad(*settings)],
+        )
     logits[3, 2] = np.nan
-    losses, p = FAST.softmax_cross_entropy(logits, labels)
+    losses, p = FAST.softmax_cross_entropy(logits, labels, None)
     assert np.isnan(losses[3]) and np.isnan(p[3]).all()
     assert np.isfinite(np.delete(losses, 3)).all()
+    for label in (-1, 7):
+        labels[5] = label
+        with pytest.raises(ValueError, match=r"expected labels 0 ... 6, got "):
+            FAST.softmax_cross_entropy(logits, labels, weight)
+
+
+UPDATES = {
+    "sgd": ("sgd", {"momentum": 0, "nesterov": False, "weight_decay": 0}),
+    "decay": ("sgd", {"momentum": 0, "nesterov": False, "weight_decay": 0.1}),
+    "momentum": ("sgd", {"momentum": 0.9, "nesterov": False, "weight_decay": 0.1}),
+    "nesterov": ("sgd", {"momentum": 0.9, "nesterov": True, "weight_decay": 0}),
+    "adam": ("adam", {"betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1, "step": 3}),
+}
 
 
 @pytest.mark.parametrize("real", [*TYPES, np.float16])
-def test_updates_in_place(rng, real):
-    for columns in (8, slice(None, None, 2)):
-        arrays = [rng.normal(size=(3, 16)).astype(real)[:, columns] for _ in range(4)]
-        arrays[2] = np.abs(arrays[2])
-        ours, theirs = [[a.copy() if a.ndim < 2 else a * 1 for a in arrays] for _ in range(2)]
-        for kernels, (p, m, v, g) in ((FAST, ours), (PLAIN, theirs)):
-            kernels.descend(p, g, 0.1)
-            settings = {
-                "lr": 0.01,
-                "betas": (0.9, 0.99),
-                "eps": 1e-6,
-                "weight_decay": 0.1,
-                "step": 3,
-            }
-            kernels.adam((p,), (m,), (v,), (g,), **settings)
-        close(ours, theirs)
+@pytest.mark.parametrize("name", UPDATES)
+def test_updates_in_place(rng, threads, name, real):
+    """Of parameters in one call, some of which lie with gaps in memory."""
+    kernel, settings = UPDATES[name]
+    slots = 4 if name == "adam" else 3 if settings["momentum"] else 2
+    values = np.abs(rng.normal(size=(slots, 2, 300, 16))).astype(real)
+    results = []
+    for kernels in (FAST, PLAIN):
+        own = values.copy()
+        columns = [(whole, gaps[:, ::2]) for whole, gaps in own]
+        getattr(kernels, kernel)(*columns, lr=0.01, **settings)
+        results.append(own)
+    close(*([r] for r in results))
+    assert not np.array_equal(results[0][0], values[0])
+    np.testing.assert_array_equal(results[0][-1], values[-1])  # the gradients
 
 
 @pytest.mark.parametrize("real", TYPES)
@@ -263,6 +282,61 @@ def test_products_of_matrices_however_they_lie(rng, threads, m, k, n, real):
     weight = np.ascontiguousarray(b.T)
     bias = rng.normal(size=n).astype(real)
     close([FAST.linear(a, weight, bias)], [a @ b + bias], factor=200)
+
+
+@pytest.mark.parametrize("real", TYPES)
+def test_stacks_of_matrices(rng, threads, real):
+    a, b = rng.normal(size=(2, 3, 9, 20)).astype(real), rng.normal(size=(2, 3, 20, 17)).astype(real)
+    for x in (a, np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2), a[:, ::-1]):
+        close([FAST.matmul(x, b)], [np.matmul(x, b)], factor=200)
+        close([FAST.matmul(x[0], b[1])], [np.matmul(x[0], b[1])], factor=200)
+
+
+@pytest.mark.parametrize("real", TYPES)
+def test_products_of_every_size_around_a_tile(rng, threads, monkeypatch, real):
+    """All remainders of rows, columns and runs; the first factor packed and not; numbers next to the result stay."""
+    from minigrad.kernels.compiled import products
+
+    for m, k, n in itertools.product(
+        (1, 5, 6, 7, 8, 13), (1, 7, 8, 300), (1, 8, 9, 16, 17, 31, 40)
+    ):
+        a, b = rng.normal(size=(m, k)).astype(real), rng.normal(size=(k, n)).astype(real)
+        around = np.full((m + 2, n), 7, real)
+        products.product(a, b, around[1:-1])
+        close([around[1:-1]], [a @ b], factor=200)
+        assert (around[[0, -1]] == 7).all()
+    width = 2 * products.WIDTH // np.dtype(real).itemsize
+    for k in (products.RUN, 2 * products.RUN + 3):
+        a, b = (
+            rng.normal(size=(70, k)).astype(real),
+            rng.normal(size=(k, 19 * width + 3)).astype(real),
+        )
+        for x in (a, np.asfortranarray(a)):
+            close([FAST.matmul(x, b)], [a @ b], factor=500)
+
+
+def test_a_nan_stays_in_its_row_and_column(rng):
+    a, b = rng.normal(size=(2, 20, 20)).astype(np.float32)
+    a[3, 5], b[7, 2] = np.nan, np.inf
+    bad = np.zeros((20, 20), bool)
+    bad[3], bad[:, 2] = True, True
+    np.testing.assert_array_equal(np.isfinite(FAST.matmul(a, b)), ~bad)
+
+
+def test_products_do_not_depend_on_who_works(rng, monkeypatch):
+    from minigrad.kernels.compiled import threads
+
+    monkeypatch.setattr(threads, "ENOUGH", 1)
+    a, b = (
+        rng.normal(size=(70, 500)).astype(np.float32),
+        rng.normal(size=(500, 90)).astype(np.float32),
+    )
+    before, found = mg.get_num_threads(), []
+    for count in (1, 2):
+        mg.set_num_threads(count)
+        found.append(FAST.matmul(a, b))
+    mg.set_num_threads(before)
+    np.testing.assert_array_equal(*found)
 
 
 def test_empty_products(rng):

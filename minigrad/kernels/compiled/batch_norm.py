@@ -323,8 +323,14 @@ def columns_affine(x, chunks, mean, scale, beta, y):
 
 
 @serial
-def move_statistics(running_mean, running_var, mean, var, new, correction):
-    """running += new (batch - running)."""
+def move_statistics(
+    running_mean, running_var, num_batches, mean, var, momentum, correction, debiased
+):
+    """running += new (batch - running); a cumulative average for a negative momentum."""
+    num_batches[()] += 1
+    n = float(num_batches[()])
+    new = 1 / n if momentum < 0 else (1 - momentum) / (1 - momentum**n if debiased else 1.0)
+    new = mean.dtype.type(new)
     for c in range(len(mean)):
         running_mean[c] += new * (mean[c] - running_mean[c])
         running_var[c] += new * (correction * var[c] - running_var[c])

@@ -80,30 +80,78 @@ def _exp_shifted(x, shift, y):
 
 
 @Threaded
-def softmax_cross_entropy(logits, labels, losses, probabilities):
+def softmax_cross_entropy(logits, labels, losses, probabilities, found):
+    """The loss of each example; ``found`` gets their sum, and whether all labels are among the classes."""
+    classes = logits.shape[1]
     for i in prange(len(logits)):
-        row, p = logits[i], probabilities[i]
+        row, p, label = logits[i], probabilities[i], labels[i]
+        if not 0 <= label < classes:
+            losses[i] = np.nan
+            continue
         top = row[0]
-        for k in range(len(row)):
+        for k in range(classes):
             # not "row[k] > top": a NaN goes on
             top = top if row[k] <= top else row[k]
         total = _exp_shifted(row, top, p)
-        for k in range(len(row)):
+        for k in range(classes):
             p[k] /= total
-        losses[i] = math.log(total) - (row[labels[i]] - top)
+        losses[i] = math.log(total) - (row[label] - top)
+    found[0], found[1] = 0.0, 1.0
+    for i in range(len(logits)):
+        found[0] += losses[i]
+        if not 0 <= labels[i] < classes:
+            found[1] = 0.0
 
 
 @serial
-def descend(p, g, lr):
-    """p -= lr g."""
+def softmax_cross_entropy_grad(probabilities, labels, gy, weight, g):
+    """(p - onehot) gy weight; gy for each example, or one for all."""
+    for i in range(len(labels)):
+        scale, row, out = gy[i if len(gy) > 1 else 0] * weight, probabilities[i], g[i]
+        for k in range(len(row)):
+            out[k] = row[k] * scale
+        out[labels[i]] -= scale
+
+
+@serial
+def _descend(p, g, lr, weight_decay):
     for i in range(len(p)):
-        p[i] -= lr * g[i]
+        p[i] -= lr * (g[i] + weight_decay * p[i])
 
 
 @serial
-def adam(p, first, second, g, step_size, b1, b2, root, eps, weight_decay):
+def _descend_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov):
+    for i in range(len(p)):
+        gradient = g[i] + weight_decay * p[i]
+        v[i] = momentum * v[i] + gradient
+        p[i] -= lr * (gradient + momentum * v[i] if nesterov else v[i])
+
+
+@serial
+def _adam(p, first, second, g, step_size, b1, b2, root, eps, weight_decay):
     for i in range(len(p)):
         gradient = g[i] + weight_decay * p[i]
         first[i] += (ONE - b1) * (gradient - first[i])
         second[i] += (ONE - b2) * (gradient * gradient - second[i])
         p[i] -= step_size * first[i] / (np.sqrt(second[i]) / root + eps)
+
+
+@Threaded
+def descend(p, g, lr, weight_decay):
+    for t in prange(-(-len(p) // CHUNK)):
+        own = slice(t * CHUNK, (t + 1) * CHUNK)
+        _descend(p[own], g[own], lr, weight_decay)
+
+
+@Threaded
+def descend_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov):
+    for t in prange(-(-len(p) // CHUNK)):
+        own = slice(t * CHUNK, (t + 1) * CHUNK)
+        _descend_with_momentum(p[own], v[own], g[own], lr, weight_decay, momentum, nesterov)
+
+
+@Threaded
+def adam(p, first, second, g, step_size, b1, b2, root, eps, weight_decay):
+    for t in prange(-(-len(p) // CHUNK)):
+        own = slice(t * CHUNK, (t + 1) * CHUNK)
+        _adam(p[own], first[own], second[own], g[own], step_size, b1, b2, root, eps, weight_decay)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from threading import Lock
+from threading import Lock, local
 from types import FunctionType
 from typing import Any
 
 import numba
 
-from ..openblas import library
 from ..threads import get_num_threads
 
 #: "a b + c" may be one instruction. Nothing may be reassociated: a sum of x - shift would lose what the shift saved.
@@ -18,9 +17,17 @@ FASTMATH = {"contract", "nsz"}
 #: numbers below which waking the other threads takes longer than they save
 ENOUGH = 2**15
 
-#: threads there are in all. A BLAS that cannot be told to use one has its own, and two sets disturb each other.
-MOST: int = numba.get_num_threads() if library() else 1
+#: threads there are in all
+MOST: int = numba.get_num_threads()
 
+
+class _Told(local):
+    """How many threads Numba was last told to use by this Python thread: to tell it takes as long as a small kernel."""
+
+    count = MOST
+
+
+_told = _Told()
 _region = Lock()
 _forked = False
 
@@ -72,11 +79,15 @@ class Threaded:
 
     def __call__(self, work: int, *args: Any) -> Any:
         """``work`` is how many numbers there are."""
+        if work < ENOUGH:
+            return self.serial(*args)
         count = min(get_num_threads(), MOST)
-        if work < ENOUGH or count == 1 or _forked or not _region.acquire(blocking=False):
+        if count == 1 or _forked or not _region.acquire(blocking=False):
             return self.serial(*args)
         try:
-            numba.set_num_threads(count)
+            if _told.count != count:
+                numba.set_num_threads(count)
+                _told.count = count
             return self.parallel(*args)
         finally:
             _region.release()

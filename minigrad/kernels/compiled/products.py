@@ -1,0 +1,295 @@
+"""Matrix products, after Goto & van de Geijn (2008, "Anatomy of high-performance matrix multiplication").
+
+A tile of the result, ``ROWS`` times two vectors, stays in registers while a column of the first factor and a row of the
+second go by. The second is packed into panels as wide as a tile: a panel is read from start to end, and from the first
+cache, by all tiles above each other. Of the first, as many rows as the second cache takes go by all panels; it is
+packed only where the panels are so many that this pays. Sums along the depth are taken in runs of ``RUN``.
+
+This is for the sizes of networks, where it is faster than a BLAS, whose preparations take longer than many a product;
+it uses all of the processor's vectors, and its threads are those of the other kernels. (Two sets of threads on the same
+cores wait for each other in loops: beside the threads of a BLAS a training step took ten times as long.) An element is
+summed in the same order whatever the number of threads, so results don't depend on it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numba import prange, types
+from numba.extending import intrinsic
+
+from .. import pool
+from ..threads import get_num_threads
+from .threads import ENOUGH, MOST, Threaded, serial
+from .vectors import REGISTERS, WIDTH, Vectors, whole
+
+#: rows of a tile: with two vectors in each, one row of the second factor and one number of the first, all registers are
+#: in use
+ROWS = 6 if REGISTERS == 16 else 8
+#: numbers that are summed in registers: a panel of them leaves half of a first cache of 32 KiB free
+RUN = 320
+#: bytes of the first factor that go by all panels: a quarter of a second cache of 512 KiB
+NEAR = 2**17
+#: panels, and numbers along the depth, from which the first factor is packed
+PANELS, DEEP = 16, 192
+#: multiplications that take as long as a number takes elsewhere
+PER_NUMBER = 16
+
+# --- instructions ---
+
+
+def _tile(vectors):
+    """c = a b, or c += a b: ``ROWS`` rows of a, of which ``rows`` count, and ``vectors`` vectors of a panel.
+
+    a(i, k) stands at i ``down`` + k ``along``, c(i, 0) at i ``wide``.
+    """
+
+    @intrinsic  # type: ignore[misc,unused-ignore]
+    def tile(typing, a, down, along, panel, depth, c, wide, rows, add, like):
+        def codegen(context, builder, signature, arguments):
+            a, down, along, panel, depth, c, wide, rows, add, _ = arguments
+            v = Vectors(context, builder, like)
+            last = builder.sub(rows, whole(1))
+            rows_a, places = [], []
+            for i in range(ROWS):
+                # Rows that do not count are the last one again.
+                row = builder.select(builder.icmp_signed("<", whole(i), last), whole(i), last)
+                rows_a.append(v.place(a, builder.mul(row, down)))
+                start = v.place(c, builder.mul(row, wide))
+                places += [v.place(start, j * v.lanes) for j in range(vectors)]
+
+            def body(_, carried):
+                panel, offset, *sums = carried
+                row = [v.load(v.place(panel, j * v.lanes)) for j in range(vectors)]
+                for i in range(ROWS):
+                    number = v.broadcast(v.place(rows_a[i], offset))
+                    for j in range(vectors):
+                        at = i * vectors + j
+                        sums[at] = v.multiply_add(number, row[j], sums[at])
+                return [v.place(panel, 2 * v.lanes), builder.add(offset, along), *sums]
+
+            sums = v.zeros_or(builder.icmp_signed("!=", add, whole(0)), places)
+            _, _, *sums = v.loop(depth, 1, [panel, whole(0), *sums], body)
+            for value, address in zip(sums, places, strict=True):
+                v.store(value, address)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 9, like), codegen
+
+    return tile
+
+
+_tile_of_two, _tile_of_one = _tile(2), _tile(1)
+
+
+@intrinsic  # type: ignore[misc,unused-ignore]
+def _pack_rows(typing, b, wide, depth, panel, like):
+    """b(k, j) at k ``wide`` + j, for two vectors of j."""
+
+    def codegen(context, builder, signature, arguments):
+        b, wide, depth, panel, _ = arguments
+        v = Vectors(context, builder, like)
+
+        def body(_, carried):
+            b, panel = carried
+            for j in (0, v.lanes):
+                v.store(v.load(v.place(b, j)), v.place(panel, j))
+            return [v.place(b, wide), v.place(panel, 2 * v.lanes)]
+
+        v.loop(depth, 1, [b, panel], body)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4, like), codegen
+
+
+@intrinsic  # type: ignore[misc,unused-ignore]
+def _pack_columns(typing, b, wide, depth, panel, like):
+    """b(k, j) at k + j ``wide``, for two vectors of j and whole vectors of k."""
+
+    def codegen(context, builder, signature, arguments):
+        b, wide, depth, panel, _ = arguments
+        v = Vectors(context, builder, like)
+        columns = [v.place(b, builder.mul(whole(j), wide)) for j in range(2 * v.lanes)]
+
+        def body(k, carried):
+            (panel,) = carried
+            for j in (0, v.lanes):
+                square = [v.load(v.place(column, k)) for column in columns[j : j + v.lanes]]
+                for i, row in enumerate(v.transpose(square)):
+                    v.store(row, v.place(panel, 2 * v.lanes * i + j))
+            return [v.place(panel, 2 * v.lanes**2)]
+
+        v.loop(depth, v.lanes, [panel], body)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4, like), codegen
+
+
+# --- loops around them ---
+
+
+@serial
+def _pack_panel(b, tb, start, stop, column, panel):
+    """Rows start...stop of b from a column on, or of its transpose; beyond the last, lanes hold what they will."""
+    size, width, like = b.itemsize, panel.shape[1], panel[0, 0]
+    depth, wide = stop - start, b.shape[1]
+    columns, done = min(width, (b.shape[0] if tb else wide) - column), 0
+    if columns == width:
+        if tb:
+            done = depth // (width // 2) * (width // 2)
+            if done:
+                first = b.ctypes.data + size * (column * wide + start)
+                _pack_columns(first, wide, done, panel.ctypes.data, like)
+        else:
+            done = depth
+            _pack_rows(
+                b.ctypes.data + size * (start * wide + column),
+                wide,
+                depth,
+                panel.ctypes.data,
+                like,
+            )
+    for k in range(done, depth):
+        own = panel[k]
+        for j in range(columns):
+            own[j] = b[column + j, start + k] if tb else b[start + k, column + j]
+
+
+@serial
+def _pack_tiles(a, ta, start, stop, first, last, packed):
+    """Columns start...stop of the tiles first...last of a, or of its transpose."""
+    m = a.shape[1] if ta else a.shape[0]
+    for t in range(first, last):
+        own, top = packed[t - first], t * ROWS
+        rows = min(ROWS, m - top)
+        if ta and rows == ROWS:
+            for k in range(start, stop):
+                row, out = a[k, top : top + ROWS], own[k - start]
+                for i in range(ROWS):
+                    out[i] = row[i]
+        elif ta:
+            for k in range(start, stop):
+                own[k - start, :rows] = a[k, top : top + rows]
+        else:
+            for i in range(rows):
+                row = a[top + i, start:stop]
+                for k in range(len(row)):
+                    own[k, i] = row[k]
+
+
+@serial
+def _part(a, ta, b, tb, c, rows, columns, add):
+    """The tiles of c in ``rows`` and ``columns``, which count tiles and panels."""
+    n, size, like = c.shape[1], c.itemsize, c[0, 0]
+    depth, m = (a.shape[0] if ta else a.shape[1]), c.shape[0]
+    runs = -(-depth // RUN)
+    run = -(-depth // runs)
+    width = 2 * WIDTH // size
+    high = max(NEAR // (ROWS * run * size), 1)
+    high = -(-(rows[1] - rows[0]) // -(-(rows[1] - rows[0]) // high))
+    panels = np.empty((columns[1] - columns[0], run, width), c.dtype)
+    pack = len(panels) >= PANELS and run >= DEEP
+    packed = np.empty((high if pack else 0, run, ROWS), c.dtype)
+    edge = np.empty((ROWS, width), c.dtype)
+    down, along = (1, a.shape[1]) if ta else (a.shape[1], 1)
+    if pack:
+        down, along = 1, ROWS
+    for start in range(0, depth, run):
+        stop = min(start + run, depth)
+        more = np.int64(add or start > 0)
+        for top in range(rows[0], rows[1], high):
+            bottom = min(top + high, rows[1])
+            if pack:
+                _pack_tiles(a, ta, start, stop, top, bottom, packed)
+            for p in range(len(panels)):
+                column, panel = (columns[0] + p) * width, panels[p]
+                if top == rows[0]:
+                    _pack_panel(b, tb, start, stop, column, panel)
+                for t in range(top, bottom):
+                    i, count = t * ROWS, min(ROWS, m - t * ROWS)
+                    if pack:
+                        first = packed[t - top].ctypes.data
+                    elif ta:
+                        first = a.ctypes.data + size * (start * a.shape[1] + i)
+                    else:
+                        first = a.ctypes.data + size * (i * a.shape[1] + start)
+                    left = n - column
+                    whole_tile = left >= width
+                    into = c.ctypes.data + size * (i * n + column)
+                    wide, onto = n, more
+                    if not whole_tile:
+                        into, wide, onto = edge.ctypes.data, width, 0
+                    depth_here, source = stop - start, panel.ctypes.data
+                    if left > width // 2:
+                        _tile_of_two(
+                            first, down, along, source, depth_here, into, wide, count, onto, like
+                        )
+                    else:
+                        _tile_of_one(
+                            first, down, along, source, depth_here, into, wide, count, onto, like
+                        )
+                    if not whole_tile:
+                        for r in range(count):
+                            target = c[i + r, column:]
+                            for k in range(left):
+                                target[k] = edge[r, k] + (target[k] if more else 0)
+
+
+@Threaded
+def _product(a, ta, b, tb, c, down, across, add):
+    """c = a b, or c += a b, in ``down`` times ``across`` parts."""
+    tiles, panels = -(-c.shape[0] // ROWS), -(-c.shape[1] * c.itemsize // (2 * WIDTH))
+    for part in prange(down * across):
+        i, j = part // across, part % across
+        rows = tiles * i // down, tiles * (i + 1) // down
+        columns = panels * j // across, panels * (j + 1) // across
+        if rows[0] < rows[1] and columns[0] < columns[1]:
+            _part(a, ta, b, tb, c, rows, columns, add)
+
+
+@Threaded
+def _products(a, ta, b, tb, c, add):
+    """The same for each matrix of three stacks."""
+    tiles, panels = -(-c.shape[1] // ROWS), -(-c.shape[2] * c.itemsize // (2 * WIDTH))
+    for item in prange(len(c)):
+        _part(a[item], ta, b[item], tb, c[item], (0, tiles), (0, panels), add)
+
+
+def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """a @ b for matrices, or stacks of them, that may lie transposed in memory; into ``out``, which is C-contiguous."""
+    if out is None:
+        out = pool.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
+    numbers = out.size * a.shape[-1]
+    if not numbers:
+        out.fill(0)
+        return out
+    (a, ta), (b, tb), work = _as_it_lies(a), _as_it_lies(b), numbers // PER_NUMBER
+    if out.ndim > 2:
+        a, b, c = (x.reshape(-1, *x.shape[-2:]) for x in (a, b, out))
+        _products(work, a, ta, b, tb, c, False)
+    elif work < ENOUGH:
+        _product.serial(a, ta, b, tb, out, 1, 1, False)
+    else:
+        threads = min(get_num_threads(), MOST)
+        down, across = _parts(*out.shape, out.itemsize, threads)
+        _product(work, a, ta, b, tb, out, down, across, False)
+    return out
+
+
+@lru_cache(maxsize=4096)
+def _parts(m: int, n: int, size: int, threads: int) -> tuple[int, int]:
+    """Into how many parts to cut rows and columns: to pack a panel takes about as long as a tile of it."""
+    tiles, panels = -(-m // ROWS), -(-n * size // (2 * WIDTH))
+    cuts = [(i, threads // i) for i in range(1, threads + 1) if threads % i == 0]
+    return min(cuts, key=lambda cut: -(-panels // cut[1]) * (-(-tiles // cut[0]) + 1))
+
+
+def _as_it_lies(x: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The matrices or their transposes, whichever are C-contiguous, and whether it is the transposes."""
+    if x.flags.carray:
+        return x, False
+    transposed = x.swapaxes(-1, -2)
+    if transposed.flags.carray:
+        return transposed, True
+    return x.copy(order="C"), False
