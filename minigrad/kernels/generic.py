@@ -216,6 +216,10 @@ class Kernels(ConvolutionKernels):
         self.xp.sqrt(std, out=std)
         return self.xp.divide(1, std, out=std)
 
+    def finite(self, var: Array) -> bool:
+        """Whether variances are: the largest is NaN where any is."""
+        return math.isfinite(var.max().item())
+
     def move_statistics(
         self,
         running_mean: Array,

@@ -19,8 +19,8 @@ from .convolution import FEW, Pair, Tile, Window, tiles
 from .generic import Kernels, refuse_labels
 from .numpy import NumpyKernels
 
-#: numbers in a row of columns, at least, where channels are few
-WIDE = 256
+#: numbers in a row of columns, at least, where channels are few; and where it is not much that has to be done
+WIDE, NARROW, MUCH = 256, 32, 2**15
 #: numbers in a chunk of rows, and how many chunks there are at most
 CHUNK, CHUNKS = 2**17, 32
 
@@ -63,8 +63,8 @@ def layout(
         view = math.prod(shape[:axis]), channels, math.prod(shape[axis + 1 :])
         return Layout("planes", axes, axes, shape, view, chunks, view == shape)
     back = (*axes[:axis], axes[-1], *axes[axis:-1])
-    m = math.prod(shape) // channels
-    repeats = math.gcd(m, 2 ** max(math.ceil(math.log2(WIDE / channels)), 0))
+    m, width = math.prod(shape) // channels, WIDE if math.prod(shape) >= MUCH else NARROW
+    repeats = math.gcd(m, 2 ** max(math.ceil(math.log2(width / channels)), 0))
     rows = m // repeats, repeats * channels
     return Layout("columns", order, back, ordered, rows, chunks, order == axes and rows == shape)
 
@@ -284,6 +284,12 @@ class NumbaKernels(NumpyKernels):
         kernel = getattr(self._batch_norm, f"{found.kind}_affine")
         kernel(x.size, found.take(x), found.chunks, ready(mean), ready(scale), beta, y)
         return found.give(y)
+
+    def finite(self, var: Any) -> bool:
+        if var.dtype.char not in "fd":
+            return super().finite(var)
+        found: bool = self._batch_norm.finite(flat(var))
+        return found
 
     def move_statistics(
         self,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from ..backend import by_type
 from ..op import Op
 from ..ops.random import generator
 from ..tensor import Tensor, apply
@@ -107,8 +107,8 @@ class RunningStatistics(Module):
             raise ValueError(
                 f"expected more than ddof_running={self.ddof_running} values per channel, got {m}"
             )
-        # The mean is finite where the variance is, and the largest variance is NaN where any is.
-        finite = math.isfinite(var._data.max().item())
+        # The mean is finite where the variance is.
+        finite = by_type[type(var._data)].kernels.finite(var._data)
         if not finite and self.on_nonfinite == "raise":
             raise ValueError(
                 "the batch has NaN or Inf in it, or numbers whose squares overflow; the statistics stay as they "
