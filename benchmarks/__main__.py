@@ -14,7 +14,7 @@ from typing import Any
 
 from . import environment, harness
 from .agreement import Disagreement
-from .plots import plot_scaling
+from .plots import plot
 from .processes import processes
 from .workloads import WORKLOADS
 
@@ -66,8 +66,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--plot",
         type=Path,
-        metavar="FILE",
-        help="draw how times grow (PNG; of the workloads scaling)",
+        metavar="DIR",
+        help="draw the ratios, and of the workloads scaling how times grow, into this folder (ratios.png, scaling.png)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here as well")
     return parser.parse_args(arguments)
@@ -80,8 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if options.json is not None:
         options.json.write_text(json.dumps({"runs": runs}, indent=2) + "\n", encoding="utf-8")
-    if options.plot is not None and not plot_scaling(runs[0]["workloads"], options.plot):
-        sys.exit("--plot draws the workloads scaling, and none was run")
+    if options.plot is not None:
+        for file in plot(runs[0]["workloads"], options.plot):
+            print(f"drawn: {file}")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -119,19 +120,22 @@ def rerun(options: argparse.Namespace, threads: int) -> dict[str, Any]:
 def lines(result: dict[str, Any]) -> list[str]:
     """A workload's result to read."""
     out = [f"{result['name']}: {result['about']}"]
-    for name in result["not_installed"]:
-        out.append(f"  {name} is not installed, so there is no comparison with it")
+    for name, reason in result["left_out"].items():
+        out.append(f"  {name} is {reason}, so there is no comparison with it")
     for name, difference in result["largest_difference"].items():
         out.append(
             f"  same numbers as {name} over {result['checked_steps']} steps: largest relative difference "
             f"{difference:.0e} (tolerance {result['tolerance']:.0e})"
         )
-    rows = [(name, "us per step", value, 1e6) for name, value in result["seconds_per_step"].items()]
+    in_seconds = result["unit"] == "seconds per step"
+    unit, factor = ("us per step", 1e6) if in_seconds else ("MiB at the peak", 2**-20)
+    rows = [(name, unit, value, factor) for name, value in result["measured"].items()]
     rows += [(f["name"], f["unit"], f["value"], 1) for f in result["figures"]]
     for name, unit, value, factor in rows:
         low, middle, high = (factor * value[key] for key in ("min", "median", "max"))
         out.append(f"  {name:<28} {middle:8.4g}  [{low:.4g} .. {high:.4g}] {unit}".rstrip())
-    out.append(f"  ({result['rounds']} rounds of {result['steps_per_round']} steps)")
+    rounds = f"{result['rounds']} rounds of " if in_seconds else "once, after "
+    out.append(f"  ({rounds}{result['steps_per_round']} steps)")
     return out
 
 

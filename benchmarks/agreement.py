@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -30,6 +31,14 @@ class Peer(NamedTuple):
 
     step: Callable[[], Any]
     numbers: Callable[[], Arrays]
+    #: bytes that the process held before it was made
+    before: int = 0
+
+    def peak(self, steps: int) -> float:
+        """Bytes that the process has held at most, after some steps, beyond those before."""
+        for _ in range(steps):
+            self.step()
+        return _memory("VmHWM") - self.before
 
     def seconds(self, steps: int) -> float:
         """Per step, after a fifth as many steps that do not count."""
@@ -40,6 +49,17 @@ class Peer(NamedTuple):
         for _ in range(steps):
             self.step()
         return (perf_counter() - start) / steps
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return _memory("VmRSS")
+
+
+def _memory(kind: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    (kilobytes,) = (line.split()[1] for line in lines if line.startswith(kind))
+    return 1024 * int(kilobytes)
 
 
 def agree(peers: Mapping[str, Any], steps: int, tolerance: float) -> dict[str, float]:

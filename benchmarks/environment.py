@@ -8,6 +8,7 @@ from typing import Any
 
 from minigrad import info
 
+PEERS = "torch", "jax", "tensorflow"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -16,6 +17,7 @@ def describe() -> dict[str, Any]:
     return info.describe() | {
         "torch": _torch(),
         "jax": info.installed("jax") if find_spec("jax") else "not installed",
+        "tensorflow": info.installed("tensorflow") if find_spec("tensorflow") else "not installed",
         "load": f"{os.getloadavg()[0]:.1f} processes" if hasattr(os, "getloadavg") else "unknown",
         "thread_variables": {name: os.environ.get(name, "not set") for name in THREAD_VARIABLES},
     }
@@ -23,12 +25,12 @@ def describe() -> dict[str, Any]:
 
 def lines(environment: dict[str, Any]) -> list[str]:
     """``environment`` to read."""
-    shown = ("processor", "vectors", "Python", "NumPy", "BLAS", "Numba", "kernels", "torch", "jax")
+    shown = "processor", "vectors", "Python", "NumPy", "BLAS", "Numba", "kernels", *PEERS
     variables = ", ".join(f"{k} {v}" for k, v in environment["thread_variables"].items())
     return [
-        *(f"{name:<10}{environment[name]}" for name in shown),
-        f"{'load':<10}{environment['load']} in the last minute; busy neighbours widen the brackets below",
-        f"{'threads':<10}{variables}; every peer runs in its default environment otherwise",
+        *(f"{name:<12}{environment[name]}" for name in shown),
+        f"{'load':<12}{environment['load']} in the last minute; busy neighbours widen the brackets below",
+        f"{'threads':<12}{variables}; every peer runs in its default environment otherwise",
     ]
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from shutil import which
 from statistics import median
 from time import sleep
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 from .agreement import OURS, Peer, agree
 
 #: whom to compare with where it is installed, and the package's name
-OPTIONAL = {"torch": "torch", "jax": "jax"}
+OPTIONAL = {"torch": "torch", "torch.compile": "torch", "jax": "jax", "tensorflow": "tensorflow"}
 #: seconds until the threads of the peer before have gone to sleep (OpenBLAS: 0.104 s measured)
 PAUSE = 0.15
 
@@ -50,7 +51,7 @@ class Workload:
     """One comparison: ``makers`` turn what ``build`` returns into peers, ours first.
 
     Every number of the first ``check_steps`` steps must lie within ``tolerance`` of ours, relative to the largest in
-    its array. ``block`` steps are timed together.
+    its array. ``block`` steps are timed together; or, with ``memory``, the memory that they take is measured.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Workload:
     tolerance: float
     block: int
     figures: Callable[[Times], Iterable[Figure]] = field(default=lambda times: ())
+    memory: bool = False
 
 
 def run(
@@ -77,7 +79,7 @@ def run(
     """
     asked = set(peers)
     wanted = [name for name in workload.makers if package(name) is None or name in asked]
-    missing = [name for name in wanted if (p := package(name)) and find_spec(p) is None]
+    missing = {name: reason for name in wanted if (reason := lacking(name))}
     present = [name for name in wanted if name not in missing]
     if start is None:
         inputs = workload.build()
@@ -85,7 +87,9 @@ def run(
     else:
         made = {name: start(workload.name, name) for name in present}
     differences = agree(made, workload.check_steps, workload.tolerance)
-    times = measure(made, workload.block, rounds)
+    times = (
+        peaks(made, workload.block) if workload.memory else measure(made, workload.block, rounds)
+    )
     ratios = {
         name: [ours / theirs for ours, theirs in zip(times[OURS], times[name], strict=True)]
         for name in times
@@ -96,13 +100,14 @@ def run(
     return {
         "name": workload.name,
         "about": workload.about,
-        "not_installed": missing,
+        "left_out": missing,
         "checked_steps": workload.check_steps,
         "tolerance": workload.tolerance,
         "largest_difference": differences,
         "steps_per_round": workload.block,
         "rounds": rounds,
-        "seconds_per_step": {name: spread(values)._asdict() for name, values in times.items()},
+        "unit": "bytes at the peak" if workload.memory else "seconds per step",
+        "measured": {name: spread(values)._asdict() for name, values in times.items()},
         "figures": [{**f._asdict(), "value": f.value._asdict()} for f in figures],
     }
 
@@ -110,6 +115,21 @@ def run(
 def package(name: str) -> str | None:
     """What has to be installed for an optional peer; None for the others."""
     return OPTIONAL.get(name)
+
+
+def lacking(name: str) -> str | None:
+    """What an optional peer needs and does not find, in words."""
+    needed = package(name)
+    if needed is not None and find_spec(needed) is None:
+        return "not installed"
+    if name == "torch.compile" and not any(map(which, ("c++", "g++", "clang++", "cl"))):
+        return "not possible without a C++ compiler"
+    return None
+
+
+def peaks(peers: Mapping[str, Any], steps: int) -> Times:
+    """Bytes of memory at the peak of some steps, beyond what there was when the peer was made."""
+    return {name: [peer.peak(steps)] for name, peer in peers.items()}
 
 
 def measure(peers: Mapping[str, Any], block: int, rounds: int) -> Times:

@@ -44,6 +44,9 @@ class Remote:
     def seconds(self, steps: int) -> float:
         return float(self._call("seconds", steps))
 
+    def peak(self, steps: int) -> float:
+        return float(self._call("peak", steps))
+
     def _call(self, method: str, *arguments: Any) -> Any:
         self.pipe.send((method, arguments))
         try:

@@ -3,10 +3,12 @@
 from ..harness import Workload
 from .bn import BN
 from .cnn import CNN
+from .conv import CONV
+from .memory import MEMORY
 from .mlp import MLP
 from .scaling import SCALING
 from .tape import TAPE
 
 WORKLOADS: dict[str, Workload] = {
-    workload.name: workload for workload in (MLP, *BN, CNN, TAPE, *SCALING)
+    workload.name: workload for workload in (MLP, *BN, CNN, CONV, TAPE, *MEMORY, *SCALING)
 }

@@ -130,6 +130,22 @@ def train_jax(inputs: Inputs) -> Peer:
     return remembered(lambda: jax.block_until_ready(train(x, gamma, beta, gy)), np.asarray)
 
 
+def train_tensorflow(inputs: Inputs) -> Peer:
+    """Its fused kernel, which on the CPU takes channels last only."""
+    import tensorflow as tf
+
+    x, gy, gamma, beta = map(tf.constant, (inputs.x, inputs.gy, *inputs.channels[:2]))
+
+    @tf.function
+    def train(x: Any, gamma: Any, beta: Any, gy: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([x, gamma, beta])
+            y, _, _ = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=EPS)
+        return [y, *tape.gradient(y, [x, gamma, beta], gy)]
+
+    return remembered(lambda: train(x, gamma, beta, gy), lambda t: t.numpy())
+
+
 def train_floor(inputs: Inputs) -> Peer:
     y, gx = np.empty_like(inputs.x), np.empty_like(inputs.x)
 
@@ -155,6 +171,7 @@ def training(name: str, shape: tuple[int, ...], axis: int, block: int) -> Worklo
             FLOOR: train_floor,
             "torch": train_torch,
             "jax": train_jax,
+            **({"tensorflow": train_tensorflow} if axis == len(shape) - 1 == 3 else {}),
         },
         check_steps=1,
         tolerance=1e-3,

@@ -7,6 +7,7 @@ millions of numbers make it a test of convolutions and of how often memory is pa
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import minigrad as mg
@@ -21,15 +22,16 @@ from .training import (
     random_inputs,
     train_jax,
     train_minigrad,
+    train_tensorflow,
     train_torch,
 )
 
 BATCH, FLAT = 64, 32 * 12 * 12
 
 
-def build(batches: int = 20) -> Inputs:
+def build(batch: int = BATCH, batches: int = 20) -> Inputs:
     shapes = [(16, 1, 3, 3), (32, 16, 3, 3), (10, FLAT)]
-    return random_inputs(shapes, (BATCH, 1, 28, 28), batches)
+    return random_inputs(shapes, (batch, 1, 28, 28), batches)
 
 
 def with_minigrad(inputs: Inputs) -> Peer:
@@ -47,7 +49,7 @@ def with_minigrad(inputs: Inputs) -> Peer:
     return train_minigrad(model, inputs)
 
 
-def with_torch(inputs: Inputs) -> Peer:
+def with_torch(inputs: Inputs, compiled: bool = False) -> Peer:
     from torch import nn
 
     model = nn.Sequential(
@@ -60,7 +62,7 @@ def with_torch(inputs: Inputs) -> Peer:
         nn.Flatten(),
         nn.Linear(FLAT, 10),
     )
-    return train_torch(model, inputs)
+    return train_torch(model, inputs, compiled)
 
 
 def with_jax(inputs: Inputs) -> Peer:
@@ -74,9 +76,38 @@ def with_jax(inputs: Inputs) -> Peer:
             x, found = jax_batch_norm(x, gamma, beta, (0, 2, 3))
             x = jax.nn.sigmoid(x)
             statistics.append(found)
-        return x.reshape(BATCH, FLAT) @ weight.T + bias, statistics
+        return x.reshape(-1, FLAT) @ weight.T + bias, statistics
 
     return train_jax(apply, (16, 32), inputs)
+
+
+def with_tensorflow(inputs: Inputs) -> Peer:
+    """Channels last, as TensorFlow's kernels have them; weights and data are handed over in that order."""
+    import tensorflow as tf
+
+    first, second, last = inputs.weights
+    last = last.reshape(-1, 32, 12, 12).transpose(0, 2, 3, 1).reshape(last.shape)
+    weights = [first.transpose(2, 3, 1, 0), second.transpose(2, 3, 1, 0), last.T]
+    batches = [(x.transpose(0, 2, 3, 1), labels) for x, labels in inputs.batches]
+
+    def apply(layers: Any, x: Any) -> Any:
+        *hidden, (weight, bias) = layers
+        statistics = []
+        for stride, (w, gamma, beta) in enumerate(hidden, start=1):
+            x = tf.nn.conv2d(x, w, stride, "VALID")
+            x, mean, var = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=EPS)
+            x = tf.sigmoid(x)
+            statistics.append((mean, var))
+        return tf.reshape(x, (-1, FLAT)) @ weight + bias, statistics
+
+    def back(gradient: Any) -> Any:
+        if gradient.ndim == 4:
+            return gradient.transpose(3, 2, 0, 1)
+        if len(gradient) == FLAT:
+            return gradient.T.reshape(-1, 12, 12, 32).transpose(0, 3, 1, 2).reshape(-1, FLAT)
+        return gradient
+
+    return train_tensorflow(apply, (16, 32), Inputs(weights, batches), back)
 
 
 CNN = Workload(
@@ -84,7 +115,13 @@ CNN = Workload(
     about=f"one training step, batch {BATCH} of 1x28x28, conv 3x3x16, batch norm, sigmoid, conv 3x3x32 with stride 2, "
     "batch norm, sigmoid, linear to 10, softmax cross-entropy, plain SGD, eager",
     build=build,
-    makers={OURS: with_minigrad, "torch": with_torch, "jax": with_jax},
+    makers={
+        OURS: with_minigrad,
+        "torch": with_torch,
+        "torch.compile": partial(with_torch, compiled=True),
+        "jax": with_jax,
+        "tensorflow": with_tensorflow,
+    },
     check_steps=5,
     tolerance=1e-3,
     block=10,

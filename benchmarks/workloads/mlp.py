@@ -7,6 +7,7 @@ everything around the arithmetic.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +23,7 @@ from .training import (
     random_inputs,
     train_jax,
     train_minigrad,
+    train_tensorflow,
     train_torch,
 )
 
@@ -46,7 +48,7 @@ def with_minigrad(inputs: Inputs) -> Peer:
     return train_minigrad(mg.nn.Sequential(*layers, mg.nn.Linear(*sizes[-2:])), inputs)
 
 
-def with_torch(inputs: Inputs) -> Peer:
+def with_torch(inputs: Inputs, compiled: bool = False) -> Peer:
     from torch import nn
 
     sizes = sizes_of(inputs)
@@ -54,7 +56,7 @@ def with_torch(inputs: Inputs) -> Peer:
     for n, m in pairwise(sizes[:-1]):
         norm = nn.BatchNorm1d(m, momentum=1 - MOMENTUM, eps=EPS)
         layers += [nn.Linear(n, m, bias=False), norm, nn.Sigmoid()]
-    return train_torch(nn.Sequential(*layers, nn.Linear(*sizes[-2:])), inputs)
+    return train_torch(nn.Sequential(*layers, nn.Linear(*sizes[-2:])), inputs, compiled)
 
 
 def with_jax(inputs: Inputs) -> Peer:
@@ -72,12 +74,36 @@ def with_jax(inputs: Inputs) -> Peer:
     return train_jax(apply, sizes_of(inputs)[1:-1], inputs)
 
 
+def with_tensorflow(inputs: Inputs) -> Peer:
+    import tensorflow as tf
+
+    m = len(inputs.batches[0][0])
+
+    def apply(layers: Any, x: Any) -> Any:
+        *hidden, (weight, bias) = layers
+        statistics = []
+        for w, gamma, beta in hidden:
+            x = tf.matmul(x, w, transpose_b=True)
+            mean, var = tf.nn.moments(x, 0)
+            x = tf.sigmoid(tf.nn.batch_normalization(x, mean, var, beta, gamma, EPS))
+            statistics.append((mean, var * (m / (m - 1))))
+        return tf.matmul(x, weight, transpose_b=True) + bias, statistics
+
+    return train_tensorflow(apply, sizes_of(inputs)[1:-1], inputs)
+
+
 MLP = Workload(
     name="mlp",
     about=f"one training step, batch {BATCH}, {'-'.join(map(str, SIZES))}, batch norm before each sigmoid, "
     "softmax cross-entropy, plain SGD (arXiv:1502.03167, section 4.1), eager",
     build=build,
-    makers={OURS: with_minigrad, "torch": with_torch, "jax": with_jax},
+    makers={
+        OURS: with_minigrad,
+        "torch": with_torch,
+        "torch.compile": partial(with_torch, compiled=True),
+        "jax": with_jax,
+        "tensorflow": with_tensorflow,
+    },
     check_steps=20,
     tolerance=1e-4,
     block=50,

@@ -68,7 +68,7 @@ def train_minigrad(model: mg.nn.Sequential, inputs: Inputs) -> Peer:
     return Peer(step, numbers)
 
 
-def train_torch(model: Any, inputs: Inputs) -> Peer:
+def train_torch(model: Any, inputs: Inputs, compiled: bool) -> Peer:
     import torch
     from torch import nn
 
@@ -78,6 +78,7 @@ def train_torch(model: Any, inputs: Inputs) -> Peer:
         for layer, weight in zip(weighted, inputs.weights, strict=True):
             layer.weight.copy_(torch.from_numpy(weight))
         weighted[-1].bias.zero_()
+    run = torch.compile(model) if compiled else model
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=LR)
     data = cycle([(torch.tensor(x), torch.tensor(labels)) for x, labels in inputs.batches])
@@ -87,7 +88,7 @@ def train_torch(model: Any, inputs: Inputs) -> Peer:
         nonlocal loss
         x, labels = next(data)
         optimizer.zero_grad()
-        loss = criterion(model(x), labels)
+        loss = criterion(run(x), labels)
         loss.backward()
         optimizer.step()
 
@@ -139,6 +140,50 @@ def train_jax(apply: Any, channels: Iterable[int], inputs: Inputs) -> Peer:
         loss, gradients = seen
         flat = [np.asarray(g) for layer in gradients for g in layer]
         return named(np.asarray(loss), flat, [np.asarray(s) for pair in running for s in pair])
+
+    return Peer(step, numbers)
+
+
+def train_tensorflow(
+    apply: Any, channels: Iterable[int], inputs: Inputs, back: Any = lambda gradient: gradient
+) -> Peer:
+    """``apply`` as for JAX, as one ``tf.function``; ``back`` takes gradients to the axes that the others have."""
+    import tensorflow as tf
+
+    *weights, last = map(tf.Variable, inputs.weights)
+    parameters: Any = [
+        [w, tf.Variable(tf.ones(n)), tf.Variable(tf.zeros(n))]
+        for w, n in zip(weights, channels, strict=True)
+    ]
+    parameters.append([last, tf.Variable(tf.zeros(CLASSES))])
+    running = [(tf.Variable(tf.zeros(n)), tf.Variable(tf.ones(n))) for n in channels]
+    data = cycle([(tf.constant(x), tf.constant(labels)) for x, labels in inputs.batches])
+
+    @tf.function
+    def train(x: Any, labels: Any) -> Any:
+        with tf.GradientTape() as tape:
+            logits, statistics = apply(parameters, x)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_mean(losses)
+        flat = [p for layer in parameters for p in layer]
+        gradients = tape.gradient(loss, flat)
+        for old, new in zip(running, statistics, strict=True):
+            for r, b in zip(old, new, strict=True):
+                r.assign(MOMENTUM * r + (1 - MOMENTUM) * b)
+        for p, g in zip(flat, gradients, strict=True):
+            p.assign_sub(LR * g)
+        return loss, gradients
+
+    seen: Any = None
+
+    def step() -> None:
+        nonlocal seen
+        seen = train(*next(data))
+
+    def numbers() -> Arrays:
+        loss, gradients = seen
+        flat = [back(g.numpy()) for g in gradients]
+        return named(loss.numpy(), flat, [s.numpy() for pair in running for s in pair])
 
     return Peer(step, numbers)
 

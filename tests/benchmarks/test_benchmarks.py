@@ -13,6 +13,14 @@ from benchmarks.__main__ import main, parse
 from benchmarks.workloads import WORKLOADS
 
 LARGE = {"scaling-batch-4096", "scaling-depth-100", "scaling-width-1000"}
+LEFT_OUT = {
+    ("tape", "jax"),
+    ("bn-eval", "jax"),
+    ("tape", "torch.compile"),
+    ("conv", "torch.compile"),
+}
+LEFT_OUT |= {(name, "tensorflow") for name in ("tape", "bn-nchw", "bn-nc", "bn-eval")}
+LEFT_OUT |= {(f"bn-{name}", "torch.compile") for name in ("nchw", "nhwc", "nc", "eval")}
 TINY = {name: dataclasses.replace(w, block=1) for name, w in WORKLOADS.items() if name not in LARGE}
 
 
@@ -39,10 +47,10 @@ def perturbed(inputs):
 def test_a_result_has_everything_that_is_reported(name):
     result = harness.run(TINY[name], (), rounds=3)
     assert json.loads(json.dumps(result)) == result
-    assert (result["rounds"], result["steps_per_round"], result["not_installed"]) == (3, 1, [])
+    assert (result["rounds"], result["steps_per_round"], result["left_out"]) == (3, 1, {})
     peers = [peer for peer in TINY[name].makers if harness.package(peer) is None]
-    assert list(result["seconds_per_step"]) == peers
-    for time in result["seconds_per_step"].values():
+    assert list(result["measured"]) == peers
+    for time in result["measured"].values():
         assert 0 < time["min"] <= time["median"] <= time["max"]
     ratios = [figure["name"] for figure in result["figures"] if "/" in figure["name"]]
     assert ratios == [f"minigrad / {peer}" for peer in peers[1:]]
@@ -53,7 +61,7 @@ def test_a_result_has_everything_that_is_reported(name):
 def test_peers_compute_the_same_numbers(peer, name):
     pytest.importorskip(harness.OPTIONAL[peer])
     if peer not in TINY[name].makers:
-        assert (name, peer) in {("tape", "jax"), ("bn-eval", "jax")}
+        assert (name, peer) in LEFT_OUT
         return
     result = harness.run(TINY[name], [peer], rounds=1)
     assert result["largest_difference"][peer] <= TINY[name].tolerance
@@ -125,18 +133,56 @@ def test_a_peer_that_is_not_installed_is_said_so(monkeypatch, capsys, tmp_path):
     main(["--workloads=tape", "--rounds=1", f"--json={tmp_path / 'out.json'}"])
     assert "torch is not installed, so there is no comparison with it" in capsys.readouterr().out
     (run,) = json.loads((tmp_path / "out.json").read_text())["runs"]
-    assert run["workloads"][0]["not_installed"] == ["torch"]
+    assert run["workloads"][0]["left_out"] == {"torch": "not installed"}
     assert run["environment"]["torch"] == "not installed"
 
 
-def test_a_picture_of_how_times_grow(tmp_path, monkeypatch):
+def test_pictures_of_ratios_and_of_how_times_grow(tmp_path, capsys):
     few = [
         name for name in WORKLOADS if name.startswith("scaling-") and name.endswith(("-16", "-64"))
     ]
-    main([f"--workloads={','.join(few)}", "--peers=", "--rounds=1", f"--plot={tmp_path / 'a.png'}"])
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(SystemExit, match="none was run"):
-        main(["--workloads=tape", "--peers=", "--rounds=1", f"--plot={tmp_path / 'b.png'}"])
+    for names, files in (
+        (few, ["scaling"]),
+        (["tape"], ["ratios"]),
+        ([few[0], "tape"], ["ratios", "scaling"]),
+    ):
+        folder = tmp_path / "-".join(files)
+        main([f"--workloads={','.join(names)}", "--peers=", "--rounds=1", f"--plot={folder}"])
+        assert sorted(path.stem for path in folder.iterdir()) == files
+        for path in folder.iterdir():
+            assert path.read_bytes().startswith(b"\x89PNG")
+            assert f"drawn: {path}" in capsys.readouterr().out or len(files) > 1
+
+
+def test_memory_counts_what_a_step_takes():
+    """A peer whose step holds 64 MiB more, in a process of its own."""
+    held = []
+
+    def greedy(inputs):
+        peer = WORKLOADS["memory-mlp"].makers[agreement.OURS](inputs)
+
+        def step():
+            held[:] = [np.ones(2**23)]
+            peer.step()
+
+        return peer._replace(step=step)
+
+    workload = dataclasses.replace(
+        WORKLOADS["memory-mlp"],
+        makers={agreement.OURS: WORKLOADS["memory-mlp"].makers[agreement.OURS], "greedy": greedy},
+        block=1,
+    )
+    inputs = workload.build()
+    modest, more = (make(inputs).peak(1) for make in workload.makers.values())
+    assert more > modest + 2**25
+
+
+def test_torch_compile_needs_a_compiler(monkeypatch):
+    monkeypatch.setattr(harness, "find_spec", lambda name: True)
+    assert harness.lacking("torch.compile") in (None, "not possible without a C++ compiler")
+    monkeypatch.setattr(harness, "which", lambda name: None)
+    assert harness.lacking("torch.compile") == "not possible without a C++ compiler"
+    assert harness.lacking("torch") is None and harness.lacking("minigrad") is None
 
 
 def test_the_first_part_of_a_name_stands_for_all():
