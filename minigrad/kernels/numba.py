@@ -140,6 +140,9 @@ class NumbaKernels(NumpyKernels):
     linear = Kernels.linear
 
     def multiply(self, rows: Any, k: Any, target: Any) -> None:
+        if rows.dtype.char not in "fd":
+            super().multiply(rows, k, target)
+            return
         self._products.product(rows, k, target.reshape(len(rows), -1))
 
     # --- elementwise ---

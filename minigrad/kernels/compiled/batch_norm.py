@@ -22,7 +22,7 @@ RUN = 256
 #: values of a plane summed at once, in vector lanes: fewer than RUN in each
 PIECE = 2048
 #: values that say where a mean is, about
-FIRST = 32
+FIRST = 8
 
 # --- parts of columns: blocks of rows (rows, width) ---
 
@@ -51,15 +51,6 @@ def _add_products(x, gy, center, s, p, q):
 
 
 @serial
-def _normalize(x, shift, back, scale, beta, y):
-    for i in range(len(x)):
-        row, out = x[i], y[i]
-        for w in range(len(shift)):
-            # first minus a value near the mean, which is exact, then minus the rest of the mean
-            out[w] = (row[w] - shift[w] - back[w]) * scale[w] + beta[w]
-
-
-@serial
 def _gradient(x, gy, center, slope, shift, scale, gx):
     for i in range(len(x)):
         row, gradient, out = x[i], gy[i], gx[i]
@@ -68,11 +59,11 @@ def _gradient(x, gy, center, slope, shift, scale, gx):
 
 
 @serial
-def _affine(x, mean, scale, beta, y):
+def _affine(x, center, scale, beta, y):
     for i in range(len(x)):
         row, out = x[i], y[i]
-        for w in range(len(mean)):
-            out[w] = (row[w] - mean[w]) * scale[w] + beta[w]
+        for w in range(len(center)):
+            out[w] = (row[w] - center[w]) * scale[w] + beta[w]
 
 
 @serial
@@ -223,9 +214,10 @@ def planes_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
         for plane in range(t * size, min((t + 1) * size, planes)):
             i, c = plane // channels, plane % channels
             run, out = x[i, c], y[i, c]
-            shift, back, scale, beta_c = shifts[c], near[c], inv_std[c] * gamma[c], beta[c]
+            shift, scale = shifts[c], inv_std[c] * gamma[c]
+            beta_c = beta[c] - near[c] * scale
             for j in range(width):
-                out[j] = (run[j] - shift - back) * scale + beta_c
+                out[j] = (run[j] - shift) * scale + beta_c
 
 
 @Threaded
@@ -285,11 +277,12 @@ def columns_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
         _deviations(x[own], shift, totals[t], squares[t])
     total, square = totals.sum(axis=0), squares.sum(axis=0)
     _finish_forward(near, total, square, x.size / channels, dof, eps, mean, var, inv_std)
-    back, scale = _spread(near, width), _spread(inv_std * gamma, width)
-    wide_beta = _spread(beta, width)
+    # x minus a value near the mean, which is exact, and the rest of the mean with beta
+    scale = inv_std * gamma
+    wide_beta, wide_scale = _spread(beta - near * scale, width), _spread(scale, width)
     for t in prange(chunks):
         own = slice(t * size, (t + 1) * size)
-        _normalize(x[own], shift, back, scale, wide_beta, y[own])
+        _affine(x[own], shift, wide_scale, wide_beta, y[own])
 
 
 @Threaded
