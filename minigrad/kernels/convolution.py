@@ -106,6 +106,10 @@ class ConvolutionKernels:
         """Products over the last two axes."""
         return a @ b
 
+    def add_product(self, a: Array, b: Array, total: Array) -> None:
+        """total += a @ b."""
+        total += self.matmul(a, b)
+
     def conv2d(self, x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
         out, k = window.output_size(x.shape[2:]), self._matrix(weight, window)
         y = self.empty((len(x), *out, len(weight)), x.dtype)
@@ -123,10 +127,10 @@ class ConvolutionKernels:
     def conv2d_weight_grad(self, x: Array, gy: Array, window: Window) -> Array:
         groups, out, (kh, kw) = window.groups, gy.shape[2:], window.size
         inputs, outputs = x.shape[1] // groups, gy.shape[1] // groups
-        total = self.xp.zeros((groups, kh * kw * inputs, outputs), x.dtype)
+        total = self.xp.zeros((groups, outputs, kh * kw * inputs), x.dtype)
         for tile, patches in self._patches(x, out, window):
-            total += self.matmul(patches.swapaxes(1, 2), self._rows(gy, tile, window))
-        g = total.reshape(groups, kh, kw, inputs, outputs).transpose(0, 4, 3, 1, 2)
+            self.add_product(self._rows(gy, tile, window).swapaxes(1, 2), patches, total)
+        g = total.reshape(groups, outputs, kh, kw, inputs).transpose(0, 1, 4, 2, 3)
         return self.xp.ascontiguousarray(g.reshape(groups * outputs, inputs, kh, kw))
 
     def conv2d_input_grad(self, gy: Array, weight: Array, window: Window, size: Pair) -> Array:

@@ -136,6 +136,14 @@ class NumbaKernels(NumpyKernels):
             return super().matmul(a, b)
         return self._products.product(a, b)
 
+    def add_product(self, a: Any, b: Any, total: Any) -> None:
+        if a.dtype.char not in "fd":
+            super().add_product(a, b, total)
+        elif len(total) == 1:
+            self._products.product(a[0], b[0], total[0], add=True)
+        else:
+            self._products.product(a, b, total, add=True)
+
     #: NumPy's copies the weight, for a BLAS that wakes threads
     linear = Kernels.linear
 

@@ -305,6 +305,8 @@ def test_products_of_every_size_around_a_tile(rng, threads, monkeypatch, real):
         products.product(a, b, around[1:-1])
         close([around[1:-1]], [a @ b], factor=200)
         assert (around[[0, -1]] == 7).all()
+        products.product(a, b, around[1:-1], add=True)
+        close([around[1:-1]], [2 * (a @ b)], factor=200)
     width = 2 * products.WIDTH // np.dtype(real).itemsize
     for k in (products.RUN, 2 * products.RUN + 3):
         a, b = (

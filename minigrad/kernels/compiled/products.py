@@ -50,11 +50,9 @@ def _tile(vectors):
         def codegen(context, builder, signature, arguments):
             a, down, along, panel, depth, c, wide, rows, add, _ = arguments
             v = Vectors(context, builder, like)
-            last = builder.sub(rows, whole(1))
             rows_a, places = [], []
             for i in range(ROWS):
-                # Rows that do not count are the last one again.
-                row = builder.select(builder.icmp_signed("<", whole(i), last), whole(i), last)
+                row = v.first(i, rows)
                 rows_a.append(v.place(a, builder.mul(row, down)))
                 start = v.place(c, builder.mul(row, wide))
                 places += [v.place(start, j * v.lanes) for j in range(vectors)]
@@ -104,13 +102,14 @@ def _pack_rows(typing, b, wide, depth, panel, like):
 
 
 @intrinsic  # type: ignore[misc,unused-ignore]
-def _pack_columns(typing, b, wide, depth, panel, like):
-    """b(k, j) at k + j ``wide``, for two vectors of j and whole vectors of k."""
+def _pack_columns(typing, b, wide, depth, count, panel, like):
+    """b(k, j) at k + j ``wide``, for two vectors of j, of which ``count`` count, and whole vectors of k."""
 
     def codegen(context, builder, signature, arguments):
-        b, wide, depth, panel, _ = arguments
+        b, wide, depth, count, panel, _ = arguments
         v = Vectors(context, builder, like)
-        columns = [v.place(b, builder.mul(whole(j), wide)) for j in range(2 * v.lanes)]
+        rows = [v.first(j, count) for j in range(2 * v.lanes)]
+        columns = [v.place(b, builder.mul(row, wide)) for row in rows]
 
         def body(k, carried):
             (panel,) = carried
@@ -123,7 +122,7 @@ def _pack_columns(typing, b, wide, depth, panel, like):
         v.loop(depth, v.lanes, [panel], body)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 4, like), codegen
+    return types.void(*[types.int64] * 5, like), codegen
 
 
 # --- loops around them ---
@@ -134,22 +133,18 @@ def _pack_panel(b, tb, start, stop, column, panel):
     """Rows start...stop of b from a column on, or of its transpose; beyond the last, lanes hold what they will."""
     size, width, like = b.itemsize, panel.shape[1], panel[0, 0]
     depth, wide = stop - start, b.shape[1]
-    columns, done = min(width, (b.shape[0] if tb else wide) - column), 0
-    if columns == width:
-        if tb:
-            done = depth // (width // 2) * (width // 2)
-            if done:
-                first = b.ctypes.data + size * (column * wide + start)
-                _pack_columns(first, wide, done, panel.ctypes.data, like)
-        else:
-            done = depth
-            _pack_rows(
-                b.ctypes.data + size * (start * wide + column),
-                wide,
-                depth,
-                panel.ctypes.data,
-                like,
-            )
+    columns = min(width, (b.shape[0] if tb else wide) - column)
+    if tb:
+        done = depth // (width // 2) * (width // 2)
+        first = b.ctypes.data + size * (column * wide + start)
+        if done:
+            _pack_columns(first, wide, done, columns, panel.ctypes.data, like)
+    else:
+        # A row may be read beyond its end, but not the array.
+        done = min(depth, max((b.size - column - width) // wide + 1 - start, 0))
+        first = b.ctypes.data + size * (start * wide + column)
+        if done:
+            _pack_rows(first, wide, done, panel.ctypes.data, like)
     for k in range(done, depth):
         own = panel[k]
         for j in range(columns):
@@ -256,24 +251,30 @@ def _products(a, ta, b, tb, c, add):
         _part(a[item], ta, b[item], tb, c[item], (0, tiles), (0, panels), add)
 
 
-def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """a @ b for matrices, or stacks of them, that may lie transposed in memory; into ``out``, which is C-contiguous."""
+def product(
+    a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None, add: bool = False
+) -> np.ndarray:
+    """a @ b for matrices, or stacks of them, that may lie transposed in memory.
+
+    It is put into ``out``, which is C-contiguous, or added to what is there.
+    """
     if out is None:
         out = pool.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
     numbers = out.size * a.shape[-1]
     if not numbers:
-        out.fill(0)
+        if not add:
+            out.fill(0)
         return out
     (a, ta), (b, tb), work = _as_it_lies(a), _as_it_lies(b), numbers // PER_NUMBER
     if out.ndim > 2:
         a, b, c = (x.reshape(-1, *x.shape[-2:]) for x in (a, b, out))
-        _products(work, a, ta, b, tb, c, False)
+        _products(work, a, ta, b, tb, c, add)
     elif work < ENOUGH:
-        _product.serial(a, ta, b, tb, out, 1, 1, False)
+        _product.serial(a, ta, b, tb, out, 1, 1, add)
     else:
         threads = min(get_num_threads(), MOST)
         down, across = _parts(*out.shape, out.itemsize, threads)
-        _product(work, a, ta, b, tb, out, down, across, False)
+        _product(work, a, ta, b, tb, out, down, across, add)
     return out
 
 

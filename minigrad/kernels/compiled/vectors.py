@@ -37,6 +37,12 @@ class Vectors:
         value = whole(offset) if isinstance(offset, int) else offset
         return self.builder.add(address, self.builder.mul(value, whole(self.size)))
 
+    def first(self, index: int, count):
+        """``index``, or the last of ``count`` where that is less: what does not count is the last again."""
+        last = self.builder.sub(count, whole(1))
+        smaller = self.builder.icmp_signed("<", whole(index), last)
+        return self.builder.select(smaller, whole(index), last)
+
     def load(self, address):
         return self.builder.load(self._pointer(address, self.type), align=self.size)
 
