@@ -322,15 +322,27 @@ class NumbaKernels(NumpyKernels):
 
     # --- windows ---
 
+    def channels_last(self, x: Any) -> Any:
+        """The same images, NCHW, with channels next to each other in memory."""
+        last = x.transpose(0, 2, 3, 1)
+        if last.flags.carray:
+            return x
+        if x.flags.carray and x.dtype.char in "fd":
+            n, c, h, w = x.shape
+            last = pool.empty((n, h, w, c), x.dtype)
+            self._windows.channels_last(x.size, x.reshape(n, c, h * w), last.reshape(n, h * w, c))
+        else:
+            last = last.copy(order="C")
+        return last.transpose(0, 3, 1, 2)
+
     def _patches(self, x: Any, out: Pair, window: Window) -> Iterator[tuple[Tile, Any]]:
         if window.groups > 1 or x.dtype.char not in "fd":
             yield from super()._patches(x, out, window)
             return
         (kh, kw), (n, c) = window.size, x.shape[:2]
         kernel = self._windows.patch_rows if c <= FEW else self._windows.patches
-        images = x.transpose(0, 2, 3, 1)
         for tile in tiles(n, kh * kw * c, out, window):
-            part = ready(images[tile.images])
+            part = self.channels_last(x[tile.images]).transpose(0, 2, 3, 1)
             windows = (len(part), tile.rows.stop - tile.rows.start, out[1])
             shape = (kh, kw, c, *windows) if c <= FEW else (*windows, kh, kw * c)
             found = pool.empty(shape, x.dtype)
@@ -341,9 +353,13 @@ class NumbaKernels(NumpyKernels):
             else:
                 yield tile, found.reshape(1, -1, kh * kw * c)
 
+    def conv2d_weight_grad(self, x: Any, gy: Any, window: Window) -> Any:
+        return super().conv2d_weight_grad(x, self.channels_last(gy), window)
+
     def conv2d_input_grad(self, gy: Any, weight: Any, window: Window, size: Pair) -> Any:
         if window.groups > 1 or max(window.stride) == 1 or gy.dtype.char not in "fd":
             return super().conv2d_input_grad(gy, weight, window, size)
+        gy = self.channels_last(gy)
         c, (kh, kw), out = weight.shape[1], window.size, gy.shape[2:]
         k = self._matrix(weight, window)[0].T
         gx = pool.empty((len(gy), *size, c), gy.dtype)
@@ -359,7 +375,7 @@ class NumbaKernels(NumpyKernels):
     def max_pool2d(self, x: Any, window: Window) -> Any:
         if x.dtype.char not in "fd":
             return super().max_pool2d(x, window)
-        images = ready(x.transpose(0, 2, 3, 1))
+        images = self.channels_last(x).transpose(0, 2, 3, 1)
         shape = (len(x), *window.output_size(x.shape[2:]), x.shape[1])
         y, place = pool.empty(shape, x.dtype), pool.empty(shape, np.int16)
         self._windows.max_pool(x.size, images, *_moves(window), y, place)
@@ -368,7 +384,7 @@ class NumbaKernels(NumpyKernels):
     def max_pool2d_grad(self, gy: Any, place: Any, window: Window, size: Pair) -> Any:
         if gy.dtype.char not in "fd":
             return super().max_pool2d_grad(gy, place, window, size)
-        gy, place = (ready(a.transpose(0, 2, 3, 1)) for a in (gy, place))
+        gy, place = (self.channels_last(a).transpose(0, 2, 3, 1) for a in (gy, place))
         gx = pool.empty((len(gy), *size, gy.shape[3]), gy.dtype)
         gx.fill(0)
         self._windows.max_pool_grad(gy.size, gy, place, *_moves(window), gx)

@@ -254,6 +254,17 @@ def test_convolutions_and_their_gradients(
     convolution.tiles.cache_clear()
 
 
+@pytest.mark.parametrize("real", [*TYPES, np.float16])
+@pytest.mark.parametrize(
+    "shape", [(2, 16, 8, 8), (3, 5, 7, 9), (2, 17, 20, 30), (1, 1, 3, 3), (2, 40, 1, 2)]
+)
+def test_channels_brought_next_to_each_other(rng, threads, shape, real):
+    for x in layouts(rng.normal(size=shape).astype(real), 1):
+        found = FAST.channels_last(x)
+        np.testing.assert_array_equal(found, x)
+        assert found.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1)])
 def test_max_pool_and_its_gradient(rng, threads, stride):
     for padding in (((0, 0), (0, 0)), ((1, 1), (1, 0))):

@@ -8,6 +8,8 @@ them as numbers (not bytes) from there.
 from __future__ import annotations
 
 from llvmlite import binding, ir
+from numba import types
+from numba.extending import intrinsic
 
 _features = binding.get_host_cpu_features()
 _AVX, _AVX512 = _features.get("avx", False), _features.get("avx512f", False)
@@ -113,3 +115,22 @@ class Vectors:
         return self.builder.shuffle_vector(
             a, b, ir.Constant(ir.VectorType(_i32, len(lanes)), lanes)
         )
+
+
+@intrinsic  # type: ignore[misc,unused-ignore]
+def transpose_square(typing, source, source_wide, target, target_wide, like):
+    """As many rows as a vector has lanes, and as many columns, from rows ``wide`` numbers apart to others."""
+
+    def codegen(context, builder, signature, arguments):
+        source, source_wide, target, target_wide, _ = arguments
+        v = Vectors(context, builder, like)
+
+        def rows(address, wide):
+            return [v.place(address, builder.mul(whole(i), wide)) for i in range(v.lanes)]
+
+        found = v.transpose([v.load(row) for row in rows(source, source_wide)])
+        for value, row in zip(found, rows(target, target_wide), strict=True):
+            v.store(value, row)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4, like), codegen

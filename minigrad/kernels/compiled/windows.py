@@ -9,6 +9,35 @@ import numpy as np
 from numba import prange
 
 from .threads import Threaded, serial
+from .vectors import WIDTH, transpose_square
+
+#: pixels that a thread takes at a time
+PIXELS = 256
+
+
+@Threaded
+def channels_last(x, y):
+    """From (n, channels, pixels) to (n, pixels, channels)."""
+    n, channels, pixels = x.shape
+    side, size, parts = WIDTH // x.itemsize, x.itemsize, -(-pixels // PIXELS)
+    for item in prange(n * parts):
+        image, start = item // parts, item % parts * PIXELS
+        stop = min(start + PIXELS, pixels)
+        source, target = x[image], y[image]
+        squares = start + (stop - start) // side * side if channels >= side else start
+        for p in range(start, squares, side):
+            for c in range(0, channels - side + 1, side):
+                transpose_square(
+                    source.ctypes.data + size * (c * pixels + p),
+                    pixels,
+                    target.ctypes.data + size * (p * channels + c),
+                    channels,
+                    x[0, 0, 0],
+                )
+        for c in range(channels):
+            row = source[c]
+            for p in range(start if c >= channels // side * side else squares, stop):
+                target[p, c] = row[p]
 
 
 @serial
