@@ -67,6 +67,12 @@ class Kernels(ConvolutionKernels):
         g *= gy
         return g
 
+    def relu(self, x: Array) -> Array:
+        return self.xp.maximum(x, 0)
+
+    def relu_grad(self, x: Array, gy: Array) -> Array:
+        return gy * (x > 0)
+
     def softmax(self, x: Array, axis: int) -> Array:
         y = self.xp.exp(x - x.max(axis=axis, keepdims=True))
         y /= y.sum(axis=axis, keepdims=True)

@@ -158,21 +158,30 @@ class NumbaKernels(NumpyKernels):
     def sigmoid(self, x: Any) -> Any:
         if x.dtype != np.float32:
             return super().sigmoid(x)
-        y = pool.empty_like(x)
-        if x.strides != y.strides:
-            x = x.copy(order="C")
-            y = pool.empty_like(x)
-        self._elementwise.sigmoid(x.size, flat(x), flat(y))
-        return y
+        return self._run("sigmoid", x)
 
     def sigmoid_grad(self, y: Any, gy: Any) -> Any:
         if y.dtype != np.float32 or gy.dtype != np.float32:
             return super().sigmoid_grad(y, gy)
-        gx = pool.empty_like(y)
-        if y.strides != gx.strides or gy.strides != gx.strides:
-            return super().sigmoid_grad(y, gy)
-        self._elementwise.sigmoid_grad(y.size, flat(y), flat(gy), flat(gx))
-        return gx
+        return self._run("sigmoid_grad", y, gy)
+
+    def relu(self, x: Any) -> Any:
+        return super().relu(x) if x.dtype.char not in "fd" else self._run("relu", x)
+
+    def relu_grad(self, x: Any, gy: Any) -> Any:
+        if x.dtype.char not in "fd" or gy.dtype != x.dtype:
+            return super().relu_grad(x, gy)
+        return self._run("relu_grad", x, gy)
+
+    def _run(self, loop: str, *arrays: Any) -> Any:
+        """A loop over the numbers of arrays of one shape as they lie in memory."""
+        y = pool.empty_like(arrays[0])
+        for x in arrays:
+            if x.strides != y.strides:
+                arrays, y = tuple(a.copy(order="C") for a in arrays), pool.empty(y.shape, y.dtype)
+                break
+        getattr(self._elementwise, loop)(y.size, *map(flat, arrays), flat(y))
+        return y
 
     def softmax_cross_entropy(self, logits: Any, labels: Any, weight: float | None) -> Any:
         if logits.dtype.char != "f" or labels.dtype != np.int64:
@@ -388,6 +397,23 @@ class NumbaKernels(NumpyKernels):
         gx = pool.empty((len(gy), *size, gy.shape[3]), gy.dtype)
         gx.fill(0)
         self._windows.max_pool_grad(gy.size, gy, place, *_moves(window), gx)
+        return gx.transpose(0, 3, 1, 2)
+
+    def sum_pool2d(self, x: Any, window: Window) -> Any:
+        if x.dtype.char not in "fd":
+            return super().sum_pool2d(x, window)
+        images = self.channels_last(x).transpose(0, 2, 3, 1)
+        y = pool.empty((len(x), *window.output_size(x.shape[2:]), x.shape[1]), x.dtype)
+        self._windows.sum_pool(x.size, images, *_moves(window), y)
+        return y.transpose(0, 3, 1, 2)
+
+    def sum_pool2d_grad(self, gy: Any, window: Window, size: Pair) -> Any:
+        if gy.dtype.char not in "fd":
+            return super().sum_pool2d_grad(gy, window, size)
+        gx = pool.empty((len(gy), *size, gy.shape[1]), gy.dtype)
+        gx.fill(0)
+        gy = self.channels_last(gy).transpose(0, 2, 3, 1)
+        self._windows.sum_pool_grad(gx.size, gy, *_moves(window), gx)
         return gx.transpose(0, 3, 1, 2)
 
 

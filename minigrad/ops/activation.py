@@ -42,11 +42,19 @@ class Relu(Op):
         return x * (x > 0).astype(x.dtype)
 
     def forward(self, k: Any, x: Any) -> Any:
-        return k.xp.maximum(x, 0)
+        return k.relu(x)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         (x,) = node.inputs
+        return apply(RELU_GRAD, x, gy)
+
+
+class ReluGrad(Op):
+    def reference(self, x: Tensor, gy: Tensor) -> Tensor:
         return gy * (x > 0).astype(gy.dtype)
+
+    def forward(self, k: Any, x: Any, gy: Any) -> Any:
+        return k.relu_grad(x, gy)
 
 
 class Softmax(Op):
@@ -84,7 +92,8 @@ class LogSoftmax(Softmax):
         return gy - y.exp() * gy.sum(self.axis, keepdims=True)
 
 
-SIGMOID, SIGMOID_GRAD, RELU = Sigmoid(), SigmoidGrad(), Relu()
+SIGMOID, SIGMOID_GRAD = Sigmoid(), SigmoidGrad()
+RELU, RELU_GRAD = Relu(), ReluGrad()
 
 
 def sigmoid(x: Tensor) -> Tensor:

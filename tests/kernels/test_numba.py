@@ -161,12 +161,22 @@ def test_sigmoid_is_accurate_where_it_is_tiny(threads):
 
 
 @pytest.mark.parametrize("real", [*TYPES, np.float16])
-def test_sigmoid_and_its_gradient_in_every_layout(rng, threads, real):
+def test_activations_and_their_gradients_in_every_layout(rng, threads, real):
     values, gradients = rng.normal(0, 3, (2, 6, 5, 4)).astype(real)
     for x, g in itertools.product(layouts(values, 1), layouts(gradients, 1)):
         y = FAST.sigmoid(x)
         close([y], [PLAIN.sigmoid(x)])
         close([FAST.sigmoid_grad(y, g)], [PLAIN.sigmoid_grad(y, g)])
+        np.testing.assert_array_equal(FAST.relu(x), PLAIN.relu(x))
+        np.testing.assert_array_equal(FAST.relu_grad(x, g), PLAIN.relu_grad(x, g))
+
+
+@pytest.mark.parametrize("real", TYPES)
+def test_relu_at_its_edge_and_of_what_is_no_number(real):
+    x = np.array([np.nan, np.inf, -np.inf, 0, -0.0], real)
+    np.testing.assert_array_equal(FAST.relu(x), np.array([np.nan, np.inf, 0, 0, 0], real))
+    gy = np.array([1, 2, 3, 4, np.nan], real)
+    np.testing.assert_array_equal(FAST.relu_grad(x, gy), PLAIN.relu_grad(x, gy))
 
 
 @pytest.mark.parametrize("real", TYPES)
@@ -278,6 +288,11 @@ def test_max_pool_and_its_gradient(rng, threads, stride):
             np.testing.assert_array_equal(where, place)
             gx = FAST.max_pool2d_grad(g, place, window, (7, 6))
             close([gx], [PLAIN.max_pool2d_grad(gy, place, window, (7, 6))])
+            close([FAST.sum_pool2d(a, window)], [PLAIN.sum_pool2d(x, window)])
+            close(
+                [FAST.sum_pool2d_grad(g, window, (7, 6))],
+                [PLAIN.sum_pool2d_grad(gy, window, (7, 6))],
+            )
     x[:] = -np.inf
     _, place = FAST.max_pool2d(x, window)
     gx = FAST.max_pool2d_grad(gy, place, window, (7, 6))

@@ -69,6 +69,33 @@ def sigmoid_grad(y, gy, gx):
 
 
 @serial
+def _relu(x, y):
+    for i in range(len(x)):
+        # not "x if x > 0": a NaN goes on
+        y[i] = max(x[i], x.dtype.type(0)) if x[i] == x[i] else x[i]
+
+
+@serial
+def _relu_grad(x, gy, gx):
+    for i in range(len(x)):
+        gx[i] = gy[i] if x[i] > 0 else gy[i] * 0
+
+
+@Threaded
+def relu(x, y):
+    for t in prange(-(-len(x) // CHUNK)):
+        own = slice(t * CHUNK, (t + 1) * CHUNK)
+        _relu(x[own], y[own])
+
+
+@Threaded
+def relu_grad(x, gy, gx):
+    for t in prange(-(-len(x) // CHUNK)):
+        own = slice(t * CHUNK, (t + 1) * CHUNK)
+        _relu_grad(x[own], gy[own], gx[own])
+
+
+@serial
 def _exp_shifted(x, shift, y):
     """y = exp(x - shift), and the sum."""
     total = ONE - ONE

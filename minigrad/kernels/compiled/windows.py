@@ -174,3 +174,42 @@ def max_pool_grad(gy, place, kernel, stride, padding, dilation, gx):
                     r = i * stride[0] + index // kernel[1] * dilation[0] - padding[0]
                     c = j * stride[1] + index % kernel[1] * dilation[1] - padding[1]
                     gx[image, r, c, k] += gy[image, i, j, k]
+
+
+@Threaded
+def sum_pool(x, kernel, stride, padding, dilation, y):
+    """The sum of each window; x (n, rows, columns, channels)."""
+    n, height, width, channels = y.shape
+    _, rows, columns, _ = x.shape
+    for item in prange(n * height):
+        image, i = item // height, item % height
+        for j in range(width):
+            total = y[image, i, j]
+            total[:] = 0
+            for u in range(kernel[0]):
+                r = i * stride[0] + u * dilation[0] - padding[0]
+                for v in range(kernel[1]):
+                    c = j * stride[1] + v * dilation[1] - padding[1]
+                    if 0 <= r < rows and 0 <= c < columns:
+                        part = x[image, r, c]
+                        for k in range(channels):
+                            total[k] += part[k]
+
+
+@Threaded
+def sum_pool_grad(gy, kernel, stride, padding, dilation, gx):
+    """gx += gy in all places of its window; gx (n, rows, columns, channels) begins as zeros."""
+    n, height, width, channels = gy.shape
+    _, rows, columns, _ = gx.shape
+    for image in prange(n):
+        for i in range(height):
+            for j in range(width):
+                part = gy[image, i, j]
+                for u in range(kernel[0]):
+                    r = i * stride[0] + u * dilation[0] - padding[0]
+                    for v in range(kernel[1]):
+                        c = j * stride[1] + v * dilation[1] - padding[1]
+                        if 0 <= r < rows and 0 <= c < columns:
+                            total = gx[image, r, c]
+                            for k in range(channels):
+                                total[k] += part[k]
