@@ -128,8 +128,8 @@ def of(array: Any) -> Backend | None:
 
 
 def real(dtype: Any) -> np.dtype:
-    """``dtype`` as a NumPy dtype of real numbers; TypeError for any other."""
-    dtype = np.dtype(dtype)
+    """``dtype`` as a NumPy dtype of real numbers, in this machine's byte order; TypeError for any other."""
+    dtype = np.dtype(dtype).newbyteorder("=")
     if dtype.kind not in "biuf":
         raise TypeError(f"tensor: expected numbers, got {dtype}")
     return dtype
@@ -147,8 +147,8 @@ def as_array(data: Any, dtype: Any, name: str | None) -> Any:
         target = get(name)
     else:
         target = default() if source.name == "numpy" else source
-    real(data.dtype)
-    dtype = None if dtype is None else real(dtype)
+    own = real(data.dtype)
+    dtype = own if dtype is None else real(dtype)
     if source is not target:
         data = target.from_numpy(source.to_numpy(data))
     return target.xp.array(data, dtype=dtype, copy=True)

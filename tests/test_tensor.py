@@ -49,6 +49,13 @@ def test_python_numbers_and_lists_become_float32(data):
     equal(t, np.array(data, np.float32))
 
 
+def test_numbers_take_the_byte_order_of_this_machine():
+    swapped = np.array([1.5, -2]).astype(np.dtype(np.float32).newbyteorder("S"))
+    x = mg.tensor(swapped)
+    assert x.dtype == np.float32 and x.dtype.isnative
+    np.testing.assert_array_equal(mg.relu(x).numpy(), [1.5, 0])
+
+
 @pytest.mark.parametrize("data", [1, [1.5, 2], np.array([1.5])], ids=repr)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_dtype_given_wins(data, dtype):

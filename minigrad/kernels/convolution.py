@@ -118,7 +118,7 @@ class ConvolutionKernels:
             if window.groups == 1:
                 self.multiply(patches[0], k[0], target)
             else:
-                products = (patches @ k).reshape(window.groups, *target.shape[:3], -1)
+                products = self.matmul(patches, k).reshape(window.groups, *target.shape[:3], -1)
                 target[...] = self.xp.moveaxis(products, 0, 3).reshape(target.shape)
         if bias is not None:
             y += bias

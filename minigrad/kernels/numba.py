@@ -8,98 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from . import pool
 from .convolution import FEW, Pair, Tile, Window, tiles
 from .generic import Kernels, refuse_labels
+from .layouts import alike, constant, flat, layout, ready
 from .numpy import NumpyKernels
-
-#: numbers in a row of columns, at least, where channels are few; and where it is not much that has to be done
-WIDE, NARROW, MUCH = 256, 32, 2**15
-#: numbers in a chunk of rows, and how many chunks there are at most
-CHUNK, CHUNKS = 2**17, 32
-
-
-class Layout(NamedTuple):
-    """How an array with channels is looked at, as columns or as planes, and in how many chunks."""
-
-    kind: str
-    order: tuple[int, ...]  # of its axes, to lie contiguously
-    back: tuple[int, ...]
-    shape: tuple[int, ...]  # of the axes in that order
-    view: tuple[int, ...]
-    chunks: int
-    plain: bool  # nothing has to be rearranged
-
-    def take(self, x: np.ndarray) -> np.ndarray:
-        """An array of this layout as the loops take it."""
-        if self.plain and x.flags.carray:
-            return x
-        return ready(x.transpose(self.order)).reshape(self.view)
-
-    def give(self, y: np.ndarray) -> np.ndarray:
-        """What the loops made, with the axes of the array that they took."""
-        return y if self.plain else y.reshape(self.shape).transpose(self.back)
-
-
-@lru_cache(maxsize=4096)
-def layout(
-    shape: tuple[int, ...], strides: tuple[int, ...], dtype: str, kept: tuple[int, ...]
-) -> Layout | None:
-    """Columns where the channels lie next to each other, else planes; None for what is left to NumPy."""
-    if len(kept) > 1 or dtype not in "fd" or 0 in shape:
-        return None
-    (axis,) = kept
-    axes, channels = tuple(range(len(shape))), shape[axis]
-    chunks = min(-(-math.prod(shape) // CHUNK), CHUNKS)
-    order = (*axes[:axis], *axes[axis + 1 :], axis)
-    ordered = tuple(shape[i] for i in order)
-    if not _dense(ordered, tuple(strides[i] for i in order), np.dtype(dtype).itemsize):
-        view = math.prod(shape[:axis]), channels, math.prod(shape[axis + 1 :])
-        return Layout("planes", axes, axes, shape, view, chunks, view == shape)
-    back = (*axes[:axis], axes[-1], *axes[axis:-1])
-    m, width = math.prod(shape) // channels, WIDE if math.prod(shape) >= MUCH else NARROW
-    repeats = math.gcd(m, 2 ** max(math.ceil(math.log2(width / channels)), 0))
-    rows = m // repeats, repeats * channels
-    return Layout("columns", order, back, ordered, rows, chunks, order == axes and rows == shape)
-
-
-def _dense(shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> bool:
-    """Whether an array of these strides is C-contiguous."""
-    for n, stride in zip(reversed(shape), reversed(strides), strict=True):
-        if n > 1 and stride != size:
-            return False
-        size *= n
-    return True
-
-
-@lru_cache(maxsize=256)
-def constant(value: float, channels: int, dtype: np.dtype) -> np.ndarray:
-    return np.full(channels, value, dtype)
-
-
-def ready(x: np.ndarray) -> np.ndarray:
-    """x as Numba's loops know it: C-contiguous and writable."""
-    return x if x.flags.carray else x.copy(order="C")
-
-
-def flat(x: np.ndarray) -> np.ndarray:
-    """The numbers of an array without gaps, as they lie in memory."""
-    return x.reshape(-1) if x.flags.carray else ready(x.ravel(order="K"))
-
-
-def alike(arrays: tuple[Any, ...]) -> bool:
-    """Whether arrays of one shape can be gone through side by side."""
-    real = arrays[0].dtype
-    for a in arrays:
-        if a.dtype != real or not a.flags.carray:
-            return False
-    return real.char in "fd"
 
 
 class NumbaKernels(NumpyKernels):
@@ -139,13 +58,16 @@ class NumbaKernels(NumpyKernels):
     def add_product(self, a: Any, b: Any, total: Any) -> None:
         if a.dtype.char not in "fd":
             super().add_product(a, b, total)
-        elif len(total) == 1:
-            self._products.product(a[0], b[0], total[0], add=True)
         else:
             self._products.product(a, b, total, add=True)
 
-    #: NumPy's copies the weight, for a BLAS that wakes threads
-    linear = Kernels.linear
+    def linear(self, x: Any, weight: Any, bias: Any) -> Any:
+        if x.dtype.char not in "fd":
+            return Kernels.linear(self, x, weight, bias)
+        y = self._products.product(x, weight.T)
+        if bias is not None:
+            y += bias
+        return y
 
     def multiply(self, rows: Any, k: Any, target: Any) -> None:
         if rows.dtype.char not in "fd":

@@ -54,8 +54,8 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for p in self.params:
-            if p.requires_grad:
-                p.grad = None
+            if p._ref is not None:
+                p._ref[0].grad = None
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""

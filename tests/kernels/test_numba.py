@@ -230,6 +230,29 @@ def test_updates_in_place(rng, threads, name, real):
     np.testing.assert_array_equal(results[0][-1], values[-1])  # the gradients
 
 
+def test_no_decay_leaves_infinite_weights_alone():
+    p, g = np.float32([np.inf, 1]), np.ones(2, np.float32)
+    FAST.sgd((p,), (g,), lr=0.1, **UPDATES["sgd"][1])
+    np.testing.assert_array_equal(p, np.float32([np.inf, 0.9]))
+
+
+@pytest.mark.parametrize(("momentum", "debiased"), [(0.9, False), (None, False), (0.9, True)])
+def test_running_statistics(rng, momentum, debiased):
+    """Also that the first batch replaces what was there to the last digit where its weight is 1."""
+    results = []
+    for kernels in (FAST, PLAIN):
+        mean, var, count = np.float32([1e8, 2]), np.float32([1, 3]), np.array(0)
+        for batch in np.random.default_rng(0).random((3, 2, 2)).astype(np.float32):
+            kernels.move_statistics(mean, var, count, *batch, momentum, 1.25, debiased)
+            results.append([mean.copy(), var.copy(), count.copy()])
+    for ours, theirs in zip(results[:3], results[3:], strict=True):
+        close(ours[:2], theirs[:2], factor=4)
+        assert ours[2] == theirs[2]
+    if momentum is None or debiased:
+        first = np.random.default_rng(0).random((3, 2, 2)).astype(np.float32)[0]
+        np.testing.assert_array_equal(results[0][0], first[0])
+
+
 @pytest.mark.parametrize("real", TYPES)
 @pytest.mark.parametrize("channels", [1, 3, 5, 8])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 1), (2, 3)])
@@ -340,7 +363,11 @@ def test_products_of_every_size_around_a_tile(rng, threads, monkeypatch, real):
             rng.normal(size=(k, 19 * width + 3)).astype(real),
         )
         for x in (a, np.asfortranarray(a)):
-            close([FAST.matmul(x, b)], [a @ b], factor=500)
+            for rows in (slice(None), slice(3)):
+                total = FAST.matmul(x[rows], b)
+                close([total], [a[rows] @ b], factor=500)
+                products.product(x[rows], b, total, add=True)
+                close([total], [2 * (a[rows] @ b)], factor=500)
 
 
 def test_a_nan_stays_in_its_row_and_column(rng):

@@ -42,10 +42,10 @@ class Case(NamedTuple):
     def loss(self, y, target):
         return mg.softmax_cross_entropy(y, target) if y.ndim == 2 else mg.mse_loss(y, target)
 
-    def trained(self, steps, seed=0, n=6):
+    def trained(self, steps, seed=0, n=6, optimizer=mg.optim.Adam):
         """The model after ``steps`` on one batch."""
         model, (x, target) = self.make(np.random.default_rng(seed)), self.batch(n)
-        optimizer = mg.optim.Adam(model.parameters(), lr=0.02)
+        optimizer = optimizer(model.parameters(), lr=0.02)
         for _ in range(steps):
             optimizer.zero_grad()
             self.loss(model(x), target).backward()
@@ -208,12 +208,13 @@ def test_the_default_generator_makes_models_too(name, case):
 
 @every_model
 def test_backends_agree(backend, name, case):
-    """After a step; in training, since then everything is at work."""
-    model = case.trained(1, n=4)
+    """After a step; in training, since then everything is at work. Not with Adam, whose first step is made of the signs
+    of gradients: of those that are nearly 0, rounding decides."""
+    model = case.trained(1, n=4, optimizer=mg.optim.SGD)
     with mg.no_grad():
         y = model(case.batch(4)[0]).numpy()
     mg.set_backend("numpy")
-    model = case.trained(1, n=4)
+    model = case.trained(1, n=4, optimizer=mg.optim.SGD)
     with mg.no_grad():
         close(y, model(case.batch(4)[0]), 1e-4)
 

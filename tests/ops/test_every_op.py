@@ -142,6 +142,7 @@ FUSED = [
     (activation.SIGMOID, X),
     (activation.SIGMOID_GRAD, X, X),
     (activation.RELU, X),
+    (activation.RELU_GRAD, X, X),
     *[(activation.Softmax(axis), X) for axis in range(3)],
     *[(activation.LogSoftmax(axis), X) for axis in range(3)],
     *[(loss.SoftmaxCrossEntropy(w), normal(4, 3), integers(3, 4)) for w in [None, 1.0, 0.25]],

@@ -328,11 +328,12 @@ def finite(x):
 def move_statistics(
     running_mean, running_var, num_batches, mean, var, momentum, correction, debiased
 ):
-    """running += new (batch - running); a cumulative average for a negative momentum."""
+    """running = (1 - new) running + new batch; a cumulative average for a negative momentum."""
     num_batches[()] += 1
     n = float(num_batches[()])
     new = 1 / n if momentum < 0 else (1 - momentum) / (1 - momentum**n if debiased else 1.0)
+    kept, new_var = mean.dtype.type(1 - new), mean.dtype.type(new * correction)
     new = mean.dtype.type(new)
     for c in range(len(mean)):
-        running_mean[c] += new * (mean[c] - running_mean[c])
-        running_var[c] += new * (correction * var[c] - running_var[c])
+        running_mean[c] = kept * running_mean[c] + new * mean[c]
+        running_var[c] = kept * running_var[c] + new_var * var[c]

@@ -78,7 +78,7 @@ def _relu(x, y):
 @serial
 def _relu_grad(x, gy, gx):
     for i in range(len(x)):
-        gx[i] = gy[i] if x[i] > 0 else gy[i] * 0
+        gx[i] = gy[i] * x.dtype.type(x[i] > 0)
 
 
 @Threaded
@@ -137,19 +137,25 @@ def softmax_cross_entropy_grad(probabilities, labels, gy, weight, g):
         scale, row, out = gy[i if len(gy) > 1 else 0] * weight, probabilities[i], g[i]
         for k in range(len(row)):
             out[k] = row[k] * scale
-        out[labels[i]] -= scale
+        if 0 <= labels[i] < len(row):
+            out[labels[i]] -= scale
+
+
+@serial
+def _decayed(g, p, weight_decay):
+    return g + weight_decay * p if weight_decay != 0 else g
 
 
 @serial
 def _descend(p, g, lr, weight_decay):
     for i in range(len(p)):
-        p[i] -= lr * (g[i] + weight_decay * p[i])
+        p[i] -= lr * _decayed(g[i], p[i], weight_decay)
 
 
 @serial
 def _descend_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov):
     for i in range(len(p)):
-        gradient = g[i] + weight_decay * p[i]
+        gradient = _decayed(g[i], p[i], weight_decay)
         v[i] = momentum * v[i] + gradient
         p[i] -= lr * (gradient + momentum * v[i] if nesterov else v[i])
 
@@ -157,7 +163,7 @@ def _descend_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov):
 @serial
 def _adam(p, first, second, g, step_size, b1, b2, root, eps, weight_decay):
     for i in range(len(p)):
-        gradient = g[i] + weight_decay * p[i]
+        gradient = _decayed(g[i], p[i], weight_decay)
         first[i] += (ONE - b1) * (gradient - first[i])
         second[i] += (ONE - b2) * (gradient * gradient - second[i])
         p[i] -= step_size * first[i] / (np.sqrt(second[i]) / root + eps)

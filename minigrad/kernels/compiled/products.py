@@ -22,17 +22,16 @@ from numba.extending import intrinsic
 from .. import pool
 from ..threads import get_num_threads
 from .threads import ENOUGH, MOST, Threaded, serial
-from .vectors import REGISTERS, WIDTH, Vectors, whole
+from .vectors import REGISTERS, WIDTH, Vectors, address, whole
 
-#: rows of a tile: with two vectors in each, one row of the second factor and one number of the first, all registers are
-#: in use
+#: rows of a tile: two vectors in each, a row of the second factor and a number of the first, all in registers
 ROWS = 6 if REGISTERS == 16 else 8
-#: numbers that are summed in registers: a panel of them leaves half of a first cache of 32 KiB free
-RUN = 320
+#: how many numbers are summed in registers: a panel of them takes 20 of the 32 KiB of a first cache
+RUN = 20 * 2**10 // (2 * WIDTH)
 #: bytes of the first factor that go by all panels: a quarter of a second cache of 512 KiB
 NEAR = 2**17
 #: panels, and numbers along the depth, from which the first factor is packed
-PANELS, DEEP = 16, 192
+PANELS, DEEP = 16, RUN // 2
 #: multiplications that take as long as a number takes elsewhere
 PER_NUMBER = 16
 
@@ -52,7 +51,7 @@ def _tile(vectors):
             v = Vectors(context, builder, like)
             rows_a, places = [], []
             for i in range(ROWS):
-                row = v.first(i, rows)
+                row = v.clamped(i, rows)
                 rows_a.append(v.place(a, builder.mul(row, down)))
                 start = v.place(c, builder.mul(row, wide))
                 places += [v.place(start, j * v.lanes) for j in range(vectors)]
@@ -67,10 +66,10 @@ def _tile(vectors):
                         sums[at] = v.multiply_add(number, row[j], sums[at])
                 return [v.place(panel, 2 * v.lanes), builder.add(offset, along), *sums]
 
-            sums = v.zeros_or(builder.icmp_signed("!=", add, whole(0)), places)
+            sums = v.load_if(builder.icmp_signed("!=", add, whole(0)), places)
             _, _, *sums = v.loop(depth, 1, [panel, whole(0), *sums], body)
-            for value, address in zip(sums, places, strict=True):
-                v.store(value, address)
+            for value, place in zip(sums, places, strict=True):
+                v.store(value, place)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 9, like), codegen
@@ -108,7 +107,7 @@ def _pack_columns(typing, b, wide, depth, count, panel, like):
     def codegen(context, builder, signature, arguments):
         b, wide, depth, count, panel, _ = arguments
         v = Vectors(context, builder, like)
-        rows = [v.first(j, count) for j in range(2 * v.lanes)]
+        rows = [v.clamped(j, count) for j in range(2 * v.lanes)]
         columns = [v.place(b, builder.mul(row, wide)) for row in rows]
 
         def body(k, carried):
@@ -136,15 +135,15 @@ def _pack_panel(b, tb, start, stop, column, panel):
     columns = min(width, (b.shape[0] if tb else wide) - column)
     if tb:
         done = depth // (width // 2) * (width // 2)
-        first = b.ctypes.data + size * (column * wide + start)
+        first = address(b) + size * (column * wide + start)
         if done:
-            _pack_columns(first, wide, done, columns, panel.ctypes.data, like)
+            _pack_columns(first, wide, done, columns, address(panel), like)
     else:
         # A row may be read beyond its end, but not the array.
         done = min(depth, max((b.size - column - width) // wide + 1 - start, 0))
-        first = b.ctypes.data + size * (start * wide + column)
+        first = address(b) + size * (start * wide + column)
         if done:
-            _pack_rows(first, wide, done, panel.ctypes.data, like)
+            _pack_rows(first, wide, done, address(panel), like)
     for k in range(done, depth):
         own = panel[k]
         for j in range(columns):
@@ -174,61 +173,55 @@ def _pack_tiles(a, ta, start, stop, first, last, packed):
 
 
 @serial
+def _edge(a, down, along, panel, depth, c, i, column, rows, more, edge):
+    """A tile beyond whose last column c ends: it is computed elsewhere, and what c has room for is copied."""
+    wide, left, like = edge.shape[1], c.shape[1] - column, c[0, 0]
+    if left > wide // 2:
+        _tile_of_two(a, down, along, panel, depth, address(edge), wide, rows, 0, like)
+    else:
+        _tile_of_one(a, down, along, panel, depth, address(edge), wide, rows, 0, like)
+    for r in range(rows):
+        source, target = edge[r], c[i + r, column:]
+        for k in range(left):
+            target[k] = target[k] + source[k] if more else source[k]
+
+
+@serial
 def _part(a, ta, b, tb, c, rows, columns, add):
     """The tiles of c in ``rows`` and ``columns``, which count tiles and panels."""
-    n, size, like = c.shape[1], c.itemsize, c[0, 0]
-    depth, m = (a.shape[0] if ta else a.shape[1]), c.shape[0]
-    runs = -(-depth // RUN)
-    run = -(-depth // runs)
-    width = 2 * WIDTH // size
-    high = max(NEAR // (ROWS * run * size), 1)
-    high = -(-(rows[1] - rows[0]) // -(-(rows[1] - rows[0]) // high))
-    panels = np.empty((columns[1] - columns[0], run, width), c.dtype)
-    pack = len(panels) >= PANELS and run >= DEEP
+    (m, n), size, like, width = c.shape, c.itemsize, c[0, 0], 2 * WIDTH // c.itemsize
+    depth, (down, along) = (len(a), (1, a.shape[1])) if ta else (a.shape[1], (a.shape[1], 1))
+    run = -(-depth // -(-depth // RUN))
+    blocks = -(-(rows[1] - rows[0]) // max(NEAR // (ROWS * run * size), 1))
+    high, count = -(-(rows[1] - rows[0]) // blocks), columns[1] - columns[0]
+    # What one block of rows goes by is not needed again.
+    panels = np.empty((count if blocks > 1 else 1, run, width), c.dtype)
+    pack = count >= PANELS and run >= DEEP
     packed = np.empty((high if pack else 0, run, ROWS), c.dtype)
     edge = np.empty((ROWS, width), c.dtype)
-    down, along = (1, a.shape[1]) if ta else (a.shape[1], 1)
-    if pack:
-        down, along = 1, ROWS
     for start in range(0, depth, run):
-        stop = min(start + run, depth)
-        more = np.int64(add or start > 0)
+        stop, more = min(start + run, depth), np.int64(add or start > 0)
         for top in range(rows[0], rows[1], high):
             bottom = min(top + high, rows[1])
             if pack:
                 _pack_tiles(a, ta, start, stop, top, bottom, packed)
-            for p in range(len(panels)):
-                column, panel = (columns[0] + p) * width, panels[p]
+            for p in range(count):
+                column, panel = (columns[0] + p) * width, panels[p if blocks > 1 else 0]
                 if top == rows[0]:
                     _pack_panel(b, tb, start, stop, column, panel)
                 for t in range(top, bottom):
-                    i, count = t * ROWS, min(ROWS, m - t * ROWS)
+                    i, x, x_down, x_along = t * ROWS, address(packed), 1, ROWS
                     if pack:
-                        first = packed[t - top].ctypes.data
-                    elif ta:
-                        first = a.ctypes.data + size * (start * a.shape[1] + i)
+                        x += size * (t - top) * run * ROWS
                     else:
-                        first = a.ctypes.data + size * (i * a.shape[1] + start)
-                    left = n - column
-                    whole_tile = left >= width
-                    into = c.ctypes.data + size * (i * n + column)
-                    wide, onto = n, more
-                    if not whole_tile:
-                        into, wide, onto = edge.ctypes.data, width, 0
-                    depth_here, source = stop - start, panel.ctypes.data
-                    if left > width // 2:
-                        _tile_of_two(
-                            first, down, along, source, depth_here, into, wide, count, onto, like
-                        )
+                        x, x_down, x_along = address(a), down, along
+                        x += size * (i * down + start * along)
+                    own, length, there = address(panel), stop - start, min(ROWS, m - i)
+                    if column + width <= n:
+                        y = address(c) + size * (i * n + column)
+                        _tile_of_two(x, x_down, x_along, own, length, y, n, there, more, like)
                     else:
-                        _tile_of_one(
-                            first, down, along, source, depth_here, into, wide, count, onto, like
-                        )
-                    if not whole_tile:
-                        for r in range(count):
-                            target = c[i + r, column:]
-                            for k in range(left):
-                                target[k] = edge[r, k] + (target[k] if more else 0)
+                        _edge(x, x_down, x_along, own, length, c, i, column, there, more, edge)
 
 
 @Threaded
@@ -266,15 +259,15 @@ def product(
             out.fill(0)
         return out
     (a, ta), (b, tb), work = _as_it_lies(a), _as_it_lies(b), numbers // PER_NUMBER
-    if out.ndim > 2:
-        a, b, c = (x.reshape(-1, *x.shape[-2:]) for x in (a, b, out))
-        _products(work, a, ta, b, tb, c, add)
-    elif work < ENOUGH:
-        _product.serial(a, ta, b, tb, out, 1, 1, add)
-    else:
-        threads = min(get_num_threads(), MOST)
-        down, across = _parts(*out.shape, out.itemsize, threads)
-        _product(work, a, ta, b, tb, out, down, across, add)
+    c = out
+    if c.ndim > 2:
+        a, b, c = (x.reshape(-1, *x.shape[-2:]) for x in (a, b, c))
+        if len(c) > 1:
+            _products(work, a, ta, b, tb, c, add)
+            return out
+        a, b, c = a[0], b[0], c[0]
+    threads = min(get_num_threads(), MOST) if work >= ENOUGH else 1
+    _product(work, a, ta, b, tb, c, *_parts(*c.shape, c.itemsize, threads), add)
     return out
 
 

@@ -18,13 +18,13 @@ FASTMATH = {"contract", "nsz"}
 ENOUGH = 2**15
 
 #: threads there are in all
-MOST: int = numba.get_num_threads()
+MOST: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined,unused-ignore]
 
 
 class _Told(local):
     """How many threads Numba was last told to use by this Python thread: to tell it takes as long as a small kernel."""
 
-    count = MOST
+    count = 0
 
 
 _told = _Told()

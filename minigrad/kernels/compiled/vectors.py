@@ -7,9 +7,12 @@ them as numbers (not bytes) from there.
 
 from __future__ import annotations
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic
+
+from .threads import serial
 
 _features = binding.get_host_cpu_features()
 _AVX, _AVX512 = _features.get("avx", False), _features.get("avx512f", False)
@@ -22,6 +25,11 @@ _i32, _i64 = ir.IntType(32), ir.IntType(64)
 
 def whole(n: int) -> ir.Constant:
     return ir.Constant(_i64, n)
+
+
+@serial
+def address(x):
+    return np.int64(x.ctypes.data)  # unsigned beside signed numbers would become floating
 
 
 class Vectors:
@@ -39,7 +47,7 @@ class Vectors:
         value = whole(offset) if isinstance(offset, int) else offset
         return self.builder.add(address, self.builder.mul(value, whole(self.size)))
 
-    def first(self, index: int, count):
+    def clamped(self, index: int, count):
         """``index``, or the last of ``count`` where that is less: what does not count is the last again."""
         last = self.builder.sub(count, whole(1))
         smaller = self.builder.icmp_signed("<", whole(index), last)
@@ -94,8 +102,8 @@ class Vectors:
         builder.position_at_end(behind)
         return last[1:]
 
-    def zeros_or(self, condition, addresses: list) -> list:
-        """What stands at the addresses where the condition holds, else zeros."""
+    def load_if(self, condition, addresses: list) -> list:
+        """What stands at the addresses if the condition holds, else zeros."""
         builder = self.builder
         with builder.if_else(condition) as (there, otherwise):
             with there:

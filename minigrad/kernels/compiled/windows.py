@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from .threads import Threaded, serial
-from .vectors import WIDTH, transpose_square
+from .vectors import WIDTH, address, transpose_square
 
 #: pixels that a thread takes at a time
 PIXELS = 256
@@ -28,9 +28,9 @@ def channels_last(x, y):
         for p in range(start, squares, side):
             for c in range(0, channels - side + 1, side):
                 transpose_square(
-                    source.ctypes.data + size * (c * pixels + p),
+                    address(source) + size * (c * pixels + p),
                     pixels,
-                    target.ctypes.data + size * (p * channels + c),
+                    address(target) + size * (p * channels + c),
                     channels,
                     x[0, 0, 0],
                 )
