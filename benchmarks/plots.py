@@ -13,6 +13,7 @@ COLORS = {
     "jax": "#3a923a",
     "tensorflow": "#8c6bb1",
     "floor": "#8c8c8c",
+    "numpy": "#c9a227",
 }
 
 Results = list[dict[str, Any]]

@@ -62,6 +62,11 @@ def summing(function: Callable) -> Any:
     return _compiled(function, fastmath=FASTMATH | {"reassoc"})
 
 
+def threads_for(work: int) -> int:
+    """How many threads are worth waking for ``work`` numbers."""
+    return min(get_num_threads(), MOST) if work >= ENOUGH else 1
+
+
 class Threaded:
     """A function whose ``prange`` loops are shared between threads if there is enough to do.
 
@@ -79,9 +84,7 @@ class Threaded:
 
     def __call__(self, work: int, *args: Any) -> Any:
         """``work`` is how many numbers there are."""
-        if work < ENOUGH:
-            return self.serial(*args)
-        count = min(get_num_threads(), MOST)
+        count = threads_for(work)
         if count == 1 or _forked or not _region.acquire(blocking=False):
             return self.serial(*args)
         try:
