@@ -156,19 +156,14 @@ def _pack_tiles(a, ta, start, stop, first, last, packed):
     for t in range(first, last):
         own, top = packed[t - first], t * ROWS
         rows = min(ROWS, m - top)
-        if ta and rows == ROWS:
+        if ta:
             for k in range(start, stop):
-                row, out = a[k, top : top + ROWS], own[k - start]
-                for i in range(ROWS):
-                    out[i] = row[i]
-        elif ta:
-            for k in range(start, stop):
-                own[k - start, :rows] = a[k, top : top + rows]
+                for i in range(rows):
+                    own[k - start, i] = a[k, top + i]
         else:
             for i in range(rows):
-                row = a[top + i, start:stop]
-                for k in range(len(row)):
-                    own[k, i] = row[k]
+                for k in range(start, stop):
+                    own[k - start, i] = a[top + i, k]
 
 
 @serial
