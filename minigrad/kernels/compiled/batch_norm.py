@@ -87,25 +87,26 @@ def _spread(values, width):
     """Numbers of channels along a row."""
     wide = np.empty(width, values.dtype)
     for start in range(0, width, len(values)):
-        wide[start : start + len(values)] = values
+        for c in range(len(values)):
+            wide[start + c] = values[c]
     return wide
 
 
 @serial
 def _narrow(sums, into):
-    """Add the sums of columns to those of their channels."""
+    """Add the sums of columns to those of their channels, and begin them again."""
     channels = len(into)
     for start in range(0, len(sums), channels):
         for c in range(channels):
             into[c] += sums[start + c]
+            sums[start + c] = 0
 
 
 @serial
 def _deviations(x, shift, total, square):
     """Add the sums of d = x - shift and of d d to those of the channels, in float64."""
-    s, q = np.empty_like(shift), np.empty_like(shift)
+    s, q = np.zeros_like(shift), np.zeros_like(shift)
     for start in range(0, len(x), RUN):
-        s[:], q[:] = 0, 0
         _add_deviations(x[start : start + RUN], shift, s, q)
         _narrow(s, total)
         _narrow(q, square)
@@ -114,9 +115,8 @@ def _deviations(x, shift, total, square):
 @serial
 def _products(x, gy, center, total, product, gradient):
     """Add the sums of d = x - center, of gy d and of gy to those of the channels, in float64."""
-    s, p, q = np.empty_like(center), np.empty_like(center), np.empty_like(center)
+    s, p, q = np.zeros_like(center), np.zeros_like(center), np.zeros_like(center)
     for start in range(0, len(x), RUN):
-        s[:], p[:], q[:] = 0, 0, 0
         _add_products(x[start : start + RUN], gy[start : start + RUN], center, s, p, q)
         _narrow(s, total)
         _narrow(p, product)
@@ -124,26 +124,41 @@ def _products(x, gy, center, total, product, gradient):
 
 
 @serial
-def _finish_forward(near, total, square, m, dof, eps, mean, var, inv_std):
-    """Statistics from sums; what is left is mean - near."""
+def _finish_forward(
+    near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, scale, shift
+):
+    """Statistics from the sums of chunks; y = (x - near) scale + shift, of which x - near is exact."""
     for c in range(len(mean)):
-        offset = total[c] / m
+        total = square = 0.0
+        for t in range(len(totals)):
+            total += totals[t, c]
+            square += squares[t, c]
+        offset = total / m
         mean[c] = near[c] + offset
-        var[c] = max(square[c] - offset * total[c], 0.0) / dof
+        var[c] = max(square - offset * total, 0.0) / dof
         inv_std[c] = 1 / math.sqrt(var[c] + eps)
-        near[c] = offset
+        scale[c] = inv_std[c] * gamma[c]
+        shift[c] = beta[c] - offset * scale[c]
 
 
 @serial
-def _finish_backward(total, product, gradient, m, dof, inv_std, ggamma, gbeta, slope, shift):
-    """gx = (gy - slope (x - mean) - shift) gamma / std."""
+def _finish_backward(
+    totals, products, gradients, m, dof, gamma, inv_std, ggamma, gbeta, slope, shift, scale
+):
+    """Gradients from the sums of chunks; gx = (gy - slope (x - mean) - shift) scale."""
     for c in range(len(ggamma)):
-        offset = total[c] / m  # the mean was rounded
-        gbeta[c] = gradient[c]
-        ggamma[c] = (product[c] - offset * gradient[c]) * inv_std[c]
+        total = product = gradient = 0.0
+        for t in range(len(totals)):
+            total += totals[t, c]
+            product += products[t, c]
+            gradient += gradients[t, c]
+        offset = total / m  # the mean was rounded
+        gbeta[c] = gradient
+        ggamma[c] = (product - offset * gradient) * inv_std[c]
         a = ggamma[c] * inv_std[c] / dof
         slope[c] = a
-        shift[c] = gradient[c] / m - offset * a
+        shift[c] = gradient / m - offset * a
+        scale[c] = inv_std[c] * gamma[c]
 
 
 # --- planes ---
@@ -208,16 +223,15 @@ def planes_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
                 s, q = _sums(d[: len(run)])
                 totals[t, c] += s
                 squares[t, c] += q
-    total, square, shifts = totals.sum(axis=0), squares.sum(axis=0), near.copy()
-    _finish_forward(near, total, square, n * width, dof, eps, mean, var, inv_std)
+    a, b, m = np.empty_like(mean), np.empty_like(mean), n * width
+    _finish_forward(near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, a, b)
     for t in prange(chunks):
         for plane in range(t * size, min((t + 1) * size, planes)):
             i, c = plane // channels, plane % channels
             run, out = x[i, c], y[i, c]
-            shift, scale = shifts[c], inv_std[c] * gamma[c]
-            beta_c = beta[c] - near[c] * scale
+            center, scale, shift = near[c], a[c], b[c]
             for j in range(width):
-                out[j] = (run[j] - shift) * scale + beta_c
+                out[j] = (run[j] - center) * scale + shift
 
 
 @Threaded
@@ -237,14 +251,14 @@ def planes_backward(x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta)
                 totals[t, c] += s
                 products[t, c] += p
                 gradients[t, c] += q
-    total, product, gradient = totals.sum(axis=0), products.sum(axis=0), gradients.sum(axis=0)
-    a, b, m = np.empty_like(mean), np.empty_like(mean), n * width
-    _finish_backward(total, product, gradient, m, dof, inv_std, ggamma, gbeta, a, b)
+    a, b, e, m = np.empty_like(mean), np.empty_like(mean), np.empty_like(mean), n * width
+    sums = totals, products, gradients
+    _finish_backward(*sums, m, dof, gamma, inv_std, ggamma, gbeta, a, b, e)
     for t in prange(chunks):
         for plane in range(t * size, min((t + 1) * size, planes)):
             i, c = plane // channels, plane % channels
             run, g, out = x[i, c], gy[i, c], gx[i, c]
-            center, slope, shift, scale = mean[c], a[c], b[c], inv_std[c] * gamma[c]
+            center, slope, shift, scale = mean[c], a[c], b[c], e[c]
             for j in range(width):
                 out[j] = (g[j] - (run[j] - center) * slope - shift) * scale
 
@@ -270,19 +284,17 @@ def planes_affine(x, chunks, mean, scale, beta, y):
 def columns_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
     (rows, width), channels = x.shape, len(mean)
     size, near = -(-rows // chunks), _near_means(x, channels)
-    shift = _spread(near, width)
+    center = _spread(near, width)
     totals, squares = np.zeros((chunks, channels)), np.zeros((chunks, channels))
     for t in prange(chunks):
         own = slice(t * size, (t + 1) * size)
-        _deviations(x[own], shift, totals[t], squares[t])
-    total, square = totals.sum(axis=0), squares.sum(axis=0)
-    _finish_forward(near, total, square, x.size / channels, dof, eps, mean, var, inv_std)
-    # x minus a value near the mean, which is exact, and the rest of the mean with beta
-    scale = inv_std * gamma
-    wide_beta, wide_scale = _spread(beta - near * scale, width), _spread(scale, width)
+        _deviations(x[own], center, totals[t], squares[t])
+    a, b, m = np.empty_like(mean), np.empty_like(mean), x.size / channels
+    _finish_forward(near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, a, b)
+    scale, shift = _spread(a, width), _spread(b, width)
     for t in prange(chunks):
         own = slice(t * size, (t + 1) * size)
-        _affine(x[own], shift, wide_scale, wide_beta, y[own])
+        _affine(x[own], center, scale, shift, y[own])
 
 
 @Threaded
@@ -294,11 +306,10 @@ def columns_backward(x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta
     for t in prange(chunks):
         own = slice(t * size, (t + 1) * size)
         _products(x[own], gy[own], center, totals[t], products[t], gradients[t])
-    total, product, gradient = totals.sum(axis=0), products.sum(axis=0), gradients.sum(axis=0)
-    a, b = np.empty_like(mean), np.empty_like(mean)
-    m = x.size / channels
-    _finish_backward(total, product, gradient, m, dof, inv_std, ggamma, gbeta, a, b)
-    slope, shift, scale = _spread(a, width), _spread(b, width), _spread(inv_std * gamma, width)
+    a, b, e = np.empty_like(mean), np.empty_like(mean), np.empty_like(mean)
+    sums, m = (totals, products, gradients), x.size / channels
+    _finish_backward(*sums, m, dof, gamma, inv_std, ggamma, gbeta, a, b, e)
+    slope, shift, scale = _spread(a, width), _spread(b, width), _spread(e, width)
     for t in prange(chunks):
         own = slice(t * size, (t + 1) * size)
         _gradient(x[own], gy[own], center, slope, shift, scale, gx[own])
