@@ -7,18 +7,18 @@ millions of numbers make it a test of convolutions and of how often memory is pa
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import minigrad as mg
 
-from ..agreement import OURS, Peer
+from ..agreement import Peer
 from ..harness import Workload
 from .training import (
     EPS,
     MOMENTUM,
     Inputs,
     jax_batch_norm,
+    makers,
     random_inputs,
     train_jax,
     train_minigrad,
@@ -115,13 +115,7 @@ CNN = Workload(
     about=f"one training step, batch {BATCH} of 1x28x28, conv 3x3x16, batch norm, sigmoid, conv 3x3x32 with stride 2, "
     "batch norm, sigmoid, linear to 10, softmax cross-entropy, plain SGD, eager",
     build=build,
-    makers={
-        OURS: with_minigrad,
-        "torch": with_torch,
-        "torch.compile": partial(with_torch, compiled=True),
-        "jax": with_jax,
-        "tensorflow": with_tensorflow,
-    },
+    makers=makers(with_minigrad, with_torch, with_jax, with_tensorflow),
     check_steps=5,
     tolerance=1e-3,
     block=10,

@@ -7,19 +7,19 @@ everything around the arithmetic.
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import minigrad as mg
 
-from ..agreement import OURS, Peer
+from ..agreement import Peer
 from ..harness import Workload
 from .training import (
     EPS,
     MOMENTUM,
     Inputs,
     jax_batch_norm,
+    makers,
     random_inputs,
     train_jax,
     train_minigrad,
@@ -97,13 +97,7 @@ MLP = Workload(
     about=f"one training step, batch {BATCH}, {'-'.join(map(str, SIZES))}, batch norm before each sigmoid, "
     "softmax cross-entropy, plain SGD (arXiv:1502.03167, section 4.1), eager",
     build=build,
-    makers={
-        OURS: with_minigrad,
-        "torch": with_torch,
-        "torch.compile": partial(with_torch, compiled=True),
-        "jax": with_jax,
-        "tensorflow": with_tensorflow,
-    },
+    makers=makers(with_minigrad, with_torch, with_jax, with_tensorflow),
     check_steps=20,
     tolerance=1e-4,
     block=50,

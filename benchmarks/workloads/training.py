@@ -8,7 +8,8 @@ a batch norm is 1e-3 here and 1e-5 in PyTorch unless told, and PyTorch's momentu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import cycle
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 
 import minigrad as mg
 
-from ..agreement import Arrays, Peer
+from ..agreement import OURS, Arrays, Peer
 
 LR, EPS, MOMENTUM = 0.1, 1e-3, 0.99
 CLASSES = 10
@@ -27,6 +28,9 @@ class Inputs(NamedTuple):
 
     weights: list[np.ndarray]
     batches: list[tuple[np.ndarray, np.ndarray]]
+
+
+Maker = Callable[[Inputs], Peer]
 
 
 def random_inputs(
@@ -41,6 +45,19 @@ def random_inputs(
             for _ in range(batches)
         ],
     )
+
+
+def makers(
+    ours: Maker, torch: Callable[..., Peer], jax: Maker, tensorflow: Maker
+) -> dict[str, Maker]:
+    """Peers by name; PyTorch's both eager and compiled."""
+    return {
+        OURS: ours,
+        "torch": torch,
+        "torch.compile": partial(torch, compiled=True),
+        "jax": jax,
+        "tensorflow": tensorflow,
+    }
 
 
 def train_minigrad(model: mg.nn.Sequential, inputs: Inputs) -> Peer:

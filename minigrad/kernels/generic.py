@@ -34,6 +34,7 @@ def layout(shape: tuple[int, ...], kept: tuple[int, ...]) -> tuple[Any, ...]:
 
 
 def refuse_labels(labels: Array, classes: int) -> None:
+    """Raise, with the labels that there are."""
     raise ValueError(
         f"softmax_cross_entropy: expected labels 0 ... {classes - 1}, "
         f"got {labels.min().item()} ... {labels.max().item()}"

@@ -38,6 +38,8 @@ def test_other_sizes_and_small_arrays_are_new():
     where = address(pool.empty((500,), np.float32))
     assert address(pool.empty((501,), np.float32)) != where
     assert pool.empty((10,), np.float32).base is None
+    for a in (pool.empty((500,), np.float32), pool.empty((10,), np.float32)):
+        assert pool.owned(a) and not pool.owned(a[1:]) and not pool.owned(a.reshape(2, -1))
     assert address(pool.empty((250,), np.float64)) == where
 
 

@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+from kernels.shared import FAST
 
 import minigrad as mg
 
@@ -83,6 +84,22 @@ print("numba" in sys.modules)
     assert run(code, MINIGRAD_KERNELS="") == "True"
     assert run(code, MINIGRAD_KERNELS="numpy") == "False"
     assert "expected numba or numpy, got 'fast'" in run(code, MINIGRAD_KERNELS="fast")
+
+
+def test_numba_is_told_how_many(monkeypatch):
+    """Each time the number has changed, and after the first call of a Python thread."""
+    from minigrad.kernels.compiled import threads
+
+    monkeypatch.setattr(threads, "ENOUGH", 1)
+    monkeypatch.setattr(threads, "MOST", 3)
+    told, before = [], mg.get_num_threads()
+    monkeypatch.setattr(threads.numba, "set_num_threads", told.append)
+    monkeypatch.setattr(threads, "_told", threads._Told())
+    for count in (2, 2, 3, 1, 2, 5):
+        mg.set_num_threads(count)
+        FAST.relu(np.ones(8, np.float32))
+    mg.set_num_threads(before)
+    assert told == [2, 3, 2, 3]
 
 
 def test_number_of_threads():
