@@ -6,10 +6,10 @@ cache, by all tiles above each other. Of the first, as many rows as the second c
 packed only where the panels are so many that this pays. Sums along the depth are taken in runs of ``RUN``.
 
 On one thread it takes 0.9 to 1.25 times as long as NumPy with OpenBLAS and vectors of the same width, and up to 1.7
-times for the smallest products (60 x 100 x 10), calls included. But its threads are those of the other kernels: two sets
-of threads on the same cores wait for each other in loops, and beside a BLAS's a training step took ten times as long. It
-uses the widest vectors, where OpenBLAS leaves half of some unused. And an element is summed in the same order whatever
-the number of threads, so results don't depend on it.
+times for the smallest products (60 x 100 x 10), calls included. But its threads are those of the other kernels: two
+sets on the same cores wait for each other in loops, and beside a BLAS's a training step took ten times as long. It uses
+the widest vectors, where OpenBLAS leaves half of some unused. And an element is summed in the same order whatever the
+number of threads, so results don't depend on it.
 """
 
 from __future__ import annotations
