@@ -158,7 +158,7 @@ def test_pictures_of_ratios_and_of_how_times_grow(tmp_path, capsys):
 
 
 def test_memory_counts_what_a_step_takes():
-    """In a process of its own, whose memory has never been larger: steps that hold 64 MiB more take 64 MiB more."""
+    """In a process of its own, whose memory has never been larger: steps that hold 256 MiB more take 256 MiB more."""
     code = """
 import numpy as np
 from benchmarks.workloads import WORKLOADS
@@ -166,14 +166,14 @@ work = WORKLOADS["memory-mlp"]
 peer, held = work.makers["minigrad"](work.build()), []
 modest = peer.peak(2)
 def step():
-    held[:] = [np.ones(2**23)]
+    held[:] = [np.ones(2**25)]
     peer.step()
 print(modest, peer._replace(step=step).peak(1))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modest, more = map(int, done.stdout.split())
     assert 0 < modest < 2**27  # how much of it was free before depends on the kernels
-    assert 2**26 - 2**22 < more - modest < 2**27
+    assert 2**28 - 2**24 < more - modest < 2**28 + 2**24  # some of it may have been free
 
 
 def test_torch_compile_needs_a_compiler(monkeypatch):
