@@ -31,9 +31,12 @@ from .tensor import Tensor, tensor
 
 if TYPE_CHECKING:
     from . import data, interop, layers, study
-    from .study import gradcheck
+    from .graph import CaptureError, Graph, capture, jit
+    from .study.gradcheck import gradcheck
 
 __all__ = [
+    "CaptureError",
+    "Graph",
     "Moments",
     "Tensor",
     "abs",
@@ -42,6 +45,7 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "broadcast_to",
+    "capture",
     "clip",
     "concatenate",
     "conv1d",
@@ -60,6 +64,7 @@ __all__ = [
     "group_norm",
     "instance_norm",
     "interop",
+    "jit",
     "layer_norm",
     "layers",
     "linear",
@@ -106,10 +111,14 @@ __all__ = [
 #: imported when first asked for: not everybody's need, and a fifth of the time that importing takes
 _LATER = {
     "data": "data",
-    "gradcheck": "study",
+    "study": "study",
     "interop": "interop",
     "layers": "layers",
-    "study": "study",
+    "gradcheck": "study",
+    "CaptureError": "graph",
+    "Graph": "graph",
+    "capture": "graph",
+    "jit": "graph",
 }
 
 
@@ -117,7 +126,7 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
     module = import_module(f".{_LATER[name]}", __name__)
-    return getattr(module, name) if name == "gradcheck" else module
+    return module if _LATER[name] == name else getattr(module, name)
 
 
 def __dir__() -> list[str]:

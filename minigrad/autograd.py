@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .backend import by_type
 from .op import Op
 from .ops.arithmetic import ADD
-from .tape import FREED, Leaf, Node, recording
+from .tape import FREED, Leaf, Node, listening, recording
 
 if TYPE_CHECKING:
     from .tape import Ref
@@ -49,7 +49,9 @@ class Alias(Op):
 
 
 class AddInto(Op):
-    """a += b, for an array that the walk made and nobody else has seen: its version stays."""
+    """a += b, for an array that the walk made and nobody else has seen."""
+
+    writes = 1
 
     def forward(self, k: Any, a: Any, b: Any) -> None:
         a += b
@@ -231,9 +233,13 @@ def _walk(
     apply = next(iter(cotangents.values())).apply
     # Cotangents that this walk added up are arrays of its own, which it may write into.
     sums: set[Ref] = set()
+    heard = listening.get()
+    outer = None if heard is None else heard.behind
     token = recording.set(create_graph)
     try:
         for node in nodes:
+            if heard is not None:
+                heard.behind = outer or node
             op: Any = node.op
             needs: Any = node.parents
             gys: Any
@@ -269,6 +275,8 @@ def _walk(
                 node.free()
     finally:
         recording.reset(token)
+        if heard is not None:
+            heard.behind = outer
     return cotangents
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import Tensor, tensor
+from .tensor import Tensor, tensor, written_out
 
 
 def full(
@@ -17,7 +17,7 @@ def full(
     backend: str | None = None,
 ) -> Tensor:
     """A tensor of ``shape`` filled with ``value``, float32 by default."""
-    return tensor(np.full(shape, value, dtype), requires_grad, backend=backend)
+    return written_out(tensor(np.full(shape, value, dtype), requires_grad, backend=backend))
 
 
 def zeros(
@@ -57,4 +57,5 @@ def arange(
     """
     if stop is None:
         start, stop = 0.0, start
-    return tensor(np.arange(float(start), stop, step).astype(dtype), backend=backend)
+    values = np.arange(float(start), stop, step).astype(dtype)
+    return written_out(tensor(values, backend=backend))

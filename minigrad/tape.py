@@ -7,10 +7,11 @@ the last Tensor that came out of it.
 
 from __future__ import annotations
 
-from contextlib import ContextDecorator
+from collections.abc import Iterator
+from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar, Token
 from itertools import count
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from .op import Op
 
@@ -23,6 +24,61 @@ Ref = tuple[Union["Node", "Leaf"], int]
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 #: the tape's clock: every application and every change in place has a time of its own
 now = count().__next__
+#: when something changed last that decides what is computed and is no array: a module's attribute, a mode
+revised = [-1]
+
+
+class Listener(Protocol):
+    """Who hears all that happens on the tape: a capture (``minigrad.graph``)."""
+
+    #: whose backward pass is being computed
+    behind: Node | None
+
+    def before(self, op: Op, inputs: tuple[Tensor | None, ...]) -> None:
+        """``op`` is about to be applied."""
+
+    def applied(self, op: Op, inputs: tuple[Tensor | None, ...], outputs: tuple[Any, ...]) -> None:
+        """``op`` has made these Tensors."""
+
+    def written_out(self, tensor: Any) -> None:
+        """A tensor was made from what stands in the program: numbers, shapes."""
+
+    def looked_at(self, tensor: Any, how: str) -> None:
+        """Values of a tensor leave for Python or NumPy, where nobody follows them."""
+
+    def changed(self, what: str) -> None:
+        """Something changed that no op did."""
+
+    def reads(self, leaf: Leaf) -> None:
+        """Somebody asks for a leaf's gradient."""
+
+    def writes(self, leaf: Leaf) -> None:
+        """A leaf's gradient is about to be replaced."""
+
+    def calls(self, module: Any, outermost: Any) -> Any:
+        """A context: inside, a module computes, in the call of ``outermost``."""
+
+
+#: who listens; as a rule nobody
+listening: ContextVar[Listener | None] = ContextVar("listening", default=None)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Inside, nobody listens: for looks at values that decide nothing about what is computed."""
+    token = listening.set(None)
+    try:
+        yield
+    finally:
+        listening.reset(token)
+
+
+def revise(what: str) -> None:
+    """Note that a setting is being changed; whoever listens is told ``what``."""
+    heard = listening.get()
+    if heard is not None:
+        heard.changed(what)
+    revised[0] = now()
 
 
 class no_grad(ContextDecorator):
@@ -54,13 +110,27 @@ class no_grad(ContextDecorator):
 class Leaf:
     """Where a graph begins: a tensor made to require a gradient, and the gradient ``backward`` collected."""
 
-    __slots__ = ("grad",)
+    __slots__ = ("_grad",)
     op = None
     parents: tuple[()] = ()
     order = -1
 
     def __init__(self) -> None:
-        self.grad: Tensor | None = None
+        self._grad: Tensor | None = None
+
+    @property
+    def grad(self) -> Tensor | None:
+        heard = listening.get()
+        if heard is not None:
+            heard.reads(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        heard = listening.get()
+        if heard is not None:
+            heard.writes(self)
+        self._grad = value
 
 
 FREED: list[Ref | None] = []

@@ -15,7 +15,7 @@ from .ops.indexing import Indexing
 from .ops.matmul import Matrices
 from .ops.reduction import Reductions
 from .ops.shape import Shaping
-from .tape import Leaf, Node, Ref, now, recording
+from .tape import Leaf, Node, Ref, listening, now, recording, revised
 
 Array = Any
 by_type = backends.by_type
@@ -54,6 +54,9 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
         arrays.append(array)
         parents.append(t._ref)
     backend = by_type[kind]
+    heard = listening.get()
+    if heard is not None:
+        heard.before(op, inputs)
     if (
         len(arrays) == 2
     ):  # as it most often is; unpacking a list into a call would cost as much as a small addition
@@ -70,16 +73,22 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
             y._version = inputs[0]._shared_version()
         if node is not None and (op.saves_inputs or op.saves_outputs):
             node.save(inputs, (y,))
+        if heard is not None:
+            heard.applied(op, inputs, (y,))
         return y
     if result is None:
         time = now()
         for t in inputs[: op.writes]:
             t._shared_version()[0] = time  # type: ignore[union-attr]
+        if heard is not None:
+            heard.applied(op, inputs, ())
         return None
     arrays = [a if type(a) is kind else backend.xp.asarray(a) for a in result]
     ys = tuple([Tensor(a, None if node is None else (node, i)) for i, a in enumerate(arrays)])
     if node is not None:
         node.save(inputs, ys)
+    if heard is not None:
+        heard.applied(op, inputs, ys)
     return ys
 
 
@@ -118,6 +127,7 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
 
     @property
     def data(self) -> Any:
+        self._look(".data")
         return by_type[type(self._data)].read_only(self._data)
 
     @data.setter
@@ -130,6 +140,9 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
             raise ValueError(
                 f"data: expected shape {self.shape} and dtype {self.dtype}, got {value.shape} and {value.dtype}"
             )
+        heard = listening.get()
+        if heard is not None:
+            heard.changed(f"the data of a tensor of shape {self.shape}")
         self._data[...] = value
         self._bump()
 
@@ -137,6 +150,7 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
         """Change the backend of a leaf in place; a gradient collected so far is dropped."""
         self._data = backend.from_numpy(self.numpy())
         self._bump()
+        revised[0] = now()
         if self.requires_grad:
             self.grad = None
 
@@ -147,7 +161,13 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
     def filled(self, value: float) -> Tensor:
         """A tensor of this one's shape, dtype and backend, all ``value``."""
         data = self._data
-        return Tensor(by_type[type(data)].xp.full(data.shape, value, data.dtype))
+        return written_out(Tensor(by_type[type(data)].xp.full(data.shape, value, data.dtype)))
+
+    def _look(self, how: str) -> None:
+        """Tell who listens that the values are about to leave."""
+        heard = listening.get()
+        if heard is not None:
+            heard.looked_at(self, how)
 
     def _bump(self) -> None:
         """Note that the data changed in place."""
@@ -193,6 +213,7 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
             raise TypeError(f"requires_grad: expected a floating dtype, got {self.dtype}")
         if value != self.requires_grad:
             self._ref = (Leaf(), 0) if value else None
+            revised[0] = now()
 
     @property
     def is_leaf(self) -> bool:
@@ -222,12 +243,14 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
 
     def numpy(self) -> np.ndarray:
         """A copy as a NumPy array."""
+        self._look(".numpy()")
         return by_type[type(self._data)].to_numpy(self._data)
 
     def item(self) -> float | int | bool:
         """The value of a tensor with one element, as a Python number."""
         if self.size != 1:
             raise ValueError(f"item: expected one element, got shape {self.shape}")
+        self._look(".item()")
         return self._data.item()
 
     def to(self, backend: str) -> Tensor:
@@ -256,7 +279,7 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
                 dtype = np.dtype(np.int64)
             if dtype.kind != "f" and isinstance(value, (float, np.floating)):
                 dtype = np.dtype(np.float32)
-            return Tensor(by_type[type(self._data)].xp.asarray(value, dtype))
+            return written_out(Tensor(by_type[type(self._data)].xp.asarray(value, dtype)))
         if isinstance(value, list):
             return tensor(value, backend=self.backend)
         if (own := backends.of(value)) is not None or isinstance(value, np.ndarray):
@@ -270,7 +293,8 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
         if isinstance(value, (list, bool)):
             array = np.asarray(value)
             empty = array.size == 0
-            return tensor(array.astype(np.int64) if empty else array, backend=self.backend)
+            array = array.astype(np.int64) if empty else array
+            return written_out(tensor(array, backend=self.backend))
         return self.lift(value, Op())
 
     #: the door, for the files below this one
@@ -338,4 +362,14 @@ def tensor(
     t = Tensor(backends.as_array(array, dtype, backend))
     if requires_grad:
         t.requires_grad = True
+    if isinstance(data, (bool, int, float, list, tuple)):
+        written_out(t)
+    return t
+
+
+def written_out(t: Tensor) -> Tensor:
+    """``t``, made from what stands in the program; whoever listens is told."""
+    heard = listening.get()
+    if heard is not None:
+        heard.written_out(t)
     return t

@@ -292,12 +292,13 @@ class Kernels(ConvolutionKernels):
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
-        step: int,
+        steps: Array,
     ) -> None:
+        """``steps`` says for the how many-th time each parameter is moved."""
         b1, b2 = betas
-        step_size = lr / (1 - b1**step)
-        root = math.sqrt(1 - b2**step)
-        for p, m, v, g in zip(params, first, second, grads, strict=True):
+        for i, (p, m, v, g) in enumerate(zip(params, first, second, grads, strict=True)):
+            step_size = (lr / (1 - b1 ** steps[i])).astype(p.dtype)
+            root = ((1 - b2 ** steps[i]) ** 0.5).astype(p.dtype)
             if weight_decay:
                 g = g + weight_decay * p
             m *= b1

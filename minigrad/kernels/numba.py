@@ -163,20 +163,20 @@ class NumbaKernels(NumpyKernels):
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
-        step: int,
+        steps: Any,
     ) -> None:
         b1, b2 = betas
-        step_size, root = lr / (1 - b1**step), math.sqrt(1 - b2**step)
-        for arrays in zip(*columns, strict=True):
+        for i, arrays in enumerate(zip(*columns, strict=True)):
             if alike(arrays):
+                step = int(steps[i])
+                step_size, root = lr / (1 - b1**step), math.sqrt(1 - b2**step)
                 settings = map(arrays[0].dtype.type, (step_size, b1, b2, root, eps, weight_decay))
                 flat_arrays = [a.reshape(-1) for a in arrays]
                 self._elementwise.adam(arrays[0].size, *flat_arrays, *settings)
             else:
                 one = ((a,) for a in arrays)
-                super().adam(
-                    *one, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, step=step
-                )
+                rest: Any = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
+                super().adam(*one, lr=lr, steps=steps[i : i + 1], **rest)
 
     # --- batch normalization ---
 

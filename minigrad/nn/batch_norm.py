@@ -13,7 +13,7 @@ from ..ops.batch_norm import batch_norm, frozen_batch_norm, kept_axes
 from ..ops.checks import require_floating
 from ..ops.moments import Moments, moments, position_weights, weighted_batch_norm
 from ..ops.random import generator
-from ..tape import no_grad
+from ..tape import listening, no_grad, unheard
 from ..tensor import Tensor
 from . import init
 from .conventions import CONVENTIONS
@@ -299,7 +299,9 @@ class BatchNorm(RunningStatistics):
         """Warn once, or raise if they are all there is, of statistics that were never fed."""
         if self._checked:
             return
-        if not self.fed():
+        with unheard():
+            fed = self.fed()
+        if not fed:
             if self.statistics == "population":
                 raise ValueError(
                     "there are no population statistics yet; call minigrad.nn.population_statistics"
@@ -309,7 +311,8 @@ class BatchNorm(RunningStatistics):
                 "a state, or call minigrad.nn.population_statistics",
                 stacklevel=6,  # whoever called the layer
             )
-        self._checked = True
+        if listening.get() is None:
+            self._checked = True
 
     def extra_repr(self) -> str:
         parts = [f"{self.num_features}", f"axis={self.axis}", f"momentum={self.momentum}"]

@@ -7,12 +7,14 @@ there, is found under the attribute's name.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from .. import backend as backends
+from ..tape import listening, revise
 from ..tensor import Tensor, tensor
 
 #: the module that was called first, while it runs: layers below it are known by their names in it
@@ -62,15 +64,21 @@ class Module:
 
     training: bool = True
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        revise(f"{type(self).__name__}.{name}")
+        object.__setattr__(self, name, value)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _outermost.get() is not None:
+        outermost, heard = _outermost.get(), listening.get()
+        if outermost is not None and heard is None:
             return self.forward(*args, **kwargs)
-        token = _outermost.set(self)
+        token = _outermost.set(outermost or self)
         try:
-            return self.forward(*args, **kwargs)
+            with nullcontext() if heard is None else heard.calls(self, outermost or self):
+                return self.forward(*args, **kwargs)
         finally:
             _outermost.reset(token)
 

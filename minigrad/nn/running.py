@@ -79,9 +79,11 @@ class RunningStatistics(Module):
         ValueError, TypeError
             As ``accepts``; nothing has moved then.
         """
-        if not self.moving or not self.accepts(mean, var, m):
+        if not self.moving:
             return
-        op = move_op(self.momentum, self.debiased, m / (m - self.ddof_running))
+        self.require_fitting(mean, m)
+        correction = m / (m - self.ddof_running)
+        op = move_op(self.momentum, self.debiased, correction, self.on_nonfinite == "raise")
         apply(op, self.running_mean, self.running_var, self.num_batches, mean, var)
 
     def accepts(self, mean: Tensor, var: Tensor, m: float) -> bool:
@@ -90,7 +92,21 @@ class RunningStatistics(Module):
         Raises
         ------
         ValueError
-            If they are not, and ``on_nonfinite`` is "raise"; or if m values have no such variance.
+            If they are not, and ``on_nonfinite`` is "raise"; or as ``require_fitting``.
+        TypeError
+            As ``require_fitting``.
+        """
+        self.require_fitting(mean, m)
+        kernels = by_type[type(var._data)].kernels
+        return finite(kernels, var._data, self.on_nonfinite == "raise")
+
+    def require_fitting(self, mean: Tensor, m: float) -> None:
+        """Raise unless statistics of m values per channel go with the running ones.
+
+        Raises
+        ------
+        ValueError
+            If m values have no such variance.
         TypeError
             If they are of another dtype or on another backend.
         """
@@ -107,31 +123,43 @@ class RunningStatistics(Module):
             raise ValueError(
                 f"expected more than ddof_running={self.ddof_running} values per channel, got {m}"
             )
-        # The mean is finite where the variance is.
-        finite = by_type[type(var._data)].kernels.finite(var._data)
-        if not finite and self.on_nonfinite == "raise":
-            raise ValueError(
-                "the batch has NaN or Inf in it, or numbers whose squares overflow; the statistics stay as they "
-                "were, and on_nonfinite='skip' passes over such batches"
-            )
-        return finite
+
+
+def finite(k: Any, var: Any, strict: bool) -> bool:
+    """Whether a batch's variances are, and so its means; an error if they are not, for ``strict``."""
+    found: bool = k.finite(var)
+    if not found and strict:
+        raise ValueError(
+            "the batch has NaN or Inf in it, or numbers whose squares overflow; the statistics stay as they "
+            "were, and on_nonfinite='skip' passes over such batches"
+        )
+    return found
 
 
 @lru_cache(maxsize=1024)
-def move_op(momentum: float | None, debiased: bool, correction: float) -> MoveStatistics:
+def move_op(
+    momentum: float | None, debiased: bool, correction: float, strict: bool
+) -> MoveStatistics:
     """The op that moves a layer's running statistics, one for all batches of a size."""
-    return MoveStatistics(momentum, debiased, correction)
+    return MoveStatistics(momentum, debiased, correction, strict)
 
 
 class MoveStatistics(Op):
-    """The running statistics, moved towards a batch's; ``correction`` takes its biased variance to what is kept."""
+    """The running statistics, moved towards a batch's; ``correction`` takes its biased variance to what is kept.
+
+    A batch that is not finite moves nothing, and is an error for ``strict``.
+    """
 
     writes = 3
     differentiable = False
-    __slots__ = ("correction", "debiased", "momentum")
+    __slots__ = ("correction", "debiased", "momentum", "strict")
 
-    def __init__(self, momentum: float | None, debiased: bool, correction: float) -> None:
+    def __init__(
+        self, momentum: float | None, debiased: bool, correction: float, strict: bool
+    ) -> None:
         self.momentum, self.debiased, self.correction = momentum, debiased, correction
+        self.strict = strict
 
     def forward(self, k: Any, *arrays: Any) -> None:
-        k.move_statistics(*arrays, self.momentum, self.correction, self.debiased)
+        if finite(k, arrays[-1], self.strict):
+            k.move_statistics(*arrays, self.momentum, self.correction, self.debiased)

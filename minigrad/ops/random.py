@@ -56,11 +56,11 @@ class DropoutMask(Op):
     saves_inputs = False
     __slots__ = ("p", "rng")
 
-    def __init__(self, p: float, rng: np.random.Generator) -> None:
+    def __init__(self, p: float, rng: np.random.Generator | None) -> None:
         self.p, self.rng = p, rng
 
     def forward(self, k: Any, x: Any) -> Any:
-        kept = self.rng.random(x.shape, np.float32) >= self.p
+        kept = generator(self.rng).random(x.shape, np.float32) >= self.p
         mask = backends.by_type[type(x)].from_numpy(kept).astype(x.dtype)
         return mask / (1 - self.p)
 
@@ -85,4 +85,5 @@ def dropout(x: Tensor, p: float = 0.5, rng: np.random.Generator | None = None) -
     require_floating("dropout", x)
     if not 0 <= p < 1:
         raise ValueError(f"dropout: expected 0 <= p < 1, got {p}")
-    return x * apply(DropoutMask(float(p), generator(rng)), x)
+    generator(rng)
+    return x * apply(DropoutMask(float(p), rng), x)

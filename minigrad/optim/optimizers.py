@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..op import Op
+from ..tape import revise
 from ..tensor import Tensor, apply, tensor
 
 
@@ -18,7 +19,7 @@ class Optimizer:
     ----------
     lr : float
         The learning rate; may be changed at any time.
-    steps : list of int
+    steps : Tensor of int64, shape (parameters,)
         How often each parameter was moved: a step leaves one without a gradient alone.
     """
 
@@ -46,10 +47,14 @@ class Optimizer:
         if not lr >= 0:
             raise ValueError(f"{name}: expected lr >= 0, got {lr}")
         self.lr = lr
-        self.steps = [0] * len(self.params)
+        self.steps = tensor(np.zeros(len(self.params), np.int64), backend=self.params[0].backend)
         self.state: dict[str, list[Tensor]] = {
             slot: [p.filled(0) for p in self.params] for slot in self.slots
         }
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        revise(f"{type(self).__name__}.{name}")
+        object.__setattr__(self, name, value)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -61,23 +66,22 @@ class Optimizer:
         """Move every parameter that has a gradient."""
         grads = [p.grad for p in self.params]
         columns: list[Any] = [self.params, *self.state.values(), grads]
-        steps = [n if g is None else n + 1 for n, g in zip(self.steps, grads, strict=True)]
-        # One group as a rule; several where some parameters had no gradient in earlier steps.
-        for step in sorted(set(steps)):
-            group = [i for i, n in enumerate(steps) if n == step and grads[i] is not None]
-            if group:
-                inputs = [column[i] for column in columns for i in group]
-                apply(self.update(len(group), step), *inputs)
-        self.steps = steps
+        moved = tuple([i for i, g in enumerate(grads) if g is not None])
+        if moved:
+            apply(Update(self, moved), self.steps, *[c[i] for c in columns for i in moved])
 
-    def update(self, count: int, step: int) -> Op:
-        """The op that moves ``count`` parameters, each for the ``step``-th time."""
+    def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
+        """Move parameters in place, by the kernels ``k``.
+
+        ``steps`` says for the how many-th time each is moved; columns are those of the parameters, of each slot's
+        arrays, and of the gradients.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no update")
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """``lr``, ``steps``, and the state as NumPy copies named ``slot.index``."""
         arrays = {f"{slot}.{i}": t.numpy() for slot, i, t in self._named_state()}
-        return {"lr": np.array(float(self.lr)), "steps": np.array(self.steps, np.int64), **arrays}
+        return {"lr": np.array(float(self.lr)), "steps": self.steps.numpy(), **arrays}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` gave.
@@ -101,7 +105,8 @@ class Optimizer:
                     f"load_state_dict into {type(self).__name__}: expected {name} of shape {own[name].shape} "
                     f"and dtype {own[name].dtype}, got {array.shape} and {array.dtype}"
                 )
-        self.lr, self.steps = arrays["lr"].item(), arrays["steps"].tolist()
+        self.lr = arrays["lr"].item()
+        self.steps.data = tensor(arrays["steps"], backend=self.steps.backend).data
         for slot, i, t in self._named_state():
             t.data = tensor(arrays[f"{slot}.{i}"], backend=t.backend).data
 
@@ -110,17 +115,30 @@ class Optimizer:
 
 
 class Update(Op):
-    """An optimizer's step. Inputs: ``count`` parameters, each slot's tensors beside them, and their gradients."""
+    """An optimizer's step, by the settings that it has when the step is taken.
 
-    __slots__ = ("count", "writes", "kernel", "settings")
+    Inputs: how often its parameters were moved; those to be moved, each slot's tensors beside them, their gradients.
+    """
 
-    def __init__(self, count: int, slots: int, kernel: str, **settings: Any) -> None:
-        self.count, self.kernel, self.settings = count, kernel, settings
-        self.writes = count * (1 + slots)
+    __slots__ = ("moved", "optimizer", "writes")
 
-    def forward(self, k: Any, *arrays: Any) -> None:
-        groups = [arrays[i : i + self.count] for i in range(0, len(arrays), self.count)]
-        getattr(k, self.kernel)(*groups, **self.settings)
+    def __init__(self, optimizer: Optimizer, moved: tuple[int, ...]) -> None:
+        self.optimizer, self.moved = optimizer, moved
+        self.writes = 1 + len(moved) * (1 + len(optimizer.slots))
+
+    def state_name(self, i: int) -> str:
+        """How ``Optimizer.state_dict`` calls the tensor that is input ``i``; "parameter" for parameters."""
+        if i == 0:
+            return "steps"
+        column, row = divmod(i - 1, len(self.moved))
+        return f"{('parameter', *self.optimizer.slots)[column]}.{self.moved[row]}"
+
+    def forward(self, k: Any, steps: Any, *arrays: Any) -> None:
+        count = len(self.moved)
+        own = slice(None) if count == len(steps) else list(self.moved)
+        columns = [arrays[i : i + count] for i in range(0, len(arrays), count)]
+        self.optimizer.update(k, steps[own] + 1, *columns)
+        steps[own] += 1
 
 
 class SGD(Optimizer):
@@ -173,11 +191,9 @@ class SGD(Optimizer):
         self.slots = ("velocity",) if momentum else ()
         super().__init__(params, lr)
 
-    def update(self, count: int, step: int) -> Op:
-        return Update(
-            count,
-            len(self.slots),
-            "sgd",
+    def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
+        k.sgd(
+            *columns,
             lr=self.lr,
             momentum=self.momentum,
             nesterov=self.nesterov,
@@ -224,14 +240,12 @@ class Adam(Optimizer):
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         super().__init__(params, lr)
 
-    def update(self, count: int, step: int) -> Op:
-        return Update(
-            count,
-            len(self.slots),
-            "adam",
+    def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
+        k.adam(
+            *columns,
             lr=self.lr,
             betas=self.betas,
             eps=self.eps,
             weight_decay=self.weight_decay,
-            step=step,
+            steps=steps,
         )

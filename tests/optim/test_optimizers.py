@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import close
+from helpers import close, equal
 
 import minigrad as mg
 from minigrad.optim import SGD, Adam, optimizers
@@ -76,7 +76,7 @@ class TestTorch:
             losses.append(ours.loss().item())
         assert losses[-1] < 0.9 * losses[0]
         moved = 20 - len(skipped)
-        assert optimizer.steps == [moved, moved, 20]
+        equal(optimizer.steps, [moved, moved, 20])
 
     @pytest.mark.parametrize(
         ("name", "arguments"),
@@ -163,18 +163,18 @@ def test_parameters_without_a_gradient_are_left_alone(name, settings):
     assert changed == {"steps"} | {f"{slot}.{i}" for slot in optimizer.slots for i in (1, 2)}
 
 
-@pytest.mark.parametrize(("skip", "ops"), [(False, [1, 1]), (True, [1, 2])])
-def test_a_step_is_one_op(monkeypatch, skip, ops):
-    """As long as all parameters are at the same step."""
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_step_is_one_op(monkeypatch, skip):
+    """Also where some parameters have had fewer steps than others."""
     counts = []
     apply = optimizers.apply
     monkeypatch.setattr(optimizers, "apply", lambda op, *a: (counts.append(op), apply(op, *a)))
     problem = Problem(mg.tensor)
     optimizer = Adam(problem.params)
-    for expected, skip_now in zip(ops, [skip, False], strict=True):
+    for skip_now in [skip, False]:
         counts.clear()
         problem.step(optimizer, skip_now)
-        assert len(counts) == expected
+        assert len(counts) == 1
 
 
 def test_a_graph_from_before_the_step_is_refused():

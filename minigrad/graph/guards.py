@@ -1,0 +1,134 @@
+"""What has to be as it was when a graph was captured, for a replay to be what the function would compute now.
+
+A capture follows one path through the Python code. Whatever chose that path and is no argument is remembered here:
+the attributes of the modules that were called, which tensors require gradients and which leaves had one, and the
+contexts that decide where statistics go. Changes of attributes are counted by the tape, so that a look at a number
+tells that nothing happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..nn.statistics import collector, merging
+from ..tape import Leaf, recording, revised
+from ..tensor import Tensor
+
+
+class CaptureError(RuntimeError):
+    """A function does what a graph can't."""
+
+
+_PLAIN = (bool, int, float, str, bytes, slice, np.dtype, np.generic)
+
+
+def contexts() -> tuple[bool, Any, Any]:
+    """Whether the tape is on, and where statistics of batches go and come from."""
+    return recording.get(), collector.get(), merging.get()
+
+
+@dataclass
+class Guards:
+    """What a graph takes for granted.
+
+    Attributes
+    ----------
+    modules : dict of module to its attributes
+    lists : list of lists
+        Those in attributes of optimizers; modules' are added: lists change without an assignment.
+    tensors : list of (Tensor, array type, Leaf or None)
+        Bound tensors.
+    leaves : dict of Leaf to bool
+        Whether it had a gradient, of leaves whose gradient is read before it is replaced.
+    contexts : tuple
+    free : set of str
+        Attributes that may change.
+    differentiates : bool
+        Whether it goes backward, for which the tape has to be on.
+    """
+
+    contexts: tuple[Any, ...]
+    modules: dict[Any, dict[str, Any]] = field(default_factory=dict)
+    lists: list[list[Any]] = field(default_factory=list)
+    tensors: list[tuple[Tensor, type, Leaf | None]] = field(default_factory=list)
+    leaves: dict[Leaf, bool] = field(default_factory=dict)
+    differentiates: bool = False
+    free: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        values = (value for module in self.modules for value in vars(module).values())
+        lists = [*self.lists, *(value for value in values if type(value) is list)]
+        self._lists = [(value, tuple(value)) for value in lists]
+        self._revision = -2
+
+    def broken(self) -> str:
+        """What has changed, in words; nothing as a rule."""
+        if contexts() != self.contexts and (reason := self._other_context()):
+            return reason
+        for leaf, had in self.leaves.items():
+            if (leaf._grad is not None) != had:
+                there, then = ("has", "none") if had is False else ("has no", "one")
+                return (
+                    f"a parameter {there} a gradient and had {then} when it was captured, "
+                    "so that it would be added up differently"
+                )
+        for value, items in self._lists:
+            if len(value) != len(items) or any(a is not b for a, b in zip(value, items)):  # noqa: B905
+                return "a list of layers has changed since it was captured"
+        revision = revised[0]
+        if revision != self._revision:
+            reason = self._changed()
+            if reason:
+                return reason
+            self._revision = revision
+        return ""
+
+    def _changed(self) -> str:
+        for module, before in self.modules.items():
+            after = attributes(module)
+            for name in {**before, **after}:
+                if name in self.free:
+                    continue
+                if name not in before or name not in after or not same(before[name], after[name]):
+                    return f"{type(module).__name__}.{name} has changed since it was captured"
+        for t, kind, leaf in self.tensors:
+            if type(t._data) is not kind:
+                return f"a tensor of shape {t.shape} has moved to {t.backend} since it was captured"
+            if leaf_of(t) is not leaf:
+                return f"requires_grad of a tensor of shape {t.shape} has changed since it was captured"
+        return ""
+
+    def _other_context(self) -> str:
+        (on, *rest), (was, *before) = contexts(), self.contexts
+        if rest != before:
+            return "statistics go, or come from, elsewhere than when it was captured"
+        if on and not was:
+            return (
+                "it was captured under no_grad() and keeps no way back, and is called outside of it"
+            )
+        if was and not on and self.differentiates:
+            return "it goes backward, and is called under no_grad()"
+        return ""
+
+
+def attributes(module: Any) -> dict[str, Any]:
+    """What decides how a module computes; lists by their items."""
+    return {k: tuple(v) if type(v) is list else v for k, v in vars(module).items()}
+
+
+def leaf_of(t: Tensor) -> Leaf | None:
+    """Where the gradient of a leaf is collected."""
+    ref = t._ref
+    return ref[0] if ref is not None and isinstance(ref[0], Leaf) else None
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two settings are: the same object, or equal plain values."""
+    if a is b:
+        return True
+    if isinstance(a, (tuple, list)) and type(a) is type(b):
+        return len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and isinstance(a, _PLAIN) and bool(a == b or (a != a and b != b))

@@ -1,0 +1,113 @@
+"""``jit``: a graph for every kind of call, captured when it first comes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import update_wrapper
+from types import MethodType
+from typing import Any
+
+from ..tape import listening
+from .capturing import run, title_of
+from .comparing import require_same
+from .graph import Graph
+from .guards import contexts
+from .structure import kind_of, take_apart
+
+#: graphs that a function keeps; the one that was not used for longest makes room for the next
+MOST = 32
+
+
+class Jit:
+    """A function that is replayed; see ``jit``.
+
+    Attributes
+    ----------
+    graphs : list of Graph
+        Those that it has captured and keeps.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._kept: OrderedDict[Graph, Any] = OrderedDict()
+        self._new: set[Graph] = set()
+        update_wrapper(self, function, updated=())
+
+    @property
+    def graphs(self) -> list[Graph]:
+        return list(self._kept)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if listening.get() is not None:  # it becomes part of a larger graph
+            return self.function(*args, **kwargs)
+        arguments, tensors = take_apart((args, kwargs))
+        key = arguments, tuple(map(kind_of, tensors)), contexts()
+        for graph, known in self._kept.items():
+            if known == key and not graph.guards.broken():
+                break
+        else:
+            return self._capture(key, args, kwargs)
+        if next(reversed(self._kept)) is not graph:
+            self._kept.move_to_end(graph)
+        if graph in self._new:
+            result, again = run(self.function, args, kwargs, graph.title, undo=False)
+            require_same(graph, again)
+            self._new.remove(graph)
+            return result
+        return graph.run(tensors)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def _capture(self, key: Any, args: Any, kwargs: Any) -> Any:
+        result, graph = run(self.function, args, kwargs, title_of(self.function), undo=False)
+        while len(self._kept) >= MOST:
+            old, _ = self._kept.popitem(last=False)
+            self._new.discard(old)
+        self._kept[graph] = key
+        self._new.add(graph)
+        return result
+
+
+def jit(function: Callable[..., Any]) -> Jit:
+    """A function or module that is captured when it is first called, and replayed from then on.
+
+    It is captured again for each new combination of shapes, dtypes, backend, train or eval mode, and whatever else a
+    graph depends on: a last batch that is smaller simply works. The first two calls of each combination run the
+    function itself; the second must do what the first did, or a Python value that changes from call to call would be
+    frozen. Inside of ``capture`` or another ``jit`` it is the plain function.
+
+    Parameters
+    ----------
+    function : Module or callable
+        A whole training step, or a part. Its arguments may be Tensors, arrays, and tuples, lists and dicts of them; all
+        else is fixed and makes a graph of its own.
+
+    Returns
+    -------
+    Jit
+        To be called like the function; ``.graphs`` are those that were captured. Also a decorator, of methods too.
+
+    Raises
+    ------
+    CaptureError
+        When called, for what ``capture`` refuses. What the function did until then is done.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> model = mg.nn.Linear(3, 2)
+    >>> optimizer = mg.optim.SGD(model.parameters(), lr=0.1)
+    >>> @mg.jit
+    ... def step(x, t):
+    ...     optimizer.zero_grad()
+    ...     loss = mg.mse_loss(model(x), t)
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> losses = [step(mg.ones((4, 3)), mg.zeros((4, 2))).item() for _ in range(5)]
+    >>> losses == sorted(losses, reverse=True), len(step.graphs)
+    (True, 1)
+    """
+    return Jit(function)

@@ -1,0 +1,157 @@
+"""Arguments and results: tensors in tuples, lists and dicts, and what calls have in common with the captured one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .. import backend as backends
+from ..tensor import Tensor, tensor
+
+#: stands where a tensor was
+_TENSOR = object()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a replay needs to be the same about a tensor."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    backend: str
+    requires_grad: bool
+
+    def __str__(self) -> str:
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        return f"shape {self.shape}, {self.dtype} on {self.backend}{grad}"
+
+
+def kind_of(t: Tensor) -> Kind:
+    return Kind(t.shape, t.dtype, t.backend, t.requires_grad)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The arguments a graph was captured for, and how to make its results from tensors.
+
+    Attributes
+    ----------
+    arguments : Hashable
+        The structure of the arguments: where tensors stand, and all that is none.
+    kinds : tuple of Kind
+        Of the tensors.
+    results : structure
+        What is returned, with places for tensors.
+    """
+
+    arguments: Hashable
+    kinds: tuple[Kind, ...]
+    results: Any = None
+
+    def bind(self, title: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+        """The tensors among the arguments of a call.
+
+        Raises
+        ------
+        TypeError
+            If the arguments have another structure, or a tensor's dtype or backend differs.
+        ValueError
+            If a tensor's shape differs.
+        """
+        arguments, tensors = take_apart((args, kwargs))
+        if arguments != self.arguments:
+            raise TypeError(
+                f"{title}: called with other arguments than it was captured for: expected "
+                f"{_shown(self.arguments)}, got {_shown(arguments)}"
+            )
+        for i, (t, expected) in enumerate(zip(tensors, self.kinds, strict=True)):
+            found = kind_of(t)
+            if found != expected and not (
+                expected.requires_grad and found == _without_gradient(expected)
+            ):
+                error = ValueError if found.shape != expected.shape else TypeError
+                raise error(
+                    f"{title}: was captured for input {i} of {expected}, got {found}; capture it for "
+                    "this one too, or use minigrad.jit, which does"
+                )
+        return tensors
+
+    def rebuild(self, tensors: Iterable[Tensor]) -> Any:
+        """The results around ``tensors``."""
+        return put_together(self.results, iter(tensors))
+
+
+def _without_gradient(kind: Kind) -> Kind:
+    return Kind(kind.shape, kind.dtype, kind.backend, False)
+
+
+def take_apart(
+    value: Any, other: Callable[[Any], Hashable] = lambda value: _Static(value)
+) -> tuple[Any, list[Tensor]]:
+    """The structure of ``value`` and the Tensors in it; arrays become Tensors, ``other`` sees all that is neither."""
+    tensors: list[Tensor] = []
+
+    def visit(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            tensors.append(value)
+            return _TENSOR
+        if backends.of(value) is not None:
+            tensors.append(tensor(value))
+            return _TENSOR
+        if type(value) in (tuple, list):
+            return type(value).__name__, tuple([visit(v) for v in value])
+        if type(value) is dict:
+            return "dict", tuple([(k, visit(v)) for k, v in value.items()])
+        return other(value)
+
+    return visit(value), tensors
+
+
+class _Static:
+    """An argument that is no tensor: the same one, or an equal number or string."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Static):
+            return False
+        a, b = self.value, other.value
+        return a is b or (type(a) is type(b) and _plain(a) and bool(a == b))
+
+    def __hash__(self) -> int:
+        return hash(self.value) if _plain(self.value) else id(self.value)
+
+    def __repr__(self) -> str:
+        return repr(self.value) if _plain(self.value) else type(self.value).__name__
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str, bytes, slice))
+
+
+def put_together(structure: Any, tensors: Any) -> Any:
+    if structure is _TENSOR:
+        return next(tensors)
+    if structure is None or isinstance(structure, _Static):
+        return structure and structure.value
+    kind, parts = structure
+    if kind == "dict":
+        return {k: put_together(v, tensors) for k, v in parts}
+    values = [put_together(v, tensors) for v in parts]
+    return tuple(values) if kind == "tuple" else values
+
+
+def _shown(structure: Any) -> str:
+    """A structure as one would write the call."""
+    if structure is _TENSOR:
+        return "Tensor"
+    if not isinstance(structure, tuple):
+        return repr(structure)
+    kind, parts = structure
+    if kind == "dict":
+        return "{" + ", ".join(f"{k}: {_shown(v)}" for k, v in parts) + "}"
+    return ("({})" if kind == "tuple" else "[{}]").format(", ".join(map(_shown, parts)))
