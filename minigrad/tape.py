@@ -46,8 +46,11 @@ class Listener(Protocol):
     def looked_at(self, tensor: Any, how: str) -> None:
         """Values of a tensor leave for Python or NumPy, where nobody follows them."""
 
-    def changed(self, what: str) -> None:
-        """Something changed that no op did."""
+    def born(self, owner: Any) -> None:
+        """An object with settings is being made."""
+
+    def changed(self, what: str, owner: Any = None) -> None:
+        """Something changed, of ``owner``, that no op did."""
 
     def reads(self, leaf: Leaf) -> None:
         """Somebody asks for a leaf's gradient."""
@@ -73,12 +76,22 @@ def unheard() -> Iterator[None]:
         listening.reset(token)
 
 
-def revise(what: str) -> None:
-    """Note that a setting is being changed; whoever listens is told ``what``."""
-    heard = listening.get()
-    if heard is not None:
-        heard.changed(what)
-    revised[0] = now()
+class Settled:
+    """Base of objects whose attributes decide what is computed: the tape notes when one changes."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = object.__new__(cls)
+        heard = listening.get()
+        if heard is not None:
+            heard.born(made)
+        return made
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        heard = listening.get()
+        if heard is not None:
+            heard.changed(f"{type(self).__name__}.{name}", self)
+        revised[0] = now()
+        object.__setattr__(self, name, value)
 
 
 class no_grad(ContextDecorator):

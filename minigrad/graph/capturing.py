@@ -62,7 +62,10 @@ class Capture:
         self._copies: dict[int, tuple[Tensor, Any]] = {}
         self._generators: dict[int, tuple[np.random.Generator, Any]] = {}
         self._on = recording.get()
-        self.inputs = [self._add(t, "input", f"input {i}") for i, t in enumerate(inputs)]
+        self._born: dict[int, Any] = {}
+        # Arrays of their own: an argument may be given twice, or be bound as well.
+        self.arguments = [Tensor(t._data.view(), t._ref, t._shared_version()) for t in inputs]
+        self.inputs = [self._add(t, "input", f"input {i}") for i, t in enumerate(self.arguments)]
 
     # --- what it hears ---
 
@@ -114,7 +117,12 @@ class Capture:
                 "would be decided once, for all replays; compute with Tensors, or do it outside of the function"
             )
 
-    def changed(self, what: str) -> None:
+    def born(self, owner: Any) -> None:
+        self._born[id(owner)] = owner
+
+    def changed(self, what: str, owner: Any = None) -> None:
+        if id(owner) in self._born:
+            return
         raise CaptureError(
             f"capture: {what} is set inside of the captured function, and by no op, so a replay would not set it; do "
             "it outside"
@@ -223,8 +231,8 @@ def run(
 ) -> tuple[Any, Graph]:
     """What ``function`` returns, and the graph of what it did; with ``undo`` it has done nothing afterwards."""
     arguments, tensors = take_apart((args, kwargs))
-    args, kwargs = put_together(arguments, iter(tensors))
     heard = Capture(tensors, undo)
+    args, kwargs = put_together(arguments, iter(heard.arguments))
     token = listening.set(heard)
     try:
         result = function(*args, **kwargs)
@@ -232,6 +240,10 @@ def run(
         backend = next((t.backend for t in (*tensors, *found)), backends.default().name)
         signature = Signature(arguments, tuple(map(kind_of, tensors)), structure)
         graph = heard.finish(signature, found, title, backend)
+        given = dict(zip(graph.inputs, tensors, strict=True))
+        result = signature.rebuild(
+            given.get(v, t) for v, t in zip(graph.outputs, found, strict=True)
+        )
     finally:
         listening.reset(token)
         if undo:

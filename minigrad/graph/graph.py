@@ -194,7 +194,8 @@ class Graph:
     def _replay(self, inputs: list[Tensor]) -> list[Tensor]:
         """The same on arrays, where nobody listens."""
         kernels, xp = get(self.backend).kernels, get(self.backend).xp
-        known = {v: t._data for v, t in self._start(inputs).items()}
+        there = self._start(inputs)
+        known = {v: t._data for v, t in there.items()}
         last = self._last_uses()
         for call, done in zip(self.calls, last, strict=True):
             arrays = [None if v is None else known[v] for v in call.inputs]
@@ -213,7 +214,9 @@ class Graph:
                         v.tensor._bump()
             for value in done:
                 del known[value]
-        return self._finish({v: v.tensor or Tensor(known[v]) for v in self._wanted()})
+        return self._finish(
+            {v: there[v] if v in there else Tensor(known[v]) for v in self._wanted()}
+        )
 
     def _start(self, inputs: list[Tensor]) -> dict[Value, Tensor]:
         """What is there before the first call."""

@@ -70,11 +70,8 @@ class Guards:
             return reason
         for leaf, had in self.leaves.items():
             if (leaf._grad is not None) != had:
-                there, then = ("has", "none") if had is False else ("has no", "one")
-                return (
-                    f"a parameter {there} a gradient and had {then} when it was captured, "
-                    "so that it would be added up differently"
-                )
+                there = "has no gradient and had one" if had else "has a gradient and had none"
+                return f"a parameter {there} when it was captured, so that it would be added up differently"
         for value, items in self._lists:
             if len(value) != len(items) or any(a is not b for a, b in zip(value, items)):  # noqa: B905
                 return "a list of layers has changed since it was captured"
@@ -116,7 +113,8 @@ class Guards:
 
 def attributes(module: Any) -> dict[str, Any]:
     """What decides how a module computes; lists by their items."""
-    return {k: tuple(v) if type(v) is list else v for k, v in vars(module).items()}
+    own = {k: tuple(v) if type(v) is list else v for k, v in vars(module).items()}
+    return {"training": module.training, **own}
 
 
 def leaf_of(t: Tensor) -> Leaf | None:

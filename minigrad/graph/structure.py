@@ -87,25 +87,25 @@ def _without_gradient(kind: Kind) -> Kind:
 
 
 def take_apart(
-    value: Any, other: Callable[[Any], Hashable] = lambda value: _Static(value)
+    value: Any, other: Callable[[Any], Hashable] | None = None
 ) -> tuple[Any, list[Tensor]]:
     """The structure of ``value`` and the Tensors in it; arrays become Tensors, ``other`` sees all that is neither."""
     tensors: list[Tensor] = []
+    return _visit(value, tensors, other or _Static), tensors
 
-    def visit(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            tensors.append(value)
-            return _TENSOR
-        if backends.of(value) is not None:
-            tensors.append(tensor(value))
-            return _TENSOR
-        if type(value) in (tuple, list):
-            return type(value).__name__, tuple([visit(v) for v in value])
-        if type(value) is dict:
-            return "dict", tuple([(k, visit(v)) for k, v in value.items()])
-        return other(value)
 
-    return visit(value), tensors
+def _visit(value: Any, tensors: list[Tensor], other: Callable[[Any], Hashable]) -> Any:
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return _TENSOR
+    if type(value) in (tuple, list):
+        return type(value).__name__, tuple([_visit(v, tensors, other) for v in value])
+    if type(value) is dict:
+        return "dict", tuple([(k, _visit(v, tensors, other)) for k, v in value.items()])
+    if backends.of(value) is not None:
+        tensors.append(tensor(value))
+        return _TENSOR
+    return other(value)
 
 
 class _Static:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend as backends
-from ..tape import listening, revise
+from ..tape import Settled, listening
 from ..tensor import Tensor, tensor
 
 #: the module that was called first, while it runs: layers below it are known by their names in it
@@ -40,7 +40,7 @@ class Buffer(Tensor):
         super().__init__(tensor(data, dtype=dtype, backend=backend)._data)
 
 
-class Module:
+class Module(Settled):
     """Base class of layers and models: define ``forward``, call the module.
 
     Attributes
@@ -63,10 +63,6 @@ class Module:
     """
 
     training: bool = True
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        revise(f"{type(self).__name__}.{name}")
-        object.__setattr__(self, name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")

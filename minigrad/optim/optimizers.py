@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..op import Op
-from ..tape import revise
+from ..tape import Settled
 from ..tensor import Tensor, apply, tensor
 
 
-class Optimizer:
+class Optimizer(Settled):
     """What optimizers share: parameters, ``lr``, and state tensors beside each parameter.
 
     Attributes
@@ -51,10 +51,6 @@ class Optimizer:
         self.state: dict[str, list[Tensor]] = {
             slot: [p.filled(0) for p in self.params] for slot in self.slots
         }
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        revise(f"{type(self).__name__}.{name}")
-        object.__setattr__(self, name, value)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""

@@ -1,0 +1,109 @@
+"""``jit``: a graph for each kind of call."""
+
+import numpy as np
+import pytest
+from graph.shared import batches, network, step_of
+from helpers import content, equal
+
+import minigrad as mg
+from minigrad import nn, optim
+from minigrad.graph import jitting
+
+
+def pair(rng):
+    """Two networks with their steps, alike to the last bit."""
+    found = []
+    for _ in range(2):
+        mg.manual_seed(0)
+        model = network()
+        found.append((model, step_of(model, optim.SGD(model.parameters(), lr=0.1, momentum=0.9))))
+    return found
+
+
+def test_a_ragged_last_batch_simply_works(backend, rng):
+    (model, step), (twin, eager) = pair(rng)
+    step = mg.jit(step)
+    data = batches(rng, 3) + batches(rng, 1, n=2)
+    for _ in range(4):
+        for batch in data:
+            equal(step(*batch), eager(*batch))
+    assert content(model) == content(twin)
+    assert len(step.graphs) == 2
+
+
+def test_dtypes_and_modes_have_graphs_of_their_own(backend, rng):
+    model = nn.Sequential(nn.BatchNorm(6), nn.Dropout(0.0))
+    f = mg.jit(model)
+    x = batches(rng)[0][0]
+    for _ in range(3):
+        f(x)
+        f(x.astype("float16"))
+        model.eval()
+        f(x)
+        model.train()
+        with mg.no_grad():
+            f(x)
+    assert len(f.graphs) == 4
+    assert model[0].num_batches.item() == 9
+
+
+def test_as_a_decorator_of_a_method(backend, rng):
+    class Doubling(nn.Module):
+        def __init__(self, factor):
+            self.factor = nn.Parameter([factor])
+
+        @mg.jit
+        def forward(self, x):
+            return x * self.factor
+
+    two, three, x = Doubling(2.0), Doubling(3.0), mg.ones(4)
+    for _ in range(3):
+        equal(two(x), np.full(4, 2, "f"))
+        equal(three(x), np.full(4, 3, "f"))
+    equal(mg.grad(two(x).sum(), two.factor), np.array([4], "f"))
+
+
+def test_it_looks_like_the_function():
+    @mg.jit
+    def step(x):
+        """A step."""
+        return x
+
+    assert step.__name__ == "step"
+    assert step.__doc__ == "A step."
+
+
+def test_other_values_of_fixed_arguments(backend):
+    f = mg.jit(lambda x, power, names: x**power if names == "odd" else -(x**power))
+    x = mg.tensor([2.0])
+    for _ in range(3):
+        for power in (1, 2):
+            for names in ("odd", "even"):
+                sign = 1 if names == "odd" else -1
+                equal(f(x, power, names), np.array([sign * 2.0**power], "f"))
+    assert len(f.graphs) == 4
+
+
+def test_it_keeps_so_many_graphs(monkeypatch):
+    monkeypatch.setattr(jitting, "MOST", 2)
+    f = mg.jit(lambda x: x * 2)
+    for n in (1, 2, 3, 3, 3, 1):
+        equal(f(mg.ones(n)), np.full(n, 2, "f"))
+    assert [g.inputs[0].shape for g in f.graphs] == [(3,), (1,)]
+
+
+def test_the_function_runs_twice_and_no_more(backend):
+    runs = []
+    f = mg.jit(lambda x: (runs.append(1), x * 2)[1])
+    for _ in range(5):
+        f(mg.ones(2))
+    assert len(runs) == 2
+
+
+def test_a_failed_call_leaves_it_usable(backend):
+    f = mg.jit(lambda x, t: mg.softmax_cross_entropy(x, t))
+    x = mg.zeros((2, 3))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="labels"):
+            f(x, np.array([0, 5]))
+        f(x, np.array([0, 2]))

@@ -1,0 +1,466 @@
+"""How a replay could go wrong without a word, the worst first (``minigrad.graph.capturing``), and that none does."""
+
+import numpy as np
+import pytest
+from graph.shared import batches, network, step_of
+from helpers import device, equal, error_table, refuses
+
+import minigrad as mg
+from minigrad import CaptureError, nn, optim
+
+X = np.ones((5, 6), np.float32)
+
+
+# --- 1. arrays from outside that would be frozen in ---
+
+
+def closed_over():
+    t = mg.ones((5, 6))
+    return lambda x: x * t
+
+
+def array_operand():
+    array = device(X)
+    return lambda x: x * array
+
+
+def made_inside():
+    return lambda x: x * mg.tensor(device(X))
+
+
+def labels_from_outside():
+    labels = device(np.array([0, 1, 2, 0, 1]))
+    return lambda x: mg.softmax_cross_entropy(x, labels)
+
+
+def index_from_outside():
+    index = device(np.array([0, 1]))
+    return lambda x: x[index]
+
+
+def copied():
+    return lambda x: mg.tensor(x) * 2
+
+
+def moved():
+    return lambda x: x.to("strict" if x.backend == "numpy" else "numpy") * 2
+
+
+def returned():
+    t = mg.ones(3)
+    return lambda x: t
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        closed_over,
+        array_operand,
+        made_inside,
+        labels_from_outside,
+        index_from_outside,
+        copied,
+        moved,
+        returned,
+    ],
+)
+def test_arrays_from_outside(backend, make):
+    with refuses(CaptureError, "came in from outside"):
+        mg.capture(make(), mg.tensor(X))
+
+
+def test_arrays_from_outside_may_be_arguments_or_state(backend):
+    t = mg.tensor(X)
+    equal(mg.capture(lambda x, t: x * t, t, t)(t * 2, t * 3), 6 * X)
+    w = nn.Parameter(X)
+    equal(mg.capture(lambda x: x * w, w)(t * 2), 2 * X)
+    buffer = nn.Buffer(X)
+    graph = mg.capture(lambda x: x * buffer, t)
+    buffer.data = (t * 5).data
+    equal(graph(t), 5 * X)
+
+
+def test_what_stands_in_the_program_is_no_array_from_outside(backend):
+    def f(x):
+        return x[:, [0, 2]] * 2 + mg.zeros((5, 2)) + mg.arange(2) + mg.tensor([1, 2]) + mg.tensor(3)
+
+    equal(mg.capture(f, mg.tensor(X))(mg.tensor(2 * X)), f(mg.tensor(2 * X)))
+
+
+# --- 2. values that leave for Python ---
+
+
+@error_table(
+    {
+        "item": (CaptureError, ".item() reads", lambda x: x * x.sum().item()),
+        "numpy": (CaptureError, ".numpy() reads", lambda x: x * x.numpy().max()),
+        "bool": (CaptureError, ".item() reads", lambda x: x if x.sum() > 0 else -x),
+        "float": (CaptureError, ".item() reads", lambda x: x * float(x.sum())),
+        "data": (CaptureError, ".data reads", lambda x: x * (x.data if x.data is not None else 0)),
+        "print": (CaptureError, ".numpy() reads", lambda x: x if repr(x) else x),
+        "a mask": (
+            CaptureError,
+            ".item() reads",
+            lambda x: mg.weighted_batch_norm(x, x[:, 0] > 0, None, None)[0],
+        ),
+    }
+)  # fmt: skip
+def test_looks_at_values(backend, error, words, call):
+    with refuses(error, words):
+        mg.capture(call, mg.tensor(X))
+
+
+def test_state_is_looked_at_no_more_than_results(backend):
+    w = nn.Parameter([1.0])
+    with refuses(CaptureError, ".item() reads the values of a tensor of shape (1,)"):
+        mg.capture(lambda x: x * w.item(), mg.ones(3))
+
+
+def test_constants_may_be_looked_at(backend):
+    graph = mg.capture(lambda x: x * mg.full((), 3).item(), mg.ones(2))
+    equal(graph(mg.ones(2)), np.array([3, 3], "f"))
+
+
+# --- 3. changes that no op makes ---
+
+
+def test_changes_that_no_op_makes(backend, rng):
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    schedule = optim.ExponentialLR(optimizer, 0.5)
+    w = nn.Parameter([1.0])
+
+    def assigned(x):
+        with mg.no_grad():
+            array = w._data * 2
+        w.data = array
+        return x * w
+
+    changes = {
+        "the data of a tensor of shape (1,)": assigned,
+        "SGD.lr": lambda x: (schedule.step(), x)[1],
+        "Sequential.training": lambda x: model.eval()(x),
+        "Linear.extra": lambda x: (setattr(model[0], "extra", 1), x)[1],
+    }
+    for what, function in changes.items():
+        with refuses(CaptureError, f"{what} is set inside of the captured function"):
+            mg.capture(function, mg.tensor(X))
+    assert optimizer.lr == 0.1
+    assert model.training
+    equal(w, np.array([1], "f"))
+
+
+def test_an_argument_is_not_moved(backend):
+    w = mg.tensor([1.0], requires_grad=True)
+
+    def step(w):
+        w.grad = None
+        (w * 2).sum().backward()
+        optim.SGD([w], lr=0.1).step()
+
+    with refuses(CaptureError, "update changes input 0 in place"):
+        mg.capture(step, w)
+
+
+# --- 4. Python values that are other ones the next time ---
+
+
+def test_a_counter(backend):
+    count = iter(range(100))
+    with refuses(
+        CaptureError, "op 0, multiply, takes 0.0 as input 1 in the one and 1.0 in the other"
+    ):
+        mg.capture(lambda x: x * next(count), mg.ones(3))
+
+
+def test_another_setting(backend):
+    count = iter(range(1, 100))
+    with refuses(CaptureError, "op 0, power_scalar, has exponent=1 in the one and 2 in the other"):
+        mg.capture(lambda x: x ** next(count), mg.ones(3))
+
+
+def test_another_number_of_ops(backend):
+    count = iter(range(100))
+
+    def f(x):
+        for _ in range(next(count)):
+            x = x.exp()
+        return x
+
+    with refuses(CaptureError, "0 ops in the one and 1 in the other"):
+        mg.capture(f, mg.ones(3))
+
+
+def test_another_state(backend):
+    parameters = iter([nn.Parameter([1.0]), nn.Parameter([1.0])])
+    with refuses(CaptureError, "takes another input 1 in the other"):
+        mg.capture(lambda x: x * next(parameters), mg.ones(1))
+
+
+def test_jit_tells_at_the_second_call(backend):
+    count = iter(range(100))
+    f = mg.jit(lambda x: x * next(count))
+    f(mg.ones(3))
+    with refuses(CaptureError, "two runs of the function differ"):
+        f(mg.ones(3))
+
+
+def test_a_number_among_the_results(backend):
+    with refuses(CaptureError, "returns a int"):
+        mg.capture(lambda x: (x, 3), mg.ones(3))
+
+
+# --- 5. gradients that were there before ---
+
+
+def test_gradients_that_were_there_before(backend):
+    w = nn.Parameter([1.0])
+
+    def accumulate(x):
+        (x * w).sum().backward()
+
+    graph = mg.capture(accumulate, mg.ones(1))
+    graph(mg.ones(1))
+    equal(w.grad, np.array([1], "f"))
+    with refuses(RuntimeError, "a parameter has a gradient and had none when it was captured"):
+        graph(mg.ones(1))
+    equal(w.grad, np.array([1], "f"))
+    adding = mg.capture(accumulate, mg.ones(1))
+    adding(mg.ones(1) * 2)
+    equal(w.grad, np.array([3], "f"))
+    w.grad = None
+    with refuses(RuntimeError, "a parameter has no gradient and had one when it was captured"):
+        adding(mg.ones(1))
+
+
+def test_jit_adds_them_up(backend):
+    w, eager = nn.Parameter([1.0]), []
+    f = mg.jit(lambda x: (x * w).sum().backward())
+    for i in range(1, 8):
+        f(mg.ones(1) * i)
+        eager.append(sum(range(i + 1)))
+        equal(w.grad, np.array([eager[-1]], "f"))
+
+
+# --- 6. what changes later ---
+
+
+def _eval(model):
+    model.eval()
+
+
+def _freeze(model):
+    model[1].freeze()
+
+
+def _dropout(model):
+    model[3].p = 0.5
+
+
+def _layers(model):
+    model.layers[2] = nn.ReLU()
+
+
+def _more_layers(model):
+    model.layers.append(nn.ReLU())
+
+
+def _another_parameter(model):
+    model[4].bias = nn.Parameter(np.ones(3, np.float32))
+
+
+def _no_parameter(model):
+    model[4].bias = None
+
+
+def _no_gradient(model):
+    model[0].weight.requires_grad = False
+
+
+def _epsilon(model):
+    model[1].epsilon = 1.0
+
+
+CHANGES = [
+    _eval,
+    _freeze,
+    _dropout,
+    _layers,
+    _more_layers,
+    _another_parameter,
+    _no_parameter,
+    _no_gradient,
+    _epsilon,
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*eval with running statistics")
+@pytest.mark.parametrize("change", CHANGES)
+def test_settings_that_change_later(backend, rng, change):
+    """A graph refuses, and jit captures again, as eager code would go on."""
+    model, x = network(p=0.0), batches(rng)[0][0]
+    graph, f = mg.capture(model, x), mg.jit(model)
+    f(x), f(x), f(x)
+    change(model)
+    with pytest.raises(RuntimeError, match="has changed|changed since|capture it again"):
+        graph(x)
+    draws = model[3].rng.bit_generator.state
+    with mg.nn.hold_statistics():
+        expected = model(x)
+    for _ in range(3):
+        before = {b: b.numpy() for b in model.buffers()}
+        model[3].rng.bit_generator.state = draws
+        equal(f(x), expected)
+        for b, array in before.items():
+            b.data = mg.tensor(array).data
+
+
+def test_parameters_that_an_optimizer_gets_later(backend, rng):
+    model = network()
+    optimizer = optim.SGD(model.parameters()[:2], lr=0.1)
+    data = batches(rng)[0]
+    graph = mg.capture(step_of(model, optimizer), *data)
+    optimizer.params.append(model.parameters()[2])
+    with refuses(RuntimeError, "list"):
+        graph(*data)
+
+
+def test_another_device(rng):
+    model, x = network(), batches(rng)[0][0]
+    graph = mg.capture(model, x)
+    model.to("strict")
+    with refuses(RuntimeError, "has moved to strict"):
+        graph(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*eval with running statistics")
+def test_contexts(backend, rng):
+    model, x = network(), batches(rng)[0][0]
+    with nn.hold_statistics(model):
+        held = mg.capture(model, x)
+    with refuses(RuntimeError, "statistics go, or come from, elsewhere"):
+        held(x)
+    with mg.no_grad():
+        blind = mg.capture(model, x)
+        blind(x)
+    with refuses(RuntimeError, "captured under no_grad() and keeps no way back"):
+        blind(x)
+    step = mg.capture(step_of(model, optim.SGD(model.parameters(), lr=0.1)), *batches(rng)[0])
+    with mg.no_grad(), refuses(RuntimeError, "it goes backward, and is called under no_grad()"):
+        step(*batches(rng)[0])
+
+
+def test_a_refused_call_changes_nothing(backend, rng):
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    data = batches(rng)[0]
+    graph = mg.capture(step_of(model, optimizer), *data)
+    model.eval()
+    before = model.state_dict()
+    with pytest.raises(RuntimeError):
+        graph(*data)
+    for name, array in model.state_dict().items():
+        equal(array, before[name])
+
+
+# --- 7. other arguments ---
+
+
+@error_table(
+    {
+        "shape": (ValueError, "expected", lambda g: g(mg.ones((4, 6)), scale=2)),
+        "dtype": (TypeError, "captured for input 0 of shape (5, 6), float32", lambda g: g(mg.ones((5, 6), dtype="float64"), scale=2)),
+        "backend": (TypeError, "on strict", lambda g: g(mg.ones((5, 6), backend="strict"), scale=2)),
+        "requires_grad": (TypeError, "requires_grad=True", lambda g: g(mg.ones((5, 6), requires_grad=True), scale=2)),
+        "number": (TypeError, "other arguments", lambda g: g(mg.ones((5, 6)), scale=3)),
+        "missing": (TypeError, "other arguments", lambda g: g(mg.ones((5, 6)))),
+        "one more": (TypeError, "other arguments", lambda g: g(mg.ones((5, 6)), mg.ones(1), scale=2)),
+        "no tensor": (TypeError, "other arguments", lambda g: g(3, scale=2)),
+    }
+)  # fmt: skip
+def test_other_arguments(error, words, call):
+    graph = mg.capture(lambda x, scale: x * scale, mg.ones((5, 6)), scale=2)
+    with pytest.raises(error) as caught:
+        call(graph)
+    assert words in str(caught.value) or "was captured for input 0 of shape (5, 6)" in str(
+        caught.value
+    )
+    assert str(caught.value).startswith("graph: ")
+
+
+def test_the_layout_in_memory_may_be_another_one(backend, rng):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm(4), nn.ReLU())
+    x = mg.tensor(rng.standard_normal((2, 3, 6, 6)).astype("f"))
+    other = mg.tensor(rng.standard_normal((2, 6, 6, 3)).astype("f")).transpose(0, 3, 1, 2)
+    graph = mg.capture(model, x)
+    with mg.no_grad(), nn.hold_statistics():
+        expected = model(other)
+    with mg.no_grad():
+        for _ in range(2):
+            equal(graph(other), expected)
+            graph(x)
+
+
+# --- 8. results that the next replay would overwrite ---
+
+
+def test_results_are_not_overwritten(backend, rng):
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    data = batches(rng)
+    graph = mg.capture(step_of(model, optimizer), *data[0])
+    kept = []
+    for batch in data:
+        loss = graph(*batch)
+        results = [loss, *(p.grad for p in model.parameters())]
+        kept.append((results, [t.numpy() for t in results]))
+    for results, before in kept:
+        for t, array in zip(results, before, strict=True):
+            equal(t, array)
+
+
+def test_inputs_are_not_overwritten(backend, rng):
+    graph = mg.capture(lambda x: (x, x.reshape(6, 5), mg.sigmoid(x)), mg.tensor(X))
+    x = mg.tensor(X)
+    same, view, _ = graph(x)
+    graph(mg.tensor(2 * X))
+    equal(x, X)
+    equal(view, X.reshape(6, 5))
+    assert same is x
+
+
+# --- and errors that come up while it runs ---
+
+
+def test_errors_name_the_layer(backend, rng):
+    model = network()
+    data = batches(rng)[0]
+    graph = mg.capture(step_of(model, optim.SGD(model.parameters(), lr=0.1)), *data)
+    before = model.state_dict()
+    with refuses(ValueError, "step: 1: the batch has NaN or Inf in it"):
+        graph(data[0] * np.nan, data[1])
+    for name, array in model.state_dict().items():
+        equal(array, before[name])
+    with refuses(ValueError, "expected labels 0 ... 2"):
+        graph(data[0], data[1] + 5)
+
+
+def test_a_batch_that_is_skipped(backend, rng):
+    model = nn.BatchNorm(6, on_nonfinite="skip")
+    x = batches(rng)[0][0]
+    graph = mg.capture(model, x)
+    with mg.no_grad():
+        graph(x * np.nan)
+        assert model.num_batches.item() == 0
+        graph(x)
+    assert model.num_batches.item() == 1
+
+
+def test_what_is_made_inside_may_have_settings(backend):
+    graph = mg.capture(lambda x: nn.Sequential(nn.Dropout(0.0), nn.ReLU()).eval()(x), mg.ones(3))
+    assert [call.name for call in graph.calls] == ["relu"]
+
+
+def test_parameters_that_are_made_inside(backend):
+    with refuses(CaptureError, "takes another input 1 in the other"):
+        mg.capture(lambda x: nn.Linear(6, 2)(x), mg.tensor(X))
