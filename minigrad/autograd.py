@@ -158,6 +158,10 @@ class Differentiable:
         taken = {id(seed._data)}
         cotangents = {self._ref: seed}
         found = _walk(cotangents, None, create_graph, free=not create_graph)
+        heard = listening.get()
+        outer = None if heard is None else heard.behind
+        if heard is not None:
+            heard.behind = outer or self._ref[0]  # type: ignore[index]
         token = recording.set(create_graph)
         try:
             leaf: Any
@@ -172,6 +176,8 @@ class Differentiable:
                 leaf.grad = g
         finally:
             recording.reset(token)
+            if heard is not None:
+                heard.behind = outer
 
 
 def _cotangent(name: str, y: Tensor, g: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ from ..op import Op
 from ..tape import Leaf, listening, recording
 from ..tensor import Tensor, apply
 from .guards import Guards
+from .program import Plan, make_plan
 from .structure import Signature
 
 
@@ -78,6 +79,17 @@ class Call:
         """The op's name, in the manner of functions: ``batch_norm``."""
         return snake(self.op)
 
+    def forward(self, kernels: Any, arrays: list[Any], title: str) -> tuple[Any, ...]:
+        """What the op makes of arrays; errors say where it stands in the graph ``title``."""
+        try:
+            result = self.op.forward(kernels, *arrays)
+        except (TypeError, ValueError) as error:
+            raise type(error)(": ".join(filter(None, (title, self.layer, str(error))))) from error
+        if result is None:
+            return ()
+        results = result if isinstance(result, tuple) else (result,)
+        return tuple([a if type(a) in by_type else kernels.xp.asarray(a) for a in results])
+
     @property
     def written(self) -> tuple[Value, ...]:
         """What it changes in place."""
@@ -131,6 +143,7 @@ class Graph:
     gradients: dict[Leaf, Value | None] = field(default_factory=dict)
     #: whether what it returns led back to its inputs and parameters
     differentiable: bool = False
+    _plan: Plan | None = field(default=None, init=False, repr=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute.
@@ -189,33 +202,29 @@ class Graph:
                 recording.reset(token)
             outputs = result if isinstance(result, tuple) else (result,)
             known.update(zip(call.outputs, outputs, strict=False))
-        return self._finish({v: known[v] for v in self._wanted()})
+        return self._finish(known)
 
     def _replay(self, inputs: list[Tensor]) -> list[Tensor]:
         """The same on arrays, where nobody listens."""
-        kernels, xp = get(self.backend).kernels, get(self.backend).xp
         there = self._start(inputs)
+        if self._plan is not None and (found := self._plan.run(there)) is not None:
+            return self._finish(found)
+        kernels = get(self.backend).kernels
         known = {v: t._data for v, t in there.items()}
-        last = self._last_uses()
-        for call, done in zip(self.calls, last, strict=True):
+        strides = {v: array.strides for v, array in known.items()}
+        for call, done in zip(self.calls, self._last_uses(), strict=True):
             arrays = [None if v is None else known[v] for v in call.inputs]
-            try:
-                result = call.op.forward(kernels, *arrays)
-            except (TypeError, ValueError) as error:
-                where = f"{call.layer}: " if call.layer else ""
-                raise type(error)(f"{self.title}: {where}{error}") from error
-            if result is not None:
-                results = result if isinstance(result, tuple) else (result,)
-                for value, array in zip(call.outputs, results, strict=True):
-                    known[value] = array if type(array) in by_type else xp.asarray(array)
-            elif call.op.writes:
-                for v in call.written:
-                    if v.tensor is not None:
-                        v.tensor._bump()
-            for value in done:
-                del known[value]
+            made = dict(zip(call.outputs, call.forward(kernels, arrays, self.title), strict=True))
+            known |= made
+            strides |= {v: array.strides for v, array in made.items()}
+            for v in call.written:
+                if v.tensor is not None:
+                    v.tensor._bump()
+            for v in done:
+                del known[v]
+        self._plan = make_plan(self, kernels, strides)
         return self._finish(
-            {v: there[v] if v in there else Tensor(known[v]) for v in self._wanted()}
+            {v: there[v] if v in there else Tensor(known[v]) for v in self.wanted()}
         )
 
     def _start(self, inputs: list[Tensor]) -> dict[Value, Tensor]:
@@ -228,12 +237,13 @@ class Graph:
                 known[v] = v.leaf.grad
         return known
 
-    def _wanted(self) -> list[Value]:
+    def wanted(self) -> list[Value]:
+        """What a call leaves: results and gradients."""
         return [*self.outputs, *(v for v in self.gradients.values() if v is not None)]
 
     def _last_uses(self) -> list[list[Value]]:
         """For each call, the results that nobody needs after it."""
-        kept, seen = set(self._wanted()), set[Value]()
+        kept, seen = set(self.wanted()), set[Value]()
         last: list[list[Value]] = []
         for call in reversed(self.calls):
             used = [v for v in (*call.inputs, *call.outputs) if v is not None]

@@ -11,6 +11,8 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from .convolution import ConvolutionKernels
 
 Array = Any
@@ -84,6 +86,11 @@ class Kernels(ConvolutionKernels):
         shifted -= self.xp.log(self.xp.exp(shifted).sum(axis=axis, keepdims=True))
         return shifted
 
+    def dropout_mask(self, x: Array, p: float, rng: np.random.Generator) -> Array:
+        """1 / (1 - p) where a number drawn for it is p or more, else 0, in the form of x."""
+        kept = rng.random(x.shape, np.float32) >= p
+        return self.xp.asarray(kept).astype(x.dtype) / (1 - p)
+
     # --- softmax cross-entropy over the last axis of (examples, classes) ---
 
     def softmax_cross_entropy(
@@ -117,6 +124,9 @@ class Kernels(ConvolutionKernels):
         g = probabilities * gy.reshape(-1, 1)
         g[self.xp.arange(len(labels)), labels] -= gy
         return g
+
+    def sum(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+        return x.sum(axis=axes, keepdims=keepdims)
 
     def channel_sum(self, x: Array, axes: tuple[int, ...]) -> Array:
         """Sum over all axes but the kept ones."""
@@ -237,11 +247,14 @@ class Kernels(ConvolutionKernels):
         momentum: float | None,
         correction: float,
         debiased: bool,
-    ) -> None:
+    ) -> bool:
         """running = momentum * running + (1 - momentum) * batch, in place; a cumulative average for None.
 
-        ``debiased`` divides by 1 - momentum^n after n batches, as if there had been no initial values.
+        ``debiased`` divides by 1 - momentum^n after n batches, as if there had been no initial values. Says whether the
+        batch is finite; nothing has moved if it is not.
         """
+        if not self.finite(var):
+            return False
         num_batches += 1
         if momentum is None:
             new = (1 / num_batches).astype(mean.dtype)
@@ -253,8 +266,15 @@ class Kernels(ConvolutionKernels):
         running_mean += new * mean
         running_var *= 1 - new
         running_var += (new * correction) * var
+        return True
 
     # --- optimizer updates over all parameters in one call, in place ---
+
+    def count(self, steps: Array, moved: tuple[int, ...]) -> Array:
+        """One more step for the parameters ``moved``; how many each of them has had."""
+        own = slice(None) if len(moved) == len(steps) else list(moved)
+        steps[own] += 1
+        return steps[own]
 
     def sgd(
         self,

@@ -6,7 +6,6 @@ compiled or read from Numba's cache on disk, when they are first called.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import cached_property
 from types import ModuleType
@@ -64,7 +63,7 @@ class NumbaKernels(NumpyKernels):
     def linear(self, x: Any, weight: Any, bias: Any) -> Any:
         if x.dtype.char not in "fd":
             return Kernels.linear(self, x, weight, bias)
-        y = self._products.product(x, weight.T)
+        y = self._products.rows_by_rows(x, weight)
         if bias is not None:
             y += bias
         return y
@@ -168,9 +167,7 @@ class NumbaKernels(NumpyKernels):
         b1, b2 = betas
         for i, arrays in enumerate(zip(*columns, strict=True)):
             if alike(arrays):
-                step = int(steps[i])
-                step_size, root = lr / (1 - b1**step), math.sqrt(1 - b2**step)
-                settings = map(arrays[0].dtype.type, (step_size, b1, b2, root, eps, weight_decay))
+                settings = int(steps[i]), *map(float, (lr, b1, b2, eps, weight_decay))
                 flat_arrays = [a.reshape(-1) for a in arrays]
                 self._elementwise.adam(arrays[0].size, *flat_arrays, *settings)
             else:
@@ -220,12 +217,20 @@ class NumbaKernels(NumpyKernels):
         found = layout(x.shape, x.strides, x.dtype.char, kept)
         if found is None:
             return super().frozen_batch_norm(x, gamma, beta, mean, var, kept, eps)
-        inv_std, y = self._inv_std(var, eps), pool.empty(found.view, x.dtype)
-        scale = inv_std if gamma is None else inv_std * gamma
+        y = pool.empty(found.view, x.dtype)
+        gamma = constant(1, len(mean), x.dtype) if gamma is None else ready(gamma)
         beta = constant(0, len(mean), x.dtype) if beta is None else ready(beta)
-        kernel = getattr(self._batch_norm, f"{found.kind}_affine")
-        kernel(x.size, found.take(x), found.chunks, ready(mean), ready(scale), beta, y)
+        kernel = getattr(self._batch_norm, f"{found.kind}_frozen")
+        settings = gamma, beta, ready(mean), ready(var), eps, y
+        kernel(x.size, found.take(x), found.chunks, *settings)
         return found.give(y)
+
+    def sum(self, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+        if axes != (0,) or x.ndim != 2 or x.dtype.char not in "fd" or not x.flags.carray:
+            return super().sum(x, axes, keepdims)
+        y = np.empty(x.shape[1], x.dtype)
+        self._batch_norm.column_sums(x, y)
+        return y.reshape(1, -1) if keepdims else y
 
     def finite(self, var: Any) -> bool:
         if var.dtype.char not in "fd":
@@ -243,13 +248,13 @@ class NumbaKernels(NumpyKernels):
         momentum: float | None,
         correction: float,
         debiased: bool,
-    ) -> None:
+    ) -> bool:
         arrays = running_mean, running_var, num_batches, mean, var
         if mean.ndim != 1 or not alike((running_mean, running_var, mean, var)):
-            super().move_statistics(*arrays, momentum, correction, debiased)
-        else:
-            momentum = -1.0 if momentum is None else float(momentum)
-            self._batch_norm.move_statistics(*arrays, momentum, correction, debiased)
+            return super().move_statistics(*arrays, momentum, correction, debiased)
+        momentum = -1.0 if momentum is None else float(momentum)
+        moved: bool = self._batch_norm.move_statistics(*arrays, momentum, correction, debiased)
+        return moved
 
     # --- windows ---
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..creation import zeros
 from ..ops.activation import sigmoid
 from ..ops.elementwise import tanh
 from ..ops.linear import linear
@@ -87,7 +88,7 @@ class RNN(Module):
 
     def initial(self, x: Tensor) -> Any:
         """The state before the first step: zeros."""
-        return _zeros(x, (x.shape[0], self.hidden_size))
+        return zeros((x.shape[0], self.hidden_size), dtype=x.dtype, backend=x.backend)
 
     def step(self, projected: Tensor, state: Any) -> Any:
         """The next state, from W_ih x + b and the last."""
@@ -127,8 +128,8 @@ class LSTM(RNN):
         self.bias.data = tensor(bias.reshape(-1), backend=self.bias.backend).data
 
     def initial(self, x: Tensor) -> Any:
-        zeros = super().initial(x)
-        return zeros, zeros
+        state = super().initial(x)
+        return state, state
 
     def step(self, projected: Tensor, state: Any) -> Any:
         h, c = state
@@ -177,8 +178,10 @@ class ConvLSTM(Module):
                 f"{self.title()}: expected x of shape (n, time, channels, height, width), got {x.shape}"
             )
         n, time, _, height, width = x.shape
-        zeros = _zeros(x, (n, self.hidden_channels, height, width))
-        h, c = (zeros, zeros) if state is None else state
+        if state is None:
+            size = n, self.hidden_channels, height, width
+            state = (zeros(size, dtype=x.dtype, backend=x.backend),) * 2
+        h, c = state
         hidden = []
         for t in range(time):
             h, c = lstm_update(self.input(x[:, t]) + self.hidden(h), c)
@@ -192,7 +195,3 @@ def lstm_update(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     i, f, g, o = (gates[:, k * size : (k + 1) * size] for k in range(4))
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)
     return sigmoid(o) * tanh(c), c
-
-
-def _zeros(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return tensor(np.zeros(shape, x.dtype), backend=x.backend)

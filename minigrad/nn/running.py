@@ -97,8 +97,8 @@ class RunningStatistics(Module):
             As ``require_fitting``.
         """
         self.require_fitting(mean, m)
-        kernels = by_type[type(var._data)].kernels
-        return finite(kernels, var._data, self.on_nonfinite == "raise")
+        finite: bool = by_type[type(var._data)].kernels.finite(var._data)
+        return _passed(finite, self.on_nonfinite == "raise")
 
     def require_fitting(self, mean: Tensor, m: float) -> None:
         """Raise unless statistics of m values per channel go with the running ones.
@@ -125,15 +125,14 @@ class RunningStatistics(Module):
             )
 
 
-def finite(k: Any, var: Any, strict: bool) -> bool:
-    """Whether a batch's variances are, and so its means; an error if they are not, for ``strict``."""
-    found: bool = k.finite(var)
-    if not found and strict:
+def _passed(finite: bool, strict: bool) -> bool:
+    """Whether a batch's variances, and so its means, are finite; an error if they are not, for ``strict``."""
+    if not finite and strict:
         raise ValueError(
             "the batch has NaN or Inf in it, or numbers whose squares overflow; the statistics stay as they "
             "were, and on_nonfinite='skip' passes over such batches"
         )
-    return found
+    return finite
 
 
 @lru_cache(maxsize=1024)
@@ -161,5 +160,5 @@ class MoveStatistics(Op):
         self.strict = strict
 
     def forward(self, k: Any, *arrays: Any) -> None:
-        if finite(k, arrays[-1], self.strict):
-            k.move_statistics(*arrays, self.momentum, self.correction, self.debiased)
+        finite = k.move_statistics(*arrays, self.momentum, self.correction, self.debiased)
+        _passed(finite, self.strict)

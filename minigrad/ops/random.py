@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend as backends
 from ..op import Op
 from ..tensor import Tensor, apply
 from .checks import require_floating
@@ -60,9 +59,7 @@ class DropoutMask(Op):
         self.p, self.rng = p, rng
 
     def forward(self, k: Any, x: Any) -> Any:
-        kept = generator(self.rng).random(x.shape, np.float32) >= self.p
-        mask = backends.by_type[type(x)].from_numpy(kept).astype(x.dtype)
-        return mask / (1 - self.p)
+        return k.dropout_mask(x, self.p, generator(self.rng))
 
 
 def dropout(x: Tensor, p: float = 0.5, rng: np.random.Generator | None = None) -> Tensor:

@@ -131,10 +131,8 @@ class Update(Op):
 
     def forward(self, k: Any, steps: Any, *arrays: Any) -> None:
         count = len(self.moved)
-        own = slice(None) if count == len(steps) else list(self.moved)
         columns = [arrays[i : i + count] for i in range(0, len(arrays), count)]
-        self.optimizer.update(k, steps[own] + 1, *columns)
-        steps[own] += 1
+        self.optimizer.update(k, k.count(steps, self.moved), *columns)
 
 
 class SGD(Optimizer):

@@ -97,7 +97,7 @@ def test_what_stands_in_the_program_is_no_array_from_outside(backend):
         "bool": (CaptureError, ".item() reads", lambda x: x if x.sum() > 0 else -x),
         "float": (CaptureError, ".item() reads", lambda x: x * float(x.sum())),
         "data": (CaptureError, ".data reads", lambda x: x * (x.data if x.data is not None else 0)),
-        "print": (CaptureError, ".numpy() reads", lambda x: x if repr(x) else x),
+        "print": (CaptureError, ".numpy() reads", lambda x: x * len(repr(x))),
         "a mask": (
             CaptureError,
             ".item() reads",
@@ -302,7 +302,7 @@ def test_settings_that_change_later(backend, rng, change):
     graph, f = mg.capture(model, x), mg.jit(model)
     f(x), f(x), f(x)
     change(model)
-    with pytest.raises(RuntimeError, match="has changed|changed since|capture it again"):
+    with pytest.raises(RuntimeError, match="capture it again"):
         graph(x)
     draws = model[3].rng.bit_generator.state
     with mg.nn.hold_statistics():
@@ -366,26 +366,32 @@ def test_a_refused_call_changes_nothing(backend, rng):
 # --- 7. other arguments ---
 
 
+CAPTURED_FOR = "graph: was captured for input 0 of shape (5, 6), float32 on numpy, got"
+FIXED = "graph: called with other arguments than it was captured for"
+
+
 @error_table(
     {
-        "shape": (ValueError, "expected", lambda g: g(mg.ones((4, 6)), scale=2)),
-        "dtype": (TypeError, "captured for input 0 of shape (5, 6), float32", lambda g: g(mg.ones((5, 6), dtype="float64"), scale=2)),
-        "backend": (TypeError, "on strict", lambda g: g(mg.ones((5, 6), backend="strict"), scale=2)),
-        "requires_grad": (TypeError, "requires_grad=True", lambda g: g(mg.ones((5, 6), requires_grad=True), scale=2)),
-        "number": (TypeError, "other arguments", lambda g: g(mg.ones((5, 6)), scale=3)),
-        "missing": (TypeError, "other arguments", lambda g: g(mg.ones((5, 6)))),
-        "one more": (TypeError, "other arguments", lambda g: g(mg.ones((5, 6)), mg.ones(1), scale=2)),
-        "no tensor": (TypeError, "other arguments", lambda g: g(3, scale=2)),
+        "shape": (ValueError, CAPTURED_FOR, [mg.ones((4, 6))]),
+        "dtype": (TypeError, CAPTURED_FOR, [mg.ones((5, 6), dtype="float64")]),
+        "requires_grad": (TypeError, CAPTURED_FOR, [mg.ones((5, 6), requires_grad=True)]),
+        "one more": (TypeError, FIXED, [mg.ones((5, 6)), mg.ones(1)]),
+        "none": (TypeError, FIXED, []),
+        "no tensor": (TypeError, FIXED, [3]),
     }
-)  # fmt: skip
+)
 def test_other_arguments(error, words, call):
     graph = mg.capture(lambda x, scale: x * scale, mg.ones((5, 6)), scale=2)
-    with pytest.raises(error) as caught:
-        call(graph)
-    assert words in str(caught.value) or "was captured for input 0 of shape (5, 6)" in str(
-        caught.value
-    )
-    assert str(caught.value).startswith("graph: ")
+    with refuses(error, words):
+        graph(*call, scale=2)
+
+
+def test_other_backends_and_fixed_values():
+    graph = mg.capture(lambda x, scale: x * scale, mg.ones((5, 6)), scale=2)
+    with refuses(TypeError, "got shape (5, 6), float32 on strict"):
+        graph(mg.ones((5, 6), backend="strict"), scale=2)
+    with refuses(TypeError, "expected ((Tensor), {scale: 2}), got ((Tensor), {scale: 3})"):
+        graph(mg.ones((5, 6)), scale=3)
 
 
 def test_the_layout_in_memory_may_be_another_one(backend, rng):

@@ -168,7 +168,10 @@ UPDATES = {
     "decay": ("sgd", {"momentum": 0, "nesterov": False, "weight_decay": 0.1}),
     "momentum": ("sgd", {"momentum": 0.9, "nesterov": False, "weight_decay": 0.1}),
     "nesterov": ("sgd", {"momentum": 0.9, "nesterov": True, "weight_decay": 0}),
-    "adam": ("adam", {"betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1, "step": 3}),
+    "adam": (
+        "adam",
+        {"betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1, "steps": np.array([3, 7])},
+    ),
 }
 
 

@@ -263,10 +263,20 @@ def planes_backward(x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta)
                 out[j] = (g[j] - (run[j] - center) * slope - shift) * scale
 
 
+@serial
+def _frozen_scale(gamma, var, eps):
+    """gamma / sqrt(var + eps)."""
+    scale, one = np.empty_like(var), var.dtype.type(1)
+    for c in range(len(var)):
+        scale[c] = (one / np.sqrt(var[c] + var.dtype.type(eps))) * gamma[c]
+    return scale
+
+
 @Threaded
-def planes_affine(x, chunks, mean, scale, beta, y):
-    """y = (x - mean) scale + beta."""
+def planes_frozen(x, chunks, gamma, beta, mean, var, eps, y):
+    """y = (x - mean) gamma / sqrt(var + eps) + beta."""
     n, channels, width = x.shape
+    scale = _frozen_scale(gamma, var, eps)
     planes, size = n * channels, -(-n * channels // chunks)
     for t in prange(chunks):
         for plane in range(t * size, min((t + 1) * size, planes)):
@@ -316,14 +326,28 @@ def columns_backward(x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta
 
 
 @Threaded
-def columns_affine(x, chunks, mean, scale, beta, y):
-    """y = (x - mean) scale + beta."""
+def columns_frozen(x, chunks, gamma, beta, mean, var, eps, y):
+    """y = (x - mean) gamma / sqrt(var + eps) + beta."""
     rows, width = x.shape
     size, center = -(-rows // chunks), _spread(mean, width)
-    wide_scale, wide_beta = _spread(scale, width), _spread(beta, width)
+    wide_scale, wide_beta = _spread(_frozen_scale(gamma, var, eps), width), _spread(beta, width)
     for t in prange(chunks):
         own = slice(t * size, (t + 1) * size)
         _affine(x[own], center, wide_scale, wide_beta, y[own])
+
+
+@serial
+def column_sums(x, y):
+    """The sum of each column, at most ``RUN`` values of it in the precision of x."""
+    total, part = np.zeros(x.shape[1]), np.zeros(x.shape[1], x.dtype)
+    for start in range(0, len(x), RUN):
+        for i in range(start, min(start + RUN, len(x))):
+            row = x[i]
+            for w in range(len(part)):
+                part[w] += row[w]
+        _narrow(part, total)
+    for w in range(len(y)):
+        y[w] = total[w]
 
 
 @serial
@@ -339,7 +363,12 @@ def finite(x):
 def move_statistics(
     running_mean, running_var, num_batches, mean, var, momentum, correction, debiased
 ):
-    """running = (1 - new) running + new batch; a cumulative average for a negative momentum."""
+    """running = (1 - new) running + new batch; a cumulative average for a negative momentum.
+
+    Says whether the batch is finite; nothing has moved if it is not.
+    """
+    if not finite(var):
+        return False
     num_batches[()] += 1
     n = float(num_batches[()])
     new = 1 / n if momentum < 0 else (1 - momentum) / (1 - momentum**n if debiased else 1.0)
@@ -348,3 +377,4 @@ def move_statistics(
     for c in range(len(mean)):
         running_mean[c] = kept * running_mean[c] + new * mean[c]
         running_var[c] = kept * running_var[c] + new_var * var[c]
+    return True

@@ -184,7 +184,11 @@ def descend_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov):
 
 
 @Threaded
-def adam(p, first, second, g, step_size, b1, b2, root, eps, weight_decay):
+def adam(p, first, second, g, step, lr, b1, b2, eps, weight_decay):
+    """The ``step``-th; settings in float64."""
+    real = p.dtype.type
+    step_size, root = real(lr / (1 - b1**step)), real(math.sqrt(1 - b2**step))
+    rates = real(b1), real(b2), root, real(eps), real(weight_decay)
     for t in prange(-(-len(p) // CHUNK)):
         own = slice(t * CHUNK, (t + 1) * CHUNK)
-        _adam(p[own], first[own], second[own], g[own], step_size, b1, b2, root, eps, weight_decay)
+        _adam(p[own], first[own], second[own], g[own], step_size, *rates)

@@ -21,7 +21,7 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from .. import pool
-from .threads import Threaded, serial, threads_for
+from .threads import Threaded, serial, summing, threads_for
 from .vectors import REGISTERS, WIDTH, Vectors, address, whole
 
 #: rows of a tile: two vectors in each, a row of the second factor and a number of the first, all in registers
@@ -32,6 +32,8 @@ RUN = 20 * 2**10 // (2 * WIDTH)
 NEAR = 2**17
 #: panels, and numbers along the depth, from which the first factor is packed
 PANELS, DEEP = 16, RUN // 2
+#: rows up to which a factor is not packed
+FEW = 4
 #: multiplications that take as long as a number takes elsewhere
 PER_NUMBER = 16
 
@@ -261,17 +263,43 @@ def product(
             _products(work, a, ta, b, tb, c, add)
             return out
         a, b, c = a[0], b[0], c[0]
-    parts = _parts(*c.shape, c.itemsize, threads_for(work))
-    _product(work, a, ta, b, tb, c, *parts, add)
+    m, n = c.shape
+    _product(work, a, ta, b, tb, c, *parts(m, n, c.itemsize, work), add)
     return out
+
+
+def parts(m: int, n: int, size: int, work: int) -> tuple[int, int]:
+    """Into how many parts to cut rows and columns of a product, for as many threads as are worth it."""
+    return _parts(m, n, size, threads_for(work))
 
 
 @lru_cache(maxsize=4096)
 def _parts(m: int, n: int, size: int, threads: int) -> tuple[int, int]:
-    """Into how many parts to cut rows and columns: to pack a panel takes about as long as a tile of it."""
+    """To pack a panel takes about as long as a tile of it."""
     tiles, panels = -(-m // ROWS), -(-n * size // (2 * WIDTH))
     cuts = [(i, threads // i) for i in range(1, threads + 1) if threads % i == 0]
     return min(cuts, key=lambda cut: -(-panels // cut[1]) * (-(-tiles // cut[0]) + 1))
+
+
+@summing
+def _few(x, weight, y):
+    """y = x weight^T for a few rows: each number is the product of two rows as they lie."""
+    for j in range(len(weight)):
+        w = weight[j]
+        for i in range(len(x)):
+            row, total = x[i], x.dtype.type(0)
+            for k in range(len(w)):
+                total += row[k] * w[k]
+            y[i, j] = total
+
+
+def rows_by_rows(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """x @ weight.T for matrices; where x has a few rows only, packing the other would take longer than the product."""
+    if len(x) > FEW or not (x.flags.carray and weight.flags.carray) or not x.size:
+        return product(x, weight.T)
+    y = pool.empty((len(x), len(weight)), x.dtype)
+    _few(x, weight, y)
+    return y
 
 
 def _as_it_lies(x: np.ndarray) -> tuple[np.ndarray, bool]:

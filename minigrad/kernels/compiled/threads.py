@@ -85,12 +85,23 @@ class Threaded:
     def __call__(self, work: int, *args: Any) -> Any:
         """``work`` is how many numbers there are."""
         count = threads_for(work)
-        if count == 1 or _forked or not _region.acquire(blocking=False):
+        if count == 1 or not enter(count):
             return self.serial(*args)
         try:
-            if _told.count != count:
-                numba.set_num_threads(count)
-                _told.count = count
             return self.parallel(*args)
         finally:
-            _region.release()
+            leave()
+
+
+def enter(count: int) -> bool:
+    """Get the other threads to work for this one, ``count`` in all; False if another has them."""
+    if _forked or not _region.acquire(blocking=False):
+        return False
+    if _told.count != count:
+        numba.set_num_threads(count)
+        _told.count = count
+    return True
+
+
+def leave() -> None:
+    _region.release()
