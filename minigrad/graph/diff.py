@@ -75,8 +75,16 @@ class GraphDiff:
             lines += [f"{left:<{WIDTH + 2}}{right}".rstrip() for left, right in pairs]
         if not self.same_results:
             lines += ["", "They return different values, or leave different gradients."]
-        left, right = (sum(len(getattr(e, side)) for e in self.entries) for side in ("first", "second"))
-        return "\n".join([*lines, "", f"{self.equal} ops are equal; {left} here, {right} there"])
+        left, right = (
+            sum(len(getattr(e, side)) for e in self.entries) for side in ("first", "second")
+        )
+        return "\n".join(
+            [
+                *lines,
+                "",
+                f"ops that both have: {self.equal}; only here: {left}, only there: {right}",
+            ]
+        )
 
 
 def graph_diff(first: Graph, second: Graph) -> GraphDiff:
@@ -106,14 +114,14 @@ def graph_diff(first: Graph, second: Graph) -> GraphDiff:
     >>> import minigrad as mg
     >>> model = mg.nn.Sequential(mg.nn.Linear(3, 2, bias=False), mg.nn.BatchNorm(2))
     >>> print(mg.graph_diff(*mg.graphs(model, mg.ones((4, 3)))))
-    Sequential, train                                         Sequential, eval
+    Sequential, train                                 Sequential, eval
     <BLANKLINE>
     1
-      1 batch_norm(#0, gamma, beta)                             1 frozen_batch_norm(#0, gamma, beta, running_mean,
-      2 move_statistics(running_mean, running_var,                  running_var)
-          num_batches, #1.1, #1.2)
+      1 batch_norm(#0, gamma, beta)                     1 frozen_batch_norm(#0, gamma, beta,
+      2 move_statistics(running_mean, running_var,            running_mean, running_var)
+            num_batches, #1.1, #1.2)
     <BLANKLINE>
-    1 ops are equal; 2 here, 1 there
+    ops that both have: 1; only here: 2, only there: 1
     """
     for argument, graph in (("first", first), ("second", second)):
         if not isinstance(graph, Graph):
@@ -121,8 +129,8 @@ def graph_diff(first: Graph, second: Graph) -> GraphDiff:
                 f"graph_diff: expected {argument} to be a Graph, got {type(graph).__name__}; make one with "
                 "minigrad.capture or minigrad.graphs"
             )
-    keys = [[_key(call) for call in graph.calls] for graph in (first, second)]
-    pairs = SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks()
+    here_keys, there_keys = ([_key(call) for call in graph.calls] for graph in (first, second))
+    pairs = SequenceMatcher(None, here_keys, there_keys, autojunk=False).get_matching_blocks()
     twins = _Twins(first, second)
     equal, entries, here = 0, list[Difference](), (0, 0)
     for i, j, count in pairs:
@@ -134,7 +142,9 @@ def graph_diff(first: Graph, second: Graph) -> GraphDiff:
             else:
                 entries += _by_layer([a], [b])
         here = i + count, j + count
-    return GraphDiff(first, second, tuple(entries), equal, twins.fit(_results(first), _results(second)))
+    return GraphDiff(
+        first, second, tuple(entries), equal, twins.fit(_results(first), _results(second))
+    )
 
 
 class _Twins:
@@ -151,13 +161,13 @@ class _Twins:
         self._here.update((b, a) for a, b in pairs)
 
     def fit(self, here: Iterable[Value | None], there: Iterable[Value | None]) -> bool:
-        """Whether no value is known to be another one's twin."""
+        """Whether these are each other's, as far as both come from what the graphs have in common."""
         return all(self._pair(a, b) for a, b in zip_longest(here, there))
 
     def _pair(self, a: Value | None, b: Value | None) -> bool:
         if a is None or b is None:
             return a is b
-        return self._there.get(a, b) is b and self._here.get(b, a) is a
+        return a not in self._there or b not in self._here or self._there[a] is b
 
 
 def _results(graph: Graph) -> list[Value | None]:

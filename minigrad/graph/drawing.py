@@ -27,7 +27,11 @@ COLORS = {
     "backward": ("#f8e1e2", "#c44e52"),
     "update": ("#e3f1de", "#4c8c3b"),
 }
-LOOKS = {"forward": 'style="filled,rounded"', "backward": "style=filled", "update": "shape=hexagon"}
+LOOKS = {
+    "forward": 'style="filled,rounded"',
+    "backward": "style=filled",
+    "update": 'shape=hexagon margin="0,0" style=filled',
+}
 STATISTICS = "#e08a00"
 GREY = "#5a6370"
 FONT = "Helvetica,Arial,sans-serif"
@@ -66,7 +70,7 @@ def render(text: str) -> str:
         If the program ``dot`` is not.
     """
     try:
-        import graphviz
+        import graphviz  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:
         raise ImportError(
             "svg: needs the Python package graphviz: pip install 'minigrad[graphs]'; dot() needs nothing"
@@ -90,6 +94,7 @@ class _Drawing:
         self.calls = {call: f"n{i}" for i, call in enumerate(graph.calls)}
         self.backward = {n for call, n in self.calls.items() if call.phase == "backward"}
         self.updates = {n for call, n in self.calls.items() if isinstance(call.op, Update)}
+        self.moves = {n for call, n in self.calls.items() if isinstance(call.op, MoveStatistics)}
         #: where each value comes from; parameters are not drawn
         self.source = {v: f"in{i}" for i, v in enumerate(graph.inputs)}
         #: the running statistics of each layer
@@ -102,8 +107,8 @@ class _Drawing:
         #: (from, to, whether they are statistics): what goes there
         self.edges: dict[tuple[str, str, bool], list[Value]] = defaultdict(list)
         for call, node in self.calls.items():
-            for v in call.inputs[0 if isinstance(call.op, FrozenBatchNorm) else call.op.writes :]:
-                self._connect(v, node)
+            for taken in call.inputs[call.op.writes :]:
+                self._connect(taken, node)
             for v in call.written:
                 if v.kind == "result":
                     self._connect(v, node)
@@ -113,9 +118,10 @@ class _Drawing:
             self.source.update(dict.fromkeys(call.outputs, node))
         for i, v in enumerate(graph.outputs):
             self._connect(v, f"out{i}")
+        self.level = dict.fromkeys(self._level())
 
     def _connect(self, v: Value | None, node: str) -> None:
-        if v in self.source:
+        if v is not None and v in self.source:
             self.edges[self.source[v], node, v in self.statistics].append(v)
 
     def lines(self) -> Iterator[str]:
@@ -125,32 +131,27 @@ class _Drawing:
         yield f'  edge [color="{GREY}" arrowsize=0.6 fontname="{FONT}" fontsize=9];'
         for i, v in enumerate(self.graph.inputs):
             yield f"  in{i} [{_terminal(v.name, v)}];"
-        for cluster, nodes in self._clusters().items():
-            if cluster:
-                yield f"  subgraph {_quoted(f'cluster {cluster}')} {{"
-                yield f'    graph [label={_label("", cluster)} labeljust=l style=rounded color="#c8ced6"];'
-            for node in nodes:
-                yield f"  {'  ' if cluster else ''}{node}"
-            if cluster:
+        for i, (module, nodes) in enumerate(self._clusters().items()):
+            if module:
+                yield f"  subgraph cluster_{i} {{"
+                yield f'    graph [label={_label("", module)} labeljust=l style=rounded color="#c8ced6"];'
+            yield from (f"    {node}" for node in nodes)
+            if module:
                 yield "  }"
         for i, v in enumerate(self.graph.outputs):
             yield f"  out{i} [{_terminal('output' + (f' {i}' if i else ''), v)}];"
         yield from map(self._edge, self.edges)
-        yield from self._turns()
+        yield from (f"  {{ rank=same; {a}; {b}; }}" for a, b in self.level)
 
     def _clusters(self) -> dict[str, list[str]]:
-        """The nodes of each module that has more than one layer; those of no such module under no name."""
-        layers = defaultdict(set)
-        for call in self.calls:
-            layers[call.layer.rpartition(".")[0]].add(call.layer)
+        """The forward nodes of each module that computes in parts; all others under no name."""
+        layers = {call.layer for call in self.calls}
+        parents = {layer: layer.rpartition(".")[0] for layer in layers}
+        where = {layer: layer if layer in parents.values() else parents[layer] for layer in layers}
         found: dict[str, list[str]] = defaultdict(list)
-        where = {
-            layer: parent if len(below) > 1 else ""
-            for parent, below in layers.items()
-            for layer in below
-        }
         for call, node in self.calls.items():
-            found[where[call.layer]].append(f"{node} [{self._node(call)}];")
+            module = "" if call.phase == "backward" else where[call.layer]
+            found[module].append(f"{node} [{self._node(call)}];")
         for layer, node in self.stores.items():
             held = ", ".join(local(v.name, layer) for v in self.running[layer])
             look = f'shape=cylinder style=filled fillcolor="#fdf1dc" color="{STATISTICS}"'
@@ -161,44 +162,64 @@ class _Drawing:
         fill, line = COLORS[call.phase]
         flows = any(v in self.statistics for v in (*call.inputs, *call.outputs))
         border = f'color="{STATISTICS}" penwidth=2' if flows else f'color="{line}"'
-        facts = [call.layer, shape(call.outputs[0]) if call.outputs else ""]
+        owner = type(call.op.optimizer).__name__ if isinstance(call.op, Update) else call.layer
+        facts = [owner, shape(call.outputs[0]) if call.outputs else ""]
         label = _label(call.name, "  ".join(filter(None, facts)))
-        tip = _quoted(f"{self.names[call.outputs[0]] if call.outputs else ''} {written(call, self.names)}")
+        tip = _quoted(
+            f"{self.names[call.outputs[0]] if call.outputs else ''} {written(call, self.names)}"
+        )
         return f'label={label} {LOOKS[call.phase]} fillcolor="{fill}" {border} tooltip={tip}'
 
     def _edge(self, key: tuple[str, str, bool]) -> str:
         source, target, statistics = key
-        look = []
+        look, up = [], self.backward | self.updates
         if statistics:
-            made = [self.statistics[v] for v in self.edges[key]]
-            look += [f'color="{STATISTICS}" penwidth=2 label={_label("", ", ".join(dict.fromkeys(made)))}']
-        if target in self.backward | self.updates and source in self.backward:
+            look.append(f'color="{STATISTICS}" penwidth=2')
+            if target in self.calls.values():
+                made = dict.fromkeys(self.statistics[v] for v in self.edges[key])
+                look.append(f"label={_label('', ', '.join(made))}")
+        if (source in self.backward and target in up) or self._aside(key):
             source, target = target, source
-            look += ["dir=back"]
-        elif target in self.backward:
-            look += ["constraint=false"] + ([] if statistics else ["style=dashed"])
+            look.append("dir=back weight=0" if source in self.updates else "dir=back weight=4")
+        elif target in up:
+            look += [] if statistics else ["style=dashed"]
+            look += [] if (source, target) in self.level else ["constraint=false"]
+        else:
+            look.append("weight=8")
         return f"  {source} -> {target} [{' '.join(look)}];"
 
-    def _turns(self) -> Iterator[str]:
-        """Where the backward pass begins, it stands beside what it begins with."""
-        inside = {b for a, b, _ in self.edges if a in self.backward}
-        for a, b, _ in self.edges:
-            if b in self.backward - inside and a in self.calls.values():
-                yield f"  {{ rank=same; {a}; {b}; }}"
+    def _aside(self, key: tuple[str, str, bool]) -> bool:
+        """Whether it leads out of the computation, to the running statistics."""
+        source, target, statistics = key
+        return statistics and (target in self.moves or source in self.moves)
+
+    def _level(self) -> Iterator[tuple[str, str]]:
+        """What stands side by side: ops and their gradients, and a layer and its statistics."""
+        by_name = {node: call for call, node in self.calls.items()}
+        led_to = {b for a, b, _ in self.edges if a in self.backward}
+        for key in self.edges:
+            a, b, statistics = key
+            if b in self.backward and a in by_name and a not in self.backward:
+                if b not in led_to or by_name[b].name == f"{by_name[a].name}_grad":
+                    yield a, b
+            elif statistics and (self._aside(key) or a in self.stores.values()):
+                yield a, b
 
     def _title(self) -> str:
-        phases = dict.fromkeys(call.phase for call in self.graph.calls)
+        phases = {call.phase for call in self.graph.calls}
         cells = [
-            f'<td bgcolor="{COLORS[p][0]}" color="{COLORS[p][1]}" border="1">{p}</td>' for p in phases
+            f'<td bgcolor="{fill}" color="{line}" border="1">{phase}</td>'
+            for phase, (fill, line) in COLORS.items()
+            if phase in phases
         ]
+        if "backward" in phases:
+            cells.append("<td>dashed: kept for the backward pass</td>")
         if self.statistics:
-            cells.append(
-                f'<td color="{STATISTICS}" border="2">batch statistics flow here</td>'
-            )
+            cells.append(f'<td color="{STATISTICS}" border="2">batch statistics</td>')
         return (
             f'<<table border="0" cellspacing="6" cellpadding="3"><tr><td colspan="{max(len(cells), 1)}">'
             f"<b>{_escaped(self.graph.title)}</b></td></tr>"
-            + (f'<tr>{"".join(cells)}</tr>' if cells else "")
+            + (f"<tr>{''.join(cells)}</tr>" if cells else "")
             + "</table>>"
         )
 
@@ -219,7 +240,7 @@ def _statistics(graph: Graph) -> dict[Value, str]:
 
 
 def _terminal(name: str, value: Value) -> str:
-    return f'label={_label(name, shape(value))} shape=ellipse color="{GREY}"'
+    return f'label={_label(name, shape(value))} shape=ellipse margin="0.02,0.02" color="{GREY}"'
 
 
 def _label(name: str, facts: str) -> str:
@@ -235,10 +256,12 @@ def _escaped(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A string of the DOT language; a backslash is an escape there, and a name may have one."""
-    text = _printable(text).replace("\\", "\\\\").replace('"', '\\"')
+    """A string of the DOT language."""
+    text = _printable(text).replace('"', '\\"')
     return f'"{text}"'
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """Without control characters, and with backslashes doubled, which are escapes in all of Graphviz's texts."""
+    visible = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return visible.replace("\\", "\\\\")

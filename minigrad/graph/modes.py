@@ -15,8 +15,8 @@ from .graph import Graph
 def graphs(model: Module, *example_inputs: Any, **keywords: Any) -> tuple[Graph, Graph]:
     """The graphs of a module in train and in eval mode.
 
-    Afterwards every layer is in the mode it was in, and parameters, buffers and random generators are as they were. Each
-    graph stays what it is, whatever mode the module is put in.
+    Afterwards every layer is in the mode it was in, and parameters, buffers and random generators are as they were.
+    Each graph stays what it is, whatever mode the module is put in.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def graphs(model: Module, *example_inputs: Any, **keywords: Any) -> tuple[Graph,
         eval_ = capture(model.eval(), *example_inputs, **keywords)
     for graph, mode in ((train, "train"), (eval_, "eval")):
         graph.title = f"{graph.title}, {mode}"
-        graph.guards.free = frozenset({"training"})
+        graph.guards.free |= {"training"}
     return train, eval_
 
 

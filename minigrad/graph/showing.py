@@ -32,7 +32,9 @@ def table(graph: Graph) -> str:
         rows.append((str(i), mark, call.name, call.layer, _output(call), *_counted(numbers[-1])))
     totals = []
     for name in (*(p for p in PHASES if any(c.phase == p for c in graph.calls)), "total"):
-        chosen = [n for n, c in zip(numbers, graph.calls, strict=True) if name in (c.phase, "total")]
+        chosen = [
+            n for n, c in zip(numbers, graph.calls, strict=True) if name in (c.phase, "total")
+        ]
         sums = [sum(column) for column in zip(*chosen, strict=True)] or [0, 0, 0]
         totals.append(("", name, _ops(len(chosen)), "", "", *_counted(sums)))
     if len(totals) == 2:  # all of it is one phase
