@@ -48,7 +48,7 @@ def dot(graph: Graph) -> str:
     --------
     >>> import minigrad as mg
     >>> print(mg.capture(mg.sigmoid, mg.ones(3)).dot())  # doctest: +ELLIPSIS
-    digraph {
+    digraph "sigmoid" {
     ...
       n0 [...sigmoid...];
     ...
@@ -56,7 +56,7 @@ def dot(graph: Graph) -> str:
     ...
     }
     """
-    return "\n".join(["digraph {", *_Drawing(graph).lines(), "}"])
+    return "\n".join([f"digraph {_quoted(graph.title)} {{", *_Drawing(graph).lines(), "}"])
 
 
 def render(text: str) -> str:
