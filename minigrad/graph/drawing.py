@@ -76,7 +76,7 @@ def render(text: str) -> str:
             "svg: needs the Python package graphviz: pip install 'minigrad[graphs]'; dot() needs nothing"
         ) from error
     try:
-        return graphviz.Source(text).pipe("svg", encoding="utf-8")
+        return graphviz.Source(text).pipe("svg", encoding="utf-8", quiet=True)
     except graphviz.ExecutableNotFound as error:
         raise RuntimeError(
             "svg: needs Graphviz, whose program dot was not found: install it (apt install graphviz, brew install "
@@ -144,10 +144,15 @@ class _Drawing:
         yield from (f"  {{ rank=same; {a}; {b}; }}" for a, b in self.level)
 
     def _clusters(self) -> dict[str, list[str]]:
-        """The forward nodes of each module that computes in parts; all others under no name."""
+        """The forward nodes of each module that computes in parts, or keeps statistics; all others under no name."""
         layers = {call.layer for call in self.calls}
         parents = {layer: layer.rpartition(".")[0] for layer in layers}
-        where = {layer: layer if layer in parents.values() else parents[layer] for layer in layers}
+        where = {
+            layer: layer
+            if layer in parents.values() or (layer in self.stores and not parents[layer])
+            else parents[layer]
+            for layer in layers
+        }
         found: dict[str, list[str]] = defaultdict(list)
         for call, node in self.calls.items():
             module = "" if call.phase == "backward" else where[call.layer]

@@ -131,6 +131,13 @@ def test_modules_are_frames_around_their_layers():
         assert re.findall(r"<b>(\w+)</b>", frame) == ["linear", "batch_norm", "move_statistics"]
 
 
+def test_a_batch_norm_in_no_module_has_a_frame_of_its_own():
+    graph, _ = mg.graphs(model(), mg.ones((5, 4)))
+    (frame,) = re.findall(r"subgraph cluster_\d+ \{(.*?)\n  \}", graph.dot(), re.DOTALL)
+    assert re.findall(r"<b>(\w+)</b>", frame) == ["batch_norm", "move_statistics"]
+    assert "running_mean, running_var" in frame
+
+
 def test_graphviz_reads_them(dot, backend):
     """As many nodes and edges as there should be: a quote that does not close would swallow some."""
     for graph in (*mg.graphs(MLP((8, 6, 6, 3)), mg.ones((5, 8))), step_graph()):
