@@ -94,6 +94,7 @@ class _Drawing:
         self.calls = {call: f"n{i}" for i, call in enumerate(graph.calls)}
         self.backward = {n for call, n in self.calls.items() if call.phase == "backward"}
         self.updates = {n for call, n in self.calls.items() if isinstance(call.op, Update)}
+        self.up = self.backward | self.updates
         self.moves = {n for call, n in self.calls.items() if isinstance(call.op, MoveStatistics)}
         #: where each value comes from; parameters are not drawn
         self.source = {v: f"in{i}" for i, v in enumerate(graph.inputs)}
@@ -177,16 +178,16 @@ class _Drawing:
 
     def _edge(self, key: tuple[str, str, bool]) -> str:
         source, target, statistics = key
-        look, up = [], self.backward | self.updates
+        look = []
         if statistics:
             look.append(f'color="{STATISTICS}" penwidth=2')
-            if target in self.calls.values():
+            if source not in self.moves:
                 made = dict.fromkeys(self.statistics[v] for v in self.edges[key])
                 look.append(f"label={_label('', ', '.join(made))}")
-        if (source in self.backward and target in up) or self._aside(key):
+        if (source in self.backward and target in self.up) or self._aside(key):
             source, target = target, source
             look.append("dir=back weight=0" if source in self.updates else "dir=back weight=4")
-        elif target in up:
+        elif target in self.up:
             look += [] if statistics else ["style=dashed"]
             look += [] if (source, target) in self.level else ["constraint=false"]
         else:
