@@ -31,12 +31,13 @@ from .tensor import Tensor, tensor
 
 if TYPE_CHECKING:
     from . import data, interop, layers, study
-    from .graph import CaptureError, Graph, capture, jit
+    from .graph import CaptureError, Graph, GraphDiff, capture, graph_diff, graphs, jit
     from .study.gradcheck import gradcheck
 
 __all__ = [
     "CaptureError",
     "Graph",
+    "GraphDiff",
     "Moments",
     "Tensor",
     "abs",
@@ -61,6 +62,8 @@ __all__ = [
     "global_avg_pool2d",
     "grad",
     "gradcheck",
+    "graph_diff",
+    "graphs",
     "group_norm",
     "instance_norm",
     "interop",
@@ -117,7 +120,10 @@ _LATER = {
     "gradcheck": "study",
     "CaptureError": "graph",
     "Graph": "graph",
+    "GraphDiff": "graph",
     "capture": "graph",
+    "graph_diff": "graph",
+    "graphs": "graph",
     "jit": "graph",
 }
 

@@ -161,7 +161,7 @@ class Differentiable:
         heard = listening.get()
         outer = None if heard is None else heard.behind
         if heard is not None:
-            heard.behind = outer or self._ref[0]  # type: ignore[index]
+            heard.behind = outer or self._ref[0]
         token = recording.set(create_graph)
         try:
             leaf: Any

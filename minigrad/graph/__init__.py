@@ -1,8 +1,22 @@
 """Graphs: computations captured as lists of ops, to be read, compared, changed and replayed."""
 
 from .capturing import capture
+from .diff import Difference, GraphDiff, graph_diff
 from .graph import Call, Graph, Value
 from .guards import CaptureError
 from .jitting import Jit, jit
+from .modes import graphs
 
-__all__ = ["Call", "CaptureError", "Graph", "Jit", "Value", "capture", "jit"]
+__all__ = [
+    "Call",
+    "CaptureError",
+    "Difference",
+    "Graph",
+    "GraphDiff",
+    "Jit",
+    "Value",
+    "capture",
+    "graph_diff",
+    "graphs",
+    "jit",
+]

@@ -12,8 +12,10 @@ from ..backend import by_type, get
 from ..op import Op
 from ..tape import Leaf, listening, recording
 from ..tensor import Tensor, apply
+from .drawing import dot, render
 from .guards import Guards
 from .program import Plan, make_plan
+from .showing import table
 from .structure import Signature
 
 
@@ -144,6 +146,34 @@ class Graph:
     #: whether what it returns led back to its inputs and parameters
     differentiable: bool = False
     _plan: Plan | None = field(default=None, init=False, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.title!r}, {len(self.calls)} ops>"
+
+    def __str__(self) -> str:
+        """A table: see ``minigrad.graph.showing``."""
+        return table(self)
+
+    def dot(self) -> str:
+        """A drawing, as DOT text for Graphviz: see ``minigrad.graph.drawing``."""
+        return dot(self)
+
+    def svg(self) -> str:
+        """A drawing, as SVG text.
+
+        Raises
+        ------
+        ImportError, RuntimeError
+            If the Python package ``graphviz``, or Graphviz itself, is not installed.
+        """
+        return render(dot(self))
+
+    def _repr_svg_(self) -> str | None:
+        """What a notebook shows; the table where Graphviz is not installed."""
+        try:
+            return self.svg()
+        except (ImportError, RuntimeError):
+            return None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute.

@@ -56,7 +56,8 @@ class Guards:
     tensors: list[tuple[Tensor, type, Leaf | None]] = field(default_factory=list)
     leaves: dict[Leaf, bool] = field(default_factory=dict)
     differentiates: bool = False
-    free: frozenset[str] = frozenset()
+    #: whether a batch norm has looked at its statistics, to warn of them, decides nothing
+    free: frozenset[str] = frozenset({"_checked"})
 
     def __post_init__(self) -> None:
         values = (value for module in self.modules for value in vars(module).values())

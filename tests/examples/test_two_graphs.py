@@ -1,0 +1,34 @@
+"""examples/two_graphs.py: what it prints and draws."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from examples import two_graphs
+
+
+def test_without_graphviz_it_prints_all_and_writes_dot(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "graphviz", None)
+    two_graphs.main(["--batch-size", "20", "--out", str(tmp_path)])
+    out = capsys.readouterr().out
+    for part in (
+        "MLP, train: 20x784 float32 -> 20x10 float32",
+        "MLP, eval: 20x784 float32 -> 20x10 float32",
+        "ops that both have: 7; only here: 6, only there: 3",
+        "pip install 'minigrad[graphs]'",
+        f"wrote {tmp_path / 'mlp_eval.dot'}",
+    ):
+        assert part in out
+    assert "move_statistics" in (tmp_path / "mlp_train.dot").read_text()
+    assert "frozen_batch_norm" in (tmp_path / "mlp_eval.dot").read_text()
+
+
+def test_help_and_mistakes(capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        two_graphs.main(["--help"])
+    assert "--batch-size" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"^2$"):
+        two_graphs.main(["--batch-size", "1"])
+    assert "batch statistics need at least 2 images" in capsys.readouterr().err
