@@ -1,8 +1,9 @@
 """Graphs: computations captured as lists of ops, to be read, compared, changed and replayed."""
 
+from .calls import Call, Value
 from .capturing import capture
 from .diff import Difference, GraphDiff, graph_diff
-from .graph import Call, Graph, Value
+from .graph import Graph
 from .guards import CaptureError
 from .jitting import Jit, jit
 from .modes import graphs

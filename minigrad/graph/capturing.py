@@ -32,8 +32,9 @@ from ..ops.random import DropoutMask, generator
 from ..optim.optimizers import Optimizer, Update
 from ..tape import FREED, Leaf, Node, listening, recording
 from ..tensor import Tensor
+from .calls import Call, Value, snake
 from .comparing import require_same
-from .graph import Call, Graph, Value, snake
+from .graph import Graph
 from .guards import CaptureError, Guards, attributes, contexts, leaf_of
 from .structure import Signature, kind_of, put_together, take_apart
 
@@ -309,4 +310,5 @@ def capture(function: Callable[..., Any], *example_inputs: Any, **keywords: Any)
     _, graph = run(function, example_inputs, keywords, title, undo=True)
     _, again = run(function, example_inputs, keywords, title, undo=True)
     require_same(graph, again)
+    graph.examples = take_apart((example_inputs, keywords))[1]
     return graph

@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import backend as backends
 from ..op import Op
-from .graph import Call, Graph, Value
+from .calls import Call, Value
+from .graph import Graph
 from .guards import CaptureError, same
 
 

@@ -36,7 +36,7 @@ from ..ops.shape import Concatenate, Pad
 from ..optim.optimizers import Update
 
 if TYPE_CHECKING:
-    from .graph import Call, Value
+    from .calls import Call, Value
 
 Count = Callable[["Call"], int]
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from .calls import Call, Value
 from .comparing import settings
-from .graph import Call, Graph, Value
+from .graph import Graph
 from .showing import names, written
 
 #: characters of each side

@@ -19,7 +19,8 @@ from ..optim.optimizers import Update
 from .showing import local, names, shape, written
 
 if TYPE_CHECKING:
-    from .graph import Call, Graph, Value
+    from .calls import Call, Value
+    from .graph import Graph
 
 #: fill and line of each phase
 COLORS = {

@@ -6,102 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from ..backend import by_type, get
-from ..op import Op
+from ..backend import get
 from ..tape import Leaf, listening, recording
 from ..tensor import Tensor, apply
+from .calls import Call, Value
 from .drawing import dot, render
+from .folding import fold_batch_norm
 from .guards import Guards
+from .passes import fold_constants, prune
 from .program import Plan, make_plan
 from .showing import table
 from .structure import Signature
-
-
-@dataclass(eq=False, slots=True)
-class Value:
-    """One array of a graph, known by its identity.
-
-    Attributes
-    ----------
-    shape, dtype
-        What it was when captured, and must be in every replay.
-    kind : {"input", "state", "gradient", "constant", "result"}
-        An argument of the call; a parameter, buffer or optimizer's tensor, bound by reference; the gradient that a
-        leaf has before the call; numbers that stand in the program; what an op makes.
-    name : str
-        Of a parameter or buffer, dotted; of inputs and optimizer state too; empty where there is none.
-    tensor : Tensor or None
-        The tensor that is bound (state), or the numbers themselves (constant).
-    leaf : Leaf or None
-        Whose gradient it is.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    kind: str
-    name: str = ""
-    tensor: Tensor | None = None
-    leaf: Leaf | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its elements."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
-
-
-@dataclass(eq=False, slots=True)
-class Call:
-    """One application of an op.
-
-    Attributes
-    ----------
-    op : Op
-    inputs : tuple of Value or None
-    outputs : tuple of Value
-        Empty for an op that writes into its first ``op.writes`` inputs.
-    layer : str
-        The dotted name of the module that computed it, or whose gradient it is part of.
-    phase : {"forward", "backward", "update"}
-        Update: what moves parameters and running statistics.
-    recorded : bool
-        Whether the tape was on.
-    """
-
-    op: Op
-    inputs: tuple[Value | None, ...]
-    outputs: tuple[Value, ...]
-    layer: str = ""
-    phase: str = "forward"
-    recorded: bool = True
-
-    @property
-    def name(self) -> str:
-        """The op's name, in the manner of functions: ``batch_norm``."""
-        return snake(self.op)
-
-    def forward(self, kernels: Any, arrays: list[Any], title: str) -> tuple[Any, ...]:
-        """What the op makes of arrays; errors say where it stands in the graph ``title``."""
-        try:
-            result = self.op.forward(kernels, *arrays)
-        except (TypeError, ValueError) as error:
-            raise type(error)(": ".join(filter(None, (title, self.layer, str(error))))) from error
-        if result is None:
-            return ()
-        results = result if isinstance(result, tuple) else (result,)
-        return tuple([a if type(a) in by_type else kernels.xp.asarray(a) for a in results])
-
-    @property
-    def written(self) -> tuple[Value, ...]:
-        """What it changes in place."""
-        return tuple(v for v in self.inputs[: self.op.writes] if v is not None)
-
-
-def snake(op: Op) -> str:
-    """The name of an op: BatchNormGrad is batch_norm_grad."""
-    name = type(op).__name__
-    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
 
 
 @dataclass(eq=False)
@@ -126,6 +41,10 @@ class Graph:
         Where it was captured, and runs.
     title : str
         What was captured.
+    examples : list of Tensor, or None
+        The example inputs; None for graphs of ``minigrad.jit``.
+    differences : dict of str to float
+        Of a graph with batch norms folded: for each of them the largest difference that this makes, on the examples.
 
     Examples
     --------
@@ -145,6 +64,8 @@ class Graph:
     gradients: dict[Leaf, Value | None] = field(default_factory=dict)
     #: whether what it returns led back to its inputs and parameters
     differentiable: bool = False
+    examples: list[Tensor] | None = None
+    differences: dict[str, float] = field(default_factory=dict)
     _plan: Plan | None = field(default=None, init=False, repr=False)
 
     def __repr__(self) -> str:
@@ -174,6 +95,42 @@ class Graph:
             return self.svg()
         except (ImportError, RuntimeError):
             return None
+
+    def prune(self) -> Graph:
+        """This graph without the calls whose results nobody needs."""
+        return prune(self)
+
+    def fold_constants(self) -> Graph:
+        """This graph with what depends on constants alone computed beforehand."""
+        return fold_constants(self)
+
+    def fold_batch_norm(self) -> Graph:
+        """This graph for inference, with each batch norm in the weights of the linear layer or convolution before it.
+
+        Parameters and buffers become constants, whatever becomes of the model's. A batch norm stays where something
+        else uses, or the graph returns, what stands between it and the layer; where its input is no layer's; and where
+        its statistics are computed. Folded once more, a graph stays as it is.
+
+        Returns
+        -------
+        Graph
+            Its ``differences`` say what this changes: arithmetic in another order, rounded.
+
+        Raises
+        ------
+        ValueError
+            For a graph that trains.
+
+        Examples
+        --------
+        >>> import minigrad as mg
+        >>> model = mg.nn.Sequential(mg.nn.Linear(3, 2, bias=False), mg.nn.BatchNorm(2))
+        >>> _, eval_graph = mg.graphs(model, mg.ones((4, 3)))
+        >>> folded = eval_graph.fold_batch_norm()
+        >>> [call.name for call in folded.calls], list(folded.differences)
+        (['linear'], ['1'])
+        """
+        return fold_batch_norm(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute.

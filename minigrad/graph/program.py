@@ -26,7 +26,8 @@ from ..tensor import Tensor
 from .memory import LINE, Life, share
 
 if TYPE_CHECKING:
-    from .graph import Call, Graph, Value
+    from .calls import Call, Value
+    from .graph import Graph
 
 
 @dataclass(eq=False)

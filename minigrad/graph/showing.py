@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from .costs import flops, made, parameters, size
 
 if TYPE_CHECKING:
-    from .graph import Call, Graph, Value
+    from .calls import Call, Value
+    from .graph import Graph
 
 HEAD = ("#", "phase", "op", "layer", "output", "parameters", "bytes", "FLOPs")
 PHASES = ("forward", "backward", "update")
