@@ -1,0 +1,1 @@
+"""ONNX files: graphs written for other programs, and other programs' graphs read as modules."""
