@@ -31,7 +31,7 @@ from .tensor import Tensor, tensor
 
 if TYPE_CHECKING:
     from . import data, interop, layers, study
-    from .graph import CaptureError, Graph, capture, jit
+    from .graph import CaptureError, Graph, capture, from_onnx, jit
     from .study.gradcheck import gradcheck
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "dropout",
     "exp",
     "flatten",
+    "from_onnx",
     "frozen_batch_norm",
     "full",
     "get_num_threads",
@@ -118,6 +119,7 @@ _LATER = {
     "CaptureError": "graph",
     "Graph": "graph",
     "capture": "graph",
+    "from_onnx": "graph",
     "jit": "graph",
 }
 

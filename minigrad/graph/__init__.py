@@ -3,6 +3,7 @@
 from .capturing import capture
 from .graph import Call, Graph, Value
 from .guards import CaptureError
+from .interchange import from_onnx
 from .jitting import Jit, jit
 
-__all__ = ["Call", "CaptureError", "Graph", "Jit", "Value", "capture", "jit"]
+__all__ = ["Call", "CaptureError", "Graph", "Jit", "Value", "capture", "from_onnx", "jit"]

@@ -189,10 +189,10 @@ class Graph:
         --------
         >>> import minigrad as mg, tempfile
         >>> graph = mg.capture(mg.nn.Linear(3, 2), mg.ones((4, 3)))
-        >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP
+        >>> with tempfile.TemporaryDirectory() as folder:
         ...     graph.to_onnx(f"{folder}/linear.onnx")
-        ...     mg.from_onnx(f"{folder}/linear.onnx").state_dict().keys()
-        dict_keys(['weight', 'bias'])
+        ...     mg.from_onnx(f"{folder}/linear.onnx")
+        OnnxModel(input -> output)
         """
         from .interchange.writing import write
 

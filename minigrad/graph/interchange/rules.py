@@ -1,4 +1,4 @@
-"""How each op is written: for its class, a function of the writer and the step that gives the names of what it makes."""
+"""How each op is written: for its class, a function of the writer and the step, which names what it makes."""
 
 from __future__ import annotations
 

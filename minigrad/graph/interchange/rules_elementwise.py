@@ -28,7 +28,7 @@ from ...ops.random import DropoutMask
 from ...ops.reduction import ArgMax, Max, Min, Sum
 
 if TYPE_CHECKING:
-    from .writing import Step, Writer
+    from .writer import Step, Writer
 
 Rule = Callable[..., Any]
 

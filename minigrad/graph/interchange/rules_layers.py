@@ -13,7 +13,7 @@ from ...ops.matmul import MatMul
 from ...ops.pool import MaxPool2d, SumPool2d
 
 if TYPE_CHECKING:
-    from .writing import Step, Writer
+    from .writer import Step, Writer
 
 
 def linear(to: Writer, step: Step) -> str:

@@ -17,11 +17,11 @@ from ...nn.running import MoveStatistics
 from ...ops.batch_norm import BatchNorm, FrozenBatchNorm, statistics_dtype
 
 if TYPE_CHECKING:
-    from .writing import Step, Wire, Writer
+    from .writer import Step, Wire, Writer
 
 
 def frozen_batch_norm(to: Writer, step: Step) -> Any:
-    x, gamma, beta, mean, var = step.inputs
+    *_, mean, var = step.inputs
     if len(step.op.kept) > 1:
         return to.unfold(step)
     return _around(
@@ -43,9 +43,7 @@ def batch_norm(to: Writer, step: Step) -> Any:
     return y, mean, var, inv_std
 
 
-def moving_batch_norm(
-    to: Writer, step: Step, move: MoveStatistics, running: list[Wire]
-) -> tuple[Any, Any]:
+def moving_batch_norm(to: Writer, step: Step, move: Any, running: list[Wire]) -> tuple[Any, Any]:
     """One node for a batch norm and the running statistics that it moves: the names for both ops."""
     running_mean, running_var, num_batches = running
     momentum, correction = move.momentum, move.correction

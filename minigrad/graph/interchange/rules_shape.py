@@ -11,7 +11,7 @@ from ...ops.indexing import ARRAY, Index
 from ...ops.shape import BroadcastTo, Concatenate, Pad, Reshape, Transpose
 
 if TYPE_CHECKING:
-    from .writing import Step, Writer
+    from .writer import Step, Writer
 
 
 def reshape(to: Writer, step: Step) -> str:
