@@ -180,10 +180,11 @@ class Graph:
 
         Notes
         -----
-        A graph of a training forward normalizes by the batch (``training_mode=1``), and has what the running statistics
-        become as further outputs, ``"bn.running_mean.new"`` and so on: ONNX changes nothing in place. They are those
-        of this graph, also where ONNX's convention is another one (its variance is biased), except that a batch with
-        NaN in it is not kept out. Dropout draws its masks from the other program's generator.
+        A graph of a training forward normalizes by the batch, and has what the running statistics become as further
+        outputs, ``"bn.running_mean.new"`` and so on: ONNX changes nothing in place. A batch norm that moves them once
+        is one node (``training_mode=1``), others are arithmetic. They are what they would be here, also where ONNX's
+        convention is another one (its running variance is biased), except that a batch with NaN in it is not kept
+        out. Dropout draws its masks from the other program's generator; ONNX Runtime's optimizations leave it out.
 
         Examples
         --------

@@ -1,9 +1,10 @@
-"""Batch norm: with frozen statistics, with the batch's, and together with the running statistics that it moves.
+"""Batch norm with frozen statistics, and with the batch's together with the running ones that it moves.
 
-BatchNormalization keeps axis 1; other axes are brought there and back, and batch norm that keeps several is written as
+BatchNormalization keeps axis 1; another axis is brought there and back, and batch norm that keeps several is written as
 its reference. In training mode the node gives ``momentum * running + (1 - momentum) * batch``, so that momentum means
-what it means here and 0 gives the batch's statistics themselves; but its variance is biased, whereas the running one
-here carries the factor m/(m-1), unless ``ddof_running=0``: what is missing is then added.
+what it means here; but its variance is biased, whereas the running one here carries the factor m/(m-1), unless
+``ddof_running=0``: what is missing is then added. Training batch norm that moves nothing is written as its reference
+too: ONNX Runtime 1.32 takes a node in training mode for one in inference unless its mean is an output of the graph.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...nn.running import MoveStatistics
-from ...ops.batch_norm import BatchNorm, FrozenBatchNorm, statistics_dtype
+from ...ops.batch_norm import FrozenBatchNorm, statistics_dtype
 
 if TYPE_CHECKING:
     from .writer import Step, Wire, Writer
@@ -33,21 +34,17 @@ def frozen_batch_norm(to: Writer, step: Step) -> Any:
     )
 
 
-def batch_norm(to: Writer, step: Step) -> Any:
-    if len(step.op.kept) > 1 or step.op.ddof:
-        return to.unfold(step)
-    zeros = to.constant(np.zeros(step.outputs[1][0], step.outputs[1][1]))
-    y, mean, var = _training(to, step, zeros, zeros, 0.0)
-    eps = to.constant(step.op.eps, step.outputs[1][1])
-    inv_std = to.node("Reciprocal", to.node("Sqrt", to.node("Add", var, eps)))
-    return y, mean, var, inv_std
-
-
 def moving_batch_norm(to: Writer, step: Step, move: Any, running: list[Wire]) -> tuple[Any, Any]:
     """One node for a batch norm and the running statistics that it moves: the names for both ops."""
     running_mean, running_var, num_batches = running
     momentum, correction = move.momentum, move.correction
-    y, mean, var = _training(to, step, running_mean, running_var, momentum)
+    attributes = {"epsilon": step.op.eps, "momentum": momentum, "training_mode": 1}
+
+    def node(x: Any) -> Any:
+        inputs = x, *_affine(to, step), running_mean, running_var
+        return to.node("BatchNormalization", *inputs, outputs=3, **attributes)
+
+    y, mean, var = _around(to, step, node)
     if correction != 1:
         # momentum running + (1 - momentum) correction batch, from the same without the correction
         kept = to.constant((correction - 1) * momentum, running_var.dtype)
@@ -78,16 +75,6 @@ def move_statistics(to: Writer, step: Step) -> tuple[str, str, str]:
     return moved(running_mean, mean), moved(running_var, var), count
 
 
-def _training(to: Writer, step: Step, mean: Any, var: Any, momentum: float) -> Any:
-    def node(x: Any) -> Any:
-        attributes = {"epsilon": step.op.eps, "momentum": momentum, "training_mode": 1}
-        return to.node(
-            "BatchNormalization", x, *_affine(to, step), mean, var, outputs=3, **attributes
-        )
-
-    return _around(to, step, node)
-
-
 def _affine(to: Writer, step: Step) -> list[Any]:
     """gamma and beta, which ONNX can't do without."""
     x, gamma, beta = step.inputs[:3]
@@ -114,6 +101,5 @@ def _around(to: Writer, step: Step, node: Callable[[Any], Any]) -> Any:
 
 NORMS: dict[type, Callable[..., Any]] = {
     FrozenBatchNorm: frozen_batch_norm,
-    BatchNorm: batch_norm,
     MoveStatistics: move_statistics,
 }

@@ -54,7 +54,10 @@ class Walk:
         if norm.ddof or len(norm.kept) != 1 or move.momentum is None or move.debiased:
             return False
         _, mean, var, inv_std = call.outputs
-        once = self._uses[mean] == self._uses[var] == 1 and not self._uses[inv_std]
+        running_mean = after.written[0]
+        once = (
+            all(self._uses[v] == 1 for v in (mean, var, running_mean)) and not self._uses[inv_std]
+        )
         return once and after.inputs[3:] == (mean, var)
 
     def _interface(self, name: str, values: list[Value]) -> list[Wire]:
