@@ -61,7 +61,6 @@ class Operation(NamedTuple):
 class Plan(NamedTuple):
     """A file's content."""
 
-    title: str
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...]
     arrays: dict[str, np.ndarray]
@@ -107,14 +106,13 @@ def plan(content: bytes) -> Plan:
             _refuse(f"its output {name!r} is made by no node")
     if not outputs:
         _refuse("it has no outputs")
-    listed = next((p.value for p in model.metadata_props if p.key == "minigrad.buffers"), "")
+    listed = [str(p.value) for p in model.metadata_props if p.key == "minigrad.buffers"]
     return Plan(
-        graph.name,
         tuple(inputs.values()),
         outputs,
         arrays,
         _with_ends(operations, outputs),
-        frozenset([*listed.split("\n"), *_statistics(operations)]),
+        frozenset([*"\n".join(listed).split("\n"), *_statistics(operations)]),
     )
 
 
@@ -249,7 +247,9 @@ def _with_ends(operations: list[Operation], outputs: tuple[str, ...]) -> tuple[O
     return tuple(reversed(ended))
 
 
-def _new(name: str, taken: Any, what: str) -> str:
+def _new(name: Any, taken: Any, what: str) -> str:
+    if not isinstance(name, str):  # protobuf's answer to what is not UTF-8
+        _refuse(f"{what} has a name that is no text: {name!r}")
     if not name or name in taken:
         _refuse(f"{what} {name!r} has no name of its own")
     return name
