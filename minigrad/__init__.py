@@ -9,7 +9,7 @@ from . import nn, optim
 from .autograd import grad
 from .backend import set_backend
 from .checkpoint import load, save
-from .creation import arange, full, ones, zeros
+from .creation import arange, constant, full, ones, zeros
 from .kernels.threads import get_num_threads, set_num_threads
 from .ops.activation import log_softmax, relu, sigmoid, softmax
 from .ops.arithmetic import maximum, minimum, where
@@ -31,7 +31,16 @@ from .tensor import Tensor, tensor
 
 if TYPE_CHECKING:
     from . import data, interop, layers, study
-    from .graph import CaptureError, Graph, GraphDiff, capture, graph_diff, graphs, jit
+    from .graph import (
+        CaptureError,
+        Graph,
+        GraphDiff,
+        capture,
+        from_onnx,
+        graph_diff,
+        graphs,
+        jit,
+    )
     from .study.gradcheck import gradcheck
 
 __all__ = [
@@ -49,6 +58,7 @@ __all__ = [
     "capture",
     "clip",
     "concatenate",
+    "constant",
     "conv1d",
     "conv2d",
     "conv_transpose2d",
@@ -56,6 +66,7 @@ __all__ = [
     "dropout",
     "exp",
     "flatten",
+    "from_onnx",
     "frozen_batch_norm",
     "full",
     "get_num_threads",
@@ -122,6 +133,7 @@ _LATER = {
     "Graph": "graph",
     "GraphDiff": "graph",
     "capture": "graph",
+    "from_onnx": "graph",
     "graph_diff": "graph",
     "graphs": "graph",
     "jit": "graph",

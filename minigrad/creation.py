@@ -1,4 +1,4 @@
-"""Tensors from a shape: zeros, ones, full, arange."""
+"""Tensors from a shape: zeros, ones, full, arange; and those that never change: constant."""
 
 from __future__ import annotations
 
@@ -59,3 +59,25 @@ def arange(
         start, stop = 0.0, start
     values = np.arange(float(start), stop, step).astype(dtype)
     return written_out(tensor(values, backend=backend))
+
+
+def constant(data: Any, dtype: Any = None, backend: str | None = None) -> Tensor:
+    """A tensor whose values belong to the program, as numbers written in it do: they are the same in every call.
+
+    ``minigrad.capture`` refuses arrays that come in from outside, which might be others the next time. This says of one
+    that it won't: a table of positions, a filter.
+
+    Parameters
+    ----------
+    data, dtype, backend
+        As for ``minigrad.tensor``.
+
+    Examples
+    --------
+    >>> import minigrad as mg, numpy as np
+    >>> window = np.hanning(5)
+    >>> graph = mg.capture(lambda x: x * mg.constant(window, dtype="float32"), mg.ones(5))
+    >>> graph(mg.ones(5) * 2)
+    Tensor([0., 1., 2., 1., 0.])
+    """
+    return written_out(tensor(data, dtype=dtype, backend=backend))

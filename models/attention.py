@@ -65,7 +65,7 @@ class TransformerEncoder(nn.Module):
 
     def forward(self, x: mg.Tensor) -> mg.Tensor:
         x = self.embedding(x)
-        places = mg.tensor(positions(*x.shape[1:]), dtype=x.dtype, backend=x.backend)
+        places = mg.constant(positions(*x.shape[1:]), dtype=x.dtype, backend=x.backend)
         x = self.dropout(x + places)
         for layer in self.layers:
             x = layer(x)

@@ -9,6 +9,8 @@ by channel (equation 3), and the film goes through an encoder whose states a for
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 import minigrad as mg
@@ -71,8 +73,9 @@ class ConvLSTM(nn.Module):
         forecaster from the deepest one up.
         """
         n, time, _, height, width = x.shape
-        zeros = [np.zeros((n, m, height, width), x.dtype) for m in self.hidden]
-        states = [(z, z) for z in (mg.tensor(z, backend=x.backend) for z in zeros)]
+        kind: Any = {"dtype": x.dtype, "backend": x.backend}
+        zeros = [mg.zeros((n, m, height, width), **kind) for m in self.hidden]
+        states = [(z, z) for z in zeros]
         for t in range(time):
             seen = x[:, t]
             for k, cell in enumerate(self.encoder):

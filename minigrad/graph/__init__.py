@@ -5,6 +5,7 @@ from .capturing import capture
 from .diff import Difference, GraphDiff, graph_diff
 from .graph import Graph
 from .guards import CaptureError
+from .interchange import from_onnx
 from .jitting import Jit, jit
 from .modes import graphs
 
@@ -17,6 +18,7 @@ __all__ = [
     "Jit",
     "Value",
     "capture",
+    "from_onnx",
     "graph_diff",
     "graphs",
     "jit",

@@ -171,8 +171,8 @@ class Capture:
             where = "is returned" if op is None else f"is input {i} of {snake(op)}"
             raise CaptureError(
                 f"capture: a tensor of shape {t.shape} and dtype {t.dtype} {where}, and came in from outside of the "
-                "captured function: every replay would see these values; pass it as an argument, or make it a Buffer "
-                "of the module"
+                "captured function: every replay would see these values; pass it as an argument, make it a Buffer of "
+                "the module or, if it never changes, a minigrad.constant"
             )
         v = self._add(bound, "state", name)
         v.tensor = bound

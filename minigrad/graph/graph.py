@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -156,6 +157,47 @@ class Graph:
         else:
             values = self._replay(inputs)
         return self.signature.rebuild(values)
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the graph to an ONNX file, to be run by other programs; ``minigrad.from_onnx`` reads it back.
+
+        Parameters, buffers and inputs keep their names, the parameters' values stand in the file, and the nodes are
+        named after their layers. It consists of standard operators only (opset 21). Sizes are those that the graph was
+        captured with, the number of examples too.
+
+        Parameters
+        ----------
+        path : path
+            Written whole or not at all.
+
+        Raises
+        ------
+        ImportError
+            If onnx is not installed.
+        ValueError
+            For an op that ONNX does not have (the step of an optimizer, some backward passes), naming it and its layer;
+            for gradients left in leaves; for more than 2 GiB of weights.
+
+        Notes
+        -----
+        A graph of a training forward normalizes by the batch, and has what the running statistics become as further
+        outputs, ``"bn.running_mean.new"`` and so on: ONNX changes nothing in place. A batch norm that moves them once
+        is one node (``training_mode=1``), others are arithmetic. They are what they would be here, also where ONNX's
+        convention is another one (its running variance is biased), except that a batch with NaN in it is not kept
+        out. Dropout draws its masks from the other program's generator; ONNX Runtime's optimizations leave it out.
+
+        Examples
+        --------
+        >>> import minigrad as mg, tempfile
+        >>> graph = mg.capture(mg.nn.Linear(3, 2), mg.ones((4, 3)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     graph.to_onnx(f"{folder}/linear.onnx")
+        ...     mg.from_onnx(f"{folder}/linear.onnx")
+        OnnxModel(input -> output)
+        """
+        from .interchange.writing import write
+
+        write(self, path)
 
     def state(self) -> list[Value]:
         """The tensors bound by reference, in the order of their first use."""

@@ -45,7 +45,7 @@ def gradients(case, xs):
 
 def test_every_function_has_a_case():
     others = {
-        *{"arange", "argmax", "full", "ones", "tensor", "zeros"},
+        *{"arange", "argmax", "constant", "full", "ones", "tensor", "zeros"},
         *{"get_num_threads", "grad", "gradcheck", "load", "manual_seed", "save"},
         *{"set_backend", "set_num_threads"},
         *{"capture", "from_onnx", "graph_diff", "graphs", "jit"},

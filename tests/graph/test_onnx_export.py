@@ -1,0 +1,339 @@
+"""What ``Graph.to_onnx`` writes: checked by onnx, run by ONNX Runtime, and refused where there is no way to say it."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from helpers import refuses
+from test_all_models import BATCH_NORM, DROPOUT, PLAIN
+
+import minigrad as mg
+from minigrad import nn
+
+onnx = pytest.importorskip("onnx", reason="writes ONNX files")
+
+MODELS = BATCH_NORM | DROPOUT | PLAIN
+#: models that can't be captured from their input alone
+NOT_CAPTURED = {
+    "bn_lstm": "its eval asks which steps were trained",
+}
+EXPORTED = {name: case for name, case in MODELS.items() if name not in NOT_CAPTURED}
+
+
+def session(path):
+    runtime = pytest.importorskip("onnxruntime", reason="runs the files that are written")
+    return runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def outputs_of(path, *inputs):
+    """What ONNX Runtime computes, by name."""
+    run = session(path)
+    feed = {i.name: x.numpy() for i, x in zip(run.get_inputs(), inputs, strict=True)}
+    return dict(zip([o.name for o in run.get_outputs()], run.run(None, feed), strict=True))
+
+
+def evaluated(path, x):
+    """What the onnx package's own evaluator computes."""
+    from onnx.reference import ReferenceEvaluator
+
+    return ReferenceEvaluator(str(path)).run(None, {"input": x.numpy()})
+
+
+def exported(function, *inputs, path):
+    """The file of what a function computes, and what it returns."""
+    graph = mg.capture(function, *inputs)
+    graph.to_onnx(path)
+    return onnx.load(path), graph(*inputs)
+
+
+def agrees(function, *inputs, path, tolerance=1e-5):
+    """ONNX Runtime and minigrad agree about a function's results."""
+    model, results = exported(function, *inputs, path=path)
+    found = list(outputs_of(path, *inputs).values())
+    results = results if isinstance(results, tuple) else (results,)
+    for y, other in zip(results, found, strict=True):
+        assert (y.dtype, y.shape) == (other.dtype, other.shape)
+        np.testing.assert_allclose(other, y.numpy(), rtol=tolerance, atol=tolerance)
+    return model
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.onnx"
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_onnx_runtime_agrees_about_every_model_in_eval(name, path):
+    case = EXPORTED[name]
+    model, (x, _) = case.trained(3).eval(), case.batch(6, seed=1)
+    file = agrees(model, x, path=path)
+    assert {node.domain for node in file.graph.node} == {""}
+    assert [o.version for o in file.opset_import] == [21]
+    names = {i.name for i in file.graph.initializer}
+    expected = {n for n in model.state_dict() if not n.endswith("num_batches")}
+    assert names == expected
+
+
+@pytest.mark.parametrize("name", NOT_CAPTURED)
+def test_what_is_not_captured_is_listed(name):
+    case = MODELS[name]
+    with pytest.raises(mg.CaptureError):
+        mg.capture(case.trained(1).eval(), case.batch(6)[0])
+
+
+def test_recurrent_networks_and_attention_are_written_with_their_state_as_inputs(path):
+    lstm = MODELS["lstm"].trained(2)
+    x, _ = MODELS["lstm"].batch(6)
+    agrees(
+        lambda x, h, c: lstm.fc(lstm.lstm(x, (h, c))[1][0]), x, *[mg.zeros((6, 8))] * 2, path=path
+    )
+    agrees(nn.Attention(4, heads=2), x, path=path)
+
+
+@pytest.mark.parametrize("name", [n for n in BATCH_NORM if n in EXPORTED])
+def test_training_forwards_give_the_running_statistics_too(name, path):
+    """In one node of training mode, whose variances are made unbiased after it."""
+    case = MODELS[name]
+    model, (x, _) = case.trained(3), case.batch(6, seed=1)
+    graph = mg.capture(model, x)
+    graph.to_onnx(path)
+    norms = [n for n in onnx.load(path).graph.node if n.op_type == "BatchNormalization"]
+    for node in norms:
+        settings = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        layer = dict(model.named_modules())[node.name.rpartition("/")[0]]
+        assert settings["training_mode"] == 1
+        assert settings["momentum"] == pytest.approx(layer.momentum)
+    found = outputs_of(path, x)
+    with mg.no_grad():
+        y = model(x)
+    np.testing.assert_allclose(found.pop("output"), y.numpy(), rtol=1e-5, atol=1e-5)
+    moved = {n: a for n, a in model.state_dict().items() if "running" in n or "num_b" in n}
+    assert found.keys() == {f"{n}.new" for n in moved}
+    for n, array in moved.items():
+        np.testing.assert_allclose(found[f"{n}.new"], array, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ddof_running": 0},
+        {"momentum": None},
+        {"ddof_norm": 1},
+        {"axis": -1, "num_features": 6},
+        {"axis": (1, 2), "num_features": (4, 5)},
+        {"center": False, "scale": False},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_every_kind_of_batch_norm(settings, training, path, rng):
+    """By the reference evaluator too, which is not ONNX Runtime."""
+    layer = nn.BatchNorm(**{"num_features": 4, "momentum": 0.8} | settings)
+    x = mg.tensor(rng.standard_normal((3, 4, 5, 6)).astype(np.float32) * 3 + 1)
+    layer(x + 1)
+    layer.train(training)
+    graph = mg.capture(layer, x)
+    graph.to_onnx(path)
+    y = layer(x).numpy()
+    reference = evaluated(path, x)
+    for made in (list(outputs_of(path, x).values()), reference):
+        np.testing.assert_allclose(made[0], y, rtol=1e-5, atol=1e-5)
+        assert len(made) == (4 if training else 1)
+        for new, array in zip(made[1:], layer.buffers(), strict=False):
+            np.testing.assert_allclose(new, array.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_debiased_statistics_and_layers_in_two_places(path):
+    first = nn.DebiasedBatchNorm(3, momentum=0.5)
+    x = mg.arange(12).reshape(4, 3)
+    graph = mg.capture(lambda x: first(first(x) * 2), x)
+    graph.to_onnx(path)
+    found = outputs_of(path, x)
+    graph(x)
+    for name, b in first.named_buffers():
+        new = next(v for k, v in found.items() if k.startswith(name))
+        np.testing.assert_allclose(new, b.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_is_normalized_in_single(path):
+    layer = nn.BatchNorm(3)
+    x = mg.tensor(np.arange(12, dtype=np.float16).reshape(4, 3))
+    layer(x)
+    file = agrees(layer.eval(), x, path=path, tolerance=1e-3)
+    assert [n.op_type for n in file.graph.node] == ["Cast", "BatchNormalization", "Cast"]
+
+
+def test_names_are_kept(path):
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(4), nn.ReLU(), nn.Linear(4, 2))
+    model(mg.arange(6).reshape(2, 3))
+    file, _ = exported(model.eval(), mg.ones((2, 3)), path=path)
+    assert [n.name for n in file.graph.node] == [
+        "0/Gemm",
+        "1/BatchNormalization",
+        "2/Relu",
+        "3/Gemm",
+    ]
+    assert list(file.graph.node[0].input) == ["input", "0.weight", "0.bias"]
+    assert list(file.graph.node[1].input[1:]) == [
+        f"1.{n}" for n in ("gamma", "beta", "running_mean", "running_var")
+    ]
+    assert ([i.name for i in file.graph.input], [o.name for o in file.graph.output]) == (
+        ["input"],
+        ["output"],
+    )
+    weight = onnx.numpy_helper.to_array(file.graph.initializer[0])
+    np.testing.assert_array_equal(weight, model[0].weight.numpy())
+
+
+INDICES = np.array([2, 0, -1])
+#: functions of x (2, 3, 4) and y of the same shape
+FUNCTIONS = {
+    "arithmetic": lambda x, y: (x + y) * 2 - x / (abs(y) + 1) + -x,
+    "powers": lambda x, y: abs(x) ** 2.5 + mg.exp(y) ** x,
+    "extremes": lambda x, y: mg.maximum(x, y) + mg.minimum(x, 0.5),
+    "comparisons": lambda x, y: (x < y, x <= 0, x > y, x >= y, x == x, x != y),
+    "where": lambda x, y: mg.where(x > 0, x, y),
+    "elementwise": lambda x, y: mg.log(abs(x) + 1) + mg.sqrt(abs(y)) + mg.tanh(x) + mg.exp(y),
+    "activations": lambda x, y: mg.relu(x) + mg.sigmoid(y),
+    "softmax": lambda x, y: mg.softmax(x, 1) + mg.log_softmax(y),
+    "clip": lambda x, y: x.clip(-0.5) + y.clip(high=0.1) + x.clip(-1, 1),
+    "cast": lambda x, y: ((x * 3).astype(np.int32), (x > 0).astype(np.float64)),
+    "reductions": lambda x, y: (
+        x.sum(),
+        x.mean(1),
+        x.var((0, 2), keepdims=True),
+        x.max(2),
+        y.min(),
+    ),
+    "integer sums": lambda x, y: ((x > 0).sum(1), (x * 3).astype(np.int32).sum()),
+    "no axes": lambda x, y: x.sum(()) + y,
+    "argmax": lambda x, y: (x.argmax(), y.argmax(1)),
+    "shapes": lambda x, y: x.reshape(6, 4).T.reshape(1, 4, 6).broadcast_to((2, 4, 6)),
+    "joined": lambda x, y: mg.pad(mg.concatenate([x, y], 1), [(1, 0), (0, 2), (0, 0)], 7.0),
+    "stacked": lambda x, y: mg.stack([x, y], 1),
+    "slices": lambda x, y: x[1, None, 1::-1, 1:-1] + y[:, :2, 2:0:-1],
+    "picked": lambda x, y: x[:, :, INDICES.tolist()] + y[0, 0, :3],
+    "picked pairs": lambda x, y: x[[0, 1, 1], [2, 0, -1]],
+    "products": lambda x, y: (x @ y.transpose(0, 2, 1), x.reshape(6, 4) @ mg.ones((4, 5))),
+    "losses": lambda x, y: mg.softmax_cross_entropy(x[0], [1, 0, 3]) + mg.mse_loss(x, y),
+    "norms": lambda x, y: mg.layer_norm(x) + mg.group_norm(y, 3) + mg.instance_norm(x),
+    "moments": lambda x, y: (mg.moments(x).mean, mg.moments(y, 2).m2),
+    "returned": lambda x, y: (x, x, y + 1),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name, path, rng):
+    x, y = (mg.tensor(rng.standard_normal((2, 3, 4)).astype(np.float32)) for _ in range(2))
+    agrees(FUNCTIONS[name], x, y, path=path)
+
+
+def test_images(path, rng):
+    x = mg.tensor(rng.standard_normal((2, 4, 9, 8)).astype(np.float32))
+    w = mg.tensor(rng.standard_normal((4, 2, 3, 2)).astype(np.float32))
+
+    def convolutions(x, w):
+        y = mg.conv2d(x, w, None, (2, 1), "same", (1, 2), 2)
+        z = mg.conv_transpose2d(x, w, None, 2, (1, 0), 1, groups=2)
+        return y, z, mg.max_pool2d(x, 3, 2, 1), mg.avg_pool2d(x, (3, 2), 1, 1)
+
+    agrees(convolutions, x, w, path=path)
+
+
+def test_derivatives_that_are_returned(path, rng):
+    """Backward passes are ops; those that ONNX has, by their references too, are written."""
+    model = nn.Sequential(
+        nn.Linear(4, 5, bias=False), nn.BatchNorm(5), nn.Sigmoid(), nn.Linear(5, 3)
+    )
+    for layer in model.modules():
+        layer.moving = False
+    x = mg.tensor(rng.standard_normal((6, 4)).astype(np.float32))
+
+    def gradients(x):
+        loss = mg.softmax_cross_entropy(model(x), [0, 1, 2, 0, 1, 2])
+        return tuple(mg.grad(loss, model.parameters()))
+
+    agrees(gradients, x, path=path)
+
+
+def test_dropout_draws_masks(path):
+    """ONNX Runtime's optimizations leave dropout out, so the other evaluator is asked."""
+    x = mg.ones((100, 100))
+    exported(nn.Dropout(0.25), x, path=path)
+    (found,) = evaluated(path, x)
+    values, counts = np.unique(found, return_counts=True)
+    np.testing.assert_allclose(values, [0, 4 / 3], rtol=1e-6)
+    assert 0.2 < counts[0] / found.size < 0.3
+
+
+def train_step():
+    model = nn.Linear(3, 2)
+    optimizer = mg.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x):
+        optimizer.zero_grad()
+        model(x).sum().backward()
+        optimizer.step()
+
+    return step
+
+
+def backward_only():
+    model = nn.Linear(3, 2)
+
+    def step(x):
+        model.zero_grad()
+        model(x).sum().backward()
+
+    return step
+
+
+def weight_gradient(x):
+    w = mg.tensor([[[[1.0]]]])
+    return mg.grad(mg.conv2d(x.reshape(1, 1, 2, 3), w + x.sum() * 0).sum(), x)
+
+
+def test_what_onnx_does_not_have_is_refused(path):
+    x = mg.ones((2, 3), requires_grad=True)
+    path.write_bytes(b"as it was")
+    with refuses(ValueError, "leaves gradients in its leaves"):
+        mg.capture(backward_only(), mg.ones((2, 3))).to_onnx(path)
+    with refuses(ValueError, "leaves gradients in its leaves"):
+        mg.capture(train_step(), mg.ones((2, 3))).to_onnx(path)
+    with refuses(ValueError, "WeightGrad can't be written: there is no ONNX operator for it"):
+        mg.capture(weight_gradient, x).to_onnx(path)
+    with refuses(ValueError, "one, between slices, or nothing but arrays"):
+        mg.capture(lambda x: x[[0, 1], 0], mg.ones((2, 3))).to_onnx(path)
+    pool = nn.Sequential(nn.MaxPool2d(2))
+    with refuses(ValueError, "PutBack in 0 can't be written: it uses an output that"):
+        mg.capture(lambda x: mg.grad(pool(x.reshape(1, 1, 2, 3)).sum(), x), x).to_onnx(path)
+    assert path.read_bytes() == b"as it was"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_an_error_names_the_layer(path):
+    class Picking(nn.Module):
+        def forward(self, x):
+            return x[[0, 1], 0]
+
+    model = nn.Sequential(nn.Linear(3, 3), Picking())
+    with refuses(ValueError, "Index in 1 can't be written"):
+        mg.capture(model, mg.ones((2, 3))).to_onnx(path)
+
+
+def test_without_onnx_it_says_what_to_install(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with refuses(ImportError, 'pip install "minigrad[onnx]"'):
+        mg.capture(nn.Linear(3, 2), mg.ones((2, 3))).to_onnx(path)
+    with refuses(ImportError, 'pip install "minigrad[onnx]"'):
+        mg.from_onnx(b"")
+
+
+def test_other_backends_write_the_same_file(backend, path):
+    layer = nn.Linear(3, 2, rng=np.random.default_rng(0))
+    exported(layer, mg.ones((2, 3)), path=path)
+    written = path.read_bytes()
+    exported(layer.to("numpy"), mg.tensor(np.ones((2, 3), np.float32), backend="numpy"), path=path)
+    assert path.read_bytes() == written

@@ -1,0 +1,106 @@
+"""The ONNX project's own test vectors for operators, run on what ``from_onnx`` reads.
+
+A vector is tried if all of its operators are read. It has to pass, or to be listed with a reason; one that is listed
+and passes is an error too, so that the list stays true.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from importlib import import_module
+from pkgutil import iter_modules
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.graph.interchange.operators import OPERATORS
+
+onnx = pytest.importorskip("onnx", reason="the vectors come with the onnx package")
+
+#: dtypes that NumPy does not have
+NARROW = "BFLOAT16|FLOAT8E.*|FLOAT4E.*|U?INT[24]"
+#: of vectors, by regular expressions for their names, why they are not passed
+OUT_OF_SCOPE = {
+    rf"test_cast_.*_to_({NARROW})": "dtypes that NumPy does not have",
+    rf"test_cast_(e8m0_)?({NARROW})_to_.*": "dtypes that NumPy does not have",
+    r"test_equal_string.*": "strings",
+    r"test_identity_(opt|sequence)": "optional values and sequences",
+    r"test_(averagepool|maxpool|convtranspose)_3d.*": "windows over three axes",
+    r"test_maxpool_with_argmax_.*": "the places of the largest, which minigrad counts otherwise",
+    r"test_gathernd_.*_batch_dim1": "batch_dims",
+    r"test_reduce_(max|min)_empty_set.*": "the extreme of no values, which minigrad refuses",
+    r"test_not_\dd": "operators of version 1; those from 7 on are read",
+    r"test_training_dropout(_default)?(_mask)?": "masks from NumPy's old generator",
+}
+
+
+def vectors():
+    """The cases of the operators that are read; the package generates them when their modules are imported."""
+    cases = import_module("onnx.backend.test.case.node")
+    kinds = {kind.lower() for kind in OPERATORS}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for module in iter_modules(cases.__path__):
+            if module.name.replace("_", "") in kinds:
+                import_module(f"{cases.__name__}.{module.name}")
+    return {
+        case.name: case
+        for case in sorted(cases._NodeTestCases, key=lambda case: case.name)
+        if all(n.domain == "" and n.op_type in OPERATORS for n in case.model.graph.node)
+    }
+
+
+VECTORS = vectors()
+
+
+def listed(name):
+    return [pattern for pattern in OUT_OF_SCOPE if re.fullmatch(pattern, name)]
+
+
+PASSING = [name for name in VECTORS if not listed(name)]
+
+
+def array(value):
+    """Vectors come as arrays, and some as TensorProto."""
+    known = isinstance(value, (np.ndarray, np.generic))
+    return np.asarray(value) if known else onnx.numpy_helper.to_array(value)
+
+
+def run(name):
+    """Compare with what the vector says; dtypes and shapes count."""
+    case = VECTORS[name]
+    model = mg.from_onnx(case.model.SerializeToString())
+    for inputs, expected in case.data_sets:
+        made = model(*(mg.tensor(array(x)) for x in inputs))
+        made = made if isinstance(made, tuple) else (made,)
+        for y, value in zip(made, expected, strict=True):
+            y, value = y.numpy(), array(value)
+            assert y.dtype == value.dtype
+            assert y.shape == value.shape
+            np.testing.assert_allclose(y, value, rtol=case.rtol, atol=case.atol)
+
+
+@pytest.mark.parametrize("name", PASSING)
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_it_passes(name):
+    run(name)
+
+
+@pytest.mark.parametrize("pattern", OUT_OF_SCOPE)
+def test_out_of_scope_is_what_does_not_pass(pattern):
+    names = [name for name in VECTORS if re.fullmatch(pattern, name)]
+    assert names, "no vector has such a name: take it off the list"
+    for name in names:
+        with pytest.raises((AssertionError, ValueError, TypeError)):
+            run(name)
+
+
+def test_they_are_counted():
+    """So that a change of names, or of what is read, does not make them vanish unseen."""
+    assert len(PASSING) >= 490
+    assert len(VECTORS) - len(PASSING) <= 85
+    tried = {n.op_type for name in PASSING for n in VECTORS[name].model.graph.node}
+    assert set(OPERATORS) - tried == {"Not"}  # its vectors are of version 1; see test_onnx_import
+    assert all(len(listed(name)) < 2 for name in VECTORS)
