@@ -22,7 +22,13 @@ from typing import Any, NamedTuple
 from .agreement import OURS, Peer, agree
 
 #: whom to compare with where it is installed, and the package's name
-OPTIONAL = {"torch": "torch", "torch.compile": "torch", "jax": "jax", "tensorflow": "tensorflow"}
+OPTIONAL = {
+    "torch": "torch",
+    "torch.compile": "torch",
+    "jax": "jax",
+    "tensorflow": "tensorflow",
+    "onnxruntime": "onnxruntime",
+}
 #: seconds until the threads of the peer before have gone to sleep (OpenBLAS: 0.104 s measured)
 PAUSE = 0.15
 

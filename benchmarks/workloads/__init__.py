@@ -2,6 +2,7 @@
 
 from ..harness import Workload
 from .bn import BN
+from .captured import CAPTURED
 from .cnn import CNN
 from .conv import CONV
 from .memory import MEMORY
@@ -10,5 +11,6 @@ from .scaling import SCALING
 from .tape import TAPE
 
 WORKLOADS: dict[str, Workload] = {
-    workload.name: workload for workload in (MLP, *BN, CNN, CONV, TAPE, *MEMORY, *SCALING)
+    workload.name: workload
+    for workload in (*(MLP, *BN, CNN, CONV, TAPE, *CAPTURED, *MEMORY, *SCALING),)
 }

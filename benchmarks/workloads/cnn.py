@@ -34,7 +34,7 @@ def build(batch: int = BATCH, batches: int = 20) -> Inputs:
     return random_inputs(shapes, (batch, 1, 28, 28), batches)
 
 
-def with_minigrad(inputs: Inputs) -> Peer:
+def with_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
     nn = mg.nn
     model = nn.Sequential(
         nn.Conv2d(1, 16, 3, bias=False),
@@ -46,7 +46,7 @@ def with_minigrad(inputs: Inputs) -> Peer:
         nn.Flatten(),
         nn.Linear(FLAT, 10),
     )
-    return train_minigrad(model, inputs)
+    return train_minigrad(model, inputs, captured)
 
 
 def with_torch(inputs: Inputs, compiled: bool = False) -> Peer:

@@ -39,13 +39,13 @@ def sizes_of(inputs: Inputs) -> list[int]:
     return [inputs.weights[0].shape[1], *(len(weight) for weight in inputs.weights)]
 
 
-def with_minigrad(inputs: Inputs) -> Peer:
+def with_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
     sizes = sizes_of(inputs)
     layers: list[mg.nn.Module] = []
     for n, m in pairwise(sizes[:-1]):
         norm = mg.nn.BatchNorm(m, momentum=MOMENTUM, epsilon=EPS)
         layers += [mg.nn.Linear(n, m, bias=False), norm, mg.nn.Sigmoid()]
-    return train_minigrad(mg.nn.Sequential(*layers, mg.nn.Linear(*sizes[-2:])), inputs)
+    return train_minigrad(mg.nn.Sequential(*layers, mg.nn.Linear(*sizes[-2:])), inputs, captured)
 
 
 def with_torch(inputs: Inputs, compiled: bool = False) -> Peer:

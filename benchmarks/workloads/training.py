@@ -60,7 +60,7 @@ def makers(
     }
 
 
-def train_minigrad(model: mg.nn.Sequential, inputs: Inputs) -> Peer:
+def train_minigrad(model: mg.nn.Sequential, inputs: Inputs, captured: bool = False) -> Peer:
     norms = [layer for layer in model if isinstance(layer, mg.nn.BatchNorm)]
     weighted = [layer for layer in model if isinstance(layer, (mg.nn.Linear, mg.nn.Conv2d))]
     for layer, weight in zip(weighted, inputs.weights, strict=True):
@@ -69,13 +69,18 @@ def train_minigrad(model: mg.nn.Sequential, inputs: Inputs) -> Peer:
     data = cycle([(mg.tensor(x), mg.tensor(labels)) for x, labels in inputs.batches])
     loss = mg.zeros(())
 
-    def step() -> None:
-        nonlocal loss
-        x, labels = next(data)
+    def train(x: mg.Tensor, labels: mg.Tensor) -> mg.Tensor:
         optimizer.zero_grad()
         loss = mg.softmax_cross_entropy(model(x), labels)
         loss.backward()
         optimizer.step()
+        return loss
+
+    run = mg.jit(train) if captured else train
+
+    def step() -> None:
+        nonlocal loss
+        loss = run(*next(data))
 
     def numbers() -> Arrays:
         gradients = [p.grad.numpy() for p in model.parameters() if p.grad is not None]

@@ -13,7 +13,6 @@ from .capturing import run, title_of
 from .comparing import require_same
 from .graph import Graph
 from .guards import contexts
-from .structure import kind_of, take_apart
 
 #: graphs that a function keeps; the one that was not used for longest makes room for the next
 MOST = 32
@@ -30,7 +29,7 @@ class Jit:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self._kept: OrderedDict[Graph, Any] = OrderedDict()
+        self._kept: OrderedDict[Graph, None] = OrderedDict()  # those used last come last
         self._new: set[Graph] = set()
         update_wrapper(self, function, updated=())
 
@@ -41,13 +40,14 @@ class Jit:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if listening.get() is not None:  # it becomes part of a larger graph
             return self.function(*args, **kwargs)
-        arguments, tensors = take_apart((args, kwargs))
-        key = arguments, tuple(map(kind_of, tensors)), contexts()
-        for graph, known in self._kept.items():
-            if known == key and not graph.guards.broken():
-                break
+        now = contexts()
+        for graph in reversed(self._kept):
+            if graph.guards.contexts == now and not graph.guards.broken():
+                tensors = graph.signature.match(args, kwargs)
+                if tensors is not None:
+                    break
         else:
-            return self._capture(key, args, kwargs)
+            return self._capture(args, kwargs)
         if next(reversed(self._kept)) is not graph:
             self._kept.move_to_end(graph)
         if graph in self._new:
@@ -60,12 +60,12 @@ class Jit:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)
 
-    def _capture(self, key: Any, args: Any, kwargs: Any) -> Any:
+    def _capture(self, args: Any, kwargs: Any) -> Any:
         result, graph = run(self.function, args, kwargs, title_of(self.function), undo=False)
         while len(self._kept) >= MOST:
             old, _ = self._kept.popitem(last=False)
             self._new.discard(old)
-        self._kept[graph] = key
+        self._kept[graph] = None
         self._new.add(graph)
         return result
 

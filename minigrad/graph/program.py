@@ -7,7 +7,7 @@ and gradients, get memory of their own in each replay.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -71,13 +71,13 @@ class Plan:
         self._loose: dict[Storage, int] = {}
         for v in graph.values():
             if v.tensor is not None:
-                self._places[v] = self._writer.place(v.tensor._data)
+                self._places[v] = self._writer.place(v.tensor._data, v.kind == "constant")
             elif v.kind != "result":
                 self._places[v] = self._brought(v)
         self.steps: list[Rows | Call] = []
         for call in graph.calls:
             self._write(call)
-        self._bound = [(v.tensor, v.tensor._data) for v in graph.values() if v.tensor is not None]
+        self._bound = [(v.tensor, v.tensor._data) for v in graph.state() if v.tensor is not None]
         written = {v.tensor for call in graph.calls for v in call.written if v.kind == "state"}
         self._versions = [t._shared_version() for t in written if t is not None]
         self._settings = {
@@ -89,9 +89,14 @@ class Plan:
         for step in self.steps:
             if isinstance(step, Rows):
                 step.table = Table(step.rows, self._loose)
-        self._wanted = {
-            v: self._places[v] for v in graph.wanted() if v.kind not in ("state", "constant")
-        }
+        self._brought_inputs = [(self._number(v), self._strides[v]) for v in graph.inputs]
+        self._brought_gradients = [
+            (v.leaf, self._number(v), self._strides[v])
+            for v in graph.values()
+            if v.kind == "gradient"
+        ]
+        self._gradients = [v and self._leaving(v) for v in graph.gradients.values()]
+        self._results = [self._leaving(v) for v in graph.outputs]
 
     # --- making it ---
 
@@ -158,15 +163,38 @@ class Plan:
         # What is returned may be kept for long, one by one; gradients are replaced together.
         outputs = {self._places[v].storage for v in self._graph.outputs}
         own = [s for s in self._loose if s not in brought]
-        self._single = [(self._loose[s], s.nbytes) for s in own if s in outputs]
+        whole = {p.storage: p for v in self._graph.outputs if (p := self._places[v]).whole()}
+        self._single: list[tuple[int, Any, Any]] = []
         self._block: list[tuple[int, int, int]] = []
         end = 0
         for s in own:
-            if s not in outputs:
-                self._block.append((self._loose[s], end, s.nbytes))
+            if s in whole:
+                self._single.append((self._loose[s], whole[s].shape, whole[s].dtype))
+            elif s in outputs:
+                self._single.append((self._loose[s], s.nbytes, np.uint8))
+            else:
+                self._block.append((self._loose[s], end, end + s.nbytes))
                 end += -(-s.nbytes // LINE) * LINE
         self._block_size = end
-        self.nbytes = size + end + sum(n for _, n in self._single)
+        self.nbytes = size + end + sum(s.nbytes for s in own if s in outputs)
+
+    def _number(self, v: Value) -> int:
+        return self._loose[self._places[v].storage]
+
+    def _leaving(self, v: Value) -> Callable[[list[Tensor], list[Any]], Any]:
+        """How to get a value that leaves from the inputs and the arrays of a replay."""
+        place, bound = self._places[v], v.tensor
+        if v.kind == "state":
+            return lambda inputs, arrays: bound
+        if bound is not None:
+            return lambda inputs, arrays: Tensor(bound._data.copy())
+        if v.kind == "input":
+            index = self._graph.inputs.index(v)
+            return lambda inputs, arrays: inputs[index]
+        number = self._loose[place.storage]
+        if place.whole() and number in {single for single, _, _ in self._single}:
+            return lambda inputs, arrays: Tensor(arrays[number])
+        return lambda inputs, arrays: Tensor(place.of(arrays[number]))
 
     def _uses(self) -> Iterator[tuple[int, Storage]]:
         """Which storage is needed at which moment: a row, or a call."""
@@ -183,72 +211,78 @@ class Plan:
 
     # --- running it ---
 
-    def run(self, there: dict[Value, Tensor]) -> dict[Value, Tensor] | None:
-        """Results and gradients; None if memory is not as it was, or another thread is in here."""
-        if not self._fits(there) or not self._busy.acquire(blocking=False):
+    def run(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]] | None:
+        """Gradients, as many as the graph replaces, and results; None if memory is not as it was."""
+        arrays = self._arrays(inputs)
+        if arrays is None or not self._busy.acquire(
+            blocking=False
+        ):  # another thread may be in here
             return None
         try:
-            self._refresh()
-            return self._run(there)
+            for op, before in self._settings.items():
+                if vars(op.optimizer) != before:
+                    self._refresh(op)
+            for number, shape, dtype in self._single:
+                arrays[number] = np.empty(shape, dtype)
+            if self._block_size:
+                block = pool.empty((self._block_size,), np.uint8)
+                for number, start, end in self._block:
+                    arrays[number] = block[start:end]
+            self._run(arrays)
+            time = now()
+            for version in self._versions:
+                version[0] = time
+            gradients = [g and g(inputs, arrays) for g in self._gradients]
+            return gradients, [r(inputs, arrays) for r in self._results]
         finally:
             self._busy.release()
 
-    def _fits(self, there: dict[Value, Tensor]) -> bool:
+    def _arrays(self, inputs: list[Tensor]) -> list[Any] | None:
+        """What was brought, in its place; None if something lies elsewhere than when this was planned."""
+        if get_num_threads() != self._threads:
+            return None
         for t, array in self._bound:
             if t._data is not array:
-                return False
-        for v, t in there.items():
-            if v.tensor is None and t._data.strides != self._strides[v]:
-                return False
-        return get_num_threads() == self._threads
+                return None
+        arrays: list[Any] = [None] * len(self._loose)
+        for t, (number, strides) in zip(inputs, self._brought_inputs, strict=True):
+            array = t._data
+            if array.strides != strides:
+                return None
+            arrays[number] = array
+        leaf: Any
+        for leaf, number, strides in self._brought_gradients:
+            g: Any = leaf._grad
+            if g._data.strides != strides:
+                return None
+            arrays[number] = g._data
+        return arrays
 
-    def _refresh(self) -> None:
-        """Take over optimizers' settings that have changed."""
-        for op, before in self._settings.items():
-            assert isinstance(op, Update)
-            if vars(op.optimizer) != before:
-                self._settings[op] = vars(op.optimizer).copy()
-                for step in self.steps:
-                    if isinstance(step, Rows):
-                        self._rewrite(step, op)
-
-    def _rewrite(self, step: Rows, op: Update) -> None:
-        begin = 0
-        for call, end in zip(step.calls, step.ends, strict=True):
-            if call.op is op:
-                self._writer.rows.clear()
-                self._written(call)
-                for i, row in enumerate(self._writer.rows, begin):
-                    step.table.numbers[i, : len(row.numbers)] = row.numbers
-            begin = end
-
-    def _run(self, there: dict[Value, Tensor]) -> dict[Value, Tensor]:
-        places, loose = self._places, self._loose
-        arrays: list[Any] = [None] * len(loose)
-        for v, t in there.items():
-            if v.tensor is None:
-                arrays[loose[places[v].storage]] = t._data
-        for number, nbytes in self._single:
-            arrays[number] = pool.empty((nbytes,), np.uint8)
-        block = pool.empty((self._block_size,), np.uint8)
-        for number, start, nbytes in self._block:
-            arrays[number] = block[start : start + nbytes]
+    def _run(self, arrays: list[Any]) -> None:
         for step in self.steps:
-            if isinstance(step, Rows):
-                start = 0
-                while (stopped := step.table.run(arrays, start)) >= 0:
-                    index = step.call_of(stopped)
-                    self._apply(step.calls[index], arrays)
-                    start = step.ends[index]
-            else:
+            if not isinstance(step, Rows):
                 self._apply(step, arrays)
-        time = now()
-        for version in self._versions:
-            version[0] = time
-        return {
-            v: there[v] if v in there else Tensor(self._array(place, arrays))
-            for v, place in self._wanted.items()
-        } | {v: v.tensor for v in self._graph.wanted() if v.tensor is not None}
+                continue
+            start = 0
+            while (stopped := step.table.run(arrays, start)) >= 0:
+                index = step.call_of(stopped)
+                self._apply(step.calls[index], arrays)
+                start = step.ends[index]
+
+    def _refresh(self, op: Update) -> None:
+        """Take over an optimizer's settings."""
+        self._settings[op] = vars(op.optimizer).copy()
+        for step in self.steps:
+            begin = 0
+            if not isinstance(step, Rows):
+                continue
+            for call, end in zip(step.calls, step.ends, strict=True):
+                if call.op is op:
+                    self._writer.rows.clear()
+                    self._written(call)
+                    for i, row in enumerate(self._writer.rows, begin):
+                        step.table.numbers[i, : len(row.numbers)] = row.numbers
+                begin = end
 
     def _apply(self, call: Call, arrays: list[Any]) -> None:
         """A call as eager code makes it."""

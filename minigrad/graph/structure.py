@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from .. import backend as backends
 from ..tensor import Tensor, tensor
 
 #: stands where a tensor was
 _TENSOR = object()
+
+
+_STANDS_IN = Tensor(np.zeros(()))
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,18 @@ class Kind:
     dtype: Any
     backend: str
     requires_grad: bool
+
+    def admits(self, t: Any) -> bool:
+        """Whether this is a Tensor of the kind; one that requires no gradient may stand for one that does."""
+        if not isinstance(t, Tensor):
+            return False
+        array = t._data
+        return (
+            array.shape == self.shape
+            and array.dtype == self.dtype
+            and backends.by_type[type(array)].name == self.backend
+            and (self.requires_grad or t._ref is None)
+        )
 
     def __str__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
@@ -49,6 +67,11 @@ class Signature:
     kinds: tuple[Kind, ...]
     results: Any = None
 
+    @cached_property
+    def plain(self) -> bool:
+        """Whether the arguments are Tensors, one after the other."""
+        return self.arguments == take_apart(((_STANDS_IN,) * len(self.kinds), {}))[0]
+
     def bind(self, title: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
         """The tensors among the arguments of a call.
 
@@ -59,31 +82,46 @@ class Signature:
         ValueError
             If a tensor's shape differs.
         """
+        tensors = self.match(args, kwargs)
+        if tensors is not None:
+            return tensors
         arguments, tensors = take_apart((args, kwargs))
         if arguments != self.arguments:
             raise TypeError(
                 f"{title}: called with other arguments than it was captured for: expected "
                 f"{_shown(self.arguments)}, got {_shown(arguments)}"
             )
-        for i, (t, expected) in enumerate(zip(tensors, self.kinds, strict=True)):
-            found = kind_of(t)
-            if found != expected and not (
-                expected.requires_grad and found == _without_gradient(expected)
-            ):
-                error = ValueError if found.shape != expected.shape else TypeError
-                raise error(
-                    f"{title}: was captured for input {i} of {expected}, got {found}; capture it for "
-                    "this one too, or use minigrad.jit, which does"
-                )
+        i, expected, t = next(
+            (i, kind, t)
+            for i, (kind, t) in enumerate(zip(self.kinds, tensors, strict=True))
+            if not kind.admits(t)
+        )
+        error = ValueError if t.shape != expected.shape else TypeError
+        raise error(
+            f"{title}: was captured for input {i} of {expected}, got {kind_of(t)}; capture it for this one too, or "
+            "use minigrad.jit, which does"
+        )
+
+    def match(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor] | None:
+        """The tensors among arguments that fit; None for others."""
+        kinds = self.kinds
+        if self.plain and not kwargs and len(args) == len(kinds):
+            # As it most often is; to take arguments apart takes longer than a small kernel.
+            for kind, t in zip(kinds, args, strict=True):
+                if not kind.admits(t):
+                    break
+            else:
+                return list(args)
+        arguments, tensors = take_apart((args, kwargs))
+        if arguments != self.arguments or not all(
+            kind.admits(t) for kind, t in zip(kinds, tensors, strict=True)
+        ):
+            return None
         return tensors
 
     def rebuild(self, tensors: Iterable[Tensor]) -> Any:
         """The results around ``tensors``."""
         return put_together(self.results, iter(tensors))
-
-
-def _without_gradient(kind: Kind) -> Kind:
-    return Kind(kind.shape, kind.dtype, kind.backend, False)
 
 
 def take_apart(

@@ -17,10 +17,12 @@ class NotWritten(Exception):
 class Storage:
     """Memory that places lie in: an array's that there is, or memory to be found."""
 
-    __slots__ = ("array", "nbytes")
+    __slots__ = ("array", "constant", "nbytes")
 
-    def __init__(self, nbytes: int, array: np.ndarray | None = None) -> None:
-        self.nbytes, self.array = nbytes, array
+    def __init__(
+        self, nbytes: int, array: np.ndarray | None = None, constant: bool = False
+    ) -> None:
+        self.nbytes, self.array, self.constant = nbytes, array, constant
 
 
 class Row(NamedTuple):
@@ -85,6 +87,10 @@ class Place:
     def contiguous(self) -> bool:
         """Whether it is C-contiguous."""
         return self.lies_as(dense(self.shape, self.dtype))
+
+    def whole(self) -> bool:
+        """Whether it is all of its storage, C-contiguous."""
+        return self.contiguous() and self.size * self.dtype.itemsize == self.storage.nbytes
 
     def lies_as(self, strides: tuple[int, ...]) -> bool:
         """Whether its strides are those, of axes that matter."""

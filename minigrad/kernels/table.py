@@ -14,45 +14,49 @@ class Table:
     """A program that can be run again and again; rows as in ``compiled.program``.
 
     ``loose`` numbers the storages that have another array in each run.
+
+    Attributes
+    ----------
+    numbers : array, shape (rows, 8)
+        Arguments that are not whole; to be changed by whoever wants others.
     """
 
     def __init__(self, rows: list[Row], loose: Mapping[Storage, int]) -> None:
         from .compiled import instructions, program, threads
 
         self._run, self._threads = program.run, threads
-        self.words = np.zeros((len(rows), program.WORDS), np.int64)
+        words = np.zeros((len(rows), program.WORDS), np.int64)
         self.numbers = np.zeros((len(rows), program.NUMBERS))
-        where, offsets = [], []
+        fittings = []
         for i, row in enumerate(rows):
-            self.words[i, 0] = getattr(instructions, row.name).address
-            self.words[i, program.THREADS] = threads.threads_for(row.work)
+            words[i, 0] = getattr(instructions, row.name).address
+            words[i, program.THREADS] = threads.threads_for(row.work)
             self.numbers[i, : len(row.numbers)] = row.numbers
             for j, argument in enumerate(row.arguments, program.FIRST):
                 if not isinstance(argument, Place):
-                    self.words[i, j] = argument
+                    words[i, j] = argument
                 elif argument.storage in loose:
-                    where.append(i * program.WORDS + j)
-                    offsets.append((loose[argument.storage], argument.offset))
+                    where = i * program.WORDS + j
+                    fittings.append((where, loose[argument.storage], argument.offset))
                 else:
                     assert argument.storage.array is not None
-                    self.words[i, j] = address(argument.storage.array) + argument.offset
-        self._rows = rows  # they keep the memory
-        self._where = np.array(where, np.int64)
-        self._offsets = np.array(offsets, np.int64).reshape(-1, 2)
-        self._needed = sorted({number for number, _ in offsets})
+                    words[i, j] = address(argument.storage.array) + argument.offset
+        fitted = np.array(fittings, np.int64).reshape(-1, 3)
+        self._together = int(words[:, program.THREADS].max())
+        self._loose = sorted({number for _, number, _ in fittings})
         self._bases = np.zeros(len(loose), np.int64)
-        self._together = int(self.words[:, program.THREADS].max())
+        parts = address(words), address(self.numbers), len(rows), address(fitted), len(fitted)
+        self._table = np.array(parts, np.int64)
+        self._alive = rows, words, fitted  # whose addresses are known
+        self._at = address(self._table), address(self._bases)
 
     def run(self, arrays: list[Any], start: int = 0) -> int:
         """Run it from row ``start`` on; the row that stopped, for Python to go on, or -1 at the end."""
-        bases = self._bases
-        for number in self._needed:
-            bases[number] = arrays[number].__array_interface__["data"][0]
+        for number in self._loose:
+            self._bases[number] = id(arrays[number])
         together = self._together > 1 and self._threads.enter(self._together)
         try:
-            stopped: int = self._run(
-                self.words, self.numbers, self._where, bases, self._offsets, start, together
-            )
+            stopped: int = self._run(*self._at, start, together)
             return stopped
         finally:
             if together:

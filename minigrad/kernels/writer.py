@@ -43,9 +43,10 @@ class Writer:
     def write(self, name: str, work: int, *arguments: Any, numbers: Sequence[float] = ()) -> None:
         self.rows.append(Row(name, work, arguments, tuple(numbers)))
 
-    def place(self, array: np.ndarray) -> Place:
-        """Where an array lies that stays there."""
-        return Place(Storage(array.nbytes, array), array.shape, array.dtype, array.strides)
+    def place(self, array: np.ndarray, constant: bool = False) -> Place:
+        """Where an array lies that stays there; and whether its numbers stay too."""
+        storage = Storage(array.nbytes, array, constant)
+        return Place(storage, array.shape, array.dtype, array.strides)
 
     def empty(self, shape: tuple[int, ...], like: Place | None = None) -> Place:
         """Room for a float32 result, in the layout of ``like``."""
@@ -73,10 +74,21 @@ class Writer:
         if m <= self.kernels._products.FEW:
             y = self.empty((m, n))
             self.write("few_rows", 0, _row_major(x), _row_major(weight), y, m, k, n)
+        elif weight.storage.constant and weight.storage.array is not None:
+            y = self._packed(_row_major(x), weight.of(weight.storage.array).T)
         else:
             y = self.matmul(x, weight.T)
         if bias is not None:
             self.write("add_row", 0, y, _row_major(bias), m, n)
+        return y
+
+    def _packed(self, x: Place, b: np.ndarray) -> Place:
+        """x @ b, for a b that can be packed once for all times."""
+        products, (m, k), n = self.kernels._products, x.shape, b.shape[1]
+        panels, y, work = products.packed(b), self.empty((m, n)), m * n * k // products.PER_NUMBER
+        places = x, self.place(panels), y
+        parts = products.parts(m, n, 4, work)
+        self.write("packed_product", work, *places, m, k, n, *panels.shape[:3], *parts)
         return y
 
     def sum(self, x: Place, axes: tuple[int, ...], keepdims: bool) -> Place:

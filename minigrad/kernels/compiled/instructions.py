@@ -50,6 +50,22 @@ def product(words, numbers, together):
         _product(a, ta, b, tb, c, down, across, False)
 
 
+_packed_product = products._packed_product.serial
+_packed_product_threaded = products._packed_product.parallel
+
+
+@instruction
+def packed_product(words, numbers, together):
+    row, w, _ = _row(words, numbers)
+    m, k, n, down, across = w[3], w[4], w[5], w[9], w[10]
+    a, c = _matrix(w[0], m, k), _matrix(w[2], m, n)
+    panels = array(w[1], (w[6], w[7], w[8], products.WIDTH // 2), REAL)
+    if together and row[THREADS] > 1:
+        _packed_product_threaded(a, panels, c, down, across)
+    else:
+        _packed_product(a, panels, c, down, across)
+
+
 @instruction
 def few_rows(words, numbers, together):
     _, w, _ = _row(words, numbers)

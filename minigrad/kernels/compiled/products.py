@@ -186,7 +186,7 @@ def _edge(a, down, along, panel, depth, c, i, column, rows, more, edge):
 @serial
 def _part(a, ta, b, tb, c, rows, columns, add):
     """The tiles of c in ``rows`` and ``columns``, which count tiles and panels."""
-    (m, n), size, like, width = c.shape, c.itemsize, c[0, 0], 2 * WIDTH // c.itemsize
+    size, width = c.itemsize, 2 * WIDTH // c.itemsize
     depth, (down, along) = (len(a), (1, a.shape[1])) if ta else (a.shape[1], (a.shape[1], 1))
     run = -(-depth // -(-depth // RUN))
     blocks = -(-(rows[1] - rows[0]) // max(NEAR // (ROWS * run * size), 1))
@@ -207,18 +207,62 @@ def _part(a, ta, b, tb, c, rows, columns, add):
                 if top == rows[0]:
                     _pack_panel(b, tb, start, stop, column, panel)
                 for t in range(top, bottom):
-                    i, x, x_down, x_along = t * ROWS, address(packed), 1, ROWS
                     if pack:
-                        x += size * (t - top) * run * ROWS
+                        x, x_down, x_along = (
+                            address(packed) + size * (t - top) * run * ROWS,
+                            1,
+                            ROWS,
+                        )
                     else:
                         x, x_down, x_along = address(a), down, along
-                        x += size * (i * down + start * along)
-                    own, length, there = address(panel), stop - start, min(ROWS, m - i)
-                    if column + width <= n:
-                        y = address(c) + size * (i * n + column)
-                        _tile_of_two(x, x_down, x_along, own, length, y, n, there, more, like)
-                    else:
-                        _edge(x, x_down, x_along, own, length, c, i, column, there, more, edge)
+                        x += size * (t * ROWS * down + start * along)
+                    _tile_of(x, x_down, x_along, panel, stop - start, c, t, column, more, edge)
+
+
+@serial
+def _tile_of(a, down, along, panel, depth, c, t, column, more, edge):
+    """Tile ``t`` down and from ``column`` on."""
+    (m, n), i, width, like = c.shape, t * ROWS, panel.shape[1], c[0, 0]
+    rows = min(ROWS, m - i)
+    if column + width <= n:
+        y = address(c) + c.itemsize * (i * n + column)
+        _tile_of_two(a, down, along, address(panel), depth, y, n, rows, more, like)
+    else:
+        _edge(a, down, along, address(panel), depth, c, i, column, rows, more, edge)
+
+
+@serial
+def _packed_part(a, panels, c, rows, columns):
+    """The tiles of c in ``rows`` and ``columns``, for a factor that was packed."""
+    depth, run, width = a.shape[1], panels.shape[2], panels.shape[3]
+    edge = np.empty((ROWS, width), c.dtype)
+    for r in range(len(panels)):
+        start = r * run
+        length, more = min(run, depth - start), np.int64(r > 0)
+        for p in range(columns[0], columns[1]):
+            for t in range(rows[0], rows[1]):
+                x = address(a) + a.itemsize * (t * ROWS * depth + start)
+                _tile_of(x, depth, 1, panels[r, p], length, c, t, p * width, more, edge)
+
+
+@Threaded
+def _packed_product(a, panels, c, down, across):
+    """c = a b for a factor that was packed: ``panels`` by runs along the depth, as ``packed`` makes them."""
+    tiles, count = -(-len(a) // ROWS), panels.shape[1]
+    for part in prange(down * across):
+        i, j = part // across, part % across
+        rows = tiles * i // down, tiles * (i + 1) // down
+        columns = count * j // across, count * (j + 1) // across
+        _packed_part(a, panels, c, rows, columns)
+
+
+@serial
+def _pack(b, tb, panels):
+    (depth, n) = (b.shape[1], b.shape[0]) if tb else b.shape
+    run, width = panels.shape[2], panels.shape[3]
+    for r in range(len(panels)):
+        for p in range(-(-n // width)):
+            _pack_panel(b, tb, r * run, min((r + 1) * run, depth), p * width, panels[r, p])
 
 
 @Threaded
@@ -291,6 +335,16 @@ def _few(x, weight, y):
             for k in range(len(w)):
                 total += row[k] * w[k]
             y[i, j] = total
+
+
+def packed(b: np.ndarray) -> np.ndarray:
+    """The second factor of products as panels, for ``_packed_product``."""
+    depth, n = b.shape
+    b, tb = _as_it_lies(b)
+    width, runs = 2 * WIDTH // b.itemsize, -(-depth // RUN)
+    panels = np.zeros((runs, -(-n // width), -(-depth // runs), width), b.dtype)
+    _pack(b, tb, panels)
+    return panels
 
 
 def rows_by_rows(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
