@@ -16,7 +16,7 @@ from minigrad.kernels.generic import Kernels
 class StrictArray:
     """A NumPy array behind glass."""
 
-    __slots__ = ("hidden",)
+    __slots__ = ("__weakref__", "hidden")
     __array_ufunc__ = None
 
     def __init__(self, hidden):

@@ -1,7 +1,8 @@
 """Memory at the peak of training steps of the networks of ``mlp`` and ``cnn``, with larger batches.
 
 Counted is what a process holds at its peak beyond what it held before the network and its data were made: libraries
-loaded, kernels compiled, and a few steps of an eighth of the batch taken. Memory that a library keeps for later counts.
+loaded, kernels compiled, and a few steps of an eighth of the batch taken; steps that capture or compile do not
+count. Memory that a library keeps for later counts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..agreement import Peer, resident
+from ..agreement import OURS, Peer, resident
 from ..harness import Workload
 from . import cnn, mlp
 from .training import Inputs
@@ -40,8 +41,16 @@ def apart(make: Callable[[Inputs], Peer], sizes: Sizes) -> Peer:
     return make(sizes.large)._replace(before=before)
 
 
-def workload(name: str, of: Workload, few: Callable[[int], Inputs], large: int) -> Workload:
-    makers: dict[str, Any] = {name: partial(apart, make) for name, make in of.makers.items()}
+def workload(
+    name: str,
+    of: Workload,
+    ours: Callable[..., Peer],
+    few: Callable[[int], Inputs],
+    large: int,
+) -> Workload:
+    captured = partial(ours, captured=True)
+    peers = {OURS: of.makers[OURS], "captured": captured, **of.makers}
+    makers: dict[str, Any] = {name: partial(apart, make) for name, make in peers.items()}
     return Workload(
         name=f"memory-{name}",
         about=f"memory at the peak of training steps of {of.name} with batches of {large} examples",
@@ -55,6 +64,6 @@ def workload(name: str, of: Workload, few: Callable[[int], Inputs], large: int) 
 
 
 MEMORY = (
-    workload("mlp", mlp.MLP, partial(mlp.build, batches=2), 4096),
-    workload("cnn", cnn.CNN, partial(cnn.build, batches=2), 512),
+    workload("mlp", mlp.MLP, mlp.with_minigrad, partial(mlp.build, batches=2), 4096),
+    workload("cnn", cnn.CNN, cnn.with_minigrad, partial(cnn.build, batches=2), 512),
 )

@@ -19,6 +19,7 @@ What a capture watches for, the worst first, since a replay would be wrong witho
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,7 +55,7 @@ class Capture:
         self.replaced: dict[Leaf, None] = {}
         self._gradients: dict[Leaf, Tensor | None] = {}
         self._values: dict[int, Value] = {}
-        self._alive: list[Any] = []  # what was known by its id keeps it
+        self._known: dict[int, weakref.ref[Any]] = {}
         self._states: dict[int, tuple[Tensor, str]] = {}
         self._names: dict[Module, dict[Module, str]] = {}
         self._layers = [""]
@@ -186,7 +187,7 @@ class Capture:
         gradients = {
             leaf: None if leaf._grad is None else self.value(leaf._grad) for leaf in self.replaced
         }
-        bound = [v.tensor for v in self._values.values() if v.kind == "state"]
+        bound = [v.tensor for v in tuple(self._values.values()) if v.kind == "state"]
         guards = Guards(
             contexts(),
             {module: attributes(module) for module in self.modules},
@@ -211,6 +212,10 @@ class Capture:
             alive,
         )
 
+    def forget(self) -> None:
+        """Stop watching over arrays: the watchers hold on to each other."""
+        self._known.clear()
+
     def put_back(self) -> None:
         """Undo what the run changed."""
         for t, before in self._copies.values():
@@ -222,8 +227,13 @@ class Capture:
             rng.bit_generator.state = state
 
     def _add(self, t: Tensor, kind: str, name: str = "") -> Value:
-        v = self._values[id(t._data)] = Value(t.shape, t.dtype, kind, name)
-        self._alive.append(t._data)
+        key, values, known = id(t._data), self._values, self._known
+        v = values[key] = Value(t.shape, t.dtype, kind, name)
+
+        def forget(_: Any) -> None:  # another array may get the id of one that is gone
+            del values[key], known[key]
+
+        known[key] = weakref.ref(t._data, forget)
         return v
 
 
@@ -247,6 +257,7 @@ def run(
         )
     finally:
         listening.reset(token)
+        heard.forget()
         if undo:
             heard.put_back()
     return result, graph

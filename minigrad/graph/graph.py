@@ -14,6 +14,7 @@ from .calls import Call, Value
 from .drawing import dot, render
 from .folding import fold_batch_norm
 from .guards import Guards
+from .memory import peak
 from .passes import fold_constants, prune
 from .program import Plan, make_plan
 from .showing import table
@@ -97,6 +98,10 @@ class Graph:
         except (ImportError, RuntimeError):
             return None
 
+    def peak_bytes(self) -> int:
+        """Bytes of results in memory at once during a replay, which uses memory again as soon as it can."""
+        return peak(self)
+
     def prune(self) -> Graph:
         """This graph without the calls whose results nobody needs."""
         return prune(self)
@@ -151,6 +156,11 @@ class Graph:
 
     def run(self, inputs: list[Tensor]) -> Any:
         """Compute, for inputs that are known to fit."""
+        for leaf in self.gradients:
+            if (
+                leaf not in self.guards.leaves
+            ):  # nobody asks for what is there: its memory can be used again
+                leaf.grad = None
         heard = listening.get()
         if heard is not None or (recording.get() and self.differentiable):
             values = self._reapply(inputs)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from .calls import Value
+    from .graph import Graph
 
 Key = TypeVar("Key")
 
@@ -44,3 +48,26 @@ def share(lives: Mapping[Key, Life]) -> tuple[dict[Key, int], int]:
         placed.append((start, end, life))
         offsets[key] = start
     return {key: offsets[key] for key in lives}, max((end for _, end, _ in placed), default=0)
+
+
+def peak(graph: Graph) -> int:
+    """Bytes that the results of a graph need where each has its memory only as long as it is used.
+
+    Views need none, and what an op allocates for itself and gives back is not counted. What is returned, or left in
+    gradients, is kept to the end.
+    """
+    owner: dict[Value, Value] = {}
+    lives: dict[Value, Life] = {}
+    for i, call in enumerate(graph.calls):
+        for v in call.outputs:
+            first = call.inputs[0] if call.op.aliases else None
+            owner[v] = v if first is None else owner.get(first, first)
+        for v in filter(None, (*call.inputs, *call.outputs)):
+            own = owner.get(v, v)
+            if own.kind == "result":
+                start = lives[own].first if own in lives else i
+                lives[own] = Life(own.nbytes, start, i)
+    for v in graph.wanted():
+        if (own := owner.get(v, v)) in lives:
+            lives[own] = lives[own]._replace(last=len(graph.calls))
+    return share(lives)[1]

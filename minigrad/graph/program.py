@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,7 @@ class Plan:
                 first = lives[storage].first if storage in lives else moment
                 lives[storage] = Life(storage.nbytes, first, moment)
         offsets, size = share(lives)
+        pool.release()  # what eager code needed until here would lie idle beside this
         self._arena = pool.empty((size,), np.uint8)
         for storage, offset in offsets.items():
             storage.array = self._arena[offset : offset + storage.nbytes]
@@ -198,16 +200,17 @@ class Plan:
 
     def _uses(self) -> Iterator[tuple[int, Storage]]:
         """Which storage is needed at which moment: a row, or a call."""
-        moment = 0
-        for step in self.steps:
-            if isinstance(step, Rows):
-                for row in step.rows:
-                    yield from ((moment, a.storage) for a in row.arguments if isinstance(a, Place))
-                    moment += 1
+        for moment, step in self._moments():
+            if isinstance(step, Row):
+                yield from ((moment, a.storage) for a in step.arguments if isinstance(a, Place))
             else:
                 values = [v for v in (*step.inputs, *step.outputs) if v is not None]
                 yield from ((moment, self._places[v].storage) for v in values)
-                moment += 1
+
+    def _moments(self) -> Iterator[tuple[int, Row | Call]]:
+        """Rows, and the calls that Python makes, in time."""
+        parts = (step.rows if isinstance(step, Rows) else [step] for step in self.steps)
+        return enumerate(chain.from_iterable(parts))
 
     # --- running it ---
 

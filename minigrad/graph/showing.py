@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .costs import flops, made, parameters, size
+from .memory import peak
 
 if TYPE_CHECKING:
     from .calls import Call, Value
@@ -20,7 +21,7 @@ def table(graph: Graph) -> str:
 
     The phase stands where it changes. Parameters are counted where they are first used, ``bytes`` are
     those of the arrays that are made, not of views or of what is changed in place; FLOPs are counted by the convention
-    of ``minigrad.graph.costs``.
+    of ``minigrad.graph.costs``. What is in memory at once is less, since a replay uses it again (``memory.peak``).
     """
     rows, numbers = [], []
     seen: set[Value] = set()
@@ -40,7 +41,8 @@ def table(graph: Graph) -> str:
         totals.append(("", name, _ops(len(chosen)), "", "", *_counted(sums)))
     if len(totals) == 2:  # all of it is one phase
         del totals[0]
-    return "\n".join([heading(graph), "", *_aligned([HEAD, *rows], totals)])
+    lines = [heading(graph), "", *_aligned([HEAD, *rows], totals)]
+    return "\n".join([*lines, "", f"results in memory at once: {peak(graph):,} bytes"])
 
 
 def heading(graph: Graph) -> str:

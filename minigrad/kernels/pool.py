@@ -80,6 +80,14 @@ def owned(x: np.ndarray) -> bool:
     return x.base is None or type(x.base) is _Lease
 
 
+def release() -> None:
+    """Give all memory back that lies idle."""
+    global _idle_bytes
+    with _lock:
+        _idle.clear()
+        _idle_bytes = 0
+
+
 def _give_back(buffer: mmap.mmap) -> None:
     global _idle_bytes
     size = len(buffer)

@@ -48,7 +48,8 @@ def cells(graph):
         return [int(p[-1].replace(",", "")) if p and p[-1][0].isdigit() else 0 for p in parts]
 
     rows = [numbers(line) for line in lines[rules[0] + 1 : rules[1]]]
-    return rows, {line.split()[0]: numbers(line) for line in lines[rules[1] + 1 :]}
+    totals = (line for line in lines[rules[1] + 1 : -2])
+    return rows, {line.split()[0]: numbers(line) for line in totals}
 
 
 # --- both modes ---
@@ -147,6 +148,8 @@ def test_table_of_a_layer_reads_as_written_here(backend):
             "1           sigmoid  1      4x2                    32     32",
             "------------------------------------------------------------",
             "   total    2 ops                            8     64     88",
+            "",
+            "results in memory at once: 128 bytes",
         ]
     )
     assert repr(graph) == "<Graph 'Sequential', 2 ops>"
