@@ -8,6 +8,7 @@ switches; ``numbers`` its arguments that are not whole. An instruction is a kern
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numba
@@ -32,12 +33,23 @@ OPTIONS: Any = {"nopython": True, "cache": True, "error_model": "numpy"}
 _row = types.void(types.int64, types.int64, types.int64)
 
 
-def instruction(function: Callable[[Any, Any, Any], None]) -> Any:
+class instruction:
     """A kernel ``function(words, numbers, together)``, of addresses of its row and whether threads may help.
 
-    Its ``address`` is what a program calls.
+    It is compiled when its ``address``, which a program calls, is first asked for.
     """
-    return cfunc(_row, **OPTIONS)(function)
+
+    def __init__(self, function: Callable[[Any, Any, Any], None]) -> None:
+        self.function = function
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return cfunc(_row, **OPTIONS)(self.function)
+
+    @property
+    def address(self) -> int:
+        found: int = self._compiled.address
+        return found
 
 
 @intrinsic  # type: ignore[misc,unused-ignore]
