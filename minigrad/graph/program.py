@@ -69,6 +69,8 @@ class Plan:
         self._places: dict[Value, Place] = {}
         #: storages that have another array in each replay, and their numbers
         self._loose: dict[Storage, int] = {}
+        #: what Python's calls made that may be views, and what those look into
+        self._views: dict[Storage, Storage] = {}
         for v in graph.values():
             if v.tensor is not None:
                 self._places[v] = self._writer.place(v.tensor._data, v.kind == "constant")
@@ -118,6 +120,9 @@ class Plan:
         ):  # a TypeError is Python's own word that Places are no arrays
             self.steps.append(call)
             self._places.update((v, self._brought(v)) for v in call.outputs)
+            if call.op.aliases and call.inputs[0] is not None:
+                seen = self._places[call.inputs[0]].storage
+                self._views |= {self._places[v].storage: seen for v in call.outputs}
             return
         self._places.update(zip(call.outputs, places, strict=True))
         if not rows:  # a view
@@ -146,7 +151,7 @@ class Plan:
 
     def _find_memory(self) -> None:
         """Memory for the results that stay inside, shared; those that leave are loose."""
-        leaving = [self._places[v].storage for v in self._graph.wanted()]
+        leaving = [s for v in self._graph.wanted() for s in self._behind(self._places[v])]
         brought = set(self._loose)
         for storage in leaving:
             if storage.array is None:
@@ -161,7 +166,7 @@ class Plan:
         for storage, offset in offsets.items():
             storage.array = self._arena[offset : offset + storage.nbytes]
         # What is returned may be kept for long, one by one; gradients are replaced together.
-        outputs = {self._places[v].storage for v in self._graph.outputs}
+        outputs = {s for v in self._graph.outputs for s in self._behind(self._places[v])}
         own = [s for s in self._loose if s not in brought]
         whole = {p.storage: p for v in self._graph.outputs if (p := self._places[v]).whole()}
         self._single: list[tuple[int, Any, Any]] = []
@@ -191,10 +196,22 @@ class Plan:
         if v.kind == "input":
             index = self._graph.inputs.index(v)
             return lambda inputs, arrays: inputs[index]
+        memory, fixed = place.storage.array, place.storage.constant
+        if memory is not None:  # a view of state, or of constants, which nobody may write into
+            return lambda inputs, arrays: Tensor(
+                place.of(memory).copy("K") if fixed else place.of(memory)
+            )
         number = self._loose[place.storage]
-        if place.whole() and number in {single for single, _, _ in self._single}:
+        if (number, place.shape, place.dtype) in self._single and place.whole():
             return lambda inputs, arrays: Tensor(arrays[number])
         return lambda inputs, arrays: Tensor(place.of(arrays[number]))
+
+    def _behind(self, place: Place) -> Iterator[Storage]:
+        """The storage of a place, and what it is a view of, which is needed as long."""
+        storage: Storage | None = place.storage
+        while storage is not None:
+            yield storage
+            storage = self._views.get(storage)
 
     def _uses(self) -> Iterator[tuple[int, Storage]]:
         """Which storage is needed at which moment: a row, or a call."""
@@ -202,11 +219,13 @@ class Plan:
         for step in self.steps:
             if isinstance(step, Rows):
                 for row in step.rows:
-                    yield from ((moment, a.storage) for a in row.arguments if isinstance(a, Place))
+                    places = [a for a in row.arguments if isinstance(a, Place)]
+                    yield from ((moment, s) for a in places for s in self._behind(a))
                     moment += 1
             else:
                 values = [v for v in (*step.inputs, *step.outputs) if v is not None]
-                yield from ((moment, self._places[v].storage) for v in values)
+                places = [self._places[v] for v in values]
+                yield from ((moment, s) for a in places for s in self._behind(a))
                 moment += 1
 
     # --- running it ---

@@ -299,3 +299,37 @@ def test_no_inputs_at_all(backend):
     graph = mg.capture(lambda: (w * w).sum())
     w.data = mg.tensor([2.0, 3.0]).data
     assert graph().item() == 13
+
+
+W = nn.Parameter(np.linspace(-1, 1, 48, dtype=np.float32).reshape(8, 6))
+
+
+def _deep(h):
+    for _ in range(3):
+        h = mg.sigmoid(mg.linear(h, mg.constant(np.eye(8, dtype=np.float32))))
+    return h
+
+
+VIEWS = {
+    "a part, used later": lambda h: (lambda part: (_deep(h), part.sum()))(h[:, :4]),
+    "a part of a part": lambda h: (lambda part: (_deep(h), part[1:].sum()))(h[:, :4]),
+    "a part, returned": lambda h: h[1:3],
+    "stretched": lambda h: mg.broadcast_to(h, (2, 40, 8)),
+    "in two shapes": lambda h: (h, h.reshape(8, 40), h.T, h.reshape(-1)),
+    "of state": lambda h: (W.T, W[1:], h),
+    "of constants": lambda h: (mg.zeros((2, 3)).reshape(6), mg.ones((2, 3))[0], h),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_keep_what_they_look_into(rng, view):
+    def f(x):
+        return VIEWS[view](mg.sigmoid(mg.linear(x, W)))
+
+    data = [mg.tensor(rng.standard_normal((40, 6)).astype("f")) for _ in range(4)]
+    with mg.no_grad():
+        graph = mg.capture(f, data[0])
+        for found, expected in [(graph(x), f(x)) for x in data]:
+            several = isinstance(found, tuple)
+            for a, b in zip(found, expected, strict=True) if several else [(found, expected)]:
+                equal(a, b)
