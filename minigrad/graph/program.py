@@ -20,9 +20,10 @@ from ..kernels.places import NotWritten, Place, Row, Storage
 from ..kernels.table import Table
 from ..kernels.threads import get_num_threads
 from ..kernels.writer import Writer
-from ..optim.optimizers import Update
+from ..optim.optimizers import Optimizer, Update
 from ..tape import now
 from ..tensor import Tensor
+from .guards import plain
 from .memory import LINE, Life, share
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ class Plan:
         values = [*call.inputs, *call.outputs]
         if any(v is not None and not v.nbytes for v in values):
             raise NotWritten("arrays without elements")
+        if isinstance(call.op, Update) and not _plain(call.op.optimizer):
+            raise NotWritten("settings that may change without an assignment")
         arguments = [None if v is None else self._places[v] for v in call.inputs]
         result = call.op.forward(self._writer, *arguments)
         places = () if result is None else result if isinstance(result, tuple) else (result,)
@@ -239,8 +242,8 @@ class Plan:
             return None
         try:
             for op, before in self._settings.items():
-                if vars(op.optimizer) != before:
-                    self._refresh(op)
+                if vars(op.optimizer) != before and not self._refresh(op):
+                    return None
             for number, shape, dtype in self._single:
                 arrays[number] = np.empty(shape, dtype)
             if self._block_size:
@@ -288,9 +291,8 @@ class Plan:
                 self._apply(step.calls[index], arrays)
                 start = step.ends[index]
 
-    def _refresh(self, op: Update) -> None:
-        """Take over an optimizer's settings."""
-        self._settings[op] = vars(op.optimizer).copy()
+    def _refresh(self, op: Update) -> bool:
+        """Take over an optimizer's settings; False where they need other rows than those there are."""
         for step in self.steps:
             begin = 0
             if not isinstance(step, Rows):
@@ -298,10 +300,18 @@ class Plan:
             for call, end in zip(step.calls, step.ends, strict=True):
                 if call.op is op:
                     self._writer.rows.clear()
-                    self._written(call)
-                    for i, row in enumerate(self._writer.rows, begin):
+                    try:
+                        self._written(call)
+                    except (NotWritten, TypeError):
+                        return False
+                    fresh = self._writer.rows
+                    if list(map(_fixed, fresh)) != list(map(_fixed, step.rows[begin:end])):
+                        return False
+                    for i, row in enumerate(fresh, begin):
                         step.table.numbers[i, : len(row.numbers)] = row.numbers
                 begin = end
+        self._settings[op] = vars(op.optimizer).copy()
+        return True
 
     def _apply(self, call: Call, arrays: list[Any]) -> None:
         """A call as eager code makes it."""
@@ -322,3 +332,14 @@ class Plan:
         number = self._loose.get(place.storage)
         memory: Any = place.storage.array if number is None else arrays[number]
         return place.of(memory)
+
+
+def _fixed(row: Row) -> list[Any]:
+    """What stays of a row when an optimizer's settings are other numbers."""
+    return [row.name, len(row.numbers), *(a for a in row.arguments if not isinstance(a, Place))]
+
+
+def _plain(optimizer: Optimizer) -> bool:
+    """Whether a look at the optimizer's attributes tells that its settings are as they were."""
+    settings = vars(optimizer).keys() - {"params", "state", "steps"}
+    return all(plain(getattr(optimizer, name)) for name in settings)

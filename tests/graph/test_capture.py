@@ -333,3 +333,54 @@ def test_views_keep_what_they_look_into(rng, view):
             several = isinstance(found, tuple)
             for a, b in zip(found, expected, strict=True) if several else [(found, expected)]:
                 equal(a, b)
+
+
+class _TwoRates(optim.SGD):
+    """One whose rates stand in a list."""
+
+    def update(self, k, steps, *columns):
+        for rate, *column in zip(self.rates, *columns, strict=True):
+            settings = {"lr": rate, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
+            k.sgd(*((array,) for array in column), **settings)
+
+
+def _two_rates(params):
+    optimizer = _TwoRates(params, lr=0.1)
+    optimizer.rates = [0.1] * len(optimizer.params)
+    return optimizer
+
+
+SETTINGS = {
+    "another kernel": (OPTIMIZERS["momentum"], lambda o: setattr(o, "nesterov", True)),
+    "in a tuple": (OPTIMIZERS["adam"], lambda o: setattr(o, "betas", (0.5, 0.9))),
+    "in a list": (
+        lambda params: optim.Adam(params, betas=[0.9, 0.99]),
+        lambda o: o.betas.__setitem__(0, 0.5),
+    ),
+    "its own": (_two_rates, lambda o: o.rates.__setitem__(1, 0.5)),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_any_setting_of_an_optimizer_takes_effect_in_the_next_replay(rng, setting):
+    make, change = SETTINGS[setting]
+    data = batches(rng)
+
+    def between(i, optimizer):
+        if i == 4:
+            change(optimizer)
+
+    eager = trained(make, lambda step: step, data, 8, between)
+    assert trained(make, lambda step: mg.capture(step, *data[0]), data, 8, between) == eager
+
+
+def test_settings_that_do_not_go_together_are_errors_as_in_eager_code(rng):
+    model = nn.Linear(6, 3)
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    step, (data, *_) = step_of(model, optimizer), batches(rng)
+    graph = mg.capture(step, *data)
+    graph(*data), graph(*data)
+    optimizer.momentum = 0.0
+    for f in (step, graph):
+        with pytest.raises(ValueError, match="too many values"):
+            f(*data)
