@@ -143,6 +143,7 @@ class Capture:
 
     @contextmanager
     def calls(self, module: Module, outermost: Module) -> Iterator[None]:
+        self.modules[module] = None  # also where no attribute leads to it
         names = self._names.get(outermost)
         if names is None:
             names = {m: name for name, m in outermost.named_modules()}
@@ -189,8 +190,7 @@ class Capture:
         bound = [v.tensor for v in self._values.values() if v.kind == "state"]
         guards = Guards(
             contexts(),
-            {module: attributes(module) for module in self.modules},
-            [optimizer.params for optimizer in self.optimizers],
+            {owner: attributes(owner) for owner in (*self.modules, *self.optimizers)},
             [(t, type(t._data), leaf_of(t)) for t in bound if t is not None],
             self.read_first,
             any(call.phase == "backward" for call in self.calls_made),

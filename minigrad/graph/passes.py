@@ -74,7 +74,7 @@ def freeze(graph: Graph) -> Graph:
     for v in graph.state():
         assert v.tensor is not None
         known[v] = constant(Tensor(v.tensor._data.copy()), v.name)
-    guards = replace(graph.guards, modules={}, lists=[], tensors=[], leaves={})
+    guards = replace(graph.guards, modules={}, tensors=[], leaves={})
     kinds = graph.signature.kinds
     return replace(
         replaced(graph, known),

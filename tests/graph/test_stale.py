@@ -325,6 +325,62 @@ def test_parameters_that_an_optimizer_gets_later(backend, rng):
         graph(*data)
 
 
+class Unregistered(nn.Module):
+    """Layers and settings where no name leads to them."""
+
+    def __init__(self):
+        self.layers = {"norm": nn.BatchNorm(6)}
+        self.nested = [[nn.Sigmoid()]]
+        self.settings = {"scale": 2.0}
+
+    def forward(self, x):
+        x = self.layers["norm"](x) * self.settings["scale"]
+        for layer in self.nested[0]:
+            x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: setattr(model.layers["norm"], "epsilon", 0.5),
+        lambda model: model.layers["norm"].freeze(affine=False, normalizing=False),
+        lambda model: model.layers.update(norm=nn.BatchNorm(6)),
+        lambda model: model.nested[0].append(nn.Tanh()),
+        lambda model: model.settings.update(scale=3.0),
+    ],
+)
+def test_what_stands_in_dicts_and_in_lists_of_lists(backend, rng, change):
+    model, x = Unregistered(), batches(rng)[0][0]
+    graph = mg.capture(model, x)
+    graph(x)
+    model.settings["scale"] = 1.0 * 2  # no change
+    graph(x)
+    change(model)
+    with refuses(RuntimeError, "has changed since it was captured"):
+        graph(x)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda o: setattr(o, "params", o.params[:1]),
+        lambda o: setattr(o, "steps", mg.tensor(np.zeros(2, np.int64))),
+        lambda o: setattr(o, "state", {"velocity": [mg.zeros(p.shape) for p in o.params]}),
+        lambda o: o.state["velocity"].__setitem__(0, mg.zeros((3, 6))),
+    ],
+)
+def test_tensors_that_an_optimizer_moves_instead(backend, rng, change):
+    model = nn.Linear(6, 3)
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    data = batches(rng)[0]
+    graph = mg.capture(step_of(model, optimizer), *data)
+    graph(*data)
+    change(optimizer)
+    with refuses(RuntimeError, "has changed since it was captured"):
+        graph(*data)
+
+
 def test_another_device(rng):
     model, x = network(), batches(rng)[0][0]
     graph = mg.capture(model, x)
