@@ -28,6 +28,7 @@ import numpy as np
 from .. import backend as backends
 from ..nn.module import Buffer, Module, Parameter
 from ..op import Op
+from ..ops.indexing import NonZero
 from ..ops.random import DropoutMask, generator
 from ..optim.optimizers import Optimizer, Update
 from ..tape import FREED, Leaf, Node, listening, recording
@@ -80,6 +81,11 @@ class Capture:
             if t is None:
                 continue
             v = self.value(t, op, i)
+            if isinstance(op, NonZero) and v.kind != "constant":
+                raise CaptureError(
+                    f"capture: a mask of shape {t.shape} picks as many elements as are true, and a graph's shapes are "
+                    "those that it was captured with; use minigrad.where, or multiply by the mask"
+                )
             if i >= op.writes or v.kind == "result":
                 continue
             if v.kind != "state":
@@ -187,6 +193,13 @@ class Capture:
         gradients = {
             leaf: None if leaf._grad is None else self.value(leaf._grad) for leaf in self.replaced
         }
+        asked = self.read_first.keys() | self.replaced.keys()
+        for i, t in enumerate(self.arguments):
+            if leaf_of(t) in asked:
+                raise CaptureError(
+                    f"capture: the gradient of input {i} is read or collected, and would be that of the example in "
+                    "every replay; return minigrad.grad(...), or pass it detached"
+                )
         bound = [v.tensor for v in self._values.values() if v.kind == "state"]
         guards = Guards(
             contexts(),

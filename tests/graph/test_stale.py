@@ -121,6 +121,14 @@ def test_constants_may_be_looked_at(backend):
     equal(graph(mg.ones(2)), np.array([3, 3], "f"))
 
 
+def test_masks_pick_as_many_as_are_true(backend):
+    for f in (lambda x: x[x > 0].mean(), lambda x: x[x[:, 0] > 0]):
+        with refuses(CaptureError, "picks as many elements as are true"):
+            mg.capture(f, mg.tensor(X))
+    graph = mg.capture(lambda x: x[[True, False, True, False, False]], mg.tensor(X))
+    equal(graph(mg.tensor(2 * X)), 2 * X[:2])
+
+
 # --- 3. changes that no op makes ---
 
 
@@ -210,6 +218,22 @@ def test_a_number_among_the_results(backend):
         mg.capture(lambda x: (x, 3), mg.ones(3))
 
 
+def test_other_results_and_gradients(backend):
+    count, w = iter(range(100)), nn.Parameter([1.0])
+
+    def structure(x):
+        return {"a": x * 2} if next(count) % 2 else [x * 2]
+
+    def gradient(x):
+        two, three = x * 2, x * 3
+        w.grad = two if next(count) % 2 else three
+
+    with refuses(CaptureError, "they return different values"):
+        mg.capture(structure, mg.ones(1))
+    with refuses(CaptureError, "they leave different gradients"):
+        mg.capture(gradient, mg.ones(1))
+
+
 # --- 5. gradients that were there before ---
 
 
@@ -240,6 +264,16 @@ def test_jit_adds_them_up(backend):
         f(mg.ones(1) * i)
         eager.append(sum(range(i + 1)))
         equal(w.grad, np.array([eager[-1]], "f"))
+
+
+def test_gradients_of_arguments(backend):
+    """They would be left in, or read from, the example."""
+    x, w = mg.ones(3, requires_grad=True), mg.ones(3, requires_grad=True)
+    w.grad = mg.ones(3)
+    for i, f in enumerate([lambda x, w: (x * w.detach()).sum().backward(), lambda x, w: w.grad]):
+        with refuses(CaptureError, f"the gradient of input {i} is read or collected"):
+            mg.capture(f, x, w)
+    assert x.grad is None
 
 
 # --- 6. what changes later ---
