@@ -90,7 +90,9 @@ def replaced(graph: Graph, known: Mapping[Value, Value]) -> Graph:
         return tuple([known.get(v, v) if v is not None else None for v in values])
 
     calls = [replace(call, inputs=new(call.inputs)) for call in graph.calls]
-    return replace(graph, calls=calls, outputs=[known.get(v, v) for v in graph.outputs])
+    gradients = {leaf: new((v,))[0] for leaf, v in graph.gradients.items()}
+    outputs = [known.get(v, v) for v in graph.outputs]
+    return replace(graph, calls=calls, outputs=outputs, gradients=gradients)
 
 
 def constant(t: Tensor, name: str = "") -> Value:
