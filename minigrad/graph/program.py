@@ -63,7 +63,8 @@ class Plan:
     """
 
     def __init__(self, graph: Graph, kernels: Any, strides: dict[Value, tuple[int, ...]]) -> None:
-        self._graph, self._kernels, self._strides = graph, kernels, strides
+        # The graph keeps its plan: a way back would be a cycle, with all this memory in it.
+        self._title, self._kernels, self._strides = graph.title, kernels, strides
         self._writer = Writer(kernels)
         self._busy = Lock()
         self._threads = get_num_threads()
@@ -88,18 +89,18 @@ class Plan:
             for call in graph.calls
             if isinstance(call.op, Update)
         }
-        self._find_memory()
+        self._find_memory(graph)
         for step in self.steps:
             if isinstance(step, Rows):
                 step.table = Table(step.rows, self._loose)
         self._brought_inputs = [(self._number(v), self._strides[v]) for v in graph.inputs]
         self._brought_gradients = [
-            (v.leaf, self._number(v), self._strides[v])
+            (v.leaf, self._number(v), self._strides[v], v.dtype)
             for v in graph.values()
             if v.kind == "gradient"
         ]
-        self._gradients = [v and self._leaving(v) for v in graph.gradients.values()]
-        self._results = [self._leaving(v) for v in graph.outputs]
+        self._gradients = [v and self._leaving(v, graph.inputs) for v in graph.gradients.values()]
+        self._results = [self._leaving(v, graph.inputs) for v in graph.outputs]
 
     # --- making it ---
 
@@ -152,9 +153,9 @@ class Plan:
                 raise NotWritten("another layout")
         return places
 
-    def _find_memory(self) -> None:
+    def _find_memory(self, graph: Graph) -> None:
         """Memory for the results that stay inside, shared; those that leave are loose."""
-        leaving = [s for v in self._graph.wanted() for s in self._behind(self._places[v])]
+        leaving = [s for v in graph.wanted() for s in self._behind(self._places[v])]
         brought = set(self._loose)
         for storage in leaving:
             if storage.array is None:
@@ -169,9 +170,9 @@ class Plan:
         for storage, offset in offsets.items():
             storage.array = self._arena[offset : offset + storage.nbytes]
         # What is returned may be kept for long, one by one; gradients are replaced together.
-        outputs = {s for v in self._graph.outputs for s in self._behind(self._places[v])}
+        outputs = {s for v in graph.outputs for s in self._behind(self._places[v])}
         own = [s for s in self._loose if s not in brought]
-        whole = {p.storage: p for v in self._graph.outputs if (p := self._places[v]).whole()}
+        whole = {p.storage: p for v in graph.outputs if (p := self._places[v]).whole()}
         self._single: list[tuple[int, Any, Any]] = []
         self._block: list[tuple[int, int, int]] = []
         end = 0
@@ -189,7 +190,7 @@ class Plan:
     def _number(self, v: Value) -> int:
         return self._loose[self._places[v].storage]
 
-    def _leaving(self, v: Value) -> Callable[[list[Tensor], list[Any]], Any]:
+    def _leaving(self, v: Value, among: list[Value]) -> Callable[[list[Tensor], list[Any]], Any]:
         """How to get a value that leaves from the inputs and the arrays of a replay."""
         place, bound = self._places[v], v.tensor
         if v.kind == "state":
@@ -197,7 +198,7 @@ class Plan:
         if bound is not None:
             return lambda inputs, arrays: Tensor(bound._data.copy())
         if v.kind == "input":
-            index = self._graph.inputs.index(v)
+            index = among.index(v)
             return lambda inputs, arrays: inputs[index]
         memory, fixed = place.storage.array, place.storage.constant
         if memory is not None:  # a view of state, or of constants, which nobody may write into
@@ -250,10 +251,12 @@ class Plan:
                 block = pool.empty((self._block_size,), np.uint8)
                 for number, start, end in self._block:
                     arrays[number] = block[start:end]
-            self._run(arrays)
-            time = now()
-            for version in self._versions:
-                version[0] = time
+            try:
+                self._run(arrays)
+            finally:  # an error may come after some have changed
+                time = now()
+                for version in self._versions:
+                    version[0] = time
             gradients = [g and g(inputs, arrays) for g in self._gradients]
             return gradients, [r(inputs, arrays) for r in self._results]
         finally:
@@ -273,11 +276,11 @@ class Plan:
                 return None
             arrays[number] = array
         leaf: Any
-        for leaf, number, strides in self._brought_gradients:
-            g: Any = leaf._grad
-            if g._data.strides != strides:
+        for leaf, number, strides, dtype in self._brought_gradients:
+            g: Any = leaf._grad._data  # anybody's: only its shape is known
+            if type(g) is not np.ndarray or g.strides != strides or g.dtype != dtype:
                 return None
-            arrays[number] = g._data
+            arrays[number] = g
         return arrays
 
     def _run(self, arrays: list[Any]) -> None:
@@ -316,7 +319,7 @@ class Plan:
     def _apply(self, call: Call, arrays: list[Any]) -> None:
         """A call as eager code makes it."""
         inputs = [None if v is None else self._array(self._places[v], arrays) for v in call.inputs]
-        result = call.forward(self._kernels, inputs, self._graph.title)
+        result = call.forward(self._kernels, inputs, self._title)
         for v, array in zip(call.outputs, result, strict=True):
             place = self._places[v]
             number = self._loose.get(place.storage)

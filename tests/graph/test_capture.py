@@ -294,6 +294,21 @@ def test_a_replay_holds_on_to_nothing(rng):
         gc.enable()
 
 
+def test_a_graph_that_was_replayed_is_gone_with_its_last_name(rng):
+    """With the memory of its fast replays, without the garbage collector."""
+    graph = mg.capture(lambda x: mg.sigmoid(mg.linear(x, W)), mg.ones((5, 6)))
+    gc.collect()
+    gc.disable()
+    try:
+        with mg.no_grad():
+            graph(mg.ones((5, 6))), graph(mg.ones((5, 6)))
+        alive = weakref.ref(graph)
+        del graph
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
 def test_no_inputs_at_all(backend):
     w = nn.Parameter([1.0, 2.0])
     graph = mg.capture(lambda: (w * w).sum())

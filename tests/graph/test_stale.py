@@ -257,6 +257,23 @@ def test_gradients_that_were_there_before(backend):
         adding(mg.ones(1))
 
 
+def test_gradients_of_another_dtype(backend):
+    """Whoever sets ``.grad`` is only asked for the shape."""
+    w = nn.Parameter([1.0, 2.0, 3.0])
+
+    def accumulate(x):
+        (mg.sigmoid(x) * w).sum().backward()
+
+    x, found = mg.tensor([0.1, 0.2, 0.3]), []
+    w.grad = mg.ones(3)
+    for f in (accumulate, mg.capture(accumulate, x)):
+        for dtype in ("float32", "float32", "int32"):
+            w.grad = mg.ones(3, dtype=dtype)
+            f(x)
+        found.append(w.grad)
+    equal(*found)
+
+
 def test_jit_adds_them_up(backend):
     w, eager = nn.Parameter([1.0]), []
     f = mg.jit(lambda x: (x * w).sum().backward())
@@ -539,6 +556,22 @@ def test_errors_name_the_layer(backend, rng):
         equal(array, before[name])
     with refuses(ValueError, "expected labels 0 ... 2"):
         graph(data[0], data[1] + 5)
+
+
+def test_what_had_changed_before_an_error_is_known_to_have_changed(backend, rng):
+    first, second = nn.BatchNorm(6), nn.BatchNorm(6)
+    x = batches(rng)[0][0]
+    w = mg.ones(6, requires_grad=True)
+    with mg.no_grad():
+        graph = mg.capture(lambda x, z: (first(x), second(z)), x, x)
+        graph(x, x), graph(x, x)
+    tape = (
+        mg.frozen_batch_norm(x * w, None, None, first.running_mean, first.running_var) ** 2
+    ).sum()
+    with mg.no_grad(), refuses(ValueError, "NaN or Inf"):
+        graph(x, x * np.nan)
+    with refuses(RuntimeError, "changed in place"):
+        tape.backward()
 
 
 def test_a_batch_that_is_skipped(backend, rng):
