@@ -20,7 +20,7 @@ What a capture watches for, the worst first, since a replay would be wrong witho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ from .calls import Call, Value, snake
 from .comparing import require_same
 from .graph import Graph
 from .guards import CaptureError, Guards, attributes, contexts, leaf_of
-from .structure import Signature, kind_of, put_together, take_apart
+from .structure import Signature, fixed, kind_of, put_together, take_apart
 
 
 class Capture:
@@ -246,6 +246,7 @@ def run(
     """What ``function`` returns, and the graph of what it did; with ``undo`` it has done nothing afterwards."""
     arguments, tensors = take_apart((args, kwargs))
     heard = Capture(tensors, undo)
+    heard.modules.update(dict.fromkeys(_modules_in(function, arguments)))
     args, kwargs = put_together(arguments, iter(heard.arguments))
     token = listening.set(heard)
     try:
@@ -263,6 +264,19 @@ def run(
         if undo:
             heard.put_back()
     return result, graph
+
+
+def _modules_in(function: Any, arguments: Any) -> Iterator[Module]:
+    """The modules that a function can name, whose settings it may read without calling them."""
+    named = [function, getattr(function, "__self__", None), *fixed(arguments)]
+    if (code := getattr(function, "__code__", None)) is not None:
+        named += [function.__globals__.get(name) for name in code.co_names]
+        for cell in function.__closure__ or ():
+            with suppress(ValueError):  # a variable that has no value yet
+                named.append(cell.cell_contents)
+    for found in named:
+        if isinstance(found, Module):
+            yield from found.modules()
 
 
 def _refuse_result(value: Any) -> Any:
