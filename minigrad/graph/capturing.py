@@ -63,6 +63,7 @@ class Capture:
         self._undo = undo
         self._copies: dict[int, tuple[Tensor, Any]] = {}
         self._generators: dict[int, tuple[np.random.Generator, Any]] = {}
+        self._keep_generator(None)  # which layers that are made inside draw from
         self._on = recording.get()
         self._born: dict[int, Any] = {}
         # Arrays of their own: an argument may be given twice, or be bound as well.
@@ -74,9 +75,8 @@ class Capture:
     def before(self, op: Op, inputs: tuple[Tensor | None, ...]) -> None:
         if isinstance(op, Update):
             self.optimizers[op.optimizer] = None
-        if isinstance(op, DropoutMask) and self._undo:
-            rng = generator(op.rng)
-            self._generators.setdefault(id(rng), (rng, rng.bit_generator.state))
+        if isinstance(op, DropoutMask):
+            self._keep_generator(op.rng)
         for i, t in enumerate(inputs):
             if t is None:
                 continue
@@ -233,6 +233,11 @@ class Capture:
             leaf._grad = g
         for rng, state in self._generators.values():
             rng.bit_generator.state = state
+
+    def _keep_generator(self, rng: np.random.Generator | None) -> None:
+        if self._undo:
+            rng = generator(rng)
+            self._generators.setdefault(id(rng), (rng, rng.bit_generator.state))
 
     def _add(self, t: Tensor, kind: str, name: str = "") -> Value:
         v = self._values[id(t._data)] = Value(t.shape, t.dtype, kind, name)

@@ -116,6 +116,14 @@ class TestCapturingLeavesNoTrace:
         assert [p.grad for p in model.parameters()] == [None] * 5
         step(*batches(rng)[0])  # nobody listens any more
 
+    def test_also_where_layers_are_made_inside(self, backend):
+        mg.manual_seed(0)
+        with pytest.raises(mg.CaptureError):
+            mg.capture(lambda x: nn.Linear(6, 2)(x), mg.ones((5, 6)))
+        found = mg.dropout(mg.ones(50))
+        mg.manual_seed(0)
+        equal(found, mg.dropout(mg.ones(50)))
+
     def test_a_tape_from_before_is_refused_only_after_a_replay(self, rng):
         model = network()
         optimizer = optim.SGD(model.parameters(), lr=0.1)
