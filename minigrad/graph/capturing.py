@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ import numpy as np
 from .. import backend as backends
 from ..nn.module import Buffer, Module, Parameter
 from ..op import Op
+from ..ops.indexing import NonZero
 from ..ops.random import DropoutMask, generator
 from ..optim.optimizers import Optimizer, Update
 from ..tape import FREED, Leaf, Node, listening, recording
@@ -37,7 +38,7 @@ from .calls import Call, Value, snake
 from .comparing import require_same
 from .graph import Graph
 from .guards import CaptureError, Guards, attributes, contexts, leaf_of
-from .structure import Signature, kind_of, put_together, take_apart
+from .structure import Signature, fixed, kind_of, put_together, take_apart
 
 
 class Capture:
@@ -63,6 +64,7 @@ class Capture:
         self._undo = undo
         self._copies: dict[int, tuple[Tensor, Any]] = {}
         self._generators: dict[int, tuple[np.random.Generator, Any]] = {}
+        self._keep_generator(None)  # which layers that are made inside draw from
         self._on = recording.get()
         self._born: dict[int, Any] = {}
         # Arrays of their own: an argument may be given twice, or be bound as well.
@@ -74,13 +76,17 @@ class Capture:
     def before(self, op: Op, inputs: tuple[Tensor | None, ...]) -> None:
         if isinstance(op, Update):
             self.optimizers[op.optimizer] = None
-        if isinstance(op, DropoutMask) and self._undo:
-            rng = generator(op.rng)
-            self._generators.setdefault(id(rng), (rng, rng.bit_generator.state))
+        if isinstance(op, DropoutMask):
+            self._keep_generator(op.rng)
         for i, t in enumerate(inputs):
             if t is None:
                 continue
             v = self.value(t, op, i)
+            if isinstance(op, NonZero) and v.kind != "constant":
+                raise CaptureError(
+                    f"capture: a mask of shape {t.shape} picks as many elements as are true, and a graph's shapes are "
+                    "those that it was captured with; use minigrad.where, or multiply by the mask"
+                )
             if i >= op.writes or v.kind == "result":
                 continue
             if v.kind != "state":
@@ -144,6 +150,7 @@ class Capture:
 
     @contextmanager
     def calls(self, module: Module, outermost: Module) -> Iterator[None]:
+        self.modules[module] = None  # also where no attribute leads to it
         names = self._names.get(outermost)
         if names is None:
             names = {m: name for name, m in outermost.named_modules()}
@@ -187,11 +194,17 @@ class Capture:
         gradients = {
             leaf: None if leaf._grad is None else self.value(leaf._grad) for leaf in self.replaced
         }
+        asked = self.read_first.keys() | self.replaced.keys()
+        for i, t in enumerate(self.arguments):
+            if leaf_of(t) in asked:
+                raise CaptureError(
+                    f"capture: the gradient of input {i} is read or collected, and would be that of the example in "
+                    "every replay; return minigrad.grad(...), or pass it detached"
+                )
         bound = [v.tensor for v in tuple(self._values.values()) if v.kind == "state"]
         guards = Guards(
             contexts(),
-            {module: attributes(module) for module in self.modules},
-            [optimizer.params for optimizer in self.optimizers],
+            {owner: attributes(owner) for owner in (*self.modules, *self.optimizers)},
             [(t, type(t._data), leaf_of(t)) for t in bound if t is not None],
             self.read_first,
             any(call.phase == "backward" for call in self.calls_made),
@@ -226,6 +239,11 @@ class Capture:
         for rng, state in self._generators.values():
             rng.bit_generator.state = state
 
+    def _keep_generator(self, rng: np.random.Generator | None) -> None:
+        if self._undo:
+            rng = generator(rng)
+            self._generators.setdefault(id(rng), (rng, rng.bit_generator.state))
+
     def _add(self, t: Tensor, kind: str, name: str = "") -> Value:
         key, values, known = id(t._data), self._values, self._known
         v = values[key] = Value(t.shape, t.dtype, kind, name)
@@ -243,6 +261,7 @@ def run(
     """What ``function`` returns, and the graph of what it did; with ``undo`` it has done nothing afterwards."""
     arguments, tensors = take_apart((args, kwargs))
     heard = Capture(tensors, undo)
+    heard.modules.update(dict.fromkeys(_modules_in(function, arguments)))
     args, kwargs = put_together(arguments, iter(heard.arguments))
     token = listening.set(heard)
     try:
@@ -261,6 +280,19 @@ def run(
         if undo:
             heard.put_back()
     return result, graph
+
+
+def _modules_in(function: Any, arguments: Any) -> Iterator[Module]:
+    """The modules that a function can name, whose settings it may read without calling them."""
+    named = [function, getattr(function, "__self__", None), *fixed(arguments)]
+    if (code := getattr(function, "__code__", None)) is not None:
+        named += [function.__globals__.get(name) for name in code.co_names]
+        for cell in function.__closure__ or ():
+            with suppress(ValueError):  # a variable that has no value yet
+                named.append(cell.cell_contents)
+    for found in named:
+        if isinstance(found, Module):
+            yield from found.modules()
 
 
 def _refuse_result(value: Any) -> Any:

@@ -46,10 +46,16 @@ def difference(first: Graph, second: Graph) -> str:
     if len(first.calls) != len(second.calls):
         return f"{len(first.calls)} ops in the one and {len(second.calls)} in the other"
     pairs = list(zip(first.outputs, second.outputs, strict=False))
-    if len(first.outputs) != len(second.outputs) or not all(_twins(a, b, twins) for a, b in pairs):
+    if first.signature.results != second.signature.results or not all(
+        _twins(a, b, twins) for a, b in pairs
+    ):
         return "they return different values"
     if first.gradients.keys() != second.gradients.keys():
         return "they replace different gradients"
+    for leaf, v in first.gradients.items():
+        w = second.gradients[leaf]
+        if v is not w and (v is None or w is None or not _twins(v, w, twins)):
+            return "they leave different gradients"
     return ""
 
 

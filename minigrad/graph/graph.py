@@ -218,11 +218,11 @@ class Graph:
         return self._of_kind("constant")
 
     def values(self) -> Iterator[Value]:
-        """All there are, each once: inputs, then as calls use and make them."""
+        """All there are, each once: inputs, then as calls use and make them, then what is left."""
         seen: dict[Value, None] = dict.fromkeys(self.inputs)
         for call in self.calls:
             seen.update(dict.fromkeys(v for v in (*call.inputs, *call.outputs) if v is not None))
-        seen.update(dict.fromkeys(self.outputs))
+        seen.update(dict.fromkeys(self.wanted()))
         return iter(seen)
 
     def _of_kind(self, kind: str) -> list[Value]:
@@ -296,9 +296,10 @@ class Graph:
 
     def _finish(self, known: dict[Value, Tensor]) -> list[Tensor]:
         """Leave gradients in their leaves; what is returned."""
+
+        def own(v: Value) -> Tensor:  # nobody may write into constants
+            return Tensor(known[v]._data.copy()) if v.kind == "constant" else known[v]
+
         for leaf, v in self.gradients.items():
-            leaf.grad = None if v is None else known[v]
-        return [
-            Tensor(known[v]._data.copy()) if v.kind == "constant" else known[v]
-            for v in self.outputs
-        ]
+            leaf.grad = None if v is None else own(v)
+        return [own(v) for v in self.outputs]

@@ -8,12 +8,14 @@ tells that nothing happened.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..nn.statistics import collector, merging
+from ..optim.optimizers import Optimizer
 from ..tape import Leaf, recording, revised
 from ..tensor import Tensor
 
@@ -36,9 +38,8 @@ class Guards:
 
     Attributes
     ----------
-    modules : dict of module to its attributes
-    lists : list of lists
-        Those in attributes of optimizers; modules' are added: lists change without an assignment.
+    modules : dict of module or optimizer to its attributes
+        The lists and dicts among them are watched as well: they change without an assignment.
     tensors : list of (Tensor, array type, Leaf or None)
         Bound tensors.
     leaves : dict of Leaf to bool
@@ -52,7 +53,6 @@ class Guards:
 
     contexts: tuple[Any, ...]
     modules: dict[Any, dict[str, Any]] = field(default_factory=dict)
-    lists: list[list[Any]] = field(default_factory=list)
     tensors: list[tuple[Tensor, type, Leaf | None]] = field(default_factory=list)
     leaves: dict[Leaf, bool] = field(default_factory=dict)
     differentiates: bool = False
@@ -60,9 +60,9 @@ class Guards:
     free: frozenset[str] = frozenset({"_checked"})
 
     def __post_init__(self) -> None:
-        values = (value for module in self.modules for value in vars(module).values())
-        lists = [*self.lists, *(value for value in values if type(value) is list)]
-        self._lists = [(value, tuple(value)) for value in lists]
+        values = [value for module in self.modules for value in attributes(module, False).values()]
+        found = [container for value in values for container in _containers(value)]
+        self._containers = [(container, _items(container)) for container in found]
         self._revision = -2
 
     def broken(self) -> str:
@@ -73,9 +73,13 @@ class Guards:
             if (leaf._grad is not None) != had:
                 there = "has no gradient and had one" if had else "has a gradient and had none"
                 return f"a parameter {there} when it was captured, so that it would be added up differently"
-        for value, items in self._lists:
-            if len(value) != len(items) or any(a is not b for a, b in zip(value, items)):  # noqa: B905
-                return "a list of layers has changed since it was captured"
+        for container, before in self._containers:
+            items = _items(container)
+            if len(items) != len(before) or any(
+                a is not b and not same(a, b)
+                for a, b in zip(items, before)  # noqa: B905
+            ):
+                return f"a {type(container).__name__} of a layer has changed since it was captured"
         revision = revised[0]
         if revision != self._revision:
             reason = self._changed()
@@ -112,10 +116,31 @@ class Guards:
         return ""
 
 
-def attributes(module: Any) -> dict[str, Any]:
-    """What decides how a module computes; lists by their items."""
-    own = {k: tuple(v) if type(v) is list else v for k, v in vars(module).items()}
-    return {"training": module.training, **own}
+def attributes(module: Any, copied: bool = True) -> dict[str, Any]:
+    """What decides how a module computes; with ``copied`` lists by their items.
+
+    Of an optimizer, which tensors it moves: its numbers are those of the moment of a step.
+    """
+    own = vars(module)
+    if isinstance(module, Optimizer):
+        own = {name: own[name] for name in ("params", "state", "steps")}
+    else:
+        own = {"training": module.training, **own}
+    return {k: tuple(v) if copied and type(v) is list else v for k, v in own.items()}
+
+
+def _containers(value: Any) -> Iterator[Any]:
+    """The lists and dicts in a value."""
+    if type(value) in (list, dict):
+        yield value
+    if type(value) in (list, dict, tuple):
+        for item in _items(value):
+            yield from _containers(item)
+
+
+def _items(container: Any) -> Sequence[Any]:
+    """What is in a container; keys too."""
+    return [*container, *container.values()] if type(container) is dict else tuple(container)
 
 
 def leaf_of(t: Tensor) -> Leaf | None:
@@ -131,3 +156,10 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (tuple, list)) and type(a) is type(b):
         return len(a) == len(b) and all(map(same, a, b))
     return type(a) is type(b) and isinstance(a, _PLAIN) and bool(a == b or (a != a and b != b))
+
+
+def plain(value: Any) -> bool:
+    """Whether a setting can't change without an assignment."""
+    if isinstance(value, tuple):
+        return all(map(plain, value))
+    return value is None or isinstance(value, _PLAIN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import update_wrapper
+from threading import Lock
 from types import MethodType
 from typing import Any
 
@@ -31,6 +32,7 @@ class Jit:
         self.function = function
         self._kept: OrderedDict[Graph, None] = OrderedDict()  # those used last come last
         self._new: set[Graph] = set()
+        self._lock = Lock()
         update_wrapper(self, function, updated=())
 
     @property
@@ -41,19 +43,20 @@ class Jit:
         if listening.get() is not None:  # it becomes part of a larger graph
             return self.function(*args, **kwargs)
         now = contexts()
-        for graph in reversed(self._kept):
+        for graph in reversed(list(self._kept)):  # other threads move theirs to the end
             if graph.guards.contexts == now and not graph.guards.broken():
                 tensors = graph.signature.match(args, kwargs)
                 if tensors is not None:
                     break
         else:
             return self._capture(args, kwargs)
-        if next(reversed(self._kept)) is not graph:
-            self._kept.move_to_end(graph)
+        with self._lock:
+            if graph in self._kept:
+                self._kept.move_to_end(graph)
         if graph in self._new:
             result, again = run(self.function, args, kwargs, graph.title, undo=False)
             require_same(graph, again)
-            self._new.remove(graph)
+            self._new.discard(graph)
             return result
         return graph.run(tensors)
 
@@ -62,11 +65,12 @@ class Jit:
 
     def _capture(self, args: Any, kwargs: Any) -> Any:
         result, graph = run(self.function, args, kwargs, title_of(self.function), undo=False)
-        while len(self._kept) >= MOST:
-            old, _ = self._kept.popitem(last=False)
-            self._new.discard(old)
-        self._kept[graph] = None
-        self._new.add(graph)
+        with self._lock:
+            while len(self._kept) >= MOST:
+                old, _ = self._kept.popitem(last=False)
+                self._new.discard(old)
+            self._kept[graph] = None
+            self._new.add(graph)
         return result
 
 

@@ -74,7 +74,7 @@ def freeze(graph: Graph) -> Graph:
     for v in graph.state():
         assert v.tensor is not None
         known[v] = constant(Tensor(v.tensor._data.copy()), v.name)
-    guards = replace(graph.guards, modules={}, lists=[], tensors=[], leaves={})
+    guards = replace(graph.guards, modules={}, tensors=[], leaves={})
     kinds = graph.signature.kinds
     return replace(
         replaced(graph, known),
@@ -90,7 +90,9 @@ def replaced(graph: Graph, known: Mapping[Value, Value]) -> Graph:
         return tuple([known.get(v, v) if v is not None else None for v in values])
 
     calls = [replace(call, inputs=new(call.inputs)) for call in graph.calls]
-    return replace(graph, calls=calls, outputs=[known.get(v, v) for v in graph.outputs])
+    gradients = {leaf: new((v,))[0] for leaf, v in graph.gradients.items()}
+    outputs = [known.get(v, v) for v in graph.outputs]
+    return replace(graph, calls=calls, outputs=outputs, gradients=gradients)
 
 
 def constant(t: Tensor, name: str = "") -> Value:

@@ -21,9 +21,10 @@ from ..kernels.places import NotWritten, Place, Row, Storage
 from ..kernels.table import Table
 from ..kernels.threads import get_num_threads
 from ..kernels.writer import Writer
-from ..optim.optimizers import Update
+from ..optim.optimizers import Optimizer, Update
 from ..tape import now
 from ..tensor import Tensor
+from .guards import plain
 from .memory import LINE, Life, share
 
 if TYPE_CHECKING:
@@ -63,13 +64,16 @@ class Plan:
     """
 
     def __init__(self, graph: Graph, kernels: Any, strides: dict[Value, tuple[int, ...]]) -> None:
-        self._graph, self._kernels, self._strides = graph, kernels, strides
+        # The graph keeps its plan: a way back would be a cycle, with all this memory in it.
+        self._title, self._kernels, self._strides = graph.title, kernels, strides
         self._writer = Writer(kernels)
         self._busy = Lock()
         self._threads = get_num_threads()
         self._places: dict[Value, Place] = {}
         #: storages that have another array in each replay, and their numbers
         self._loose: dict[Storage, int] = {}
+        #: what Python's calls made that may be views, and what those look into
+        self._views: dict[Storage, Storage] = {}
         for v in graph.values():
             if v.tensor is not None:
                 self._places[v] = self._writer.place(v.tensor._data, v.kind == "constant")
@@ -86,18 +90,18 @@ class Plan:
             for call in graph.calls
             if isinstance(call.op, Update)
         }
-        self._find_memory()
+        self._find_memory(graph)
         for step in self.steps:
             if isinstance(step, Rows):
                 step.table = Table(step.rows, self._loose)
         self._brought_inputs = [(self._number(v), self._strides[v]) for v in graph.inputs]
         self._brought_gradients = [
-            (v.leaf, self._number(v), self._strides[v])
+            (v.leaf, self._number(v), self._strides[v], v.dtype)
             for v in graph.values()
             if v.kind == "gradient"
         ]
-        self._gradients = [v and self._leaving(v) for v in graph.gradients.values()]
-        self._results = [self._leaving(v) for v in graph.outputs]
+        self._gradients = [v and self._leaving(v, graph.inputs) for v in graph.gradients.values()]
+        self._results = [self._leaving(v, graph.inputs) for v in graph.outputs]
 
     # --- making it ---
 
@@ -119,6 +123,9 @@ class Plan:
         ):  # a TypeError is Python's own word that Places are no arrays
             self.steps.append(call)
             self._places.update((v, self._brought(v)) for v in call.outputs)
+            if call.op.aliases and call.inputs[0] is not None:
+                seen = self._places[call.inputs[0]].storage
+                self._views |= {self._places[v].storage: seen for v in call.outputs}
             return
         self._places.update(zip(call.outputs, places, strict=True))
         if not rows:  # a view
@@ -136,6 +143,8 @@ class Plan:
         values = [*call.inputs, *call.outputs]
         if any(v is not None and not v.nbytes for v in values):
             raise NotWritten("arrays without elements")
+        if isinstance(call.op, Update) and not _plain(call.op.optimizer):
+            raise NotWritten("settings that may change without an assignment")
         arguments = [None if v is None else self._places[v] for v in call.inputs]
         result = call.op.forward(self._writer, *arguments)
         places = () if result is None else result if isinstance(result, tuple) else (result,)
@@ -145,9 +154,9 @@ class Plan:
                 raise NotWritten("another layout")
         return places
 
-    def _find_memory(self) -> None:
+    def _find_memory(self, graph: Graph) -> None:
         """Memory for the results that stay inside, shared; those that leave are loose."""
-        leaving = [self._places[v].storage for v in self._graph.wanted()]
+        leaving = [s for v in graph.wanted() for s in self._behind(self._places[v])]
         brought = set(self._loose)
         for storage in leaving:
             if storage.array is None:
@@ -163,9 +172,9 @@ class Plan:
         for storage, offset in offsets.items():
             storage.array = self._arena[offset : offset + storage.nbytes]
         # What is returned may be kept for long, one by one; gradients are replaced together.
-        outputs = {self._places[v].storage for v in self._graph.outputs}
+        outputs = {s for v in graph.outputs for s in self._behind(self._places[v])}
         own = [s for s in self._loose if s not in brought]
-        whole = {p.storage: p for v in self._graph.outputs if (p := self._places[v]).whole()}
+        whole = {p.storage: p for v in graph.outputs if (p := self._places[v]).whole()}
         self._single: list[tuple[int, Any, Any]] = []
         self._block: list[tuple[int, int, int]] = []
         end = 0
@@ -183,7 +192,7 @@ class Plan:
     def _number(self, v: Value) -> int:
         return self._loose[self._places[v].storage]
 
-    def _leaving(self, v: Value) -> Callable[[list[Tensor], list[Any]], Any]:
+    def _leaving(self, v: Value, among: list[Value]) -> Callable[[list[Tensor], list[Any]], Any]:
         """How to get a value that leaves from the inputs and the arrays of a replay."""
         place, bound = self._places[v], v.tensor
         if v.kind == "state":
@@ -191,21 +200,33 @@ class Plan:
         if bound is not None:
             return lambda inputs, arrays: Tensor(bound._data.copy())
         if v.kind == "input":
-            index = self._graph.inputs.index(v)
+            index = among.index(v)
             return lambda inputs, arrays: inputs[index]
+        memory, fixed = place.storage.array, place.storage.constant
+        if memory is not None:  # a view of state, or of constants, which nobody may write into
+            return lambda inputs, arrays: Tensor(
+                place.of(memory).copy("K") if fixed else place.of(memory)
+            )
         number = self._loose[place.storage]
-        if place.whole() and number in {single for single, _, _ in self._single}:
+        if (number, place.shape, place.dtype) in self._single and place.whole():
             return lambda inputs, arrays: Tensor(arrays[number])
         return lambda inputs, arrays: Tensor(place.of(arrays[number]))
+
+    def _behind(self, place: Place) -> Iterator[Storage]:
+        """The storage of a place, and what it is a view of, which is needed as long."""
+        storage: Storage | None = place.storage
+        while storage is not None:
+            yield storage
+            storage = self._views.get(storage)
 
     def _uses(self) -> Iterator[tuple[int, Storage]]:
         """Which storage is needed at which moment: a row, or a call."""
         for moment, step in self._moments():
             if isinstance(step, Row):
-                yield from ((moment, a.storage) for a in step.arguments if isinstance(a, Place))
+                places = [a for a in step.arguments if isinstance(a, Place)]
             else:
-                values = [v for v in (*step.inputs, *step.outputs) if v is not None]
-                yield from ((moment, self._places[v].storage) for v in values)
+                places = [self._places[v] for v in filter(None, (*step.inputs, *step.outputs))]
+            yield from ((moment, s) for place in places for s in self._behind(place))
 
     def _moments(self) -> Iterator[tuple[int, Row | Call]]:
         """Rows, and the calls that Python makes, in time."""
@@ -223,18 +244,20 @@ class Plan:
             return None
         try:
             for op, before in self._settings.items():
-                if vars(op.optimizer) != before:
-                    self._refresh(op)
+                if vars(op.optimizer) != before and not self._refresh(op):
+                    return None
             for number, shape, dtype in self._single:
                 arrays[number] = np.empty(shape, dtype)
             if self._block_size:
                 block = pool.empty((self._block_size,), np.uint8)
                 for number, start, end in self._block:
                     arrays[number] = block[start:end]
-            self._run(arrays)
-            time = now()
-            for version in self._versions:
-                version[0] = time
+            try:
+                self._run(arrays)
+            finally:  # an error may come after some have changed
+                time = now()
+                for version in self._versions:
+                    version[0] = time
             gradients = [g and g(inputs, arrays) for g in self._gradients]
             return gradients, [r(inputs, arrays) for r in self._results]
         finally:
@@ -254,11 +277,11 @@ class Plan:
                 return None
             arrays[number] = array
         leaf: Any
-        for leaf, number, strides in self._brought_gradients:
-            g: Any = leaf._grad
-            if g._data.strides != strides:
+        for leaf, number, strides, dtype in self._brought_gradients:
+            g: Any = leaf._grad._data  # anybody's: only its shape is known
+            if type(g) is not np.ndarray or g.strides != strides or g.dtype != dtype:
                 return None
-            arrays[number] = g._data
+            arrays[number] = g
         return arrays
 
     def _run(self, arrays: list[Any]) -> None:
@@ -272,9 +295,8 @@ class Plan:
                 self._apply(step.calls[index], arrays)
                 start = step.ends[index]
 
-    def _refresh(self, op: Update) -> None:
-        """Take over an optimizer's settings."""
-        self._settings[op] = vars(op.optimizer).copy()
+    def _refresh(self, op: Update) -> bool:
+        """Take over an optimizer's settings; False where they need other rows than those there are."""
         for step in self.steps:
             begin = 0
             if not isinstance(step, Rows):
@@ -282,15 +304,23 @@ class Plan:
             for call, end in zip(step.calls, step.ends, strict=True):
                 if call.op is op:
                     self._writer.rows.clear()
-                    self._written(call)
-                    for i, row in enumerate(self._writer.rows, begin):
+                    try:
+                        self._written(call)
+                    except (NotWritten, TypeError):
+                        return False
+                    fresh = self._writer.rows
+                    if list(map(_fixed, fresh)) != list(map(_fixed, step.rows[begin:end])):
+                        return False
+                    for i, row in enumerate(fresh, begin):
                         step.table.numbers[i, : len(row.numbers)] = row.numbers
                 begin = end
+        self._settings[op] = vars(op.optimizer).copy()
+        return True
 
     def _apply(self, call: Call, arrays: list[Any]) -> None:
         """A call as eager code makes it."""
         inputs = [None if v is None else self._array(self._places[v], arrays) for v in call.inputs]
-        result = call.forward(self._kernels, inputs, self._graph.title)
+        result = call.forward(self._kernels, inputs, self._title)
         for v, array in zip(call.outputs, result, strict=True):
             place = self._places[v]
             number = self._loose.get(place.storage)
@@ -306,3 +336,14 @@ class Plan:
         number = self._loose.get(place.storage)
         memory: Any = place.storage.array if number is None else arrays[number]
         return place.of(memory)
+
+
+def _fixed(row: Row) -> list[Any]:
+    """What stays of a row when an optimizer's settings are other numbers."""
+    return [row.name, len(row.numbers), *(a for a in row.arguments if not isinstance(a, Place))]
+
+
+def _plain(optimizer: Optimizer) -> bool:
+    """Whether a look at the optimizer's attributes tells that its settings are as they were."""
+    settings = vars(optimizer).keys() - {"params", "state", "steps"}
+    return all(plain(getattr(optimizer, name)) for name in settings)

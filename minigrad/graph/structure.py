@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -181,6 +181,16 @@ def put_together(structure: Any, tensors: Any) -> Any:
         return {k: put_together(v, tensors) for k, v in parts}
     values = [put_together(v, tensors) for v in parts]
     return tuple(values) if kind == "tuple" else values
+
+
+def fixed(structure: Any) -> Iterator[Any]:
+    """The arguments in a structure that are no tensors."""
+    if isinstance(structure, _Static):
+        yield structure.value
+    elif isinstance(structure, tuple):
+        kind, parts = structure
+        for part in parts:
+            yield from fixed(part[1] if kind == "dict" else part)
 
 
 def _shown(structure: Any) -> str:

@@ -116,6 +116,14 @@ class TestCapturingLeavesNoTrace:
         assert [p.grad for p in model.parameters()] == [None] * 5
         step(*batches(rng)[0])  # nobody listens any more
 
+    def test_also_where_layers_are_made_inside(self, backend):
+        mg.manual_seed(0)
+        with pytest.raises(mg.CaptureError):
+            mg.capture(lambda x: nn.Linear(6, 2)(x), mg.ones((5, 6)))
+        found = mg.dropout(mg.ones(50))
+        mg.manual_seed(0)
+        equal(found, mg.dropout(mg.ones(50)))
+
     def test_a_tape_from_before_is_refused_only_after_a_replay(self, rng):
         model = network()
         optimizer = optim.SGD(model.parameters(), lr=0.1)
@@ -294,8 +302,108 @@ def test_a_replay_holds_on_to_nothing(rng):
         gc.enable()
 
 
+def test_a_graph_that_was_replayed_is_gone_with_its_last_name(rng):
+    """With the memory of its fast replays, without the garbage collector."""
+    graph = mg.capture(lambda x: mg.sigmoid(mg.linear(x, W)), mg.ones((5, 6)))
+    gc.collect()
+    gc.disable()
+    try:
+        with mg.no_grad():
+            graph(mg.ones((5, 6))), graph(mg.ones((5, 6)))
+        alive = weakref.ref(graph)
+        del graph
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
 def test_no_inputs_at_all(backend):
     w = nn.Parameter([1.0, 2.0])
     graph = mg.capture(lambda: (w * w).sum())
     w.data = mg.tensor([2.0, 3.0]).data
     assert graph().item() == 13
+
+
+W = nn.Parameter(np.linspace(-1, 1, 48, dtype=np.float32).reshape(8, 6))
+
+
+def _deep(h):
+    for _ in range(3):
+        h = mg.sigmoid(mg.linear(h, mg.constant(np.eye(8, dtype=np.float32))))
+    return h
+
+
+VIEWS = {
+    "a part, used later": lambda h: (lambda part: (_deep(h), part.sum()))(h[:, :4]),
+    "a part of a part": lambda h: (lambda part: (_deep(h), part[1:].sum()))(h[:, :4]),
+    "a part, returned": lambda h: h[1:3],
+    "stretched": lambda h: mg.broadcast_to(h, (2, 40, 8)),
+    "in two shapes": lambda h: (h, h.reshape(8, 40), h.T, h.reshape(-1)),
+    "of state": lambda h: (W.T, W[1:], h),
+    "of constants": lambda h: (mg.zeros((2, 3)).reshape(6), mg.ones((2, 3))[0], h),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_keep_what_they_look_into(rng, view):
+    def f(x):
+        return VIEWS[view](mg.sigmoid(mg.linear(x, W)))
+
+    data = [mg.tensor(rng.standard_normal((40, 6)).astype("f")) for _ in range(4)]
+    with mg.no_grad():
+        graph = mg.capture(f, data[0])
+        for found, expected in [(graph(x), f(x)) for x in data]:
+            several = isinstance(found, tuple)
+            for a, b in zip(found, expected, strict=True) if several else [(found, expected)]:
+                equal(a, b)
+
+
+class _TwoRates(optim.SGD):
+    """One whose rates stand in a list."""
+
+    def update(self, k, steps, *columns):
+        for rate, *column in zip(self.rates, *columns, strict=True):
+            settings = {"lr": rate, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
+            k.sgd(*((array,) for array in column), **settings)
+
+
+def _two_rates(params):
+    optimizer = _TwoRates(params, lr=0.1)
+    optimizer.rates = [0.1] * len(optimizer.params)
+    return optimizer
+
+
+SETTINGS = {
+    "another kernel": (OPTIMIZERS["momentum"], lambda o: setattr(o, "nesterov", True)),
+    "in a tuple": (OPTIMIZERS["adam"], lambda o: setattr(o, "betas", (0.5, 0.9))),
+    "in a list": (
+        lambda params: optim.Adam(params, betas=[0.9, 0.99]),
+        lambda o: o.betas.__setitem__(0, 0.5),
+    ),
+    "its own": (_two_rates, lambda o: o.rates.__setitem__(1, 0.5)),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_any_setting_of_an_optimizer_takes_effect_in_the_next_replay(rng, setting):
+    make, change = SETTINGS[setting]
+    data = batches(rng)
+
+    def between(i, optimizer):
+        if i == 4:
+            change(optimizer)
+
+    eager = trained(make, lambda step: step, data, 8, between)
+    assert trained(make, lambda step: mg.capture(step, *data[0]), data, 8, between) == eager
+
+
+def test_settings_that_do_not_go_together_are_errors_as_in_eager_code(rng):
+    model = nn.Linear(6, 3)
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    step, (data, *_) = step_of(model, optimizer), batches(rng)
+    graph = mg.capture(step, *data)
+    graph(*data), graph(*data)
+    optimizer.momentum = 0.0
+    for f in (step, graph):
+        with pytest.raises(ValueError, match="too many values"):
+            f(*data)

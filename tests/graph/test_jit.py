@@ -1,5 +1,8 @@
 """``jit``: a graph for each kind of call."""
 
+import sys
+from threading import Thread
+
 import numpy as np
 import pytest
 from graph.shared import batches, network, step_of
@@ -107,3 +110,52 @@ def test_a_failed_call_leaves_it_usable(backend):
         with pytest.raises(ValueError, match="labels"):
             f(x, np.array([0, 5]))
         f(x, np.array([0, 2]))
+
+
+class Scaled(nn.Module):
+    """A module of which nothing is called."""
+
+    def __init__(self):
+        self.scale = 2.0
+
+    def scaled(self, x):
+        return x * self.scale
+
+    @mg.jit
+    def decorated(self, x):
+        return x * self.scale
+
+
+def test_settings_of_modules_that_are_not_called(backend):
+    model, x = Scaled(), mg.ones(3)
+    functions = [model.decorated, mg.jit(model.scaled), mg.jit(lambda x: model.scaled(x))]
+    given = mg.jit(lambda x, owner: x * owner["a"].scale)
+    functions.append(lambda x: given(x, {"a": model}))
+    for scale in (2.0, 3.0):
+        model.scale = scale
+        for f in functions:
+            for _ in range(3):
+                equal(f(x), np.full(3, scale, "f"))
+
+
+def test_threads_may_share_it():
+    """Each with sizes of its own, so that all the while one of the graphs moves to the end."""
+    f, errors = mg.jit(lambda x: mg.sigmoid(x) * 2), []
+    inputs = [mg.ones(n) for n in (1, 2, 3, 4)]
+    expected = [(mg.sigmoid(x) * 2).numpy() for x in inputs]
+
+    def work(first):
+        try:
+            for i in range(first, first + 400):
+                equal(f(inputs[i % 4]), expected[i % 4])
+        except Exception as error:
+            errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [Thread(target=work, args=(i,)) for i in range(4)]
+        [t.start() for t in threads], [t.join() for t in threads]
+    finally:
+        sys.setswitchinterval(before)
+    assert errors == []

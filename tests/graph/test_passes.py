@@ -74,6 +74,27 @@ class TestFoldConstants:
         equal(folded(mg.ones(1)), np.array([0, 2, 4], "f"))
 
 
+def test_gradients_that_are_constants(backend):
+    """They are folded, and stay what they are whatever becomes of the tensor that stands in ``.grad``."""
+    w = nn.Parameter([1.0, 2.0])
+
+    def f(x):
+        w.grad = None
+        (w + x).sum().backward()
+
+    def assigned(x):
+        w.grad = mg.ones(2)
+        return mg.sigmoid(x)
+
+    folded = mg.capture(f, mg.ones(2)).fold_constants()
+    assert names(folded) == []
+    for graph in (folded, mg.capture(assigned, mg.ones(2))):
+        for _ in range(3):
+            graph(mg.ones(2))
+            equal(w.grad, np.array([1, 1], "f"))
+            w.grad.data = mg.zeros(2).data
+
+
 def trained(model, rng, shape):
     """In eval mode, with parameters and statistics that are not trivial."""
     for t in (*model.parameters(), *model.buffers()):

@@ -121,6 +121,14 @@ def test_constants_may_be_looked_at(backend):
     equal(graph(mg.ones(2)), np.array([3, 3], "f"))
 
 
+def test_masks_pick_as_many_as_are_true(backend):
+    for f in (lambda x: x[x > 0].mean(), lambda x: x[x[:, 0] > 0]):
+        with refuses(CaptureError, "picks as many elements as are true"):
+            mg.capture(f, mg.tensor(X))
+    graph = mg.capture(lambda x: x[[True, False, True, False, False]], mg.tensor(X))
+    equal(graph(mg.tensor(2 * X)), 2 * X[:2])
+
+
 # --- 3. changes that no op makes ---
 
 
@@ -210,6 +218,22 @@ def test_a_number_among_the_results(backend):
         mg.capture(lambda x: (x, 3), mg.ones(3))
 
 
+def test_other_results_and_gradients(backend):
+    count, w = iter(range(100)), nn.Parameter([1.0])
+
+    def structure(x):
+        return {"a": x * 2} if next(count) % 2 else [x * 2]
+
+    def gradient(x):
+        two, three = x * 2, x * 3
+        w.grad = two if next(count) % 2 else three
+
+    with refuses(CaptureError, "they return different values"):
+        mg.capture(structure, mg.ones(1))
+    with refuses(CaptureError, "they leave different gradients"):
+        mg.capture(gradient, mg.ones(1))
+
+
 # --- 5. gradients that were there before ---
 
 
@@ -233,6 +257,23 @@ def test_gradients_that_were_there_before(backend):
         adding(mg.ones(1))
 
 
+def test_gradients_of_another_dtype(backend):
+    """Whoever sets ``.grad`` is only asked for the shape."""
+    w = nn.Parameter([1.0, 2.0, 3.0])
+
+    def accumulate(x):
+        (mg.sigmoid(x) * w).sum().backward()
+
+    x, found = mg.tensor([0.1, 0.2, 0.3]), []
+    w.grad = mg.ones(3)
+    for f in (accumulate, mg.capture(accumulate, x)):
+        for dtype in ("float32", "float32", "int32"):
+            w.grad = mg.ones(3, dtype=dtype)
+            f(x)
+        found.append(w.grad)
+    equal(*found)
+
+
 def test_jit_adds_them_up(backend):
     w, eager = nn.Parameter([1.0]), []
     f = mg.jit(lambda x: (x * w).sum().backward())
@@ -240,6 +281,16 @@ def test_jit_adds_them_up(backend):
         f(mg.ones(1) * i)
         eager.append(sum(range(i + 1)))
         equal(w.grad, np.array([eager[-1]], "f"))
+
+
+def test_gradients_of_arguments(backend):
+    """They would be left in, or read from, the example."""
+    x, w = mg.ones(3, requires_grad=True), mg.ones(3, requires_grad=True)
+    w.grad = mg.ones(3)
+    for i, f in enumerate([lambda x, w: (x * w.detach()).sum().backward(), lambda x, w: w.grad]):
+        with refuses(CaptureError, f"the gradient of input {i} is read or collected"):
+            mg.capture(f, x, w)
+    assert x.grad is None
 
 
 # --- 6. what changes later ---
@@ -322,6 +373,62 @@ def test_parameters_that_an_optimizer_gets_later(backend, rng):
     graph = mg.capture(step_of(model, optimizer), *data)
     optimizer.params.append(model.parameters()[2])
     with refuses(RuntimeError, "list"):
+        graph(*data)
+
+
+class Unregistered(nn.Module):
+    """Layers and settings where no name leads to them."""
+
+    def __init__(self):
+        self.layers = {"norm": nn.BatchNorm(6)}
+        self.nested = [[nn.Sigmoid()]]
+        self.settings = {"scale": 2.0}
+
+    def forward(self, x):
+        x = self.layers["norm"](x) * self.settings["scale"]
+        for layer in self.nested[0]:
+            x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: setattr(model.layers["norm"], "epsilon", 0.5),
+        lambda model: model.layers["norm"].freeze(affine=False, normalizing=False),
+        lambda model: model.layers.update(norm=nn.BatchNorm(6)),
+        lambda model: model.nested[0].append(nn.Tanh()),
+        lambda model: model.settings.update(scale=3.0),
+    ],
+)
+def test_what_stands_in_dicts_and_in_lists_of_lists(backend, rng, change):
+    model, x = Unregistered(), batches(rng)[0][0]
+    graph = mg.capture(model, x)
+    graph(x)
+    model.settings["scale"] = 1.0 * 2  # no change
+    graph(x)
+    change(model)
+    with refuses(RuntimeError, "has changed since it was captured"):
+        graph(x)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda o: setattr(o, "params", o.params[:1]),
+        lambda o: setattr(o, "steps", mg.tensor(np.zeros(2, np.int64))),
+        lambda o: setattr(o, "state", {"velocity": [mg.zeros(p.shape) for p in o.params]}),
+        lambda o: o.state["velocity"].__setitem__(0, mg.zeros((3, 6))),
+    ],
+)
+def test_tensors_that_an_optimizer_moves_instead(backend, rng, change):
+    model = nn.Linear(6, 3)
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    data = batches(rng)[0]
+    graph = mg.capture(step_of(model, optimizer), *data)
+    graph(*data)
+    change(optimizer)
+    with refuses(RuntimeError, "has changed since it was captured"):
         graph(*data)
 
 
@@ -449,6 +556,22 @@ def test_errors_name_the_layer(backend, rng):
         equal(array, before[name])
     with refuses(ValueError, "expected labels 0 ... 2"):
         graph(data[0], data[1] + 5)
+
+
+def test_what_had_changed_before_an_error_is_known_to_have_changed(backend, rng):
+    first, second = nn.BatchNorm(6), nn.BatchNorm(6)
+    x = batches(rng)[0][0]
+    w = mg.ones(6, requires_grad=True)
+    with mg.no_grad():
+        graph = mg.capture(lambda x, z: (first(x), second(z)), x, x)
+        graph(x, x), graph(x, x)
+    tape = (
+        mg.frozen_batch_norm(x * w, None, None, first.running_mean, first.running_var) ** 2
+    ).sum()
+    with mg.no_grad(), refuses(ValueError, "NaN or Inf"):
+        graph(x, x * np.nan)
+    with refuses(RuntimeError, "changed in place"):
+        tape.backward()
 
 
 def test_a_batch_that_is_skipped(backend, rng):
