@@ -244,8 +244,6 @@ def _walk(
     token = recording.set(create_graph)
     try:
         for node in nodes:
-            if heard is not None:
-                heard.behind = outer or node
             op: Any = node.op
             needs: Any = node.parents
             gys: Any
@@ -253,6 +251,8 @@ def _walk(
                 needs = [ref if ref and ref[0] in leads else None for ref in needs]
                 if not any(needs):
                     continue
+            if heard is not None:
+                heard.behind = outer or node
             if op.num_outputs == 1:
                 gys = (take((node, 0), None),)
                 arrived = gys[0] is not None

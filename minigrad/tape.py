@@ -58,6 +58,9 @@ class Listener(Protocol):
     def writes(self, leaf: Leaf) -> None:
         """A leaf's gradient is about to be replaced."""
 
+    def includes(self, graph: Any) -> None:
+        """A graph that was captured before is about to be replayed as a part."""
+
     def calls(self, module: Any, outermost: Any) -> Any:
         """A context: inside, a module computes, in the call of ``outermost``."""
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from ..op import Op
 from ..ops.indexing import NonZero
 from ..ops.random import DropoutMask, generator
 from ..optim.optimizers import Optimizer, Update
-from ..tape import FREED, Leaf, Node, listening, recording
+from ..tape import FREED, Leaf, Node, listening, now, recording
 from ..tensor import Tensor
 from .calls import Call, Value, snake
 from .comparing import require_same
@@ -48,7 +49,9 @@ class Capture:
     """
 
     def __init__(self, inputs: list[Tensor], undo: bool) -> None:
-        self.behind: Node | None = None
+        self._behind: Node | None = None
+        self._start = now()
+        self.inner: list[Guards] = []
         self.calls_made: list[Call] = []
         self.modules: dict[Module, None] = {}
         self.optimizers: dict[Optimizer, None] = {}
@@ -62,7 +65,7 @@ class Capture:
         self._layers = [""]
         self._layer_of: dict[Node, str] = {}
         self._undo = undo
-        self._copies: dict[int, tuple[Tensor, Any]] = {}
+        self._copies: dict[int, tuple[Tensor, Any, int]] = {}
         self._generators: dict[int, tuple[np.random.Generator, Any]] = {}
         self._keep_generator(None)  # which layers that are made inside draw from
         self._on = recording.get()
@@ -72,6 +75,23 @@ class Capture:
         self.inputs = [self._add(t, "input", f"input {i}") for i, t in enumerate(self.arguments)]
 
     # --- what it hears ---
+
+    @property
+    def behind(self) -> Node | None:
+        return self._behind
+
+    @behind.setter
+    def behind(self, node: Node | None) -> None:
+        if isinstance(node, Node) and node.order < self._start:
+            raise CaptureError(
+                "capture: goes backward into what an argument was computed from, which is another tape in every call; "
+                "detach it, or go backward outside of the captured function"
+            )
+        self._behind = node
+
+    def includes(self, graph: Graph) -> None:
+        # Gradients that it takes for granted are heard of as it goes.
+        self.inner.append(replace(graph.guards, leaves={}, contexts=contexts()))
 
     def before(self, op: Op, inputs: tuple[Tensor | None, ...]) -> None:
         if isinstance(op, Update):
@@ -95,7 +115,7 @@ class Capture:
                     "parameters, buffers and optimizer state, so what it moves must not be an argument"
                 )
             if self._undo:
-                self._copies.setdefault(id(t._data), (t, t._data.copy()))
+                self._copies.setdefault(id(t._data), (t, t._data.copy(), t._shared_version()[0]))
 
     def applied(
         self, op: Op, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]
@@ -207,6 +227,7 @@ class Capture:
             {owner: attributes(owner) for owner in (*self.modules, *self.optimizers)},
             [(t, type(t._data), leaf_of(t)) for t in bound if t is not None],
             self.read_first,
+            self.inner,
             any(call.phase == "backward" for call in self.calls_made),
         )
         alive = any(
@@ -231,9 +252,9 @@ class Capture:
 
     def put_back(self) -> None:
         """Undo what the run changed."""
-        for t, before in self._copies.values():
+        for t, before, time in self._copies.values():
             t._data[...] = before
-            t._bump()
+            t._shared_version()[0] = time
         for leaf, g in self._gradients.items():
             leaf._grad = g
         for rng, state in self._generators.values():

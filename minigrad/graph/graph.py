@@ -157,11 +157,11 @@ class Graph:
     def run(self, inputs: list[Tensor]) -> Any:
         """Compute, for inputs that are known to fit."""
         for leaf in self.gradients:
-            if (
-                leaf not in self.guards.leaves
-            ):  # nobody asks for what is there: its memory can be used again
-                leaf.grad = None
+            if leaf not in self.guards.leaves:
+                leaf.grad = None  # nobody asks for what is there, and its memory can be used again
         heard = listening.get()
+        if heard is not None:
+            heard.includes(self)
         if heard is not None or (recording.get() and self.differentiable):
             values = self._reapply(inputs)
         else:

@@ -45,6 +45,8 @@ class Guards:
     leaves : dict of Leaf to bool
         Whether it had a gradient, of leaves whose gradient is read before it is replaced.
     contexts : tuple
+    inner : list of Guards
+        Of graphs that it is made of.
     free : set of str
         Attributes that may change.
     differentiates : bool
@@ -55,6 +57,7 @@ class Guards:
     modules: dict[Any, dict[str, Any]] = field(default_factory=dict)
     tensors: list[tuple[Tensor, type, Leaf | None]] = field(default_factory=list)
     leaves: dict[Leaf, bool] = field(default_factory=dict)
+    inner: list[Guards] = field(default_factory=list)
     differentiates: bool = False
     #: whether a batch norm has looked at its statistics, to warn of them, decides nothing
     free: frozenset[str] = frozenset({"_checked"})
@@ -86,7 +89,7 @@ class Guards:
             if reason:
                 return reason
             self._revision = revision
-        return ""
+        return next(filter(None, [guards.broken() for guards in self.inner]), "")
 
     def _changed(self) -> str:
         for module, before in self.modules.items():
@@ -155,7 +158,10 @@ def same(a: Any, b: Any) -> bool:
         return True
     if isinstance(a, (tuple, list)) and type(a) is type(b):
         return len(a) == len(b) and all(map(same, a, b))
-    return type(a) is type(b) and isinstance(a, _PLAIN) and bool(a == b or (a != a and b != b))
+    if type(a) is not type(b) or not isinstance(a, _PLAIN):
+        return False
+    # 0.0 and -0.0 are equal and compute different things; a NaN is not equal and computes the same.
+    return repr(a) == repr(b) if isinstance(a, (float, np.floating)) else bool(a == b)
 
 
 def plain(value: Any) -> bool:

@@ -23,8 +23,12 @@ def prune(graph: Graph) -> Graph:
     needed = set(graph.wanted())
     kept: list[Call] = []
     for call in reversed(graph.calls):
-        if needed.intersection(call.outputs) or any(
-            v.kind != "result" or v in needed for v in call.written
+        # A mask that nobody needs is drawn all the same: the next one would be another.
+        draws = isinstance(call.op, DropoutMask)
+        if (
+            draws
+            or needed.intersection(call.outputs)
+            or any(v.kind != "result" or v in needed for v in call.written)
         ):
             kept.append(call)
             needed.update(v for v in call.inputs if v is not None)

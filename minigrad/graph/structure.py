@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import backend as backends
 from ..tensor import Tensor, tensor
+from .guards import plain, same
 
 #: stands where a tensor was
 _TENSOR = object()
@@ -155,20 +156,10 @@ class _Static:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Static):
-            return False
-        a, b = self.value, other.value
-        return a is b or (type(a) is type(b) and _plain(a) and bool(a == b))
-
-    def __hash__(self) -> int:
-        return hash(self.value) if _plain(self.value) else id(self.value)
+        return isinstance(other, _Static) and same(self.value, other.value)
 
     def __repr__(self) -> str:
-        return repr(self.value) if _plain(self.value) else type(self.value).__name__
-
-
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str, bytes, slice))
+        return repr(self.value) if plain(self.value) else type(self.value).__name__
 
 
 def put_together(structure: Any, tensors: Any) -> Any:

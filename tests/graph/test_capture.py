@@ -130,6 +130,8 @@ class TestCapturingLeavesNoTrace:
         step, data = step_of(model, optimizer), batches(rng)
         graph = mg.capture(step, *data[0])
         loss = (model[0].weight ** 2).sum()
+        mg.capture(step, *data[0])
+        mg.grad(loss, model[0].weight)
         graph(*data[0])
         with pytest.raises(RuntimeError, match="changed in place"):
             loss.backward()

@@ -31,9 +31,23 @@ class TestPrune:
         model = network(p=0.0)
         x, t = batches(rng)[0]
         statistics = mg.capture(lambda x: (model(x), None)[1], x).prune()
-        assert names(statistics) == ["linear", "batch_norm", "move_statistics"]
+        moving = ["linear", "batch_norm", "move_statistics"]
+        assert names(statistics) == [*moving, "sigmoid", "dropout_mask"]  # which draws
         step = mg.capture(step_of(model, optim.SGD(model.parameters(), lr=0.1)), x, t)
         assert names(step.prune()) == names(step)
+
+    def test_masks_are_drawn_all_the_same(self, backend):
+        def f(x):
+            mg.dropout(x)
+            return mg.dropout(x)
+
+        graph = mg.capture(f, mg.ones(50))
+        assert names(graph.prune()) == ["dropout_mask", "dropout_mask", "multiply"]
+        found = []
+        for g in (graph, graph.prune()):
+            mg.manual_seed(0)
+            found.append(g(mg.ones(50)))
+        equal(*found)
 
     def test_gradients_are_needed(self, backend):
         w = nn.Parameter([1.0])

@@ -593,3 +593,38 @@ def test_what_is_made_inside_may_have_settings(backend):
 def test_parameters_that_are_made_inside(backend):
     with refuses(CaptureError, "takes another input 1 in the other"):
         mg.capture(lambda x: nn.Linear(6, 2)(x), mg.tensor(X))
+
+
+def test_graphs_inside_are_guarded_too(backend, rng):
+    norm, x = nn.BatchNorm(6), batches(rng)[0][0]
+    inner = mg.capture(norm, x)
+    outer = mg.capture(lambda x: inner(x) * 2, x)
+    outer(x)
+    norm.epsilon = 1.0
+    with refuses(RuntimeError, "BatchNorm.epsilon has changed"):
+        outer(x)
+
+
+def test_the_tape_of_an_argument(backend):
+    w = nn.Parameter([2.0])
+    with refuses(CaptureError, "goes backward into what an argument was computed from"):
+        mg.capture(lambda y: mg.grad((y * 3).sum(), w), w + 1)
+    graph = mg.capture(lambda y: mg.grad((y * 3).sum(), y), w + 1)
+    equal(graph(w * 5 + 1), np.array([3], "f"))
+
+
+def test_zero_has_a_sign(backend):
+    f = mg.jit(lambda x, scale: x * scale)
+    for scale in (0.0, -0.0) * 3:
+        assert np.signbit(f(mg.ones(1), scale).numpy()[0]) == np.signbit(scale)
+
+
+def test_gradients_after_an_error(backend, rng):
+    model = network()
+    x, t = batches(rng)[0]
+    step = mg.capture(step_of(model, optim.SGD(model.parameters(), lr=0.1)), x, t)
+    for _ in range(4):
+        step(x, t)
+    with pytest.raises(ValueError, match="expected labels"):
+        step(x, t + 5)
+    assert [p.grad for p in model.parameters()] == [None] * 5  # as zero_grad left them
