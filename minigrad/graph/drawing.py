@@ -38,8 +38,11 @@ GREY = "#5a6370"
 FONT = "Helvetica,Arial,sans-serif"
 
 #: which outputs, and which inputs, of an op are statistics; by name
-MADE = {BatchNorm: {1: "mean", 2: "var", 3: "1/std"}, MeanM2: {0: "mean", 1: "M2"}}
-TAKEN = {FrozenBatchNorm: (3, 4), MoveStatistics: (0, 1)}
+MADE = {
+    **dict.fromkeys((BatchNorm, ActivatedBatchNorm), {1: "mean", 2: "var", 3: "1/std"}),
+    MeanM2: {0: "mean", 1: "M2"},
+}
+TAKEN = {FrozenBatchNorm: (3, 4), ActivatedFrozenBatchNorm: (3, 4), MoveStatistics: (0, 1)}
 
 
 def dot(graph: Graph) -> str:

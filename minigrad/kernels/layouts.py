@@ -89,3 +89,9 @@ def alike(arrays: tuple[np.ndarray, ...]) -> bool:
         if a.dtype != real or not a.flags.carray:
             return False
     return real.char in "fd"
+
+
+def address(array: np.ndarray) -> int:
+    """Of the first element."""
+    first: int = array.__array_interface__["data"][0]
+    return first

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .chains import CODES, Steps, packed
 from .layouts import constant, layout
 from .numba import NumbaKernels
 from .places import NotWritten, Place, Row, Storage
@@ -102,7 +103,14 @@ class Writer:
     # --- batch normalization ---
 
     def batch_norm(
-        self, x: Place, gamma: Any, beta: Any, kept: tuple[int, ...], eps: float, ddof: int
+        self,
+        x: Place,
+        gamma: Any,
+        beta: Any,
+        kept: tuple[int, ...],
+        eps: float,
+        ddof: int,
+        activation: str = "",
     ) -> tuple[Place, Place, Place, Place]:
         found, sizes, channels = self._layout(x, kept)
         y = self.empty(found.view)
@@ -112,29 +120,54 @@ class Writer:
         self.write(
             f"{found.kind}_forward",
             x.size,
-            *(*arguments, scale, shift, mean, var, inv_std),
+            *(*arguments, scale, shift, mean, var, inv_std, _code(activation)),
             numbers=(eps, x.size // channels - ddof),
         )
         return _given(y, found), mean, var, inv_std
 
+    activated_batch_norm = batch_norm
+
     def batch_norm_grad(
         self, x: Place, gamma: Any, mean: Place, inv_std: Place, gy: Place, kept: Any, ddof: int
     ) -> tuple[Place, Place, Place]:
+        return self.activated_batch_norm_grad(x, gamma, mean, inv_std, gy, gy, kept, ddof, "")
+
+    def activated_batch_norm_grad(
+        self,
+        x: Place,
+        gamma: Any,
+        mean: Place,
+        inv_std: Place,
+        y: Place,
+        gy: Place,
+        kept: Any,
+        ddof: int,
+        activation: str,
+    ) -> tuple[Place, Place, Place]:
         found, sizes, channels = self._layout(x, kept)
-        _require(gy)
+        _require(y, gy)
         gx, ggamma, gbeta = self.empty(found.view), self.empty((channels,)), self.empty((channels,))
-        both = (a.take(found.order, found.view) for a in (x, gy))
-        arguments = found.chunks, channels, *sizes, *both, gx, self._channels(gamma, 1, channels)
+        taken = (a.take(found.order, found.view) for a in (x, y, gy))
+        arguments = found.chunks, channels, *sizes, *taken, gx, self._channels(gamma, 1, channels)
+        code = _code(activation and f"{activation}_grad")
         self.write(
             f"{found.kind}_backward",
             x.size,
-            *(*arguments, _row_major(mean), _row_major(inv_std), ggamma, gbeta),
+            *(*arguments, _row_major(mean), _row_major(inv_std), ggamma, gbeta, code),
             numbers=(x.size // channels - ddof,),
         )
         return _given(gx, found), ggamma, gbeta
 
     def frozen_batch_norm(
-        self, x: Place, gamma: Any, beta: Any, mean: Place, var: Place, kept: Any, eps: float
+        self,
+        x: Place,
+        gamma: Any,
+        beta: Any,
+        mean: Place,
+        var: Place,
+        kept: Any,
+        eps: float,
+        activation: str = "",
     ) -> Place:
         found, sizes, channels = self._layout(x, kept)
         y = self.empty(found.view)
@@ -143,10 +176,12 @@ class Writer:
         self.write(
             f"{found.kind}_frozen",
             x.size,
-            *(*arguments, scale, shift, _row_major(mean), _row_major(var)),
+            *(*arguments, scale, shift, _row_major(mean), _row_major(var), _code(activation)),
             numbers=(eps,),
         )
         return _given(y, found)
+
+    activated_frozen_batch_norm = frozen_batch_norm
 
     def move_statistics(
         self,
@@ -197,6 +232,38 @@ class Writer:
 
     def relu_grad(self, x: Place, gy: Place) -> Place:
         return self._along("relu_grad", x, gy)
+
+    def add(self, a: Place, b: Place) -> Place:
+        return self.chain((("add", (0, 1)),), a, b)
+
+    def subtract(self, a: Place, b: Place) -> Place:
+        return self.chain((("subtract", (0, 1)),), a, b)
+
+    def multiply(self, a: Place, b: Place) -> Place:
+        return self.chain((("multiply", (0, 1)),), a, b)
+
+    def divide(self, a: Place, b: Place) -> Place:
+        return self.chain((("divide", (0, 1)),), a, b)
+
+    def negative(self, x: Place) -> Place:
+        return self.chain((("negative", (0,)),), x)
+
+    def chain(self, steps: Steps, *places: Place) -> Place:
+        _require(*places)
+        like = max(places, key=lambda p: (p.size, p.ndim))
+        y, singles = self.empty(like.shape, like), 0
+        for i, p in enumerate(places):
+            if p.size == 1 and p.ndim <= like.ndim:
+                singles |= 1 << i
+            else:
+                _flat(p, y)
+        sizes = y.size, y, len(places), len(steps), singles
+        self.write("chain", y.size, *sizes, *places, *packed(steps))
+        return y
+
+    def add_into(self, a: Place, b: Place) -> None:
+        like = self.empty(a.shape, a)
+        self.write("add_into", a.size, _flat(a, like), _flat(b, like), a.size)
 
     def _along(self, name: str, *arrays: Place) -> Place:
         """An instruction that goes through arrays as they lie in memory."""
@@ -278,6 +345,10 @@ class Writer:
             step = Place(steps.storage, (), INT, (), steps.offset + 8 * i)
             n, numbers = places[0].size, (lr, *betas, eps, weight_decay)
             self.write("adam", n, *map(_row_major, places), step, n, numbers=numbers)
+
+
+def _code(activation: str) -> int:
+    return CODES[activation] if activation else 0
 
 
 def _require(*places: Place) -> None:
