@@ -12,7 +12,7 @@ from ..kernels.chains import Steps
 from ..op import Op
 from ..ops import activation as activations
 from ..ops import arithmetic
-from ..ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm
+from ..ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm, PerChannel
 from ..tensor import Tensor, apply
 
 #: elementwise ops, by the names of their kernels
@@ -29,23 +29,26 @@ ELEMENTWISE: dict[str, Op] = {
 }
 
 
-class ActivatedBatchNorm(Op):
+class ActivatedBatchNorm(PerChannel):
     """The activation of y, and mean, var and 1 / sqrt(var + eps)."""
 
     num_outputs = 4
     saves_outputs = (0, 1, 3)
-    __slots__ = ("norm", "activation")
+    __slots__ = ("eps", "ddof", "activation")
 
-    def __init__(self, norm: BatchNorm, activation: str) -> None:
-        self.norm, self.activation = norm, activation
+    def __init__(self, kept: tuple[int, ...], eps: float, ddof: int, activation: str) -> None:
+        super().__init__(kept)
+        self.eps, self.ddof, self.activation = eps, ddof, activation
+
+    def norm(self) -> BatchNorm:
+        return BatchNorm(self.kept, self.eps, self.ddof)
 
     def reference(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Any:
-        y, *statistics = apply(self.norm, x, gamma, beta)
+        y, *statistics = apply(self.norm(), x, gamma, beta)
         return apply(ELEMENTWISE[self.activation], y), *statistics
 
     def forward(self, k: Any, x: Any, gamma: Any, beta: Any) -> Any:
-        norm = self.norm
-        settings = norm.kept, norm.eps, norm.ddof, self.activation
+        settings = self.kept, self.eps, self.ddof, self.activation
         return k.activated_batch_norm(x, gamma, beta, *settings)
 
     def backward(self, node: Any, needs: Any, gy: Tensor | None, *gstatistics: Any) -> Any:
@@ -53,17 +56,18 @@ class ActivatedBatchNorm(Op):
         if gy is not None:
             gy = apply(ELEMENTWISE[f"{self.activation}_grad"], y, gy)
         inner = SimpleNamespace(inputs=node.inputs, outputs=saved)
-        return self.norm.backward(inner, needs, gy, *gstatistics)
+        return self.norm().backward(inner, needs, gy, *gstatistics)
 
 
-class ActivatedBatchNormGrad(Op):
+class ActivatedBatchNormGrad(PerChannel):
     """Gradients for x, gamma and beta from that of the activation's output y."""
 
     num_outputs = 3
-    __slots__ = ("grad", "activation")
+    __slots__ = ("ddof", "activation")
 
-    def __init__(self, grad: BatchNormGrad, activation: str) -> None:
-        self.grad, self.activation = grad, activation
+    def __init__(self, kept: tuple[int, ...], ddof: int, activation: str) -> None:
+        super().__init__(kept)
+        self.ddof, self.activation = ddof, activation
 
     def reference(
         self,
@@ -75,26 +79,28 @@ class ActivatedBatchNormGrad(Op):
         gy: Tensor,
     ) -> Any:
         g = apply(ELEMENTWISE[f"{self.activation}_grad"], y, gy)
-        return apply(self.grad, x, gamma, mean, inv_std, g)
+        return apply(BatchNormGrad(self.kept, self.ddof), x, gamma, mean, inv_std, g)
 
     def forward(self, k: Any, x: Any, gamma: Any, mean: Any, inv_std: Any, y: Any, gy: Any) -> Any:
-        settings = self.grad.kept, self.grad.ddof, self.activation
+        settings = self.kept, self.ddof, self.activation
         return k.activated_batch_norm_grad(x, gamma, mean, inv_std, y, gy, *settings)
 
 
-class ActivatedFrozenBatchNorm(Op):
-    __slots__ = ("norm", "activation")
+class ActivatedFrozenBatchNorm(PerChannel):
+    __slots__ = ("eps", "activation")
 
-    def __init__(self, norm: FrozenBatchNorm, activation: str) -> None:
-        self.norm, self.activation = norm, activation
+    def __init__(self, kept: tuple[int, ...], eps: float, activation: str) -> None:
+        super().__init__(kept)
+        self.eps, self.activation = eps, activation
 
     def reference(
         self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, mean: Tensor, var: Tensor
     ) -> Any:
-        return apply(ELEMENTWISE[self.activation], apply(self.norm, x, gamma, beta, mean, var))
+        y = apply(FrozenBatchNorm(self.kept, self.eps), x, gamma, beta, mean, var)
+        return apply(ELEMENTWISE[self.activation], y)
 
     def forward(self, k: Any, x: Any, gamma: Any, beta: Any, mean: Any, var: Any) -> Any:
-        settings = self.norm.kept, self.norm.eps, self.activation
+        settings = self.kept, self.eps, self.activation
         return k.activated_frozen_batch_norm(x, gamma, beta, mean, var, *settings)
 
 

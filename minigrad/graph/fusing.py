@@ -115,9 +115,9 @@ def _activated_norms(graph: Graph) -> Graph:
             continue
         name, op = NAMES[type(after.op)], call.op
         fused: Op = (
-            ActivatedBatchNorm(op, name)
+            ActivatedBatchNorm(op.kept, op.eps, op.ddof, name)
             if isinstance(op, BatchNorm)
-            else ActivatedFrozenBatchNorm(op, name)
+            else ActivatedFrozenBatchNorm(op.kept, op.eps, name)
         )
         new[call] = replace(call, op=fused, outputs=(*after.outputs, *statistics))
         gone.add(after)
@@ -137,7 +137,7 @@ def _activated_norm_grads(graph: Graph) -> Graph:
         kind = {SigmoidGrad: "sigmoid", ReluGrad: "relu"}.get(type(before.op))
         if kind is None or not known.stays(before.inputs, before, call):
             continue
-        op = ActivatedBatchNormGrad(call.op, kind)
+        op = ActivatedBatchNormGrad(call.op.kept, call.op.ddof, kind)
         new[call] = replace(call, op=op, inputs=(*rest, *before.inputs))
         gone.add(before)
     return _replaced(graph, new, gone)
