@@ -17,7 +17,7 @@ from . import pool
 from .chains import Steps, packed
 from .convolution import FEW, Pair, Tile, Window, tiles
 from .generic import Kernels, refuse_labels
-from .layouts import address, alike, flat, ready
+from .layouts import address, alike, flat, ready, settled
 from .numba_norm import NumbaNormKernels
 
 
@@ -107,7 +107,8 @@ class NumbaKernels(NumbaNormKernels):
 
     def chain(self, steps: Steps, *arrays: Any) -> Any:
         like = max(arrays, key=lambda a: (a.size, a.ndim))
-        if not like.size or 0 in like.strides:
+        empty = any(not a.size for a in arrays)
+        if empty or 0 in like.strides or not settled(like):
             return super().chain(steps, *arrays)
         singles = 0
         for i, a in enumerate(arrays):

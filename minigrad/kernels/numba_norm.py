@@ -14,7 +14,7 @@ import numpy as np
 from . import pool
 from .chains import CODES
 from .generic import Kernels
-from .layouts import alike, constant, flat, layout, ready
+from .layouts import alike, constant, flat, layout, ready, settled
 from .numpy import NumpyKernels
 
 
@@ -61,7 +61,7 @@ class NumbaNormKernels(NumpyKernels):
     def activated_batch_norm(
         self, x: Any, gamma: Any, beta: Any, kept: Any, eps: float, ddof: int, activation: str
     ) -> Any:
-        if x.dtype != np.float32 or len(kept) > 1:
+        if x.dtype != np.float32 or len(kept) > 1 or not settled(x):
             return super().activated_batch_norm(x, gamma, beta, kept, eps, ddof, activation)
         return self.batch_norm(x, gamma, beta, kept, eps, ddof, CODES[activation])
 
@@ -145,7 +145,7 @@ class NumbaNormKernels(NumpyKernels):
         activation: str,
     ) -> Any:
         arguments = x, gamma, beta, mean, var, kept, eps
-        if x.dtype != np.float32 or len(kept) > 1 or not x.size:
+        if x.dtype != np.float32 or len(kept) > 1 or not x.size or not settled(x):
             return super().activated_frozen_batch_norm(*arguments, activation)
         return self.frozen_batch_norm(*arguments, CODES[activation])
 

@@ -250,10 +250,10 @@ class Writer:
 
     def chain(self, steps: Steps, *places: Place) -> Place:
         _require(*places)
-        like = max(places, key=lambda p: (p.size, p.ndim))
+        like = max(places, key=lambda p: (p.size, not _single(p), p.ndim))
         y, singles = self.empty(like.shape, like), 0
         for i, p in enumerate(places):
-            if p.size == 1 and p.ndim <= like.ndim:
+            if _single(p) and (p.size == 1 or p.shape == y.shape) and p.ndim <= y.ndim:
                 singles |= 1 << i
             else:
                 _flat(p, y)
@@ -370,6 +370,11 @@ def _flat(x: Place, like: Place) -> Place:
     ):
         raise NotWritten("arrays of different layouts")
     return x
+
+
+def _single(x: Place) -> bool:
+    """Whether it is one number, or the same one everywhere."""
+    return not any(stride for n, stride in zip(x.shape, x.strides, strict=True) if n > 1)
 
 
 def _matrix(x: Place) -> tuple[Place, bool]:
