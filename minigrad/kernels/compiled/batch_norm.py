@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .chains import NOTHING, step
+from .chains import NOTHING, activate, activate_grad
 from .channels import finish_backward, finish_forward, frozen_scale
 from .threads import Threaded, serial, summing
 
@@ -46,7 +46,7 @@ def _before(activation, y, gy, own):
     if activation == NOTHING:
         return gy
     own = own[: len(gy)]
-    step(activation, y, gy, own)
+    activate_grad(activation, y, gy, own)
     return own
 
 
@@ -88,7 +88,7 @@ def _activated(x, center, scale, beta, activation, y):
         block, out = x[start : start + ROWS], y[start : start + ROWS]
         made = own[: len(block)]
         _affine(block, center, scale, beta, made)
-        step(activation, made.reshape(-1), made.reshape(-1), out.reshape(-1))
+        activate(activation, made.reshape(-1), out.reshape(-1))
 
 
 @serial
@@ -206,7 +206,7 @@ def _affine_plane(x, center, scale, shift, activation, own, y):
         run, out = x[start : start + PIECE], y[start : start + PIECE]
         for j in range(len(run)):
             own[j] = (run[j] - center) * scale + shift
-        step(activation, own[: len(run)], own[: len(run)], out)
+        activate(activation, own[: len(run)], out)
 
 
 @Threaded

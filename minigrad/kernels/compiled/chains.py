@@ -57,6 +57,22 @@ def _negative(x, y):
 
 
 @serial
+def activate(code, x, y):
+    if code == RELU:
+        _relu(x, y)
+    elif code == SIGMOID:
+        _sigmoid(x, y)
+
+
+@serial
+def activate_grad(code, y, gy, gx):
+    if code == RELU_GRAD:
+        _relu_grad(y, gy, gx)
+    elif code == SIGMOID_GRAD:
+        _sigmoid_grad(y, gy, gx)
+
+
+@serial
 def step(code, a, b, y):
     """y from a, and from b where the operation takes two; y is neither of them."""
     if code == ADD:
@@ -69,14 +85,9 @@ def step(code, a, b, y):
         _divide(a, b, y)
     elif code == NEGATIVE:
         _negative(a, y)
-    elif code == RELU:
-        _relu(a, y)
-    elif code == RELU_GRAD:
-        _relu_grad(a, b, y)
-    elif code == SIGMOID:
-        _sigmoid(a, y)
-    elif code == SIGMOID_GRAD:
-        _sigmoid_grad(a, b, y)
+    else:
+        activate(code, a, y)
+        activate_grad(code, a, b, y)
 
 
 @serial
