@@ -386,3 +386,16 @@ def test_a_fused_graph_is_shown_compared_and_counted(rng):
         return sum(map(flops, g.calls))
 
     assert total(short) == total(graph)
+
+
+def test_a_fused_graph_in_onnx(rng, tmp_path):
+    """Ops without a rule of their own are written as what they stand for."""
+    pytest.importorskip("onnx")
+    model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm(4), nn.Sigmoid())
+    x, _ = batches(rng)[0]
+    model(x)
+    model.eval()
+    graph = mg.capture(lambda x: model(x) * 2 + 1, x).fuse()
+    assert names(graph) == ["linear", "activated_frozen_batch_norm", "chain"]
+    graph.to_onnx(tmp_path / "fused.onnx")
+    close(mg.from_onnx(tmp_path / "fused.onnx")(x), graph(x), 1e-6)
