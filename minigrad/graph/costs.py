@@ -34,6 +34,12 @@ from ..ops.random import DropoutMask
 from ..ops.reduction import ArgMax, Max, Sum
 from ..ops.shape import Concatenate, Pad
 from ..optim.optimizers import Update
+from .fused import (
+    ActivatedBatchNorm,
+    ActivatedBatchNormGrad,
+    ActivatedFrozenBatchNorm,
+    Chain,
+)
 
 if TYPE_CHECKING:
     from .calls import Call, Value
@@ -90,6 +96,25 @@ def _pool(call: Call) -> int:
     return windows * math.prod(call.op.window.size)  # type: ignore[attr-defined]
 
 
+#: FLOPs of a step of a chain for each number, where it is not 1: negative, exp, 1 +, 1 /; and those of its gradient
+STEPS = {"sigmoid": 4, "sigmoid_grad": 3}
+
+
+def _activated(count: int, suffix: str = "") -> Count:
+    """Those of batch norm, and of the activation."""
+
+    def counted(call: Call) -> int:
+        name = f"{call.op.activation}{suffix}"  # type: ignore[attr-defined]
+        return (count + STEPS.get(name, 1)) * size(call.inputs[0])
+
+    return counted
+
+
+def _chain(call: Call) -> int:
+    steps = call.op.steps  # type: ignore[attr-defined]
+    return sum(STEPS.get(name, 1) for name, _ in steps) * size(call.outputs[0])
+
+
 #: FLOPs by op class; subclasses count like their base
 FLOPS: dict[type[Op], Count] = {
     Linear: _linear,
@@ -100,10 +125,14 @@ FLOPS: dict[type[Op], Count] = {
     BatchNorm: _per_input(6),  # sum; x - mean, its square, their sum; scale, shift
     BatchNormGrad: _per_input(9),  # xhat 2; gbeta 1, ggamma 2; gx 4
     FrozenBatchNorm: _per_input(2),  # scale, shift
+    ActivatedBatchNorm: _activated(6),
+    ActivatedBatchNormGrad: _activated(9, "_grad"),
+    ActivatedFrozenBatchNorm: _activated(2),
+    Chain: _chain,
     MeanM2: _per_input(4),
     MoveStatistics: _per_moved,
-    Sigmoid: _per_output(4),  # negative, exp, 1 +, 1 /
-    SigmoidGrad: _per_output(3),
+    Sigmoid: _per_output(STEPS["sigmoid"]),
+    SigmoidGrad: _per_output(STEPS["sigmoid_grad"]),
     Softmax: _per_output(5),  # max, subtract, exp, sum, divide
     SoftmaxCrossEntropy: _per_input(5),
     SoftmaxCrossEntropyGrad: _per_input(2),

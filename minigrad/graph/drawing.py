@@ -16,6 +16,7 @@ from ..nn.running import MoveStatistics
 from ..ops.batch_norm import BatchNorm, FrozenBatchNorm
 from ..ops.moments import MeanM2
 from ..optim.optimizers import Update
+from .fused import ActivatedBatchNorm, ActivatedFrozenBatchNorm
 from .showing import local, names, shape, written
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ FONT = "Helvetica,Arial,sans-serif"
 
 #: which outputs, and which inputs, of an op are statistics; by name
 MADE = {BatchNorm: {1: "mean", 2: "var", 3: "1/std"}, MeanM2: {0: "mean", 1: "M2"}}
-TAKEN = {FrozenBatchNorm: (3, 4), MoveStatistics: (0, 1)}
+MADE[ActivatedBatchNorm] = MADE[BatchNorm]
+TAKEN = {FrozenBatchNorm: (3, 4), ActivatedFrozenBatchNorm: (3, 4), MoveStatistics: (0, 1)}
 
 
 def dot(graph: Graph) -> str:

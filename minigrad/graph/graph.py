@@ -13,6 +13,7 @@ from ..tensor import Tensor, apply
 from .calls import Call, Value
 from .drawing import dot, render
 from .folding import fold_batch_norm
+from .fusing import fuse
 from .guards import Guards
 from .memory import peak
 from .passes import fold_constants, prune
@@ -137,6 +138,28 @@ class Graph:
         (['linear'], ['1'])
         """
         return fold_batch_norm(self)
+
+    def fuse(self) -> Graph:
+        """This graph with neighbouring calls as one where that saves ways through memory, forward and backward.
+
+        Batch norm takes the sigmoid or relu after it along, its gradient theirs, and elementwise ops that follow each
+        other (arithmetic, relu, sigmoid, and their gradients) become chains. What is between them is not written any
+        more; a value that something else uses, or that the graph returns, stays. Fused once more, a graph stays as it
+        is.
+
+        Returns
+        -------
+        Graph
+            It computes the same, to the last bit.
+
+        Examples
+        --------
+        >>> import minigrad as mg
+        >>> graph = mg.capture(lambda x: mg.sigmoid(mg.batch_norm(x, None, None)[0]) * 2 + 1, mg.ones((4, 3)))
+        >>> [call.name for call in graph.fuse().calls]
+        ['activated_batch_norm', 'chain']
+        """
+        return fuse(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute.

@@ -116,7 +116,7 @@ class ConvolutionKernels:
         for tile, patches in self._patches(x, out, window):
             target = y[tile.images, tile.rows]
             if window.groups == 1:
-                self.multiply(patches[0], k[0], target)
+                self.multiply_rows(patches[0], k[0], target)
             else:
                 products = self.matmul(patches, k).reshape(window.groups, *target.shape[:3], -1)
                 target[...] = self.xp.moveaxis(products, 0, 3).reshape(target.shape)
@@ -252,7 +252,7 @@ class ConvolutionKernels:
         for i, j, across, along in positions(patches.shape[2:4], window):
             patches[..., i, j, :] = self.xp.moveaxis(source[:, across, along], 3, 0)
 
-    def multiply(self, rows: Array, k: Array, target: Array) -> None:
+    def multiply_rows(self, rows: Array, k: Array, target: Array) -> None:
         """target = rows @ k, for rows along the first axes of ``target``."""
         target[...] = (rows @ k).reshape(target.shape)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .convolution import ConvolutionKernels
+from .fused import FusedKernels
 
 Array = Any
 
@@ -43,7 +44,7 @@ def refuse_labels(labels: Array, classes: int) -> None:
     )
 
 
-class Kernels(ConvolutionKernels):
+class Kernels(ConvolutionKernels, FusedKernels):
     """The kernels of one array module ``xp``."""
 
     def __init__(self, xp: ModuleType | Any) -> None:
@@ -54,6 +55,26 @@ class Kernels(ConvolutionKernels):
         if bias is not None:
             y += bias
         return y
+
+    # --- arithmetic ---
+
+    def add(self, a: Array, b: Array) -> Array:
+        return a + b
+
+    def subtract(self, a: Array, b: Array) -> Array:
+        return a - b
+
+    def multiply(self, a: Array, b: Array) -> Array:
+        return a * b
+
+    def divide(self, a: Array, b: Array) -> Array:
+        return a / b
+
+    def negative(self, x: Array) -> Array:
+        return -x
+
+    def add_into(self, a: Array, b: Array) -> None:
+        a += b
 
     # --- activations ---
 

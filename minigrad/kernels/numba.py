@@ -14,26 +14,27 @@ from typing import Any
 import numpy as np
 
 from . import pool
+from .chains import Steps, packed
 from .convolution import FEW, Pair, Tile, Window, tiles
 from .generic import Kernels, refuse_labels
-from .layouts import alike, constant, flat, layout, ready
-from .numpy import NumpyKernels
+from .layouts import address, alike, flat, ready, settled
+from .numba_norm import NumbaNormKernels
 
 
-class NumbaKernels(NumpyKernels):
+class NumbaKernels(NumbaNormKernels):
     """The compiled CPU kernels."""
-
-    @cached_property
-    def _batch_norm(self) -> ModuleType:
-        from .compiled import batch_norm
-
-        return batch_norm
 
     @cached_property
     def _elementwise(self) -> ModuleType:
         from .compiled import elementwise
 
         return elementwise
+
+    @cached_property
+    def _chains(self) -> ModuleType:
+        from .compiled import chains
+
+        return chains
 
     @cached_property
     def _windows(self) -> ModuleType:
@@ -68,9 +69,9 @@ class NumbaKernels(NumpyKernels):
             y += bias
         return y
 
-    def multiply(self, rows: Any, k: Any, target: Any) -> None:
+    def multiply_rows(self, rows: Any, k: Any, target: Any) -> None:
         if rows.dtype.char not in "fd":
-            super().multiply(rows, k, target)
+            super().multiply_rows(rows, k, target)
             return
         self._products.product(rows, k, target.reshape(len(rows), -1))
 
@@ -102,6 +103,26 @@ class NumbaKernels(NumpyKernels):
                 arrays, y = tuple(a.copy(order="C") for a in arrays), pool.empty(y.shape, y.dtype)
                 break
         getattr(self._elementwise, loop)(y.size, *map(flat, arrays), flat(y))
+        return y
+
+    def chain(self, steps: Steps, *arrays: Any) -> Any:
+        like = max(arrays, key=lambda a: (a.size, a.ndim))
+        empty = any(not a.size for a in arrays)
+        if empty or 0 in like.strides or not settled(like):
+            return super().chain(steps, *arrays)
+        singles = 0
+        for i, a in enumerate(arrays):
+            if a.dtype != np.float32:
+                return super().chain(steps, *arrays)
+            if a.shape == like.shape and a.strides == like.strides:
+                continue
+            if a.size > 1 or a.ndim > like.ndim:
+                return super().chain(steps, *arrays)
+            singles |= 1 << i
+        y, ready_arrays = pool.empty_like(like), [flat(a) for a in arrays]
+        head = y.size, address(flat(y)), len(arrays), len(steps), singles
+        words = np.array([*head, *map(address, ready_arrays), *packed(steps)])
+        self._chains.chain(y.size, words)
         return y
 
     def softmax_cross_entropy(self, logits: Any, labels: Any, weight: float | None) -> Any:
@@ -174,87 +195,6 @@ class NumbaKernels(NumpyKernels):
                 one = ((a,) for a in arrays)
                 rest: Any = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
                 super().adam(*one, lr=lr, steps=steps[i : i + 1], **rest)
-
-    # --- batch normalization ---
-
-    #: what is left of them does without NumPy's BLAS, whose threads would disturb those of these kernels
-    channel_sum, deviations = Kernels.channel_sum, Kernels.deviations
-
-    def batch_norm(
-        self, x: Any, gamma: Any, beta: Any, kept: tuple[int, ...], eps: float, ddof: int
-    ) -> Any:
-        found = layout(x.shape, x.strides, x.dtype.char, kept)
-        if found is None:
-            return super().batch_norm(x, gamma, beta, kept, eps, ddof)
-        real, channels, size = x.dtype, x.shape[kept[0]], x.size
-        y, (mean, var, inv_std) = pool.empty(found.view, real), np.empty((3, channels), real)
-        gamma = constant(1, channels, real) if gamma is None else ready(gamma)
-        beta = constant(0, channels, real) if beta is None else ready(beta)
-        settings = gamma, beta, eps, float(size // channels - ddof), y, mean, var, inv_std
-        kernel = getattr(self._batch_norm, f"{found.kind}_forward")
-        kernel(size, found.take(x), found.chunks, *settings)
-        return found.give(y), mean, var, inv_std
-
-    def batch_norm_grad(
-        self, x: Any, gamma: Any, mean: Any, inv_std: Any, gy: Any, kept: Any, ddof: int
-    ) -> Any:
-        found = layout(x.shape, x.strides, x.dtype.char, kept)
-        if found is None or gy.dtype != x.dtype:
-            return super().batch_norm_grad(x, gamma, mean, inv_std, gy, kept, ddof)
-        real, channels, size = x.dtype, x.shape[kept[0]], x.size
-        gx, ggamma = pool.empty(found.view, real), np.empty(channels, real)
-        gbeta = np.empty(channels, real)
-        gamma = constant(1, channels, real) if gamma is None else ready(gamma)
-        dof = float(size // channels - ddof)
-        settings = gamma, ready(mean), ready(inv_std), dof, gx, ggamma, gbeta
-        kernel = getattr(self._batch_norm, f"{found.kind}_backward")
-        kernel(size, found.take(x), found.take(gy), found.chunks, *settings)
-        return found.give(gx), ggamma, gbeta
-
-    def frozen_batch_norm(
-        self, x: Any, gamma: Any, beta: Any, mean: Any, var: Any, kept: Any, eps: float
-    ) -> Any:
-        found = layout(x.shape, x.strides, x.dtype.char, kept)
-        if found is None:
-            return super().frozen_batch_norm(x, gamma, beta, mean, var, kept, eps)
-        y = pool.empty(found.view, x.dtype)
-        gamma = constant(1, len(mean), x.dtype) if gamma is None else ready(gamma)
-        beta = constant(0, len(mean), x.dtype) if beta is None else ready(beta)
-        kernel = getattr(self._batch_norm, f"{found.kind}_frozen")
-        settings = gamma, beta, ready(mean), ready(var), eps, y
-        kernel(x.size, found.take(x), found.chunks, *settings)
-        return found.give(y)
-
-    def sum(self, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
-        if axes != (0,) or x.ndim != 2 or x.dtype.char not in "fd" or not x.flags.carray:
-            return super().sum(x, axes, keepdims)
-        y = np.empty(x.shape[1], x.dtype)
-        self._batch_norm.column_sums(x, y)
-        return y.reshape(1, -1) if keepdims else y
-
-    def finite(self, var: Any) -> bool:
-        if var.dtype.char not in "fd":
-            return super().finite(var)
-        found: bool = self._batch_norm.finite(flat(var))
-        return found
-
-    def move_statistics(
-        self,
-        running_mean: Any,
-        running_var: Any,
-        num_batches: Any,
-        mean: Any,
-        var: Any,
-        momentum: float | None,
-        correction: float,
-        debiased: bool,
-    ) -> bool:
-        arrays = running_mean, running_var, num_batches, mean, var
-        if mean.ndim != 1 or not alike((running_mean, running_var, mean, var)):
-            return super().move_statistics(*arrays, momentum, correction, debiased)
-        momentum = -1.0 if momentum is None else float(momentum)
-        moved: bool = self._batch_norm.move_statistics(*arrays, momentum, correction, debiased)
-        return moved
 
     # --- windows ---
 

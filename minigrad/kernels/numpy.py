@@ -138,7 +138,7 @@ class NumpyKernels(Kernels):
         )
         np.copyto(patches.reshape(runs.shape), runs)
 
-    def multiply(self, rows: Any, k: Any, target: Any) -> None:
+    def multiply_rows(self, rows: Any, k: Any, target: Any) -> None:
         np.matmul(rows, k, out=target.reshape(len(rows), -1))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .layouts import address
 from .places import Place, Row, Storage
 
 
@@ -61,8 +62,3 @@ class Table:
         finally:
             if together:
                 self._threads.leave()
-
-
-def address(array: np.ndarray) -> int:
-    first: int = array.__array_interface__["data"][0]
-    return first

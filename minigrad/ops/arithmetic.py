@@ -21,7 +21,7 @@ class Add(Op):
     saves_inputs = False
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
-        return a + b
+        return k.add(a, b)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         return gy, gy
@@ -31,7 +31,7 @@ class Subtract(Op):
     saves_inputs = False
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
-        return a - b
+        return k.subtract(a, b)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         return gy, -gy if needs[1] else None
@@ -39,7 +39,7 @@ class Subtract(Op):
 
 class Multiply(Op):
     def forward(self, k: Any, a: Any, b: Any) -> Any:
-        return a * b
+        return k.multiply(a, b)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         a, b = node.inputs
@@ -48,7 +48,7 @@ class Multiply(Op):
 
 class Divide(Op):
     def forward(self, k: Any, a: Any, b: Any) -> Any:
-        return a / b
+        return k.divide(a, b)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         a, b = node.inputs
@@ -60,7 +60,7 @@ class Negative(Op):
     saves_inputs = False
 
     def forward(self, k: Any, x: Any) -> Any:
-        return -x
+        return k.negative(x)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         return -gy

@@ -11,16 +11,18 @@ deviations from a value near the mean: a large mean costs no digits, and a const
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import prange
 
+from .chains import NOTHING, activate, activate_grad
+from .channels import finish_backward, finish_forward, frozen_scale
 from .threads import Threaded, serial, summing
 
 RUN = 256
 #: values of a plane summed at once, in vector lanes: fewer than RUN in each
 PIECE = 2048
+#: rows of columns that an activation is applied to at once
+ROWS = 8
 #: values that say where a mean is, about
 FIRST = 8
 
@@ -36,6 +38,16 @@ def _add_deviations(x, shift, s, q):
             d = row[w] - shift[w]
             s[w] += d
             q[w] += d * d
+
+
+@serial
+def _before(activation, y, gy, own):
+    """The gradient of what an activation made y of, in ``own``; gy itself where there is none."""
+    if activation == NOTHING:
+        return gy
+    own = own[: len(gy)]
+    activate_grad(activation, y, gy, own)
+    return own
 
 
 @serial
@@ -64,6 +76,19 @@ def _affine(x, center, scale, beta, y):
         row, out = x[i], y[i]
         for w in range(len(center)):
             out[w] = (row[w] - center[w]) * scale[w] + beta[w]
+
+
+@serial
+def _activated(x, center, scale, beta, activation, y):
+    if activation == NOTHING:
+        _affine(x, center, scale, beta, y)
+        return
+    own = np.empty((ROWS, x.shape[1]), x.dtype)
+    for start in range(0, len(x), ROWS):
+        block, out = x[start : start + ROWS], y[start : start + ROWS]
+        made = own[: len(block)]
+        _affine(block, center, scale, beta, made)
+        activate(activation, made.reshape(-1), out.reshape(-1))
 
 
 @serial
@@ -113,52 +138,18 @@ def _deviations(x, shift, total, square):
 
 
 @serial
-def _products(x, gy, center, total, product, gradient):
+def _products(x, y, gy, activation, center, total, product, gradient):
     """Add the sums of d = x - center, of gy d and of gy to those of the channels, in float64."""
     s, p, q = np.zeros_like(center), np.zeros_like(center), np.zeros_like(center)
+    own = np.empty(ROWS * len(center), x.dtype)
     for start in range(0, len(x), RUN):
-        _add_products(x[start : start + RUN], gy[start : start + RUN], center, s, p, q)
+        for first in range(start, min(start + RUN, len(x)), ROWS):
+            block = slice(first, first + ROWS)
+            g = _before(activation, y[block].reshape(-1), gy[block].reshape(-1), own)
+            _add_products(x[block], g.reshape(-1, len(center)), center, s, p, q)
         _narrow(s, total)
         _narrow(p, product)
         _narrow(q, gradient)
-
-
-@serial
-def _finish_forward(
-    near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, scale, shift
-):
-    """Statistics from the sums of chunks; y = (x - near) scale + shift, of which x - near is exact."""
-    for c in range(len(mean)):
-        total = square = 0.0
-        for t in range(len(totals)):
-            total += totals[t, c]
-            square += squares[t, c]
-        offset = total / m
-        mean[c] = near[c] + offset
-        var[c] = max(square - offset * total, 0.0) / dof
-        inv_std[c] = 1 / math.sqrt(var[c] + eps)
-        scale[c] = inv_std[c] * gamma[c]
-        shift[c] = beta[c] - offset * scale[c]
-
-
-@serial
-def _finish_backward(
-    totals, products, gradients, m, dof, gamma, inv_std, ggamma, gbeta, slope, shift, scale
-):
-    """Gradients from the sums of chunks; gx = (gy - slope (x - mean) - shift) scale."""
-    for c in range(len(ggamma)):
-        total = product = gradient = 0.0
-        for t in range(len(totals)):
-            total += totals[t, c]
-            product += products[t, c]
-            gradient += gradients[t, c]
-        offset = total / m  # the mean was rounded
-        gbeta[c] = gradient
-        ggamma[c] = (product - offset * gradient) * inv_std[c]
-        a = ggamma[c] * inv_std[c] / dof
-        slope[c] = a
-        shift[c] = gradient / m - offset * a
-        scale[c] = inv_std[c] * gamma[c]
 
 
 # --- planes ---
@@ -205,8 +196,21 @@ def _sums_of_products(d, g):
     return s, p, q
 
 
+@serial
+def _affine_plane(x, center, scale, shift, activation, own, y):
+    if activation == NOTHING:
+        for j in range(len(x)):
+            y[j] = (x[j] - center) * scale + shift
+        return
+    for start in range(0, len(x), PIECE):
+        run, out = x[start : start + PIECE], y[start : start + PIECE]
+        for j in range(len(run)):
+            own[j] = (run[j] - center) * scale + shift
+        activate(activation, own[: len(run)], out)
+
+
 @Threaded
-def planes_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
+def planes_forward(x, chunks, gamma, beta, eps, dof, activation, y, mean, var, inv_std):
     n, channels, width = x.shape
     planes, size = n * channels, -(-n * channels // chunks)
     near = np.empty(channels, x.dtype)
@@ -224,74 +228,72 @@ def planes_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
                 totals[t, c] += s
                 squares[t, c] += q
     a, b, m = np.empty_like(mean), np.empty_like(mean), n * width
-    _finish_forward(near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, a, b)
+    finish_forward(near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, a, b)
     for t in prange(chunks):
+        own = np.empty(min(width, PIECE), x.dtype)
         for plane in range(t * size, min((t + 1) * size, planes)):
             i, c = plane // channels, plane % channels
-            run, out = x[i, c], y[i, c]
-            center, scale, shift = near[c], a[c], b[c]
-            for j in range(width):
-                out[j] = (run[j] - center) * scale + shift
+            _affine_plane(x[i, c], near[c], a[c], b[c], activation, own, y[i, c])
+
+
+@serial
+def _gradient_plane(x, gy, center, slope, shift, scale, gx):
+    for j in range(len(x)):
+        gx[j] = (gy[j] - (x[j] - center) * slope - shift) * scale
 
 
 @Threaded
-def planes_backward(x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
+def planes_backward(x, y, gy, activation, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
     n, channels, width = x.shape
     planes, size = n * channels, -(-n * channels // chunks)
     totals, products = np.zeros((chunks, channels)), np.zeros((chunks, channels))
     gradients = np.zeros((chunks, channels))
     for t in prange(chunks):
         d = np.empty(min(width, PIECE), x.dtype)
+        own = np.empty_like(d)
         for plane in range(t * size, min((t + 1) * size, planes)):
             i, c = plane // channels, plane % channels
             for start in range(0, width, PIECE):
-                run = x[i, c, start : start + PIECE]
+                run, out = x[i, c, start : start + PIECE], y[i, c, start : start + PIECE]
+                g = _before(activation, out, gy[i, c, start : start + PIECE], own)
                 _minus(run, mean[c], d)
-                s, p, q = _sums_of_products(d[: len(run)], gy[i, c, start : start + PIECE])
+                s, p, q = _sums_of_products(d[: len(run)], g)
                 totals[t, c] += s
                 products[t, c] += p
                 gradients[t, c] += q
     a, b, e, m = np.empty_like(mean), np.empty_like(mean), np.empty_like(mean), n * width
     sums = totals, products, gradients
-    _finish_backward(*sums, m, dof, gamma, inv_std, ggamma, gbeta, a, b, e)
+    finish_backward(*sums, m, dof, gamma, inv_std, ggamma, gbeta, a, b, e)
     for t in prange(chunks):
+        own = np.empty(min(width, PIECE), x.dtype)
         for plane in range(t * size, min((t + 1) * size, planes)):
             i, c = plane // channels, plane % channels
-            run, g, out = x[i, c], gy[i, c], gx[i, c]
             center, slope, shift, scale = mean[c], a[c], b[c], e[c]
-            for j in range(width):
-                out[j] = (g[j] - (run[j] - center) * slope - shift) * scale
-
-
-@serial
-def _frozen_scale(gamma, var, eps):
-    """gamma / sqrt(var + eps)."""
-    scale, one = np.empty_like(var), var.dtype.type(1)
-    for c in range(len(var)):
-        scale[c] = (one / np.sqrt(var[c] + var.dtype.type(eps))) * gamma[c]
-    return scale
+            for start in range(0, width, PIECE):
+                run, out = x[i, c, start : start + PIECE], gx[i, c, start : start + PIECE]
+                made, g = y[i, c, start : start + PIECE], gy[i, c, start : start + PIECE]
+                g = _before(activation, made, g, own)
+                _gradient_plane(run, g, center, slope, shift, scale, out)
 
 
 @Threaded
-def planes_frozen(x, chunks, gamma, beta, mean, var, eps, y):
+def planes_frozen(x, chunks, gamma, beta, mean, var, eps, activation, y):
     """y = (x - mean) gamma / sqrt(var + eps) + beta."""
     n, channels, width = x.shape
-    scale = _frozen_scale(gamma, var, eps)
+    scale = frozen_scale(gamma, var, eps)
     planes, size = n * channels, -(-n * channels // chunks)
     for t in prange(chunks):
+        own = np.empty(min(width, PIECE), x.dtype)
         for plane in range(t * size, min((t + 1) * size, planes)):
             i, c = plane // channels, plane % channels
-            run, out = x[i, c], y[i, c]
-            center, scale_c, beta_c = mean[c], scale[c], beta[c]
-            for j in range(width):
-                out[j] = (run[j] - center) * scale_c + beta_c
+            _affine_plane(x[i, c], mean[c], scale[c], beta[c], activation, own, y[i, c])
 
 
 # --- columns ---
 
 
 @Threaded
-def columns_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
+def columns_forward(x, chunks, gamma, beta, eps, dof, activation, y, mean, var, inv_std):
     (rows, width), channels = x.shape, len(mean)
     size, near = -(-rows // chunks), _near_means(x, channels)
     center = _spread(near, width)
@@ -300,40 +302,44 @@ def columns_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
         own = slice(t * size, (t + 1) * size)
         _deviations(x[own], center, totals[t], squares[t])
     a, b, m = np.empty_like(mean), np.empty_like(mean), x.size / channels
-    _finish_forward(near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, a, b)
+    finish_forward(near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, a, b)
     scale, shift = _spread(a, width), _spread(b, width)
     for t in prange(chunks):
         own = slice(t * size, (t + 1) * size)
-        _affine(x[own], center, scale, shift, y[own])
+        _activated(x[own], center, scale, shift, activation, y[own])
 
 
 @Threaded
-def columns_backward(x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
+def columns_backward(x, y, gy, activation, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
     (rows, width), channels = x.shape, len(mean)
     size, center = -(-rows // chunks), _spread(mean, width)
     totals, products = np.zeros((chunks, channels)), np.zeros((chunks, channels))
     gradients = np.zeros((chunks, channels))
     for t in prange(chunks):
         own = slice(t * size, (t + 1) * size)
-        _products(x[own], gy[own], center, totals[t], products[t], gradients[t])
+        sums = totals[t], products[t], gradients[t]
+        _products(x[own], y[own], gy[own], activation, center, *sums)
     a, b, e = np.empty_like(mean), np.empty_like(mean), np.empty_like(mean)
-    sums, m = (totals, products, gradients), x.size / channels
-    _finish_backward(*sums, m, dof, gamma, inv_std, ggamma, gbeta, a, b, e)
+    m = x.size / channels
+    finish_backward(totals, products, gradients, m, dof, gamma, inv_std, ggamma, gbeta, a, b, e)
     slope, shift, scale = _spread(a, width), _spread(b, width), _spread(e, width)
     for t in prange(chunks):
-        own = slice(t * size, (t + 1) * size)
-        _gradient(x[own], gy[own], center, slope, shift, scale, gx[own])
+        made = np.empty(ROWS * width, x.dtype)
+        for start in range(t * size, min((t + 1) * size, rows), ROWS):
+            own = slice(start, min(start + ROWS, (t + 1) * size))
+            g = _before(activation, y[own].reshape(-1), gy[own].reshape(-1), made)
+            _gradient(x[own], g.reshape(-1, width), center, slope, shift, scale, gx[own])
 
 
 @Threaded
-def columns_frozen(x, chunks, gamma, beta, mean, var, eps, y):
+def columns_frozen(x, chunks, gamma, beta, mean, var, eps, activation, y):
     """y = (x - mean) gamma / sqrt(var + eps) + beta."""
     rows, width = x.shape
     size, center = -(-rows // chunks), _spread(mean, width)
-    wide_scale, wide_beta = _spread(_frozen_scale(gamma, var, eps), width), _spread(beta, width)
+    wide_scale, wide_beta = _spread(frozen_scale(gamma, var, eps), width), _spread(beta, width)
     for t in prange(chunks):
         own = slice(t * size, (t + 1) * size)
-        _affine(x[own], center, wide_scale, wide_beta, y[own])
+        _activated(x[own], center, wide_scale, wide_beta, activation, y[own])
 
 
 @serial
@@ -348,33 +354,3 @@ def column_sums(x, y):
         _narrow(part, total)
     for w in range(len(y)):
         y[w] = total[w]
-
-
-@serial
-def finite(x):
-    """Whether all numbers are."""
-    total = x.dtype.type(0)
-    for i in range(len(x)):
-        total += x[i] - x[i]
-    return total == 0
-
-
-@serial
-def move_statistics(
-    running_mean, running_var, num_batches, mean, var, momentum, correction, debiased
-):
-    """running = (1 - new) running + new batch; a cumulative average for a negative momentum.
-
-    Says whether the batch is finite; nothing has moved if it is not.
-    """
-    if not finite(var):
-        return False
-    num_batches[()] += 1
-    n = float(num_batches[()])
-    new = 1 / n if momentum < 0 else (1 - momentum) / (1 - momentum**n if debiased else 1.0)
-    kept, new_var = mean.dtype.type(1 - new), mean.dtype.type(new * correction)
-    new = mean.dtype.type(new)
-    for c in range(len(mean)):
-        running_mean[c] = kept * running_mean[c] + new * mean[c]
-        running_var[c] = kept * running_var[c] + new_var * var[c]
-    return True

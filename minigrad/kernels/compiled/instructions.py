@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import batch_norm, elementwise, products
+from . import batch_norm, chains, elementwise, products, running
 from .program import FIRST, NUMBERS, STOPPED, THREADS, WORDS, array, instruction
 from .threads import serial
 
@@ -117,10 +117,11 @@ def columns_forward(words, numbers, together):
     x, y = _matrix(w[5], shape[0], shape[1]), _matrix(w[6], shape[0], shape[1])
     gamma, beta, mean = _vector(w[7], c), _vector(w[8], c), _vector(w[9], c)
     var, inv_std = _vector(w[10], c), _vector(w[11], c)
+    affine = gamma, beta, f[0], f[1], w[12]
     if together and row[THREADS] > 1:
-        _columns_forward_threaded(x, chunks, gamma, beta, f[0], f[1], y, mean, var, inv_std)
+        _columns_forward_threaded(x, chunks, *affine, y, mean, var, inv_std)
     else:
-        _columns_forward(x, chunks, gamma, beta, f[0], f[1], y, mean, var, inv_std)
+        _columns_forward(x, chunks, *affine, y, mean, var, inv_std)
 
 
 @instruction
@@ -130,36 +131,41 @@ def planes_forward(words, numbers, together):
     x, y = _planes(w[5], shape), _planes(w[6], shape)
     gamma, beta, mean = _vector(w[7], c), _vector(w[8], c), _vector(w[9], c)
     var, inv_std = _vector(w[10], c), _vector(w[11], c)
+    affine = gamma, beta, f[0], f[1], w[12]
     if together and row[THREADS] > 1:
-        _planes_forward_threaded(x, chunks, gamma, beta, f[0], f[1], y, mean, var, inv_std)
+        _planes_forward_threaded(x, chunks, *affine, y, mean, var, inv_std)
     else:
-        _planes_forward(x, chunks, gamma, beta, f[0], f[1], y, mean, var, inv_std)
+        _planes_forward(x, chunks, *affine, y, mean, var, inv_std)
 
 
 @instruction
 def columns_backward(words, numbers, together):
     row, w, f = _row(words, numbers)
     chunks, c, rows, width = w[0], w[1], w[2], w[3]
-    x, gy, gx = _matrix(w[5], rows, width), _matrix(w[6], rows, width), _matrix(w[7], rows, width)
-    gamma, mean, inv_std = _vector(w[8], c), _vector(w[9], c), _vector(w[10], c)
-    ggamma, gbeta = _vector(w[11], c), _vector(w[12], c)
+    x, gx = _matrix(w[5], rows, width), _matrix(w[8], rows, width)
+    y, gy = _matrix(w[6], rows, width), _matrix(w[7], rows, width)
+    gamma, mean, inv_std = _vector(w[9], c), _vector(w[10], c), _vector(w[11], c)
+    ggamma, gbeta = _vector(w[12], c), _vector(w[13], c)
+    before, known = (x, y, gy, w[14]), (gamma, mean, inv_std, f[0])
     if together and row[THREADS] > 1:
-        _columns_backward_threaded(x, gy, chunks, gamma, mean, inv_std, f[0], gx, ggamma, gbeta)
+        _columns_backward_threaded(*before, chunks, *known, gx, ggamma, gbeta)
     else:
-        _columns_backward(x, gy, chunks, gamma, mean, inv_std, f[0], gx, ggamma, gbeta)
+        _columns_backward(*before, chunks, *known, gx, ggamma, gbeta)
 
 
 @instruction
 def planes_backward(words, numbers, together):
     row, w, f = _row(words, numbers)
     chunks, c, shape = w[0], w[1], w[2:]
-    x, gy, gx = _planes(w[5], shape), _planes(w[6], shape), _planes(w[7], shape)
-    gamma, mean, inv_std = _vector(w[8], c), _vector(w[9], c), _vector(w[10], c)
-    ggamma, gbeta = _vector(w[11], c), _vector(w[12], c)
+    x, gx = _planes(w[5], shape), _planes(w[8], shape)
+    y, gy = _planes(w[6], shape), _planes(w[7], shape)
+    gamma, mean, inv_std = _vector(w[9], c), _vector(w[10], c), _vector(w[11], c)
+    ggamma, gbeta = _vector(w[12], c), _vector(w[13], c)
+    before, known = (x, y, gy, w[14]), (gamma, mean, inv_std, f[0])
     if together and row[THREADS] > 1:
-        _planes_backward_threaded(x, gy, chunks, gamma, mean, inv_std, f[0], gx, ggamma, gbeta)
+        _planes_backward_threaded(*before, chunks, *known, gx, ggamma, gbeta)
     else:
-        _planes_backward(x, gy, chunks, gamma, mean, inv_std, f[0], gx, ggamma, gbeta)
+        _planes_backward(*before, chunks, *known, gx, ggamma, gbeta)
 
 
 @instruction
@@ -170,9 +176,9 @@ def columns_frozen(words, numbers, together):
     gamma, beta, mean = _vector(w[7], c), _vector(w[8], c), _vector(w[9], c)
     var = _vector(w[10], c)
     if together and row[THREADS] > 1:
-        _columns_frozen_threaded(x, chunks, gamma, beta, mean, var, f[0], y)
+        _columns_frozen_threaded(x, chunks, gamma, beta, mean, var, f[0], w[11], y)
     else:
-        _columns_frozen(x, chunks, gamma, beta, mean, var, f[0], y)
+        _columns_frozen(x, chunks, gamma, beta, mean, var, f[0], w[11], y)
 
 
 @instruction
@@ -183,18 +189,18 @@ def planes_frozen(words, numbers, together):
     gamma, beta, mean = _vector(w[7], c), _vector(w[8], c), _vector(w[9], c)
     var = _vector(w[10], c)
     if together and row[THREADS] > 1:
-        _planes_frozen_threaded(x, chunks, gamma, beta, mean, var, f[0], y)
+        _planes_frozen_threaded(x, chunks, gamma, beta, mean, var, f[0], w[11], y)
     else:
-        _planes_frozen(x, chunks, gamma, beta, mean, var, f[0], y)
+        _planes_frozen(x, chunks, gamma, beta, mean, var, f[0], w[11], y)
 
 
 @instruction
 def move_statistics(words, numbers, together):
     row, w, f = _row(words, numbers)
     c, num_batches = w[5], array(w[2], (), WHOLE)
-    running = _vector(w[0], c), _vector(w[1], c), num_batches
+    moving = _vector(w[0], c), _vector(w[1], c), num_batches
     found = _vector(w[3], c), _vector(w[4], c)
-    moved = batch_norm.move_statistics(*running, *found, f[0], f[1], w[6] != 0)
+    moved = running.move_statistics(*moving, *found, f[0], f[1], w[6] != 0)
     row[STOPPED] = not moved
 
 
@@ -245,6 +251,29 @@ def relu_grad(words, numbers, together):
         _relu_grad_threaded(x, gy, gx)
     else:
         _relu_grad(x, gy, gx)
+
+
+_chain, _chain_threaded = chains.chain.serial, chains.chain.parallel
+_add_into, _add_into_threaded = chains.add_into.serial, chains.add_into.parallel
+
+
+@instruction
+def chain(words, numbers, together):
+    row, w, _ = _row(words, numbers)
+    if together and row[THREADS] > 1:
+        _chain_threaded(w)
+    else:
+        _chain(w)
+
+
+@instruction
+def add_into(words, numbers, together):
+    row, w, _ = _row(words, numbers)
+    a, b = _vector(w[0], w[2]), _vector(w[1], w[2])
+    if together and row[THREADS] > 1:
+        _add_into_threaded(a, b)
+    else:
+        _add_into(a, b)
 
 
 # --- the loss ---

@@ -1,0 +1,223 @@
+"""Fusion: calls whose results only the next call needs, and that call, as one that keeps them to itself.
+
+A large array that is written by one kernel and read by the next goes through memory twice; in one kernel it stays in
+cache. What is fused: batch norm with the sigmoid or relu after it, the gradient of these with the one of batch norm,
+and chains of elementwise ops. Every kernel computes what those that it stands for would, to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..kernels.chains import ROOM
+from ..op import Op
+from ..ops.activation import Relu, ReluGrad, Sigmoid, SigmoidGrad
+from ..ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm
+from .calls import Call, Value
+from .fused import (
+    ELEMENTWISE,
+    ActivatedBatchNorm,
+    ActivatedBatchNormGrad,
+    ActivatedFrozenBatchNorm,
+    Chain,
+)
+from .passes import prune, uses
+
+if TYPE_CHECKING:
+    from .graph import Graph
+
+#: classes of elementwise ops
+NAMES = {type(op): name for name, op in ELEMENTWISE.items()}
+
+
+def fuse(graph: Graph) -> Graph:
+    """See ``Graph.fuse``."""
+    graph = prune(graph)
+    for step in (_relu_grads_of_outputs, _activated_norms, _activated_norm_grads, _chains):
+        graph = step(graph)
+    return graph
+
+
+class _Known:
+    """What the steps ask about a graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.at = {call: i for i, call in enumerate(graph.calls)}
+        self.makers = {v: call for call in graph.calls for v in call.outputs}
+        self.users = uses(graph)
+        self.left = set(graph.wanted())
+        self._writes = [
+            (i, {self._memory(v) for v in call.written})
+            for i, call in enumerate(graph.calls)
+            if call.written
+        ]
+
+    def only_user(self, v: Value) -> Call | None:
+        """The call that takes v, if nobody else needs it."""
+        users = self.users[v]
+        return users[0] if len(users) == 1 and v not in self.left else None
+
+    def _memory(self, v: Value) -> Value | None:
+        """What v is a view of; None for memory from outside, whose tensors may share it."""
+        while v.kind == "result" and self.makers[v].op.aliases:
+            (source, *_) = self.makers[v].inputs
+            assert source is not None
+            v = source
+        return v if v.kind == "result" else None
+
+    def stays(self, values: Iterable[Value | None], start: Call, stop: Call) -> bool:
+        """Whether nothing is written to values between two calls."""
+        memory = {self._memory(v) for v in values if v is not None}
+        between = range(self.at[start] + 1, self.at[stop])
+        return not any(i in between and written & memory for i, written in self._writes)
+
+
+def _replaced(graph: Graph, new: dict[Call, Call], gone: set[Call]) -> Graph:
+    calls = [new.get(call, call) for call in graph.calls if call not in gone]
+    return replace(graph, calls=calls)
+
+
+def _alike(*calls: Call) -> bool:
+    """Whether calls can be one: all of them on the tape or none, in one phase."""
+    return len({(call.recorded, call.phase) for call in calls}) == 1
+
+
+def _relu_grads_of_outputs(graph: Graph) -> Graph:
+    """relu(x) > 0 wherever x > 0 and nowhere else: where only relu and its gradient take x, relu is enough to know."""
+    known, new = _Known(graph), dict[Call, Call]()
+    for call in graph.calls:
+        if not isinstance(call.op, Relu):
+            continue
+        (x,), (y,) = call.inputs, call.outputs
+        assert x is not None
+        grads = [user for user in known.users[x] if user is not call]
+        if x in known.left or x.kind != "result":
+            continue
+        if all(_is_relu_grad_of(x, g) and known.stays((x, y), call, g) for g in grads):
+            new |= {g: replace(g, inputs=(y, *g.inputs[1:])) for g in grads}
+    return _replaced(graph, new, set())
+
+
+def _is_relu_grad_of(x: Value, call: Call) -> bool:
+    return isinstance(call.op, ReluGrad) and call.inputs[0] is x and call.inputs[1] is not x
+
+
+def _activated_norms(graph: Graph) -> Graph:
+    known, new, gone = _Known(graph), dict[Call, Call](), set[Call]()
+    for call in graph.calls:
+        if not isinstance(call.op, (BatchNorm, FrozenBatchNorm)):
+            continue
+        y, *statistics = call.outputs
+        after = known.only_user(y)
+        if after is None or not isinstance(after.op, (Sigmoid, Relu)) or not _alike(call, after):
+            continue
+        name, op = NAMES[type(after.op)], call.op
+        fused: Op = (
+            ActivatedBatchNorm(op.kept, op.eps, op.ddof, name)
+            if isinstance(op, BatchNorm)
+            else ActivatedFrozenBatchNorm(op.kept, op.eps, name)
+        )
+        new[call] = replace(call, op=fused, outputs=(*after.outputs, *statistics))
+        gone.add(after)
+    return _replaced(graph, new, gone)
+
+
+def _activated_norm_grads(graph: Graph) -> Graph:
+    known, new, gone = _Known(graph), dict[Call, Call](), set[Call]()
+    for call in graph.calls:
+        if not isinstance(call.op, BatchNormGrad):
+            continue
+        *rest, g = call.inputs
+        assert g is not None
+        before = known.makers.get(g)
+        if before is None or known.only_user(g) is not call or not _alike(before, call):
+            continue
+        kind = {SigmoidGrad: "sigmoid", ReluGrad: "relu"}.get(type(before.op))
+        if kind is None or not known.stays(before.inputs, before, call):
+            continue
+        op = ActivatedBatchNormGrad(call.op.kept, call.op.ddof, kind)
+        new[call] = replace(call, op=op, inputs=(*rest, *before.inputs))
+        gone.add(before)
+    return _replaced(graph, new, gone)
+
+
+def _chains(graph: Graph) -> Graph:
+    """From each last call back to those that only the chain needs."""
+    known, new, gone = _Known(graph), dict[Call, Call](), set[Call]()
+    for call in reversed(graph.calls):
+        if call in gone or not _is_step(call):
+            continue
+        chain = _chain_before(call, known)
+        if len(chain) > 1:
+            new[call] = _as_one(chain)
+            gone.update(chain[:-1])
+    return _replaced(graph, new, gone)
+
+
+def _is_step(call: Call) -> bool:
+    """Whether it is elementwise, without broadcasting but of single numbers."""
+    if type(call.op) not in NAMES:
+        return False
+    (y,) = call.outputs
+    return (
+        y.dtype.char in "fd"
+        and bool(y.shape)
+        and all(
+            v is not None
+            and v.dtype == y.dtype
+            and (
+                v.shape == y.shape
+                or (v.nbytes == v.dtype.itemsize and len(v.shape) <= len(y.shape))
+            )
+            for v in call.inputs
+        )
+    )
+
+
+def _chain_before(last: Call, known: _Known) -> list[Call]:
+    """The calls of the chain that ends with ``last``, in order."""
+    chain = [last]
+    while True:
+        found = (
+            maker
+            for v in _taken(chain)
+            if (maker := known.makers.get(v)) is not None
+            and _goes_along(maker, chain, known)
+            and len(_taken([maker, *chain])) + len(chain) + 1 <= ROOM
+        )
+        best = max(found, key=known.at.__getitem__, default=None)
+        if best is None:
+            return chain
+        chain = sorted([best, *chain], key=known.at.__getitem__)
+
+
+def _goes_along(call: Call, chain: list[Call], known: _Known) -> bool:
+    if not _is_step(call) or not _alike(call, chain[-1]):
+        return False
+    (y,), (last,) = call.outputs, chain[-1].outputs
+    return (
+        y.shape == last.shape
+        and y.dtype == last.dtype
+        and y not in known.left
+        and all(user in chain for user in known.users[y])
+        and known.stays(call.inputs, call, chain[-1])
+    )
+
+
+def _taken(chain: list[Call]) -> list[Value]:
+    """What a chain takes from outside, each once."""
+    made = {v for call in chain for v in call.outputs}
+    taken = dict.fromkeys(v for call in chain for v in call.inputs if v is not None)
+    return [v for v in taken if v not in made]
+
+
+def _as_one(chain: list[Call]) -> Call:
+    inputs = _taken(chain)
+    numbers: dict[Any, int] = {v: i for i, v in enumerate(inputs)}
+    steps = []
+    for call in chain:
+        steps.append((NAMES[type(call.op)], tuple(numbers[v] for v in call.inputs)))
+        numbers[call.outputs[0]] = len(numbers)
+    return replace(chain[-1], op=Chain(tuple(steps)), inputs=tuple(inputs))

@@ -1,0 +1,181 @@
+"""Batch norm that Numba compiles, also together with the activation that follows it.
+
+What is here are layouts and memory; the loops are in ``compiled.batch_norm``.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import pool
+from .chains import CODES
+from .generic import Kernels
+from .layouts import alike, constant, flat, layout, ready, settled
+from .numpy import NumpyKernels
+
+
+class NumbaNormKernels(NumpyKernels):
+    """The compiled CPU kernels of batch norm. ``activation`` is a code of ``chains``, 0 for none."""
+
+    @cached_property
+    def _batch_norm(self) -> ModuleType:
+        from .compiled import batch_norm
+
+        return batch_norm
+
+    @cached_property
+    def _running(self) -> ModuleType:
+        from .compiled import running
+
+        return running
+
+    #: what is left of them does without NumPy's BLAS, whose threads would disturb those of these kernels
+    channel_sum, deviations = Kernels.channel_sum, Kernels.deviations
+
+    def batch_norm(
+        self,
+        x: Any,
+        gamma: Any,
+        beta: Any,
+        kept: tuple[int, ...],
+        eps: float,
+        ddof: int,
+        activation: int = 0,
+    ) -> Any:
+        found = layout(x.shape, x.strides, x.dtype.char, kept)
+        if found is None:
+            return super().batch_norm(x, gamma, beta, kept, eps, ddof)
+        real, channels, size = x.dtype, x.shape[kept[0]], x.size
+        y, (mean, var, inv_std) = pool.empty(found.view, real), np.empty((3, channels), real)
+        gamma = constant(1, channels, real) if gamma is None else ready(gamma)
+        beta = constant(0, channels, real) if beta is None else ready(beta)
+        settings = gamma, beta, eps, float(size // channels - ddof), activation
+        kernel = getattr(self._batch_norm, f"{found.kind}_forward")
+        kernel(size, found.take(x), found.chunks, *settings, y, mean, var, inv_std)
+        return found.give(y), mean, var, inv_std
+
+    def activated_batch_norm(
+        self, x: Any, gamma: Any, beta: Any, kept: Any, eps: float, ddof: int, activation: str
+    ) -> Any:
+        if x.dtype != np.float32 or len(kept) > 1 or not settled(x):
+            return super().activated_batch_norm(x, gamma, beta, kept, eps, ddof, activation)
+        return self.batch_norm(x, gamma, beta, kept, eps, ddof, CODES[activation])
+
+    def batch_norm_grad(
+        self,
+        x: Any,
+        gamma: Any,
+        mean: Any,
+        inv_std: Any,
+        gy: Any,
+        kept: Any,
+        ddof: int,
+        y: Any = None,
+        activation: int = 0,
+    ) -> Any:
+        """With an activation, ``gy`` is the gradient of its output y."""
+        found = layout(x.shape, x.strides, x.dtype.char, kept)
+        if found is None or gy.dtype != x.dtype:
+            return super().batch_norm_grad(x, gamma, mean, inv_std, gy, kept, ddof)
+        real, channels, size = x.dtype, x.shape[kept[0]], x.size
+        gx, ggamma = pool.empty(found.view, real), np.empty(channels, real)
+        gbeta = np.empty(channels, real)
+        gamma = constant(1, channels, real) if gamma is None else ready(gamma)
+        dof = float(size // channels - ddof)
+        settings = gamma, ready(mean), ready(inv_std), dof, gx, ggamma, gbeta
+        kernel = getattr(self._batch_norm, f"{found.kind}_backward")
+        gy = found.take(gy)
+        y = gy if y is None else found.take(y)
+        kernel(size, found.take(x), y, gy, activation, found.chunks, *settings)
+        return found.give(gx), ggamma, gbeta
+
+    def activated_batch_norm_grad(
+        self,
+        x: Any,
+        gamma: Any,
+        mean: Any,
+        inv_std: Any,
+        y: Any,
+        gy: Any,
+        kept: Any,
+        ddof: int,
+        activation: str,
+    ) -> Any:
+        if not x.dtype == y.dtype == gy.dtype == np.float32 or len(kept) > 1:
+            arguments = x, gamma, mean, inv_std, y, gy, kept, ddof, activation
+            return super().activated_batch_norm_grad(*arguments)
+        code = CODES[f"{activation}_grad"]
+        return self.batch_norm_grad(x, gamma, mean, inv_std, gy, kept, ddof, y, code)
+
+    def frozen_batch_norm(
+        self,
+        x: Any,
+        gamma: Any,
+        beta: Any,
+        mean: Any,
+        var: Any,
+        kept: Any,
+        eps: float,
+        activation: int = 0,
+    ) -> Any:
+        found = layout(x.shape, x.strides, x.dtype.char, kept)
+        if found is None:
+            return super().frozen_batch_norm(x, gamma, beta, mean, var, kept, eps)
+        y = pool.empty(found.view, x.dtype)
+        gamma = constant(1, len(mean), x.dtype) if gamma is None else ready(gamma)
+        beta = constant(0, len(mean), x.dtype) if beta is None else ready(beta)
+        kernel = getattr(self._batch_norm, f"{found.kind}_frozen")
+        settings = gamma, beta, ready(mean), ready(var), eps, activation, y
+        kernel(x.size, found.take(x), found.chunks, *settings)
+        return found.give(y)
+
+    def activated_frozen_batch_norm(
+        self,
+        x: Any,
+        gamma: Any,
+        beta: Any,
+        mean: Any,
+        var: Any,
+        kept: Any,
+        eps: float,
+        activation: str,
+    ) -> Any:
+        arguments = x, gamma, beta, mean, var, kept, eps
+        if x.dtype != np.float32 or len(kept) > 1 or not x.size or not settled(x):
+            return super().activated_frozen_batch_norm(*arguments, activation)
+        return self.frozen_batch_norm(*arguments, CODES[activation])
+
+    def sum(self, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+        if axes != (0,) or x.ndim != 2 or x.dtype.char not in "fd" or not x.flags.carray:
+            return super().sum(x, axes, keepdims)
+        y = np.empty(x.shape[1], x.dtype)
+        self._batch_norm.column_sums(x, y)
+        return y.reshape(1, -1) if keepdims else y
+
+    def finite(self, var: Any) -> bool:
+        if var.dtype.char not in "fd":
+            return super().finite(var)
+        found: bool = self._running.finite(flat(var))
+        return found
+
+    def move_statistics(
+        self,
+        running_mean: Any,
+        running_var: Any,
+        num_batches: Any,
+        mean: Any,
+        var: Any,
+        momentum: float | None,
+        correction: float,
+        debiased: bool,
+    ) -> bool:
+        arrays = running_mean, running_var, num_batches, mean, var
+        if mean.ndim != 1 or not alike((running_mean, running_var, mean, var)):
+            return super().move_statistics(*arrays, momentum, correction, debiased)
+        momentum = -1.0 if momentum is None else float(momentum)
+        moved: bool = self._running.move_statistics(*arrays, momentum, correction, debiased)
+        return moved
