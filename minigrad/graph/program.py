@@ -19,7 +19,7 @@ from ..kernels import pool
 from ..kernels.numba import NumbaKernels
 from ..kernels.places import NotWritten, Place, Row, Storage
 from ..kernels.table import Table
-from ..kernels.threads import get_num_threads
+from ..kernels.threads import forked, get_num_threads
 from ..kernels.writer import Writer
 from ..optim.optimizers import Optimizer, Update
 from ..tape import now
@@ -94,6 +94,7 @@ class Plan:
         for step in self.steps:
             if isinstance(step, Rows):
                 step.table = Table(step.rows, self._loose)
+        self._shared = any(isinstance(s, Rows) and s.table.threads > 1 for s in self.steps)
         self._brought_inputs = [(self._number(v), self._strides[v]) for v in graph.inputs]
         self._brought_gradients = [
             (v.leaf, self._number(v), self._strides[v], v.dtype)
@@ -265,7 +266,7 @@ class Plan:
 
     def _arrays(self, inputs: list[Tensor]) -> list[Any] | None:
         """What was brought, in its place; None if something lies elsewhere than when this was planned."""
-        if get_num_threads() != self._threads:
+        if get_num_threads() != self._threads or (self._shared and forked()):
             return None
         for t, array in self._bound:
             if t._data is not array:

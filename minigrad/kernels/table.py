@@ -20,18 +20,23 @@ class Table:
     ----------
     numbers : array, shape (rows, 8)
         Arguments that are not whole; to be changed by whoever wants others.
+    threads : int
+        How many it needs: in a forked process there are no others.
     """
 
     def __init__(self, rows: list[Row], loose: Mapping[Storage, int]) -> None:
-        from .compiled import instructions, program, threads
+        from .compiled import instructions, instructions_norm, program, threads
 
-        self._run, self._threads = program.run, threads
+        self._run, self._threads, self.threads = program.run, threads, 1
         words = np.zeros((len(rows), program.WORDS), np.int64)
         self.numbers = np.zeros((len(rows), program.NUMBERS))
         fittings = []
         for i, row in enumerate(rows):
-            words[i, 0] = getattr(instructions, row.name).address
-            words[i, program.THREADS] = threads.threads_for(row.work)
+            count = threads.threads_for(row.work)
+            name = row.name if count == 1 else f"{row.name}_threaded"
+            room = instructions if hasattr(instructions, name) else instructions_norm
+            words[i, 0] = getattr(room, name).address
+            self.threads = max(self.threads, count)
             self.numbers[i, : len(row.numbers)] = row.numbers
             for j, argument in enumerate(row.arguments, program.FIRST):
                 if not isinstance(argument, Place):
@@ -43,7 +48,6 @@ class Table:
                     assert argument.storage.array is not None
                     words[i, j] = address(argument.storage.array) + argument.offset
         fitted = np.array(fittings, np.int64).reshape(-1, 3)
-        self._together = int(words[:, program.THREADS].max())
         self._loose = sorted({number for _, number, _ in fittings})
         self._bases = np.zeros(len(loose), np.int64)
         parts = address(words), address(self.numbers), len(rows), address(fitted), len(fitted)
@@ -55,10 +59,13 @@ class Table:
         """Run it from row ``start`` on; the row that stopped, for Python to go on, or -1 at the end."""
         for number in self._loose:
             self._bases[number] = id(arrays[number])
-        together = self._together > 1 and self._threads.enter(self._together)
+        stopped: int
+        if self.threads == 1:
+            stopped = self._run(*self._at, start)
+            return stopped
+        self._threads.enter(self.threads, wait=True)
         try:
-            stopped: int = self._run(*self._at, start, together)
+            stopped = self._run(*self._at, start)
             return stopped
         finally:
-            if together:
-                self._threads.leave()
+            self._threads.leave()

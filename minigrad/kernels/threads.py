@@ -36,6 +36,21 @@ def get_num_threads() -> int:
     return _count
 
 
+def forked() -> bool:
+    """Whether this is a child process: the threads of compiled kernels stayed behind, and refuse to start anew."""
+    return _forked
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+
+
+_forked = False
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _default() -> int:
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list is for nested regions
     if wanted.strip().isdigit() and int(wanted) > 0:

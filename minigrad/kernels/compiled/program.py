@@ -1,8 +1,8 @@
 """Programs: kernels that are called one after the other without Python in between.
 
 A program is a table with a row for each kernel. ``words`` holds, in 64-bit integers, the kernel's address, whether it
-has stopped the program, for how many threads its work is enough, and its arguments: addresses of arrays, sizes,
-switches; ``numbers`` its arguments that are not whole. An instruction is a kernel that reads its row.
+has stopped the program, and its arguments: addresses of arrays, sizes, switches; ``numbers`` its arguments that are not
+whole. An instruction is a kernel that reads its row.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from numba.extending import intrinsic
 
 from .threads import serial
 
-#: columns of a row: whole arguments begin at the fourth
+#: columns of a row: whole arguments begin at the third
 WORDS, NUMBERS = 32, 8
-STOPPED, THREADS, FIRST = 1, 2, 3
+STOPPED, FIRST = 1, 2
 #: bytes of an object before its own fields; an array's first is the address of its data (NumPy's C API: PyArrayObject),
 #: which Python takes longer to tell than many a kernel runs
 HEADER = object.__basicsize__
@@ -30,16 +30,16 @@ HEADER = object.__basicsize__
 numba.get_num_threads()
 
 OPTIONS: Any = {"nopython": True, "cache": True, "error_model": "numpy"}
-_row = types.void(types.int64, types.int64, types.int64)
+_row = types.void(types.int64, types.int64)
 
 
 class instruction:
-    """A kernel ``function(words, numbers, together)``, of addresses of its row and whether threads may help.
+    """A kernel ``function(words, numbers)``, of addresses of its row.
 
     It is compiled when its ``address``, which a program calls, is first asked for.
     """
 
-    def __init__(self, function: Callable[[Any, Any, Any], None]) -> None:
+    def __init__(self, function: Callable[[Any, Any], None]) -> None:
         self.function = function
 
     @cached_property
@@ -62,14 +62,14 @@ def _pointer(typing, address, like):
 
 
 @intrinsic  # type: ignore[misc,unused-ignore]
-def _call(typing, function, words, numbers, together):
+def _call(typing, function, words, numbers):
     def codegen(context, builder, signature, arguments):
         function, *rest = arguments
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 3)
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 2)
         builder.call(builder.inttoptr(function, kind.as_pointer()), rest)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 4), codegen
+    return types.void(*[types.int64] * 3), codegen
 
 
 @serial
@@ -78,7 +78,7 @@ def array(address, shape, like):
     return carray(_pointer(address, like), shape)
 
 
-def _run(table, bases, start, together):
+def _run(table, bases, start):
     """Run rows from ``start`` on; the one that stopped, or -1.
 
     ``table`` is the address of five numbers: those of the words and the numbers, how many rows there are, the address
@@ -96,7 +96,7 @@ def _run(table, bases, start, together):
         flat[fitted[i, 0]] = data + fitted[i, 2]
     for i in range(start, rows):
         row = i * WORDS
-        _call(flat[row], words + 8 * row, numbers + 8 * NUMBERS * i, together)
+        _call(flat[row], words + 8 * row, numbers + 8 * NUMBERS * i)
         if flat[row + STOPPED]:
             flat[row + STOPPED] = 0
             return i
@@ -104,4 +104,4 @@ def _run(table, bases, start, together):
 
 
 #: called through ctypes, which takes a fifth of the time that Numba needs to look at arrays
-run = cfunc(types.int64(types.int64, types.int64, types.int64, types.int64), **OPTIONS)(_run).ctypes
+run = cfunc(types.int64(types.int64, types.int64, types.int64), **OPTIONS)(_run).ctypes

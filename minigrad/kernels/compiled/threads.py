@@ -10,7 +10,7 @@ from typing import Any
 
 import numba
 
-from ..threads import get_num_threads
+from ..threads import forked, get_num_threads
 
 #: "a b + c" may be one instruction. Nothing may be reassociated: a sum of x - shift would lose what the shift saved.
 FASTMATH = {"contract", "nsz"}
@@ -29,13 +29,12 @@ class _Told(local):
 
 _told = _Told()
 _region = Lock()
-_forked = False
 
 
 def _after_fork() -> None:
-    """A child has no threads, and the libraries that ran them refuse to start any."""
-    global _region, _forked
-    _region, _forked = Lock(), True
+    """Who had the threads may not be there to give them back."""
+    global _region
+    _region = Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -93,9 +92,9 @@ class Threaded:
             leave()
 
 
-def enter(count: int) -> bool:
-    """Get the other threads to work for this one, ``count`` in all; False if another has them."""
-    if _forked or not _region.acquire(blocking=False):
+def enter(count: int, wait: bool = False) -> bool:
+    """Get the other threads to work for this one, ``count`` in all; False if another has them, unless told to wait."""
+    if forked() or not _region.acquire(blocking=wait):
         return False
     if _told.count != count:
         numba.set_num_threads(count)
