@@ -7,6 +7,7 @@ must stay those of the ops' ``reference``.
 from __future__ import annotations
 
 import math
+import operator
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -58,20 +59,9 @@ class Kernels(ConvolutionKernels, FusedKernels):
 
     # --- arithmetic ---
 
-    def add(self, a: Array, b: Array) -> Array:
-        return a + b
-
-    def subtract(self, a: Array, b: Array) -> Array:
-        return a - b
-
-    def multiply(self, a: Array, b: Array) -> Array:
-        return a * b
-
-    def divide(self, a: Array, b: Array) -> Array:
-        return a / b
-
-    def negative(self, x: Array) -> Array:
-        return -x
+    # Functions of the interpreter's own: a method would take as long as a small addition.
+    add, subtract, multiply = operator.add, operator.sub, operator.mul
+    divide, negative = operator.truediv, operator.neg
 
     def add_into(self, a: Array, b: Array) -> None:
         a += b

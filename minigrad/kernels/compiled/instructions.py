@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import batch_norm, chains, elementwise, products
-from .arguments import WHOLE, matrix, read, vector
+from .arguments import REAL, WHOLE, matrix, read, vector
 from .program import STOPPED, array, instruction
 from .threads import serial
 
