@@ -88,7 +88,9 @@ def peer(run: Callable[[Any], Any], batches: list[Any], numpy: Callable[[Any], A
 
 def with_minigrad(inputs: Inference, folded: bool) -> Peer:
     model, batches = loaded(inputs), [mg.tensor(x) for x in inputs.batches]
-    run = mg.capture(model, batches[0]).fold_batch_norm() if folded else mg.no_grad()(model)
+    run: Any = mg.no_grad()(model)
+    if folded:
+        run = mg.capture(model, batches[0]).fold_batch_norm().fuse()
     return peer(run, batches, mg.Tensor.numpy)
 
 

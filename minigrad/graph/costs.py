@@ -38,6 +38,7 @@ from .fused import (
     ActivatedBatchNorm,
     ActivatedBatchNormGrad,
     ActivatedFrozenBatchNorm,
+    ActivatedLinear,
     Chain,
 )
 
@@ -100,14 +101,14 @@ def _pool(call: Call) -> int:
 STEPS = {"sigmoid": 4, "sigmoid_grad": 3}
 
 
+def _activation(call: Call, suffix: str = "") -> int:
+    """Those of an activation that is part of an op, for each number."""
+    return STEPS.get(f"{call.op.activation}{suffix}", 1)  # type: ignore[attr-defined]
+
+
 def _activated(count: int, suffix: str = "") -> Count:
     """Those of batch norm, and of the activation."""
-
-    def counted(call: Call) -> int:
-        name = f"{call.op.activation}{suffix}"  # type: ignore[attr-defined]
-        return (count + STEPS.get(name, 1)) * size(call.inputs[0])
-
-    return counted
+    return lambda call: (count + _activation(call, suffix)) * size(call.inputs[0])
 
 
 def _chain(call: Call) -> int:
@@ -125,6 +126,7 @@ FLOPS: dict[type[Op], Count] = {
     BatchNorm: _per_input(6),  # sum; x - mean, its square, their sum; scale, shift
     BatchNormGrad: _per_input(9),  # xhat 2; gbeta 1, ggamma 2; gx 4
     FrozenBatchNorm: _per_input(2),  # scale, shift
+    ActivatedLinear: lambda call: _linear(call) + _activation(call) * size(call.outputs[0]),
     ActivatedBatchNorm: _activated(6),
     ActivatedBatchNormGrad: _activated(9, "_grad"),
     ActivatedFrozenBatchNorm: _activated(2),

@@ -13,6 +13,7 @@ from ..op import Op
 from ..ops import activation as activations
 from ..ops import arithmetic
 from ..ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm, PerChannel
+from ..ops.linear import LINEAR
 from ..tensor import Tensor, apply
 
 #: elementwise ops, by the names of their kernels
@@ -27,6 +28,21 @@ ELEMENTWISE: dict[str, Op] = {
     "sigmoid": activations.SIGMOID,
     "sigmoid_grad": activations.SIGMOID_GRAD,
 }
+
+
+class ActivatedLinear(Op):
+    """The activation of a linear layer."""
+
+    __slots__ = ("activation",)
+
+    def __init__(self, activation: str) -> None:
+        self.activation = activation
+
+    def reference(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return apply(ELEMENTWISE[self.activation], apply(LINEAR, x, weight, bias))
+
+    def forward(self, k: Any, x: Any, weight: Any, bias: Any) -> Any:
+        return k.activated_linear(x, weight, bias, self.activation)
 
 
 class ActivatedBatchNorm(PerChannel):

@@ -1,8 +1,8 @@
 """Fusion: calls whose results only the next call needs, and that call, as one that keeps them to itself.
 
 A large array that is written by one kernel and read by the next goes through memory twice; in one kernel it stays in
-cache. What is fused: batch norm with the sigmoid or relu after it, the gradient of these with the one of batch norm,
-and chains of elementwise ops. Every kernel computes what those that it stands for would, to the last bit.
+cache. What is fused: batch norm or a linear layer with the sigmoid or relu after it, the gradient of these with the one
+of batch norm, and chains of elementwise ops. Each kernel computes what those that it stands for would, to the last bit.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from ..kernels.chains import ROOM
 from ..op import Op
 from ..ops.activation import Relu, ReluGrad, Sigmoid, SigmoidGrad
 from ..ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm
+from ..ops.linear import Linear
 from .calls import Call, Value
 from .fused import (
     ELEMENTWISE,
     ActivatedBatchNorm,
     ActivatedBatchNormGrad,
     ActivatedFrozenBatchNorm,
+    ActivatedLinear,
     Chain,
 )
 from .passes import prune, uses
@@ -35,7 +37,7 @@ NAMES = {type(op): name for name, op in ELEMENTWISE.items()}
 def fuse(graph: Graph) -> Graph:
     """See ``Graph.fuse``."""
     graph = prune(graph)
-    for step in (_relu_grads_of_outputs, _activated_norms, _activated_norm_grads, _chains):
+    for step in (_relu_grads_of_outputs, _activated, _activated_norm_grads, _chains):
         graph = step(graph)
     return graph
 
@@ -104,21 +106,23 @@ def _is_relu_grad_of(x: Value, call: Call) -> bool:
     return isinstance(call.op, ReluGrad) and call.inputs[0] is x and call.inputs[1] is not x
 
 
-def _activated_norms(graph: Graph) -> Graph:
+def _activated(graph: Graph) -> Graph:
+    """Batch norms and linear layers with the activations after them."""
     known, new, gone = _Known(graph), dict[Call, Call](), set[Call]()
     for call in graph.calls:
-        if not isinstance(call.op, (BatchNorm, FrozenBatchNorm)):
+        if not isinstance(call.op, (BatchNorm, FrozenBatchNorm, Linear)):
             continue
         y, *statistics = call.outputs
         after = known.only_user(y)
         if after is None or not isinstance(after.op, (Sigmoid, Relu)) or not _alike(call, after):
             continue
-        name, op = NAMES[type(after.op)], call.op
-        fused: Op = (
-            ActivatedBatchNorm(op.kept, op.eps, op.ddof, name)
-            if isinstance(op, BatchNorm)
-            else ActivatedFrozenBatchNorm(op.kept, op.eps, name)
-        )
+        name, op, fused = NAMES[type(after.op)], call.op, Op()
+        if isinstance(op, BatchNorm):
+            fused = ActivatedBatchNorm(op.kept, op.eps, op.ddof, name)
+        elif isinstance(op, FrozenBatchNorm):
+            fused = ActivatedFrozenBatchNorm(op.kept, op.eps, name)
+        else:
+            fused = ActivatedLinear(name)
         new[call] = replace(call, op=fused, outputs=(*after.outputs, *statistics))
         gone.add(after)
     return _replaced(graph, new, gone)

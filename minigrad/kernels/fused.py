@@ -16,6 +16,13 @@ Array = Any
 class FusedKernels:
     """What goes on top of kernels."""
 
+    def activated_linear(
+        self, x: Array, weight: Array, bias: Array | None, activation: str
+    ) -> Array:
+        """The activation of ``linear``."""
+        k: Any = self
+        return getattr(k, activation)(k.linear(x, weight, bias))
+
     def activated_batch_norm(
         self,
         x: Array,

@@ -13,7 +13,7 @@ import numpy as np
 from .chains import Steps, packed
 from .places import NotWritten, Place
 from .writer_base import flat, require, row_major, single
-from .writer_norm import NormWriter
+from .writer_norm import NormWriter, code
 
 INT = np.dtype(np.int64)
 
@@ -38,21 +38,32 @@ class Writer(NormWriter):
         if m <= self.kernels._products.FEW:
             y = self.empty((m, n))
             self.write("few_rows", 0, row_major(x), row_major(weight), y, m, k, n)
-        elif weight.storage.constant and weight.storage.array is not None:
-            y = self._packed(row_major(x), weight.of(weight.storage.array).T)
+        elif weight.storage.constant:
+            return self._packed(x, weight, bias, "")
         else:
             y = self.matmul(x, weight.T)
         if bias is not None:
             self.write("add_row", 0, y, row_major(bias), m, n)
         return y
 
-    def _packed(self, x: Place, b: np.ndarray) -> Place:
-        """x @ b, for a b that can be packed once for all times."""
-        products, (m, k), n = self.kernels._products, x.shape, b.shape[1]
-        panels, y, work = products.packed(b), self.empty((m, n)), m * n * k // products.PER_NUMBER
-        places = x, self.place(panels), y
-        parts = products.parts(m, n, 4, work)
-        self.write("packed_product", work, *places, m, k, n, *panels.shape[:3], *parts)
+    def activated_linear(
+        self, x: Place, weight: Place, bias: Place | None, activation: str
+    ) -> Place:
+        require(x, weight)
+        if len(x) > self.kernels._products.FEW and weight.storage.constant:
+            return self._packed(x, weight, bias, activation)
+        return self._along(activation, self.linear(x, weight, bias))
+
+    def _packed(self, x: Place, weight: Place, bias: Place | None, activation: str) -> Place:
+        """A linear layer whose weights can be packed once for all times; with its bias and activation in one kernel."""
+        products, (m, k), n = self.kernels._products, x.shape, len(weight)
+        assert weight.storage.array is not None
+        panels = products.packed(weight.of(weight.storage.array).T)
+        y, work = self.empty((m, n)), m * n * k // products.PER_NUMBER
+        row = self._channels(bias, 0, n)
+        places = row_major(x), self.place(panels), y, row
+        sizes = m, k, n, *panels.shape[:3], products.threads_for(work)
+        self.write("packed_product", work, *places, *sizes, bias is not None, code(activation))
         return y
 
     def sum(self, x: Place, axes: tuple[int, ...], keepdims: bool) -> Place:

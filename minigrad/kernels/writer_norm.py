@@ -31,7 +31,7 @@ class NormWriter(RowWriter):
         self.write(
             f"{found.kind}_forward",
             x.size,
-            *(*arguments, scale, shift, mean, var, inv_std, _code(activation)),
+            *(*arguments, scale, shift, mean, var, inv_std, code(activation)),
             numbers=(eps, x.size // channels - ddof),
         )
         return _given(y, found), mean, var, inv_std
@@ -60,11 +60,11 @@ class NormWriter(RowWriter):
         gx, ggamma, gbeta = self.empty(found.view), self.empty((channels,)), self.empty((channels,))
         taken = (a.take(found.order, found.view) for a in (x, y, gy))
         arguments = found.chunks, channels, *sizes, *taken, gx, self._channels(gamma, 1, channels)
-        code = _code(activation and f"{activation}_grad")
+        gradient = code(activation and f"{activation}_grad")
         self.write(
             f"{found.kind}_backward",
             x.size,
-            *(*arguments, row_major(mean), row_major(inv_std), ggamma, gbeta, code),
+            *(*arguments, row_major(mean), row_major(inv_std), ggamma, gbeta, gradient),
             numbers=(x.size // channels - ddof,),
         )
         return _given(gx, found), ggamma, gbeta
@@ -87,7 +87,7 @@ class NormWriter(RowWriter):
         self.write(
             f"{found.kind}_frozen",
             x.size,
-            *(*arguments, scale, shift, row_major(mean), row_major(var), _code(activation)),
+            *(*arguments, scale, shift, row_major(mean), row_major(var), code(activation)),
             numbers=(eps,),
         )
         return _given(y, found)
@@ -131,7 +131,7 @@ class NormWriter(RowWriter):
         return row_major(x)
 
 
-def _code(activation: str) -> int:
+def code(activation: str) -> int:
     return CODES[activation] if activation else 0
 
 

@@ -157,3 +157,27 @@ def test_the_number_of_threads_may_change(rng):
                 equal(graph(x), expected)
     finally:
         mg.set_num_threads(before)
+
+
+@pytest.mark.parametrize("activation", [nn.Sigmoid, nn.ReLU, None])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("n", [2, 7, 300])
+def test_weights_that_stay_are_packed_once(rng, n, bias, activation):
+    """With bias and activation in one kernel where they are fused, and the bits of eager code."""
+    before = mg.get_num_threads()
+    layers = [nn.Linear(130, 37, bias=bias)] + ([activation()] if activation else [])
+    model = nn.Sequential(*layers, nn.Linear(37, 5))
+    xs = [mg.tensor(rng.standard_normal((n, 130)).astype("f")) for _ in range(3)]
+    try:
+        for threads in (1, 2):
+            mg.set_num_threads(threads)
+            folded = mg.capture(model, xs[0]).fold_batch_norm()
+            for graph in (folded, folded.fuse()):
+                for x in xs:
+                    with mg.no_grad():
+                        equal(graph(x), model(x))
+            assert ("packed_product" in rows(folded)) == (n > 4)
+            names = [call.name for call in folded.fuse().calls]
+            assert names == ["activated_linear" if activation else "linear", "linear"]
+    finally:
+        mg.set_num_threads(before)

@@ -46,10 +46,10 @@ _packed_product_threaded = products._packed_product.parallel
 @serial
 def packed_product_row(words, numbers):
     _, w, _ = read(words, numbers)
-    m, k, n, down, across = w[3], w[4], w[5], w[9], w[10]
-    a, c = matrix(w[0], m, k), matrix(w[2], m, n)
-    panels = array(w[1], (w[6], w[7], w[8], products.WIDTH // 2), REAL)
-    return a, panels, c, down, across
+    m, k, n, parts, biased, activation = w[4], w[5], w[6], w[10], w[11] != 0, w[12]
+    a, c, bias = matrix(w[0], m, k), matrix(w[2], m, n), vector(w[3], n)
+    panels = array(w[1], (w[7], w[8], w[9], products.WIDTH // 2), REAL)
+    return a, panels, c, bias, biased, activation, parts
 
 
 @instruction

@@ -21,6 +21,7 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from .. import pool
+from .chains import NOTHING, activate
 from .threads import Threaded, serial, summing, threads_for
 from .vectors import REGISTERS, WIDTH, Vectors, address, whole
 
@@ -34,6 +35,8 @@ NEAR = 2**17
 PANELS, DEEP = 16, RUN // 2
 #: rows up to which a factor is not packed
 FEW = 4
+#: numbers that go through an activation at once
+PIECE = 1024
 #: multiplications that take as long as a number takes elsewhere
 PER_NUMBER = 16
 
@@ -245,15 +248,31 @@ def _packed_part(a, panels, c, rows, columns):
                 _tile_of(x, depth, 1, panels[r, p], length, c, t, p * width, more, edge)
 
 
+@serial
+def _finish(c, bias, biased, activation):
+    """c = activation(c + bias)."""
+    if biased:
+        for i in range(len(c)):
+            row = c[i]
+            for j in range(len(bias)):
+                row[j] += bias[j]
+    if activation != NOTHING:
+        flat, own = c.reshape(-1), np.empty(PIECE, c.dtype)
+        for start in range(0, len(flat), PIECE):
+            piece = flat[start : start + PIECE]
+            before = own[: len(piece)]
+            before[:] = piece
+            activate(activation, before, piece)
+
+
 @Threaded
-def _packed_product(a, panels, c, down, across):
-    """c = a b for a factor that was packed: ``panels`` by runs along the depth, as ``packed`` makes them."""
-    tiles, count = -(-len(a) // ROWS), panels.shape[1]
-    for part in prange(down * across):
-        i, j = part // across, part % across
-        rows = tiles * i // down, tiles * (i + 1) // down
-        columns = count * j // across, count * (j + 1) // across
-        _packed_part(a, panels, c, rows, columns)
+def _packed_product(a, panels, c, bias, biased, activation, parts):
+    """c = activation(a b + bias) for a b that was packed into ``panels``, by runs along the depth."""
+    tiles = -(-len(a) // ROWS)
+    for part in prange(parts):
+        rows = tiles * part // parts, tiles * (part + 1) // parts
+        _packed_part(a, panels, c, rows, (0, panels.shape[1]))
+        _finish(c[rows[0] * ROWS : rows[1] * ROWS], bias, biased, activation)
 
 
 @serial
