@@ -167,11 +167,14 @@ class Plan:
             if storage.array is None and storage not in self._loose:
                 first = lives[storage].first if storage in lives else moment
                 lives[storage] = Life(storage.nbytes, first, moment)
+        roots = self._write_over(lives)
         offsets, size = share(lives)
         pool.release()  # what eager code needed until here would lie idle beside this
         self._arena = pool.empty((size,), np.uint8)
         for storage, offset in offsets.items():
             storage.array = self._arena[offset : offset + storage.nbytes]
+        for storage, root in roots.items():
+            storage.array = root.array
         # What is returned may be kept for long, one by one; gradients are replaced together.
         outputs = {s for v in graph.outputs for s in self._behind(self._places[v])}
         own = [s for s in self._loose if s not in brought]
@@ -189,6 +192,24 @@ class Plan:
                 end += -(-s.nbytes // LINE) * LINE
         self._block_size = end
         self.nbytes = size + end + sum(s.nbytes for s in own if s in outputs)
+
+    def _write_over(self, lives: dict[Storage, Life]) -> dict[Storage, Storage]:
+        """Results that are written over an input which is not needed any more, and whose memory they take."""
+        roots: dict[Storage, Storage] = {}
+        moment = 0
+        for step in self.steps:
+            rows = step.rows if isinstance(step, Rows) else []
+            for i, row in enumerate(rows):
+                if row.over is not None:
+                    before, result = (row.arguments[k].storage for k in row.over)
+                    root = roots.get(before, before)
+                    life, later = lives.get(root), lives.get(result)
+                    if life and later and (life.last, life.nbytes) == (moment + i, later.nbytes):
+                        lives[root] = life._replace(last=lives.pop(result).last)
+                        roots[result] = root
+                        rows[i] = row.in_place()
+            moment += len(rows) or 1
+        return roots
 
     def _number(self, v: Value) -> int:
         return self._loose[self._places[v].storage]

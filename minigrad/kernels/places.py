@@ -26,12 +26,24 @@ class Storage:
 
 
 class Row(NamedTuple):
-    """An instruction by name, the numbers it computes, its whole arguments or places, and those that are not whole."""
+    """An instruction by name, the numbers it computes, its whole arguments or places, and those that are not whole.
+
+    ``over`` counts two arguments: an input, and the result that may be written over it, for which there is another
+    instruction: the compiler does without vectors where it finds out that two arrays are one.
+    """
 
     name: str
     work: int
     arguments: tuple[Any, ...]
     numbers: tuple[float, ...]
+    over: tuple[int, int] | None = None
+
+    def in_place(self) -> Row:
+        """The row that writes over its input."""
+        assert self.over is not None
+        _, result = self.over
+        rest = (*self.arguments[:result], *self.arguments[result + 1 :])
+        return Row(f"{self.name}_over", self.work, rest, self.numbers)
 
 
 class Place:

@@ -80,13 +80,13 @@ class Writer(NormWriter):
         return self._along("sigmoid", x)
 
     def sigmoid_grad(self, y: Place, gy: Place) -> Place:
-        return self._along("sigmoid_grad", y, gy)
+        return self._along("sigmoid_grad", y, gy, over=(1, 2))
 
     def relu(self, x: Place) -> Place:
         return self._along("relu", x)
 
     def relu_grad(self, x: Place, gy: Place) -> Place:
-        return self._along("relu_grad", x, gy)
+        return self._along("relu_grad", x, gy, over=(1, 2))
 
     def add(self, a: Place, b: Place) -> Place:
         return self.chain((("add", (0, 1)),), a, b)
@@ -120,10 +120,10 @@ class Writer(NormWriter):
         like = self.empty(a.shape, a)
         self.write("add_into", a.size, flat(a, like), flat(b, like), a.size)
 
-    def _along(self, name: str, *arrays: Place) -> Place:
+    def _along(self, name: str, *arrays: Place, over: tuple[int, int] | None = None) -> Place:
         """An instruction that goes through arrays as they lie in memory."""
         y = self.empty(arrays[0].shape, arrays[0])
-        self.write(name, y.size, *(flat(a, y) for a in arrays), flat(y, y), y.size)
+        self.write(name, y.size, *(flat(a, y) for a in arrays), flat(y, y), y.size, over=over)
         return y
 
     # --- the loss ---

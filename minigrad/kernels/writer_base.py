@@ -33,8 +33,15 @@ class RowWriter:
     def __getattr__(self, name: str) -> Any:
         raise NotWritten(name)
 
-    def write(self, name: str, work: int, *arguments: Any, numbers: Sequence[float] = ()) -> None:
-        self.rows.append(Row(name, work, arguments, tuple(numbers)))
+    def write(
+        self,
+        name: str,
+        work: int,
+        *arguments: Any,
+        numbers: Sequence[float] = (),
+        over: tuple[int, int] | None = None,
+    ) -> None:
+        self.rows.append(Row(name, work, arguments, tuple(numbers), over))
 
     def place(self, array: np.ndarray, constant: bool = False) -> Place:
         """Where an array lies that stays there; and whether its numbers stay too."""

@@ -70,10 +70,10 @@ def test_a_replay_takes_less_than_eager_code(backend, rng):
     layers = []
     for _ in range(6):
         layers += [nn.Linear(50, 50, bias=False), nn.BatchNorm(50), nn.Sigmoid()]
-    model = nn.Sequential(*layers)
+    model = nn.Sequential(*layers, nn.Linear(50, 5))
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     x = mg.tensor(rng.standard_normal((400, 50)).astype("f"))
-    batch = x, mg.tensor(rng.integers(50, size=400))
+    batch = x, mg.tensor(rng.integers(5, size=400))
     step = step_of(model, optimizer)
     eager = peak_of(step, *batch)
     graph = mg.capture(step, *batch)
@@ -81,6 +81,7 @@ def test_a_replay_takes_less_than_eager_code(backend, rng):
     if graph._plan is None:
         assert replayed < 1.01 * eager
     else:
+        # What the replay allocates itself, its gradients, is part of the plan.
         assert replayed < 0.1 * eager
-        assert graph._plan.nbytes < 0.95 * eager
+        assert graph._plan.nbytes < eager
     assert graph.peak_bytes() < 1.01 * eager

@@ -69,6 +69,20 @@ def sigmoid_grad(y, gy, gx):
 
 
 @serial
+def _sigmoid_grad_over(y, gy):
+    for i in range(len(y)):
+        gy[i] = (y[i] - y[i] * y[i]) * gy[i]
+
+
+@Threaded
+def sigmoid_grad_over(y, gy):
+    """The same, written over gy."""
+    for t in prange(-(-len(y) // CHUNK)):
+        own = slice(t * CHUNK, (t + 1) * CHUNK)
+        _sigmoid_grad_over(y[own], gy[own])
+
+
+@serial
 def _relu(x, y):
     for i in range(len(x)):
         # not "x if x > 0": a NaN goes on
@@ -93,6 +107,20 @@ def relu_grad(x, gy, gx):
     for t in prange(-(-len(x) // CHUNK)):
         own = slice(t * CHUNK, (t + 1) * CHUNK)
         _relu_grad(x[own], gy[own], gx[own])
+
+
+@serial
+def _relu_grad_over(x, gy):
+    for i in range(len(x)):
+        gy[i] = gy[i] * x.dtype.type(x[i] > 0)
+
+
+@Threaded
+def relu_grad_over(x, gy):
+    """The same, written over gy."""
+    for t in prange(-(-len(x) // CHUNK)):
+        own = slice(t * CHUNK, (t + 1) * CHUNK)
+        _relu_grad_over(x[own], gy[own])
 
 
 @serial

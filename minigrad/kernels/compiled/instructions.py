@@ -162,6 +162,38 @@ def relu_grad_threaded(words, numbers):
     _relu_grad_threaded(*relu_grad_row(words, numbers))
 
 
+_sigmoid_grad_over = elementwise.sigmoid_grad_over.serial
+_sigmoid_grad_over_threaded = elementwise.sigmoid_grad_over.parallel
+_relu_grad_over = elementwise.relu_grad_over.serial
+_relu_grad_over_threaded = elementwise.relu_grad_over.parallel
+
+
+@serial
+def grad_over_row(words, numbers):
+    _, w, _ = read(words, numbers)
+    return vector(w[0], w[2]), vector(w[1], w[2])
+
+
+@instruction
+def sigmoid_grad_over(words, numbers):
+    _sigmoid_grad_over(*grad_over_row(words, numbers))
+
+
+@instruction
+def sigmoid_grad_over_threaded(words, numbers):
+    _sigmoid_grad_over_threaded(*grad_over_row(words, numbers))
+
+
+@instruction
+def relu_grad_over(words, numbers):
+    _relu_grad_over(*grad_over_row(words, numbers))
+
+
+@instruction
+def relu_grad_over_threaded(words, numbers):
+    _relu_grad_over_threaded(*grad_over_row(words, numbers))
+
+
 _chain, _chain_threaded = chains.chain.serial, chains.chain.parallel
 _add_into, _add_into_threaded = chains.add_into.serial, chains.add_into.parallel
 
