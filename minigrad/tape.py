@@ -7,7 +7,7 @@ the last Tensor that came out of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar, Token
 from itertools import count
@@ -61,6 +61,9 @@ class Listener(Protocol):
     def includes(self, graph: Any) -> None:
         """A graph that was captured before is about to be replayed as a part."""
 
+    def decided(self, question: Callable[[], Any], answer: Any) -> None:
+        """What is computed depends on the answer to a question about values."""
+
     def calls(self, module: Any, outermost: Any) -> Any:
         """A context: inside, a module computes, in the call of ``outermost``."""
 
@@ -77,6 +80,16 @@ def unheard() -> Iterator[None]:
         yield
     finally:
         listening.reset(token)
+
+
+def decided(question: Callable[[], Any]) -> Any:
+    """The answer to a question about values that decides what is computed; whoever listens can ask it again."""
+    with unheard():
+        answer = question()
+    heard = listening.get()
+    if heard is not None:
+        heard.decided(question, answer)
+    return answer
 
 
 class Settled:

@@ -52,6 +52,7 @@ class Capture:
         self._behind: Node | None = None
         self._start = now()
         self.inner: list[Guards] = []
+        self.decisions: list[tuple[Callable[[], Any], Any]] = []
         self.calls_made: list[Call] = []
         self.modules: dict[Module, None] = {}
         self.optimizers: dict[Optimizer, None] = {}
@@ -92,6 +93,9 @@ class Capture:
     def includes(self, graph: Graph) -> None:
         # Gradients that it takes for granted are heard of as it goes.
         self.inner.append(replace(graph.guards, leaves={}, contexts=contexts()))
+
+    def decided(self, question: Callable[[], Any], answer: Any) -> None:
+        self.decisions.append((question, answer))
 
     def before(self, op: Op, inputs: tuple[Tensor | None, ...]) -> None:
         if isinstance(op, Update):
@@ -228,6 +232,7 @@ class Capture:
             [(t, type(t._data), leaf_of(t)) for t in bound if t is not None],
             self.read_first,
             self.inner,
+            self.decisions,
             any(call.phase == "backward" for call in self.calls_made),
         )
         alive = any(

@@ -8,7 +8,7 @@ tells that nothing happened.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..nn.statistics import collector, merging
 from ..optim.optimizers import Optimizer
-from ..tape import Leaf, recording, revised
+from ..tape import Leaf, recording, revised, unheard
 from ..tensor import Tensor
 
 
@@ -47,6 +47,8 @@ class Guards:
     contexts : tuple
     inner : list of Guards
         Of graphs that it is made of.
+    decisions : list of (question, answer)
+        Questions about values that chose what was computed (``tape.decided``), to be asked again.
     free : set of str
         Attributes that may change.
     differentiates : bool
@@ -58,6 +60,7 @@ class Guards:
     tensors: list[tuple[Tensor, type, Leaf | None]] = field(default_factory=list)
     leaves: dict[Leaf, bool] = field(default_factory=dict)
     inner: list[Guards] = field(default_factory=list)
+    decisions: list[tuple[Callable[[], Any], Any]] = field(default_factory=list)
     differentiates: bool = False
     #: whether a batch norm has looked at its statistics, to warn of them, decides nothing
     free: frozenset[str] = frozenset({"_checked"})
@@ -89,6 +92,10 @@ class Guards:
             if reason:
                 return reason
             self._revision = revision
+        if self.decisions:
+            with unheard():
+                if any(question() != answer for question, answer in self.decisions):
+                    return "values have changed that decide which layer computes"
         return next(filter(None, [guards.broken() for guards in self.inner]), "")
 
     def _changed(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ops.batch_norm import PerChannel, frozen_batch_norm, kept_axes
 from ..ops.shape import concatenate
-from ..tape import no_grad
+from ..tape import decided, no_grad
 from ..tensor import Tensor
 from . import init
 from .batch_norm import BatchNorm
@@ -286,5 +286,9 @@ class RecurrentBatchNorm(Module):
         last = min(step, len(self.steps) - 1)
         if self.steps[last].training:
             return self.steps[last]
-        trained = [layer for layer in self.steps[: last + 1] if layer.num_batches.item()]
-        return trained[-1] if trained else self.steps[last]
+        return self.steps[decided(partial(self._trained, last))]
+
+    def _trained(self, last: int) -> int:
+        """The last step of the first ``last + 1`` that has seen batches; ``last`` if none has."""
+        seen = [i for i in range(last + 1) if self.steps[i].num_batches.item()]
+        return seen[-1] if seen else last

@@ -628,3 +628,23 @@ def test_gradients_after_an_error(backend, rng):
     with pytest.raises(ValueError, match="expected labels"):
         step(x, t + 5)
     assert [p.grad for p in model.parameters()] == [None] * 5  # as zero_grad left them
+
+
+@pytest.mark.filterwarnings("ignore:.*eval with running statistics")
+def test_which_step_was_trained_is_asked_again(backend, rng):
+    """Where values of the state decide what is computed, and the layer says so."""
+    norm = nn.RecurrentBatchNorm(6, max_steps=3)
+    x = batches(rng)[0][0]
+    norm(x, 0)
+    norm.eval()
+    graph, f = mg.capture(norm, x, 2), mg.jit(norm)
+    for _ in range(3):
+        equal(graph(x, 2), norm(x, 2))
+        f(x, 2)
+    norm.train()
+    norm(x * 5, 1)
+    norm.eval()
+    with refuses(RuntimeError, "values have changed that decide which layer computes"):
+        graph(x, 2)
+    for _ in range(3):
+        equal(f(x, 2), norm(x, 2))
