@@ -118,10 +118,8 @@ class Plan:
         rows.clear()
         try:
             places = self._written(call)
-        except (
-            NotWritten,
-            TypeError,
-        ):  # a TypeError is Python's own word that Places are no arrays
+        except (NotWritten, TypeError):
+            # TypeError is Python's own word that Places are no arrays.
             self.steps.append(call)
             self._places.update((v, self._brought(v)) for v in call.outputs)
             if call.op.aliases and call.inputs[0] is not None:

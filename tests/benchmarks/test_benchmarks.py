@@ -168,7 +168,8 @@ work = WORKLOADS["memory-mlp"]
 peer, held = work.makers["minigrad"](work.build()), []
 modest = peer.peak(2)
 def step():
-    held[:] = [np.ones(2**25)]
+    held.clear()
+    held.append(np.ones(2**25))
     peer.step()
 print(modest, peer._replace(step=step).peak(1))
 """
