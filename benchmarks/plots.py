@@ -14,6 +14,9 @@ COLORS = {
     "tensorflow": "#8c6bb1",
     "floor": "#8c8c8c",
     "numpy": "#c9a227",
+    "eager": "#2a6fbb",
+    "captured": "#64b5cd",
+    "onnxruntime": "#1f1f1f",
 }
 
 Results = list[dict[str, Any]]
