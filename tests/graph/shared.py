@@ -1,9 +1,16 @@
 """What the tests of graphs share: a small network, its training step, and batches for it."""
 
 import numpy as np
+import pytest
 
 import minigrad as mg
-from minigrad import nn
+from minigrad import backend, nn
+from minigrad.kernels.numba import NumbaKernels
+
+compiled_only = pytest.mark.skipif(
+    not isinstance(backend.get("numpy").kernels, NumbaKernels),
+    reason="only compiled kernels make programs",
+)
 
 
 def network(p=0.2):

@@ -5,7 +5,7 @@ import weakref
 
 import numpy as np
 import pytest
-from graph.shared import batches, network, step_of
+from graph.shared import batches, compiled_only, network, step_of
 from helpers import content, device, equal
 
 import minigrad as mg
@@ -399,6 +399,7 @@ def test_any_setting_of_an_optimizer_takes_effect_in_the_next_replay(rng, settin
     assert trained(make, lambda step: mg.capture(step, *data[0]), data, 8, between) == eager
 
 
+@compiled_only  # others take it for no momentum, in both
 def test_settings_that_do_not_go_together_are_errors_as_in_eager_code(rng):
     model = nn.Linear(6, 3)
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

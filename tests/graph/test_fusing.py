@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from graph.shared import batches, network, step_of
+from graph.shared import batches, compiled_only, network, step_of
 from helpers import close, content, equal
 
 import minigrad as mg
@@ -299,9 +299,9 @@ class TestChains:
             equal(graph(x * 2, y), f(x * 2, y))
 
 
+@compiled_only
 def test_arithmetic_is_part_of_the_program(rng):
     """Calls that programs know how to make are not made from Python."""
-    pytest.importorskip("numba")
     norm = nn.BatchNorm(4)
 
     def f(x, y):

@@ -4,18 +4,14 @@ import threading
 
 import numpy as np
 import pytest
-from graph.shared import batches, network, step_of
+from graph.shared import batches, compiled_only, network, step_of
 from helpers import content, equal
 
 import minigrad as mg
-from minigrad import backend, nn, optim
+from minigrad import nn, optim
 from minigrad.graph.program import Rows
-from minigrad.kernels.numba import NumbaKernels
 
-pytestmark = pytest.mark.skipif(
-    not isinstance(backend.get("numpy").kernels, NumbaKernels),
-    reason="only compiled kernels make programs",
-)
+pytestmark = compiled_only
 
 
 def rows(graph):
