@@ -202,3 +202,16 @@ def test_gradients_are_written_over_what_is_not_needed_any_more(rng):
         found[function] = rows(graph)
     assert "sigmoid_grad_over" in found[once]
     assert "sigmoid_grad" in found[again]
+
+
+def test_parameters_that_were_elsewhere_meanwhile(rng):
+    """Moved away and back they lie in other memory than the program knows."""
+    model = nn.Linear(6, 3)
+    x = mg.tensor(rng.standard_normal((7, 6)).astype("f"))
+    graph = mg.capture(model, x)
+    with mg.no_grad():
+        for _ in range(3):
+            graph(x)
+        model.to("strict").to("numpy")
+        model.weight.data = np.ones((3, 6), np.float32)
+        equal(graph(x), model(x))
