@@ -7,9 +7,13 @@ through ``Backend.from_numpy`` and ``Backend.to_numpy``.
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
+from cuda import emulator
 
 from minigrad.backend import Backend
+from minigrad.kernels.cupy import CupyKernels
 from minigrad.kernels.generic import Kernels
 
 
@@ -131,4 +135,10 @@ def _to_numpy(array):
 def load():
     """The backend, for ``minigrad.backend.register``."""
     module = StrictModule()
-    return Backend("strict", module, StrictArray, Kernels(module), _from_numpy, _to_numpy)
+    kernels = CupyKernels(module, emulator.Emulator()) if emulated() else Kernels(module)
+    return Backend("strict", module, StrictArray, kernels, _from_numpy, _to_numpy)
+
+
+def emulated():
+    """Whether the CUDA kernels stand in for a GPU's; else the generic ones run on the device."""
+    return emulator.COMPILER is not None and os.environ.get("MINIGRAD_KERNELS") != "numpy"

@@ -162,6 +162,10 @@ class Kernels(ConvolutionKernels, FusedKernels):
         self.scale_and_shift(y, inv_std if gamma is None else inv_std * gamma, beta, kept)
         return y.astype(x.dtype, copy=False), mean, var, inv_std
 
+    def moments(self, x: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
+        """The mean, and the sum of the squared deviations from it."""
+        return self.deviations(x, kept)[1:]
+
     def deviations(self, x: Array, kept: tuple[int, ...]) -> tuple[Array, Array, Array]:
         """x - mean, the mean, and the sum of the squared deviations, at least in float32.
 

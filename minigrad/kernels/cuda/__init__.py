@@ -1,0 +1,94 @@
+"""CUDA kernels: templates in ``.cu`` files, and beside each a Python file that knows how to launch them.
+
+A kernel is compiled when it is first needed, for the types that it is needed for. The sources are plain CUDA C++ with
+no header but their own, so that NVRTC compiles them without a toolkit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+#: threads of a block, as in common.cuh
+THREADS = 256
+#: no contraction of products and sums but where the sources say fma; a warning is an error in the tests
+OPTIONS = ("-std=c++17", "-fmad=false")
+#: what the sources call the types
+TYPES = {"float32": "float", "float64": "double", "float16": "Half", "bfloat16": "BFloat16"}
+#: bytes of one access
+WIDTH = 16
+
+Parameter = str | int
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel template, and the file here that it is in."""
+
+    file: str
+    name: str
+
+    def instance(self, parameters: tuple[Parameter, ...]) -> str:
+        """What C++ calls the kernel for these template parameters."""
+        return f"{self.name}<{', '.join(map(str, parameters))}>"
+
+
+class Launcher(Protocol):
+    """Who runs kernels: CuPy, or whoever stands in for it."""
+
+    @property
+    def multiprocessors(self) -> int:
+        """Of the device."""
+
+    def __call__(
+        self,
+        kernel: Kernel,
+        parameters: tuple[Parameter, ...],
+        grid: tuple[int, ...],
+        args: tuple[Any, ...],
+    ) -> None:
+        """Run a grid of blocks of ``THREADS`` threads.
+
+        Whole numbers are ``Index``, floats ``double``, arrays pointers to their first element (0 is none), and NumPy
+        arrays with one element of a structured dtype structs.
+        """
+
+    def address(self, array: Any) -> int:
+        """Of an array's first element."""
+
+
+@cache
+def source(file: str) -> str:
+    """A source file here, with those that it includes in place of their ``#include`` lines."""
+    text = (Path(__file__).parent / file).read_text()
+    lines = [
+        source(line.split('"')[1]) if line.startswith('#include "') else line
+        for line in text.splitlines()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def wide(dtype: np.dtype) -> np.dtype:
+    """What values of a dtype are computed in."""
+    return np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+
+
+class LaunchedKernels:
+    """What the mixins here need of the kernel set that they are part of."""
+
+    xp: Any
+    launch: Launcher
+
+    def given(self, array: Any) -> Any:
+        """An array as a kernel takes it, without gaps; for None the pointer that is none."""
+        return 0 if array is None else self.xp.ascontiguousarray(array)
+
+    def vector(self, count: int, *arrays: Any) -> int:
+        """How many numbers can be read at once of arrays that are runs of ``count``: 16 bytes of them, or one."""
+        most = WIDTH // arrays[0].itemsize
+        aligned = all(self.launch.address(a) % WIDTH == 0 for a in arrays)
+        return most if count % most == 0 and aligned else 1
