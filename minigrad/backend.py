@@ -34,6 +34,8 @@ class Backend:
     read_only: Callable[[Any], Any] = lambda array: array
     #: whether an array is no view of another's memory
     owned: Callable[[Any], bool] = lambda array: array.base is None
+    #: an array of no axes of a Python number and a dtype; a device makes it without a transfer
+    scalar: Callable[[Any, Any], Any] = np.asarray
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
@@ -69,7 +71,30 @@ def _cupy() -> Backend:
         ) from error
     if not cupy.is_available():
         raise RuntimeError("the cupy backend needs an NVIDIA GPU, and CuPy finds none")
-    return Backend("cupy", cupy, cupy.ndarray, Kernels(cupy), cupy.asarray, cupy.asnumpy)
+    from .kernels.cupy import CupyKernels
+
+    return device("cupy", cupy, cupy.ndarray, CupyKernels(cupy), cupy.asarray, cupy.asnumpy)
+
+
+def device(
+    name: str,
+    xp: Any,
+    array: type,
+    kernels: Kernels,
+    from_numpy: Callable[[np.ndarray], Any],
+    to_numpy: Callable[[Any], np.ndarray],
+) -> Backend:
+    """The backend of a device that computes while Python goes on, and tells of errors in values when they are read."""
+
+    def read(array: Any) -> np.ndarray:
+        values = to_numpy(array)  # waits for the device
+        kernels.check()
+        return values
+
+    def scalar(value: Any, dtype: Any) -> Any:
+        return xp.full((), value, dtype)
+
+    return Backend(name, xp, array, kernels, from_numpy, read, scalar=scalar)
 
 
 #: how to load each backend, by the name of its array module

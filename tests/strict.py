@@ -12,7 +12,7 @@ import os
 import numpy as np
 from cuda import emulator
 
-from minigrad.backend import Backend
+from minigrad.backend import device
 from minigrad.kernels.cupy import CupyKernels
 from minigrad.kernels.generic import Kernels
 
@@ -136,7 +136,7 @@ def load():
     """The backend, for ``minigrad.backend.register``."""
     module = StrictModule()
     kernels = CupyKernels(module, emulator.Emulator()) if emulated() else Kernels(module)
-    return Backend("strict", module, StrictArray, kernels, _from_numpy, _to_numpy)
+    return device("strict", module, StrictArray, kernels, _from_numpy, _to_numpy)
 
 
 def emulated():

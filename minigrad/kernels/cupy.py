@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .cuda import OPTIONS, THREADS, Kernel, Launcher, Parameter, source
 from .cuda.batch_norm import BatchNormKernels
-from .generic import Kernels
+from .cuda.elementwise import ElementwiseKernels
+from .cuda.faults import Faults
+from .cuda.loss import LossKernels
+from .cuda.updates import UpdateKernels
 
 
 class CupyLauncher:
@@ -41,10 +46,21 @@ class CupyLauncher:
         first: int = array.data.ptr
         return first
 
+    def shared(self, words: int) -> tuple[np.ndarray, int]:
+        # Page-locked memory has one address for the host and all devices (unified virtual addressing).
+        memory = self.cupy.cuda.alloc_pinned_memory(8 * words)
+        numbers = np.frombuffer(memory, np.int64, words)
+        numbers[:] = 0
+        return numbers, memory.ptr
 
-class CupyKernels(BatchNormKernels, Kernels):
+
+class CupyKernels(BatchNormKernels, ElementwiseKernels, LossKernels, UpdateKernels):
     """The GPU kernels; ``launch`` runs them."""
 
     def __init__(self, xp: Any, launch: Launcher | None = None) -> None:
         super().__init__(xp)
         self.launch: Launcher = launch or CupyLauncher(xp)
+        self.faults = Faults(self.launch)
+
+    def check(self) -> None:
+        self.faults.check()

@@ -67,15 +67,15 @@ class Emulator:
     ----------
     order : (int, int)
         The first thread of a block that runs, and how many further on the next one is: prime to ``THREADS``.
-    launched : list of (str, grid)
-        What was run.
+    launched : list of (str, grid), or None
+        Where to note what is run.
     """
 
     multiprocessors = MULTIPROCESSORS
 
     def __init__(self):
         self.order = 0, 1
-        self.launched = []
+        self.launched = None
         self._functions = {}
 
     def __call__(self, kernel, parameters, grid, args):
@@ -87,7 +87,8 @@ class Emulator:
             0 < n <= limit for n, limit in zip(grid, (2**31 - 1, 65535, 65535), strict=True)
         ):
             raise ValueError(f"{kernel.name}: no GPU has a grid of {grid}")
-        self.launched.append((kernel.instance(parameters), grid))
+        if self.launched is not None:
+            self.launched.append((kernel.instance(parameters), grid))
         values = [_value(a) for a in args]
         pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
         fault = function((ctypes.c_uint * 3)(*grid), THREADS, pointers, len(values), *self.order)
@@ -96,6 +97,10 @@ class Emulator:
 
     def address(self, array):
         return array.hidden.ctypes.data
+
+    def shared(self, words):
+        numbers = np.zeros(words, np.int64)
+        return numbers, numbers.ctypes.data
 
     def _compiled(self, kernel, parameters):
         entry = (

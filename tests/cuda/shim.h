@@ -19,6 +19,7 @@
 #define __forceinline__ inline
 #define __shared__ static
 #define __restrict__
+#define __grid_constant__
 #define __launch_bounds__(...)
 
 struct dim3 { unsigned x, y, z; };
@@ -136,7 +137,9 @@ template <class T> T max(T a, T b) { return a < b ? b : a; }
 
 inline unsigned __float_as_uint(float x) { unsigned u; std::memcpy(&u, &x, 4); return u; }
 inline float __uint_as_float(unsigned u) { float x; std::memcpy(&x, &u, 4); return x; }
-inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned((uint64_t(a) * b) >> 32); }
+inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+    return (unsigned long long)((unsigned __int128)a * b >> 64);
+}
 
 inline float half_to_float(unsigned short h) {
     int exponent = (h >> 10) & 31, fraction = h & 1023;

@@ -9,9 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from ..generic import Kernels
+
+if TYPE_CHECKING:
+    from .faults import Faults
 
 #: threads of a block, as in common.cuh
 THREADS = 256
@@ -21,6 +26,8 @@ OPTIONS = ("-std=c++17", "-fmad=false")
 TYPES = {"float32": "float", "float64": "double", "float16": "Half", "bfloat16": "BFloat16"}
 #: bytes of one access
 WIDTH = 16
+#: blocks per multiprocessor that keep memory busy
+BUSY = 8
 
 Parameter = str | int
 
@@ -60,6 +67,9 @@ class Launcher(Protocol):
     def address(self, array: Any) -> int:
         """Of an array's first element."""
 
+    def shared(self, words: int) -> tuple[np.ndarray, int]:
+        """Whole numbers, all 0, in memory that the host and kernels see; and where that is for kernels."""
+
 
 @cache
 def source(file: str) -> str:
@@ -77,18 +87,42 @@ def wide(dtype: np.dtype) -> np.dtype:
     return np.dtype(np.float32) if dtype.itemsize == 2 else dtype
 
 
-class LaunchedKernels:
-    """What the mixins here need of the kernel set that they are part of."""
+def lying(strides: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes of an array in the order in which they lie in memory."""
+    return tuple(sorted(range(len(strides)), key=lambda i: (-abs(strides[i]), i)))
 
-    xp: Any
+
+def inverse(order: tuple[int, ...]) -> tuple[int, ...]:
+    """What takes axes in this order back to where they were."""
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
+
+
+class LaunchedKernels(Kernels):
+    """What the kernel sets here share: each is a part of ``CupyKernels``."""
+
     launch: Launcher
+    faults: Faults
 
     def given(self, array: Any) -> Any:
         """An array as a kernel takes it, without gaps; for None the pointer that is none."""
-        return 0 if array is None else self.xp.ascontiguousarray(array)
+        if array is None:
+            return 0
+        # NumPy's function would add an axis where there is none.
+        return array if array.flags.c_contiguous else self.xp.ascontiguousarray(array)
 
     def vector(self, count: int, *arrays: Any) -> int:
         """How many numbers can be read at once of arrays that are runs of ``count``: 16 bytes of them, or one."""
         most = WIDTH // arrays[0].itemsize
         aligned = all(self.launch.address(a) % WIDTH == 0 for a in arrays)
         return most if count % most == 0 and aligned else 1
+
+    def blocks(self, accesses: int, share: int = 1) -> int:
+        """Enough blocks for so many accesses, and for a ``share`` of them to keep the device busy."""
+        return min(-(-accesses // THREADS), -(-self.launch.multiprocessors * BUSY // share))
+
+    def each(
+        self, kernel: Kernel, parameters: tuple[Parameter, ...], n: int, vector: int, *args: Any
+    ) -> None:
+        """Launch a kernel that goes through n numbers, ``vector`` at a time."""
+        if n:
+            self.launch(kernel, parameters, (self.blocks(-(-n // vector)),), args)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import THREADS, TYPES, Kernel, LaunchedKernels, wide
+from . import BUSY, THREADS, TYPES, Kernel, LaunchedKernels, inverse, lying, wide
+from .elementwise import ACTIVATIONS
 
 Array = Any
 
@@ -16,14 +17,13 @@ NORMALIZE = Kernel("batch_norm.cu", "normalize")
 GRADIENT_SUMS = Kernel("batch_norm.cu", "gradient_sums")
 INPUT_GRADIENT = Kernel("batch_norm.cu", "input_gradient")
 
-ACTIVATIONS = {"identity": "Identity", "sigmoid": "Sigmoid", "relu": "Relu"}
 #: the struct that the sources call Shape
 SHAPE = np.dtype(
     [(name, "i8") for name in ("batch", "channels", "size")]
     + [(name, "i4") for name in ("lanes", "splits")]
 )
-#: blocks per multiprocessor that keep memory busy, and those that may share a channel
-BUSY, SPLITS = 8, 256
+#: blocks that may share a channel
+SPLITS = 256
 #: accesses that a thread makes, at least, before another split pays
 ACCESSES = 4
 #: threads that read one row of channels, at most: 512 bytes of it
@@ -47,16 +47,14 @@ class View(NamedTuple):
 
     def give(self, y: Array) -> Array:
         """What the kernels made, with x's axes."""
-        back = sorted(range(len(self.order)), key=self.order.__getitem__)
-        return y.transpose(back)
+        return y.transpose(inverse(self.order))
 
 
 @lru_cache(maxsize=4096)
 def view(shape: tuple[int, ...], strides: tuple[int, ...], kept: tuple[int, ...]) -> View:
     """How to look at an array: as it lies in memory, where that is possible."""
     axes = tuple(range(len(shape)))
-    lying = tuple(sorted(axes, key=lambda i: (-abs(strides[i]), i)))
-    found = _fit(shape, lying, kept) or _fit(shape, axes, kept)
+    found = _fit(shape, lying(strides), kept) or _fit(shape, axes, kept)
     if found is None or found.groups > GROUPS:
         found = _fit(shape, (*kept, *(i for i in axes if i not in kept)), kept)
     assert found is not None

@@ -57,6 +57,22 @@ template <class T, int V> struct alignas(V * sizeof(T)) Pack {
 
     __device__ static Pack load(const T* from) { return *reinterpret_cast<const Pack*>(from); }
     __device__ void store(T* to) const { *reinterpret_cast<Pack*>(to) = *this; }
+
+    // The same where there may be fewer than V.
+    __device__ static Pack load(const T* from, Index there) {
+        if (there >= V) return load(from);
+        Pack pack = {};
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            if (i < there) pack.values[i] = from[i];
+        return pack;
+    }
+    __device__ void store(T* to, Index there) const {
+        if (there >= V) return store(to);
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            if (i < there) to[i] = values[i];
+    }
     __device__ Wide<T> get(int i) const { return widen(values[i]); }
     __device__ void set(int i, Wide<T> x) { narrow(x, values[i]); }
 };
@@ -71,6 +87,7 @@ __device__ inline float multiply_add(float a, float b, float c) { return fmaf(a,
 __device__ inline double multiply_add(double a, double b, double c) { return fma(a, b, c); }
 template <class A> __device__ inline bool is_nan(A x) { return x != x; }
 template <class A> __device__ inline bool is_finite(A x) { return x - x == 0; }
+template <class A> __device__ inline A not_a_number() { return A(__uint_as_float(0x7fc00000u)); }
 // A NaN wins, as in NumPy's maximum.
 template <class A> __device__ inline A larger(A a, A b) { return a > b || is_nan(a) ? a : b; }
 
@@ -107,6 +124,12 @@ template <class S> __device__ inline S merged(S mine, int lanes) {
     }
     __syncthreads();
     return parts[thread % lanes];
+}
+
+// For each V of n numbers, f(where they begin, how many are left): all threads of the grid in turns.
+template <int V, class F> __device__ inline void each(Index n, F f) {
+    Index step = Index(gridDim.x) * THREADS * V;
+    for (Index i = (Index(blockIdx.x) * THREADS + threadIdx.x) * V; i < n; i += step) f(i, n - i);
 }
 
 // A sum that `merged` takes.
