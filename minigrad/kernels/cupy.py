@@ -26,6 +26,11 @@ class CupyLauncher:
         count: int = self.cupy.cuda.Device().attributes["MultiProcessorCount"]
         return count
 
+    @property
+    def device(self) -> int:
+        number: int = self.cupy.cuda.runtime.getDevice()
+        return number
+
     def __call__(
         self,
         kernel: Kernel,
@@ -60,7 +65,7 @@ class CupyKernels(BatchNormKernels, ElementwiseKernels, LossKernels, UpdateKerne
     def __init__(self, xp: Any, launch: Launcher | None = None) -> None:
         super().__init__(xp)
         self.launch: Launcher = launch or CupyLauncher(xp)
-        self.faults = Faults(self.launch)
+        self.faults = Faults(xp, self.launch)
 
     def check(self) -> None:
         self.faults.check()

@@ -312,9 +312,12 @@ class Kernels(ConvolutionKernels, FusedKernels):
 
     def count(self, steps: Array, moved: tuple[int, ...]) -> Array:
         """One more step for the parameters ``moved``; how many each of them has had."""
+        return self.count_by(steps, moved, 1)
+
+    def count_by(self, steps: Array, moved: tuple[int, ...], more: Array | int) -> Array:
         parts = [steps[own] for own in runs(moved)]
         for part in parts:
-            part += 1
+            part += more
         return parts[0] if len(parts) == 1 else self.xp.concatenate(parts)
 
     def sgd(

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -72,11 +73,13 @@ class Emulator:
     """
 
     multiprocessors = MULTIPROCESSORS
+    device = 0
 
     def __init__(self):
         self.order = 0, 1
         self.launched = None
         self._functions = {}
+        self._turn = Lock()  # there is one device
 
     def __call__(self, kernel, parameters, grid, args):
         function = self._functions.get((kernel, parameters))
@@ -91,11 +94,15 @@ class Emulator:
             self.launched.append((kernel.instance(parameters), grid))
         values = [_value(a) for a in args]
         pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
-        fault = function((ctypes.c_uint * 3)(*grid), THREADS, pointers, len(values), *self.order)
+        with self._turn:
+            fault = function(
+                (ctypes.c_uint * 3)(*grid), THREADS, pointers, len(values), *self.order
+            )
         if fault:
             raise RuntimeError(f"{kernel.instance(parameters)}: {fault.decode()}")
 
     def address(self, array):
+        _require_dense(array.hidden)
         return array.hidden.ctypes.data
 
     def shared(self, words):
@@ -125,6 +132,10 @@ def _value(argument):
     if isinstance(argument, np.generic):
         return np.array(argument)
     hidden = argument.hidden
-    if not hidden.flags.c_contiguous:
-        raise ValueError(f"a kernel takes arrays without gaps, got strides {hidden.strides}")
+    _require_dense(hidden)
     return np.array(hidden.ctypes.data, np.int64)
+
+
+def _require_dense(array):
+    if not array.flags.c_contiguous:
+        raise ValueError(f"a kernel takes arrays without gaps, got strides {array.strides}")

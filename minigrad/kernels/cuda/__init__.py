@@ -51,6 +51,10 @@ class Launcher(Protocol):
     def multiprocessors(self) -> int:
         """Of the device."""
 
+    @property
+    def device(self) -> int:
+        """The number of the current device."""
+
     def __call__(
         self,
         kernel: Kernel,
@@ -92,9 +96,10 @@ def lying(strides: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(strides)), key=lambda i: (-abs(strides[i]), i)))
 
 
-def inverse(order: tuple[int, ...]) -> tuple[int, ...]:
-    """What takes axes in this order back to where they were."""
-    return tuple(sorted(range(len(order)), key=order.__getitem__))
+def put_back(array: Any, order: tuple[int, ...]) -> Any:
+    """An array whose axes are in this order as they were before; no view, where nothing moves: it would own nothing."""
+    back = tuple(sorted(range(len(order)), key=order.__getitem__))
+    return array if back == order == tuple(range(len(order))) else array.transpose(back)
 
 
 class LaunchedKernels(Kernels):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import BUSY, THREADS, TYPES, Kernel, LaunchedKernels, inverse, lying, wide
+from . import BUSY, THREADS, TYPES, Kernel, LaunchedKernels, lying, put_back, wide
 from .elementwise import ACTIVATIONS
 
 Array = Any
@@ -43,11 +43,12 @@ class View(NamedTuple):
 
     def take(self, xp: Any, x: Array) -> Array:
         """x as the kernels take it: copied, where it lies otherwise."""
-        return xp.ascontiguousarray(x.transpose(self.order))
+        x = x.transpose(self.order)
+        return x if x.flags.c_contiguous else xp.ascontiguousarray(x)
 
     def give(self, y: Array) -> Array:
         """What the kernels made, with x's axes."""
-        return y.transpose(inverse(self.order))
+        return put_back(y, self.order)
 
 
 @lru_cache(maxsize=4096)
@@ -117,13 +118,13 @@ class _Run:
         self.geometry = geometry(look, vector, self.launch.multiprocessors)
         self.values = look.batch * look.size
 
-    def empty(self, count: int) -> Array:
-        """``count`` arrays of numbers per channel."""
-        return self.kernels.xp.empty((count, *self.channels), self.wide)
+    def empty(self, count: int) -> list[Array]:
+        """Arrays of a number per channel."""
+        return [self.kernels.xp.empty(self.channels, self.wide) for _ in range(count)]
 
     def parts(self) -> Array:
-        """What each split finds, three numbers per channel."""
-        return self.empty(3 * self.geometry.splits)
+        """Room for what each split finds, three numbers per channel."""
+        return self.kernels.xp.empty((3 * self.geometry.splits, *self.channels), self.wide)
 
     def __call__(self, kernel: Kernel, activation: str | None, *args: Any) -> None:
         x = self.arrays[0]

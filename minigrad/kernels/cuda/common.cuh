@@ -91,6 +91,14 @@ template <class A> __device__ inline A not_a_number() { return A(__uint_as_float
 // A NaN wins, as in NumPy's maximum.
 template <class A> __device__ inline A larger(A a, A b) { return a > b || is_nan(a) ? a : b; }
 
+// Tell the host what is wrong: `report` is memory that it reads, and `fine`, on the device, is 1 until it has been told.
+__device__ inline void tell(Index* report, Index* fine, Index what, Index which, Index limit) {
+    *fine = 0;
+    report[1] = which;
+    report[2] = limit;
+    report[0] = what;
+}
+
 // Activations: what they make of x, and the gradient for x given their output y and its gradient.
 struct Identity {
     template <class A> __device__ static A value(A x) { return x; }

@@ -1,8 +1,7 @@
 // Softmax cross-entropy over the rows of (rows, classes). A block has `lanes` rows, a power of two, and several threads
 // for each: threads of a row are `lanes` apart.
 //
-// A label that is no class makes its loss NaN and its gradient 0, and is reported: report = (what, which, limit) lies in
-// memory that the host can read.
+// A label that is no class makes its loss NaN and its gradient 0, and is told.
 
 #include "common.cuh"
 
@@ -25,8 +24,8 @@ struct Row {
 
 template <class T, class Label>
 __global__ void __launch_bounds__(THREADS)
-cross_entropy(const T* logits, const Label* labels, T* losses, T* probabilities, Index* report, Index rows,
-              Index classes, Index lanes) {
+cross_entropy(const T* logits, const Label* labels, T* losses, T* probabilities, Index* report, Index* fine,
+              Index rows, Index classes, Index lanes) {
     typedef Wide<T> A;
     Row at(rows, lanes);
     const T* x = logits + at.row * classes;
@@ -43,11 +42,7 @@ cross_entropy(const T* logits, const Label* labels, T* losses, T* probabilities,
     Index label = Index(labels[at.row]);
     bool known = label >= 0 && label < classes;
     narrow(known ? logarithm(total) - (widen(x[label]) - most) : not_a_number<A>(), losses[at.row]);
-    if (!known) {
-        report[1] = label;
-        report[2] = classes;
-        report[0] = BAD_LABEL;
-    }
+    if (!known) tell(report, fine, BAD_LABEL, label, classes);
 }
 
 // The sum of n numbers, times a weight: by one block.

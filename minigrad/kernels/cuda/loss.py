@@ -37,7 +37,7 @@ class LossKernels(LaunchedKernels):
         probabilities = self.xp.empty(logits.shape, logits.dtype)
         type_, label = TYPES[logits.dtype.name], LABELS[labels.dtype.name]
         grid, lanes = _rows(rows, classes)
-        arrays = logits, labels, losses, probabilities, self.faults.address
+        arrays = logits, labels, losses, probabilities, *self.faults.pointers
         self.launch(CROSS_ENTROPY, (type_, label), grid, (*arrays, rows, classes, lanes))
         if weight is None:
             return losses, probabilities

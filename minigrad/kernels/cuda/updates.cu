@@ -1,4 +1,5 @@
-// What training moves in place: running statistics, and all parameters of an optimizer in one launch.
+// What training moves in place: running statistics, and all parameters of an optimizer in one launch. Parameters stay
+// where they are while the host has not been told of an error in the values.
 
 #include "common.cuh"
 
@@ -14,14 +15,11 @@ struct Flag {
 template <class A>
 __global__ void __launch_bounds__(THREADS)
 move_statistics(A* running_mean, A* running_var, Index* batches, const A* mean, const A* var, double momentum,
-                double correction, Index debiased, Index* report, Index channels) {
+                double correction, Index debiased, Index* report, Index* fine, Index channels) {
     Flag bad = {0};
     for (Index c = threadIdx.x; c < channels; c += THREADS) bad.up |= !is_finite(var[c]);
     if (merged(bad, 1).up) {
-        if (report && threadIdx.x == 0) {
-            report[2] = channels;
-            report[0] = NOT_FINITE;
-        }
+        if (report && threadIdx.x == 0) tell(report, fine, NOT_FINITE, 0, channels);
         return;
     }
     double count = double(*batches + 1), fresh = 1 - momentum;
@@ -99,8 +97,9 @@ __device__ inline void move(const Tensors& all, const Work& work, F update) {
 // STATES is 1 with momentum and 0 without.
 template <class T, int V, int STATES>
 __global__ void __launch_bounds__(THREADS)
-sgd(const __grid_constant__ Tensors all, double lr, double momentum, Index nesterov, double weight_decay) {
+sgd(const __grid_constant__ Tensors all, const Index* fine, double lr, double momentum, Index nesterov, double weight_decay) {
     typedef Wide<T> A;
+    if (!*fine) return;
     A rate = A(lr), keep = A(momentum), decay = A(weight_decay);
     move<T, V, STATES>(all, Work(all), [&](A* moved, A g) {
         if (weight_decay != 0) g = g + decay * moved[0];
@@ -115,9 +114,10 @@ sgd(const __grid_constant__ Tensors all, double lr, double momentum, Index neste
 // steps says for the how many-th time each parameter is moved.
 template <class T, int V>
 __global__ void __launch_bounds__(THREADS)
-adam(const __grid_constant__ Tensors all, const Index* steps, double lr, double beta1, double beta2, double eps,
-     double weight_decay) {
+adam(const __grid_constant__ Tensors all, const Index* fine, const Index* steps, double lr, double beta1, double beta2,
+     double eps, double weight_decay) {
     typedef Wide<T> A;
+    if (!*fine) return;
     __shared__ A corrections[2];
     Work work(all);
     if (threadIdx.x == 0) {

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import TYPES, WIDTH, Kernel, LaunchedKernels
+from . import TYPES, WIDTH, Kernel, LaunchedKernels, lying
 
 Array = Any
 
@@ -50,15 +50,19 @@ class UpdateKernels(LaunchedKernels):
         """Whether the batch is finite is told later, see ``Faults``; if it is not, nothing moves."""
         self.faults.check()
         moving = running_mean, running_var, num_batches
-        numbers = -1.0 if momentum is None else float(momentum), correction, int(debiased)
-        report = self.faults.address if strict else 0
+        numbers: Any = -1.0 if momentum is None else float(momentum), correction, int(debiased)
+        report, fine = self.faults.pointers
+        numbers = *numbers, report if strict else 0, fine, mean.size
         self.launch(
             MOVE_STATISTICS,
             (TYPES[mean.dtype.name],),
             (1,),
-            (*moving, self.given(mean), self.given(var), *numbers, report, mean.size),
+            (*moving, self.given(mean), self.given(var), *numbers),
         )
         return True
+
+    def count(self, steps: Array, moved: tuple[int, ...]) -> Array:
+        return self.count_by(steps, moved, self.faults.fine)
 
     def sgd(
         self,
@@ -72,7 +76,9 @@ class UpdateKernels(LaunchedKernels):
         *velocities, grads = velocities_and_grads
         numbers = float(lr), float(momentum), int(nesterov), float(weight_decay)
         for type_, vector, grid, table in self._tables(params, velocities, grads):
-            self.launch(SGD, (type_, vector, len(velocities)), grid, (table, *numbers))
+            self.launch(
+                SGD, (type_, vector, len(velocities)), grid, (table, self.faults.fine, *numbers)
+            )
 
     def adam(
         self,
@@ -89,7 +95,8 @@ class UpdateKernels(LaunchedKernels):
     ) -> None:
         numbers = [float(x) for x in (lr, *betas, eps, weight_decay)]
         for type_, vector, grid, table in self._tables(params, (first, second), grads):
-            self.launch(ADAM, (type_, vector), grid, (table, self.given(steps), *numbers))
+            arrays = table, self.faults.fine, self.given(steps)
+            self.launch(ADAM, (type_, vector), grid, (*arrays, *numbers))
 
     def _tables(
         self,
@@ -101,19 +108,26 @@ class UpdateKernels(LaunchedKernels):
         kinds: dict[str, list[int]] = {}
         for i, p in enumerate(params):
             kinds.setdefault(p.dtype.name, []).append(i)
+        grads = tuple([g.astype(p.dtype, copy=False) for p, g in zip(params, grads, strict=True)])
         for name, rows in kinds.items():
             for start in range(0, len(rows), TENSORS):
                 chosen = rows[start : start + TENSORS]
-                # Referred to until the kernel is launched: copies of gradients that lie otherwise.
-                taken = [self.given(grads[i].astype(name, copy=False)) for i in chosen]
-                moving = [[column[i] for i in chosen] for column in (params, *state)]
-                addresses = [[self.launch.address(a) for a in c] for c in (*moving, taken)]
-                sizes = [a.size for a in taken]
+                orders = [lying(params[i].strides) for i in chosen]
+                columns = [
+                    [column[i].transpose(order) for i, order in zip(chosen, orders, strict=True)]
+                    for column in (params, *state, grads)
+                ]
+                taken = [[self.given(a) for a in c] for c in columns]
+                addresses = [[self.launch.address(a) for a in c] for c in taken]
                 width = WIDTH if all(a % WIDTH == 0 for c in addresses for a in c) else 1
-                table, blocks = _table(addresses, sizes, chosen)
+                table, blocks = _table(addresses, [a.size for a in taken[0]], chosen)
                 if blocks:
                     vector = max(width // params[chosen[0]].itemsize, 1)
                     yield TYPES[name], vector, (blocks,), table
+                for views, copies in zip(columns[:-1], taken[:-1], strict=True):
+                    for view, copy in zip(views, copies, strict=True):
+                        if copy is not view:  # it had gaps
+                            view[...] = copy
 
 
 def _table(addresses: list[list[int]], sizes: list[int], rows: list[int]) -> tuple[np.ndarray, int]:
