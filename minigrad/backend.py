@@ -71,9 +71,12 @@ def _cupy() -> Backend:
         ) from error
     if not cupy.is_available():
         raise RuntimeError("the cupy backend needs an NVIDIA GPU, and CuPy finds none")
-    from .kernels.cupy import CupyKernels
+    from .kernels import cudnn, tf32
+    from .kernels.cupy import CupyKernels, CupyLauncher
 
-    return device("cupy", cupy, cupy.ndarray, CupyKernels(cupy), cupy.asarray, cupy.asnumpy)
+    tf32.govern(cupy)
+    kernels = CupyKernels(cupy, CupyLauncher(cupy), cudnn.load())
+    return device("cupy", cupy, cupy.ndarray, kernels, cupy.asarray, cupy.asnumpy)
 
 
 def device(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from .cuda.elementwise import ElementwiseKernels
 from .cuda.faults import Faults
 from .cuda.loss import LossKernels
 from .cuda.updates import UpdateKernels
+from .cudnn import CudnnConvolution
 
 
 class CupyLauncher:
@@ -59,12 +61,14 @@ class CupyLauncher:
         return numbers, memory.ptr
 
 
-class CupyKernels(BatchNormKernels, ElementwiseKernels, LossKernels, UpdateKernels):
-    """The GPU kernels; ``launch`` runs them."""
+class CupyKernels(
+    CudnnConvolution, BatchNormKernels, ElementwiseKernels, LossKernels, UpdateKernels
+):
+    """The GPU kernels: ``launch`` runs our own, and convolutions are ``cudnn``'s where it is not None."""
 
-    def __init__(self, xp: Any, launch: Launcher | None = None) -> None:
+    def __init__(self, xp: Any, launch: Launcher, cudnn: ModuleType | None) -> None:
         super().__init__(xp)
-        self.launch: Launcher = launch or CupyLauncher(xp)
+        self.launch, self.cudnn = launch, cudnn
         self.faults = Faults(xp, self.launch)
 
     def check(self) -> None:
