@@ -11,6 +11,7 @@ import os
 
 import numpy as np
 from cuda import emulator
+from cuda.tape import do, no_waiting
 
 from minigrad.backend import device
 from minigrad.kernels.cupy import CupyKernels
@@ -31,18 +32,21 @@ class StrictArray:
 
     def __getattr__(self, name):
         value = getattr(self.hidden, name)
+        if name in ("item", "tolist"):
+            _count("to_numpy")
         return _lifted(value) if callable(value) else _wrap(value)
 
     def __getitem__(self, key):
-        return _wrap(self.hidden[_unwrap(key)])
+        return _wrap(do(self.hidden.__getitem__, [_unwrap(key)]))
 
     def __setitem__(self, key, value):
-        self.hidden[_unwrap(key)] = _unwrap(value)
+        do(self.hidden.__setitem__, [_unwrap(key), _unwrap(value)])
 
     def __len__(self):
         return len(self.hidden)
 
     def __bool__(self):
+        _count("to_numpy")
         return bool(self.hidden)
 
     def __repr__(self):
@@ -73,9 +77,11 @@ class StrictModule:
         return _Function(getattr(np, name))
 
     def asarray(self, value, dtype=None):
+        _count_arrival(value)
         return _wrap(np.asarray(_unwrap(value, allow_numpy=True), dtype))
 
     def array(self, value, dtype=None, copy=True):
+        _count_arrival(value)
         return _wrap(np.array(_unwrap(value, allow_numpy=True), dtype, copy=copy))
 
 
@@ -95,7 +101,7 @@ def _lifted(function):
         args = [_unwrap(a) for a in args]
         kwargs = {name: _unwrap(a) for name, a in kwargs.items()}
         with np.errstate(all="ignore"):  # a GPU does not warn
-            return _wrap(function(*args, **kwargs))
+            return _wrap(do(function, args, kwargs))
 
     return call
 
@@ -118,17 +124,27 @@ def _wrap(value):
     return value
 
 
-#: how often data crossed, by direction
+#: how often data crossed between the host and the device, by direction; numbers that become arrays are data too
 crossings = {"from_numpy": 0, "to_numpy": 0}
 
 
+def _count(direction):
+    no_waiting()
+    crossings[direction] += 1
+
+
+def _count_arrival(value):
+    if not isinstance(value, StrictArray):
+        _count("from_numpy")
+
+
 def _from_numpy(array):
-    crossings["from_numpy"] += 1
+    _count("from_numpy")
     return StrictArray(np.array(array))
 
 
 def _to_numpy(array):
-    crossings["to_numpy"] += 1
+    _count("to_numpy")
     return np.array(array.hidden)
 
 

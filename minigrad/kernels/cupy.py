@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .cuda import OPTIONS, THREADS, Kernel, Launcher, Parameter, source
+from .cuda import OPTIONS, THREADS, Kernel, Launcher, NotRecorded, Parameter, source
 from .cuda.batch_norm import BatchNormKernels
 from .cuda.elementwise import ElementwiseKernels
 from .cuda.faults import Faults
@@ -52,6 +54,28 @@ class CupyLauncher:
     def address(self, array: Any) -> int:
         first: int = array.data.ptr
         return first
+
+    def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        cuda = self.cupy.cuda
+        # Memory of its own, which nobody else is given while the recording lives.
+        stream, pool = cuda.Stream(non_blocking=True), cuda.MemoryPool()
+        with stream, cuda.using_allocator(pool.malloc):
+            stream.begin_capture()
+            try:
+                result = work()
+                graph = stream.end_capture()
+            except Exception as error:
+                with suppress(cuda.runtime.CUDARuntimeError):
+                    stream.end_capture()
+                if isinstance(error, ValueError):  # what was wrong with values, told late
+                    raise
+                # It has just run: what fails does so because it is recorded.
+                raise NotRecorded(str(error)) from error
+
+        def replay(pool: Any = pool) -> None:
+            graph.launch()
+
+        return result, replay
 
     def shared(self, words: int) -> tuple[np.ndarray, int]:
         # Page-locked memory has one address for the host and all devices (unified virtual addressing).

@@ -16,8 +16,9 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from cuda.tape import Tape
 
-from minigrad.kernels.cuda import THREADS, source
+from minigrad.kernels.cuda import THREADS, NotRecorded, source
 
 SHIM = Path(__file__).parent / "shim.h"
 COMPILER = shutil.which("g++")
@@ -92,6 +93,12 @@ class Emulator:
             raise ValueError(f"{kernel.name}: no GPU has a grid of {grid}")
         if self.launched is not None:
             self.launched.append((kernel.instance(parameters), grid))
+        if Tape.current is not None:
+            Tape.current.steps.append(lambda: self._run(kernel, parameters, function, grid, args))
+        else:
+            self._run(kernel, parameters, function, grid, args)
+
+    def _run(self, kernel, parameters, function, grid, args):
         values = [_value(a) for a in args]
         pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
         with self._turn:
@@ -104,6 +111,16 @@ class Emulator:
     def address(self, array):
         _require_dense(array.hidden)
         return array.hidden.ctypes.data
+
+    def record(self, work):
+        try:
+            with Tape() as tape:
+                result = work()
+        except ValueError:
+            raise
+        except Exception as error:
+            raise NotRecorded(str(error)) from error
+        return result, tape.replay
 
     def shared(self, words):
         numbers = np.zeros(words, np.int64)

@@ -6,6 +6,7 @@ no header but their own, so that NVRTC compiles them without a toolkit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,10 @@ class Kernel:
         return f"{self.name}<{', '.join(map(str, parameters))}>"
 
 
+class NotRecorded(Exception):
+    """What was to be recorded cannot be."""
+
+
 class Launcher(Protocol):
     """Who runs kernels: CuPy, or whoever stands in for it."""
 
@@ -70,6 +75,15 @@ class Launcher(Protocol):
 
     def address(self, array: Any) -> int:
         """Of an array's first element."""
+
+    def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        """What ``work`` returns, and a function that does again on the device what it did; now nothing is done.
+
+        Raises
+        ------
+        NotRecorded
+            If it waits for the device, or asks it for values.
+        """
 
     def shared(self, words: int) -> tuple[np.ndarray, int]:
         """Whole numbers, all 0, in memory that the host and kernels see; and where that is for kernels."""
