@@ -6,6 +6,7 @@ from typing import Any
 
 from .cuda import OPTIONS, THREADS, Kernel, Launcher, Parameter, source
 from .cuda.batch_norm import BatchNormKernels
+from .cuda.windows import WindowKernels
 from .generic import Kernels
 
 
@@ -42,7 +43,7 @@ class CupyLauncher:
         return first
 
 
-class CupyKernels(BatchNormKernels, Kernels):
+class CupyKernels(BatchNormKernels, WindowKernels, Kernels):
     """The GPU kernels; ``launch`` runs them."""
 
     def __init__(self, xp: Any, launch: Launcher | None = None) -> None:
