@@ -349,8 +349,9 @@ def test_walks_through_large_boxes(rng, arithmetic, kind, most):
 @each_kind
 def test_large_offsets(rng, arithmetic, kind, most):
     for _ in range(100):
-        at = [int(most ** (share / 2)) for share in rng.uniform(0, 1, 4)]
-        strides = [int(most ** (share / 2) / 5) for share in rng.uniform(-1, 1, 4)]
+        shares = rng.uniform(0, 1, 4)
+        at = [int(most**share) for share in shares]
+        strides = [int(most ** (1 - share) / 5) * (-1) ** i for i, share in enumerate(shares)]
         expected = sum(a * s for a, s in zip(at, strides, strict=True))
         assert arithmetic[kind].offset(numbers(*strides), numbers(*at)) == expected
 
