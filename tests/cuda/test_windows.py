@@ -223,22 +223,31 @@ def test_nothing_is_launched_for_nothing(gpu):
 
 
 @pytest.mark.parametrize(
-    ("part", "vector"),
+    ("channels", "strides", "first", "vector"),
     [
-        (np.s_[:], 4),
-        (np.s_[..., :4], 4),
-        (np.s_[..., 4:], 4),
-        (np.s_[..., 1:5], 1),
-        (np.s_[..., :6], 1),
-        (np.s_[:, :, ::2], 4),
-        (np.s_[..., ::2], 1),
+        (8, (96, 1, 32, 8), 0, 4),
+        (8, (96, 1, 32, 8), 4, 4),
+        (8, (96, 1, 32, 8), 2, 1),
+        (6, (96, 1, 32, 8), 0, 1),
+        (8, (98, 1, 32, 8), 0, 1),
+        (8, (96, 1, 34, 8), 0, 1),
+        (8, (96, 1, 32, 10), 0, 1),
+        (8, (96, 12, 4, 4), 0, 1),
+        (8, (0, 1, 0, 0), 0, 4),
     ],
 )
-def test_wide_accesses_where_they_fit(gpu, part, vector):
-    x = np.ones((2, 3, 4, 8), np.float32)[part].transpose(0, 3, 1, 2)
-    gpu.sum_pool2d(StrictArray(x), Window((1, 1), (1, 1), NONE))
+def test_wide_accesses_where_they_fit(gpu, channels, strides, first, vector):
+    numbers = np.arange(400, dtype=np.float32)[first:]
+    x = as_strided(numbers, (2, channels, 3, 4), [4 * s for s in strides])
+    alike(gpu.sum_pool2d(StrictArray(x), Window((1, 1), (1, 1), NONE)), x)
     ((name, _),) = gpu.launch.launched
     assert name == f"sum_pool<float, {vector}, int>"
+
+
+@pytest.mark.parametrize(("width", "blocks"), [(1, 1), (256, 1), (257, 2), (2000, 2)])
+def test_no_more_blocks_than_needed_and_than_the_device_takes(gpu, width, blocks):
+    gpu.sum_pool2d(StrictArray(np.ones((1, 1, 1, width), "f")), Window((1, 1), (1, 1), NONE))
+    assert gpu.launch.launched[-1][1] == (blocks, 1, 1)
 
 
 @each_case
@@ -261,12 +270,13 @@ def test_large_offsets_change_nothing(gpu, rng, monkeypatch, shape, window):
 
 
 def test_offsets_are_large_where_one_of_them_is(gpu, monkeypatch):
-    """The images reach further than the result, the result further than the image, the padding further than both."""
+    """The images' reach, the size of the result, a stride, the padded width."""
     wide_apart = as_strided(np.ones(400, np.float32), (2, 1, 2, 2), (800, 4, 8, 4))
     for x, window, largest in [
         (wide_apart, Window((1, 1), (1, 1), NONE), 200 + 2 + 1),
         (np.ones((1, 1, 2, 2), np.float32), Window((1, 1), (1, 1), ((1, 2), (3, 4))), 5 * 9),
         (np.ones((1, 1, 2, 2), np.float32), Window((1, 1), (1, 70), ((0, 0), (50, 10))), 70),
+        (np.ones((1, 1, 2, 2), np.float32), Window((1, 1), (1, 31), ((0, 0), (50, 10))), 62),
     ]:
         for small in (largest, largest + 1):
             monkeypatch.setattr(windows, "SMALL", small)
