@@ -15,6 +15,7 @@ from .cuda.elementwise import ElementwiseKernels
 from .cuda.faults import Faults
 from .cuda.loss import LossKernels
 from .cuda.updates import UpdateKernels
+from .cuda.windows import WindowKernels
 from .cudnn import CudnnConvolution
 
 
@@ -86,7 +87,12 @@ class CupyLauncher:
 
 
 class CupyKernels(
-    CudnnConvolution, BatchNormKernels, ElementwiseKernels, LossKernels, UpdateKernels
+    CudnnConvolution,
+    WindowKernels,
+    BatchNormKernels,
+    ElementwiseKernels,
+    LossKernels,
+    UpdateKernels,
 ):
     """The GPU kernels: ``launch`` runs our own, and convolutions are ``cudnn``'s where it is not None."""
 
