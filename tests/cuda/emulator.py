@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from cuda import templates
 
 from minigrad.kernels.cuda import THREADS, source
 
@@ -98,6 +99,8 @@ class Emulator:
         return array.hidden.ctypes.data
 
     def _compiled(self, kernel, parameters):
+        if parameters not in templates.instances(kernel):
+            raise ValueError(f"no test compiles {kernel.instance(parameters)} for a GPU")
         entry = (
             'extern "C" const char* run(const unsigned* grid, unsigned threads, void** arguments, int count, '
             f"int first, int step) {{ return launch(&{kernel.instance(parameters)}, grid, threads, arguments, "
