@@ -1,6 +1,6 @@
 """A launcher for machines without a GPU: kernels compiled as C++ and run on the CPU, through ``shim.h``.
 
-Each instance of a kernel is compiled by g++ when it is first launched, and kept in a folder for later runs.
+All instances of a kernel are compiled by g++ when one is first launched, and kept in a folder for later runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from minigrad.kernels.cuda import THREADS, source
 SHIM = Path(__file__).parent / "shim.h"
 COMPILER = shutil.which("g++")
 FLAGS = (
-    *("-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC"),
+    *("-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-fno-gnu-unique"),
     *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
 )
 #: few, so that small arrays too are shared by several blocks, and blocks are often left with nothing
@@ -61,6 +61,30 @@ def library(text):
     return ctypes.CDLL(str(path))
 
 
+def functions(text, instances):
+    """Instances of kernels, ready to ``run``."""
+    entries = [
+        f'extern "C" const char* run{i}(const unsigned* grid, unsigned threads, void** arguments, int count, '
+        f"int first, int step) {{ return launch(&{instance}, grid, threads, arguments, count, first, step); }}\n"
+        for i, instance in enumerate(instances)
+    ]
+    compiled = library(text + "".join(entries))
+    found = [compiled[f"run{i}"] for i in range(len(entries))]
+    for function in found:
+        function.restype = ctypes.c_char_p
+        function.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p] + [ctypes.c_int] * 3
+    return found
+
+
+def run(function, grid, args, order=(0, 1)):
+    """All blocks of a grid; ``order`` as ``Emulator``'s."""
+    values = [_value(a) for a in args]
+    pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
+    fault = function((ctypes.c_uint * 3)(*grid), THREADS, pointers, len(values), *order)
+    if fault:
+        raise RuntimeError(fault.decode())
+
+
 class Emulator:
     """Runs kernels on the CPU.
 
@@ -80,36 +104,22 @@ class Emulator:
         self._functions = {}
 
     def __call__(self, kernel, parameters, grid, args):
-        function = self._functions.get((kernel, parameters))
-        if function is None:
-            function = self._functions[kernel, parameters] = self._compiled(kernel, parameters)
+        if kernel not in self._functions:
+            every = templates.instances(kernel)
+            names = [kernel.instance(p) for p in every]
+            found = functions(source(kernel.file), names)
+            self._functions[kernel] = dict(zip(every, found, strict=True))
+        function = self._functions[kernel][parameters]
         grid = (*grid, 1, 1)[:3]
         if not all(
             0 < n <= limit for n, limit in zip(grid, (2**31 - 1, 65535, 65535), strict=True)
         ):
             raise ValueError(f"{kernel.name}: no GPU has a grid of {grid}")
         self.launched.append((kernel.instance(parameters), grid))
-        values = [_value(a) for a in args]
-        pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
-        fault = function((ctypes.c_uint * 3)(*grid), THREADS, pointers, len(values), *self.order)
-        if fault:
-            raise RuntimeError(f"{kernel.instance(parameters)}: {fault.decode()}")
+        run(function, grid, args, self.order)
 
     def address(self, array):
         return array.hidden.ctypes.data
-
-    def _compiled(self, kernel, parameters):
-        if parameters not in templates.instances(kernel):
-            raise ValueError(f"no test compiles {kernel.instance(parameters)} for a GPU")
-        entry = (
-            'extern "C" const char* run(const unsigned* grid, unsigned threads, void** arguments, int count, '
-            f"int first, int step) {{ return launch(&{kernel.instance(parameters)}, grid, threads, arguments, "
-            "count, first, step); }\n"
-        )
-        function = library(source(kernel.file) + entry).run
-        function.restype = ctypes.c_char_p
-        function.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p] + [ctypes.c_int] * 3
-        return function
 
 
 def _value(argument):
