@@ -70,7 +70,8 @@ def functions(text, instances):
     ]
     compiled = library(text + "".join(entries))
     found = [compiled[f"run{i}"] for i in range(len(entries))]
-    for function in found:
+    for function, instance in zip(found, instances, strict=True):
+        function.__name__ = instance
         function.restype = ctypes.c_char_p
         function.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p] + [ctypes.c_int] * 3
     return found
@@ -82,7 +83,7 @@ def run(function, grid, args, order=(0, 1)):
     pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
     fault = function((ctypes.c_uint * 3)(*grid), THREADS, pointers, len(values), *order)
     if fault:
-        raise RuntimeError(fault.decode())
+        raise RuntimeError(f"{function.__name__}: {fault.decode()}")
 
 
 class Emulator:

@@ -24,6 +24,7 @@ from cuda.emulator import folder
 
 from minigrad.kernels.cuda import OPTIONS, source
 
+MISSING = "neither NVRTC (nvidia-cuda-nvrtc-cu12) nor nvcc is installed"
 #: compute capabilities, from Volta to Hopper
 ARCHITECTURES = (70, 75, 80, 86, 89, 90)
 _ENTRY = re.compile(
@@ -154,6 +155,9 @@ def chosen(kernel, architecture):
 
 def report():
     """A table: a line an instance, a column an architecture; after a plus are the bytes spilled."""
+    if compiler() is None:
+        print(MISSING)
+        return
     supported = [a for a in ARCHITECTURES if a in compiler().architectures]
     print(f"registers ({compiler().name})".ljust(52), *[f"sm_{a}".rjust(8) for a in supported])
     for kernel in templates.KERNELS:

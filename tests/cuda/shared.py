@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from cuda.emulator import Emulator
-from ml_dtypes import finfo
 from strict import StrictArray, StrictModule
 
 from minigrad.kernels.cupy import CupyKernels
 
+ml_dtypes = pytest.importorskip("ml_dtypes")
 #: bytes before and after each array, and what they are: around what is given a NaN in every dtype; around what is to be
 #: written no NaN, for one that was read makes more of them
 GUARD, GIVEN, WRITTEN = 1 << 12, 0xFF, 0x7F
@@ -60,7 +61,7 @@ def kernels(order=(0, 1), multiprocessors=Emulator.multiprocessors):
 
 def close(found, expected, factor=8):
     """Within some of the last digits of the largest number."""
-    tolerance = factor * float(finfo(found.dtype).eps)
+    tolerance = factor * float(ml_dtypes.finfo(found.dtype).eps)
     expected = np.asarray(expected)
     size = np.abs(expected).max(initial=0)
     found = found.astype(np.float64)

@@ -7,12 +7,11 @@ import math
 import numpy as np
 import pytest
 from cuda import emulator
-from cuda.shared import ORDERS, close, kernels
+from cuda.shared import ORDERS, close, kernels, ml_dtypes
 from strict import StrictArray
 
 from minigrad.kernels.cuda import TYPES, source
 
-ml_dtypes = pytest.importorskip("ml_dtypes")
 pytestmark = pytest.mark.skipif(emulator.COMPILER is None, reason="g++ is not installed")
 
 EPS = 1e-3

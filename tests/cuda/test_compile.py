@@ -7,9 +7,7 @@ from cuda import nvrtc, templates
 
 from minigrad.kernels.cuda import source
 
-pytestmark = pytest.mark.skipif(
-    nvrtc.compiler() is None, reason="neither NVRTC (nvidia-cuda-nvrtc-cu12) nor nvcc is installed"
-)
+pytestmark = pytest.mark.skipif(nvrtc.compiler() is None, reason=nvrtc.MISSING)
 #: a multiprocessor has 65,536: two blocks of 256 threads at the least
 REGISTERS = 128
 #: bytes: ptxas gives up a few registers of float64, outside the loops, where another block fits then

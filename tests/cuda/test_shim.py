@@ -102,7 +102,7 @@ template <class T> __global__ void turned(T* y) {
 
 
 def test_threads_that_wait_at_different_barriers_are_reported():
-    with pytest.raises(RuntimeError, match="wait at different barriers"):
+    with pytest.raises(RuntimeError, match=r"^waiting<THREADS>: .* wait at different barriers"):
         launched(BARRIERS, "waiting<THREADS>", np.empty(THREADS, np.float32))
 
 
