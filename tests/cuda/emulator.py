@@ -58,7 +58,7 @@ def library(text):
             if done.returncode:
                 raise RuntimeError(f"{done.stderr}\n{text}")
             made.rename(path)
-    return ctypes.CDLL(str(path))
+    return ctypes.PyDLL(str(path))  # one call at a time: a library has one block's threads
 
 
 def functions(text, instances):

@@ -49,7 +49,6 @@ ACTIVATIONS = {
     "sigmoid": (lambda y: 1 / (1 + np.exp(-y)), lambda y: y - y * y),
     "relu": (lambda y: np.maximum(y, 0), lambda y: y > 0),
 }
-cases = pytest.mark.parametrize("case", CASES)
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 
 

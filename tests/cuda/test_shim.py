@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from cuda import emulator
@@ -115,3 +117,14 @@ def test_the_order_of_the_threads_shows_a_missing_barrier(barrier):
         launched(kernels, "turned<float>", y, order=order)
         found.append(y)
     assert (found[0] == found[1]).all() == barrier
+
+
+def test_kernels_may_be_launched_from_several_threads():
+    def turned(_):
+        y = np.empty(THREADS, np.float32)
+        launched(BARRIERS, "turned<float>", y)
+        return y
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(turned, range(400)))
+    np.testing.assert_array_equal(found, np.tile(np.arange(THREADS)[::-1], (400, 1)))
