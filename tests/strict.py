@@ -151,7 +151,7 @@ def _to_numpy(array):
 def load():
     """The backend, for ``minigrad.backend.register``."""
     module = StrictModule()
-    kernels = CupyKernels(module, emulator.Emulator(), None) if emulated() else Kernels(module)
+    kernels = CupyKernels(module, emulator.Emulator()) if emulated() else Kernels(module)
     return device("strict", module, StrictArray, kernels, _from_numpy, _to_numpy)
 
 

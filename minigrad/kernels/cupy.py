@@ -96,7 +96,7 @@ class CupyKernels(
 ):
     """The GPU kernels: ``launch`` runs our own, and convolutions are ``cudnn``'s where it is not None."""
 
-    def __init__(self, xp: Any, launch: Launcher, cudnn: ModuleType | None) -> None:
+    def __init__(self, xp: Any, launch: Launcher, cudnn: ModuleType | None = None) -> None:
         super().__init__(xp)
         self.launch, self.cudnn = launch, cudnn
         self.faults = Faults(xp, self.launch)

@@ -1,6 +1,6 @@
 """A launcher for machines without a GPU: kernels compiled as C++ and run on the CPU, through ``shim.h``.
 
-Each instance of a kernel is compiled by g++ when it is first launched, and kept in a folder for later runs.
+All instances of a kernel are compiled by g++ when one is first launched, and kept in a folder for later runs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
+from cuda import templates
 from cuda.tape import Tape
 
 from minigrad.kernels.cuda import THREADS, NotRecorded, source
@@ -23,7 +23,7 @@ from minigrad.kernels.cuda import THREADS, NotRecorded, source
 SHIM = Path(__file__).parent / "shim.h"
 COMPILER = shutil.which("g++")
 FLAGS = (
-    *("-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC"),
+    *("-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-fno-gnu-unique"),
     *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
 )
 #: few, so that small arrays too are shared by several blocks, and blocks are often left with nothing
@@ -59,7 +59,32 @@ def library(text):
             if done.returncode:
                 raise RuntimeError(f"{done.stderr}\n{text}")
             made.rename(path)
-    return ctypes.CDLL(str(path))
+    return ctypes.PyDLL(str(path))  # one call at a time: a library has one block's threads
+
+
+def functions(text, instances):
+    """Instances of kernels, ready to ``run``."""
+    entries = [
+        f'extern "C" const char* run{i}(const unsigned* grid, unsigned threads, void** arguments, int count, '
+        f"int first, int step) {{ return launch(&{instance}, grid, threads, arguments, count, first, step); }}\n"
+        for i, instance in enumerate(instances)
+    ]
+    compiled = library(text + "".join(entries))
+    found = [compiled[f"run{i}"] for i in range(len(entries))]
+    for function, instance in zip(found, instances, strict=True):
+        function.__name__ = instance
+        function.restype = ctypes.c_char_p
+        function.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p] + [ctypes.c_int] * 3
+    return found
+
+
+def run(function, grid, args, order=(0, 1)):
+    """All blocks of a grid; ``order`` as ``Emulator``'s."""
+    values = [_value(a) for a in args]
+    pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
+    fault = function((ctypes.c_uint * 3)(*grid), THREADS, pointers, len(values), *order)
+    if fault:
+        raise RuntimeError(f"{function.__name__}: {fault.decode()}")
 
 
 class Emulator:
@@ -80,12 +105,14 @@ class Emulator:
         self.order = 0, 1
         self.launched = None
         self._functions = {}
-        self._turn = Lock()  # there is one device
 
     def __call__(self, kernel, parameters, grid, args):
-        function = self._functions.get((kernel, parameters))
-        if function is None:
-            function = self._functions[kernel, parameters] = self._compiled(kernel, parameters)
+        if kernel not in self._functions:
+            every = templates.instances(kernel)
+            names = [kernel.instance(p) for p in every]
+            found = functions(source(kernel.file), names)
+            self._functions[kernel] = dict(zip(every, found, strict=True))
+        function = self._functions[kernel][parameters]
         grid = (*grid, 1, 1)[:3]
         if not all(
             0 < n <= limit for n, limit in zip(grid, (2**31 - 1, 65535, 65535), strict=True)
@@ -93,23 +120,12 @@ class Emulator:
             raise ValueError(f"{kernel.name}: no GPU has a grid of {grid}")
         if self.launched is not None:
             self.launched.append((kernel.instance(parameters), grid))
-        if Tape.current is not None:
-            Tape.current.steps.append(lambda: self._run(kernel, parameters, function, grid, args))
+        if Tape.current is None:
+            run(function, grid, args, self.order)
         else:
-            self._run(kernel, parameters, function, grid, args)
-
-    def _run(self, kernel, parameters, function, grid, args):
-        values = [_value(a) for a in args]
-        pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
-        with self._turn:
-            fault = function(
-                (ctypes.c_uint * 3)(*grid), THREADS, pointers, len(values), *self.order
-            )
-        if fault:
-            raise RuntimeError(f"{kernel.instance(parameters)}: {fault.decode()}")
+            Tape.current.steps.append(lambda: run(function, grid, args, self.order))
 
     def address(self, array):
-        _require_dense(array.hidden)
         return array.hidden.ctypes.data
 
     def record(self, work):
@@ -126,17 +142,6 @@ class Emulator:
         numbers = np.zeros(words, np.int64)
         return numbers, numbers.ctypes.data
 
-    def _compiled(self, kernel, parameters):
-        entry = (
-            'extern "C" const char* run(const unsigned* grid, unsigned threads, void** arguments, int count, '
-            f"int first, int step) {{ return launch(&{kernel.instance(parameters)}, grid, threads, arguments, "
-            "count, first, step); }\n"
-        )
-        function = library(source(kernel.file) + entry).run
-        function.restype = ctypes.c_char_p
-        function.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p] + [ctypes.c_int] * 3
-        return function
-
 
 def _value(argument):
     """An argument as a NumPy array that holds it, as CuPy would pass it."""
@@ -149,10 +154,6 @@ def _value(argument):
     if isinstance(argument, np.generic):
         return np.array(argument)
     hidden = argument.hidden
-    _require_dense(hidden)
+    if not hidden.flags.c_contiguous:
+        raise ValueError(f"a kernel takes arrays without gaps, got strides {hidden.strides}")
     return np.array(hidden.ctypes.data, np.int64)
-
-
-def _require_dense(array):
-    if not array.flags.c_contiguous:
-        raise ValueError(f"a kernel takes arrays without gaps, got strides {array.strides}")

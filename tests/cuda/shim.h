@@ -1,14 +1,16 @@
 // CUDA C++ on a CPU, for tests: the kernels' own sources, with each block's threads in turns.
 //
 // Every thread is a fiber with a stack of its own. A barrier or shuffle hands over to the next one; when all have come to
-// it, they go on. Blocks run one after the other. The order of the threads can be changed: results that depend on it show
-// a missing barrier. Threads that wait for each other at different barriers are reported.
+// it, they go on. Blocks run one after the other, and each finds NaN in its shared memory. The order of the threads can be
+// changed: results that depend on it show a missing barrier. Threads that wait for each other at different barriers are
+// reported.
 
 #include <cmath>
 #include <csetjmp>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <link.h>
 #include <type_traits>
 #include <ucontext.h>
 #include <utility>
@@ -17,7 +19,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __shared__ static
+#define __shared__ static thread_local  // so that all of it lies in one piece
 #define __restrict__
 #define __grid_constant__
 #define __launch_bounds__(...)
@@ -45,6 +47,20 @@ inline void (*body)();
 inline const char* fault = nullptr;
 inline double exchange[MOST];
 inline dim3 grid, block, index, thread;
+
+inline thread_local char shared;  // which is there as soon as somebody looks at it
+
+// NaN for what is shared, in the library whose it is.
+inline int spoil(dl_phdr_info* info, size_t, void* within) {
+    char* begin = static_cast<char*>(info->dlpi_tls_data);
+    for (int i = 0; begin && i < info->dlpi_phnum; i++) {
+        size_t size = info->dlpi_phdr[i].p_memsz;
+        if (info->dlpi_phdr[i].p_type != PT_TLS || within < begin || within >= begin + size) continue;
+        std::memset(begin, 0xff, size);
+        return 1;
+    }
+    return 0;
+}
 
 inline void loop() {
     for (;;) {
@@ -79,6 +95,8 @@ inline void wait(int kind) {
 // All threads of a block, each until its next barrier, in the order first + k * step (mod count), until all are done.
 inline void run_block(int first, int step) {
     for (int i = 0; i < count; i++) fibers[i].done = false, fibers[i].waits = 0;
+    asm volatile("" : : "r"(&shared) : "memory");
+    dl_iterate_phdr(spoil, &shared);
     for (bool left = true; left;) {
         bool moved = false;
         left = false;

@@ -68,6 +68,7 @@ def gpu(monkeypatch):
     """The kernels, with so few blocks that threads take many steps, and frames that are found untouched."""
     monkeypatch.setattr(windows, "BLOCKS", 1)
     kernels = CupyKernels(GuardedModule(), emulator.Emulator())
+    kernels.launch.launched = []
     yield kernels
     kernels.xp.check()
 

@@ -91,8 +91,10 @@ template <class A> __device__ inline A not_a_number() { return A(__uint_as_float
 // A NaN wins, as in NumPy's maximum.
 template <class A> __device__ inline A larger(A a, A b) { return a > b || is_nan(a) ? a : b; }
 
+enum Fault { BAD_LABEL = 1, NOT_FINITE = 2 };
+
 // Tell the host what is wrong: `report` is memory that it reads, and `fine`, on the device, is 1 until it has been told.
-__device__ inline void tell(Index* report, Index* fine, Index what, Index which, Index limit) {
+__device__ inline void tell(Index* report, Index* fine, Fault what, Index which, Index limit) {
     *fine = 0;
     report[1] = which;
     report[2] = limit;

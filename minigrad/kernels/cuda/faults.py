@@ -11,7 +11,7 @@ from ..generic import refuse_label, refuse_statistics
 if TYPE_CHECKING:
     from . import Launcher
 
-#: as in loss.cu; the other is a batch that is not finite
+#: as in common.cuh; the other is a batch that is not finite
 BAD_LABEL = 1
 
 

@@ -5,8 +5,6 @@
 
 #include "common.cuh"
 
-constexpr Index BAD_LABEL = 1;
-
 template <class A> struct Largest {
     A value;
     __device__ void merge(const Largest& other) { value = larger(value, other.value); }

@@ -3,8 +3,6 @@
 
 #include "common.cuh"
 
-constexpr Index NOT_FINITE = 2;
-
 struct Flag {
     int up;
     __device__ void merge(const Flag& other) { up |= other.up; }

@@ -1,0 +1,178 @@
+"""Compiling the kernels for GPUs where there is none: by NVRTC, which needs no driver, or by nvcc.
+
+``cd tests && python -m cuda.nvrtc`` prints the registers of every instance, and the bytes that did not fit into them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from ctypes.util import find_library
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from cuda import templates
+from cuda.emulator import folder
+
+from minigrad.kernels.cuda import OPTIONS, source
+
+MISSING = "neither NVRTC (nvidia-cuda-nvrtc-cu12) nor nvcc is installed"
+#: compute capabilities, from Volta to Hopper
+ARCHITECTURES = (70, 75, 80, 86, 89, 90)
+_ENTRY = re.compile(
+    r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers",
+    re.DOTALL,
+)
+#: what a log may say: what ptxas was asked to tell, and that an architecture is old
+_EXPECTED = re.compile(
+    r"(ptxas +(info|\.) .*)?( +\d+ bytes stack frame.*)?|nvrtc: warning: Architectures prior to .*"
+)
+
+
+class Usage(NamedTuple):
+    """What an instance takes: registers of a thread, and bytes stored and loaded in place of some."""
+
+    registers: int
+    spilled: int
+
+    def __str__(self):
+        return f"{self.registers}+{self.spilled}" if self.spilled else f"{self.registers}"
+
+
+class Nvrtc:
+    """The compiler as a library."""
+
+    def __init__(self, path):
+        self._library = ctypes.CDLL(path)
+        major, minor, count = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        self._call("Version", ctypes.byref(major), ctypes.byref(minor))
+        self._call("GetNumSupportedArchs", ctypes.byref(count))
+        supported = (ctypes.c_int * count.value)()
+        self._call("GetSupportedArchs", supported)
+        self.name, self.architectures = f"NVRTC {major.value}.{minor.value}", tuple(supported)
+
+    def __call__(self, text, names, architecture):
+        """The log, and what the compiler calls each name; no names if it fails."""
+        options = [*OPTIONS, f"-arch=sm_{architecture}", "-Xptxas", "-v"]
+        program, size, lowered = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_char_p()
+        self._call("CreateProgram", ctypes.byref(program), text.encode(), None, 0, None, None)
+        for name in names:
+            self._call("AddNameExpression", program, name.encode())
+        given = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
+        failed = self._library.nvrtcCompileProgram(program, len(options), given)
+        self._call("GetProgramLogSize", program, ctypes.byref(size))
+        log = ctypes.create_string_buffer(size.value)
+        self._call("GetProgramLog", program, log)
+        found = {}
+        for name in [] if failed else names:
+            self._call("GetLoweredName", program, name.encode(), ctypes.byref(lowered))
+            found[name] = lowered.value.decode()
+        self._call("DestroyProgram", ctypes.byref(program))
+        return log.value.decode(), found
+
+    def _call(self, function, *args):
+        if error := self._library[f"nvrtc{function}"](*args):
+            raise RuntimeError(f"nvrtc{function}: error {error}")
+
+
+class Nvcc:
+    """The compiler as a program."""
+
+    def __init__(self, path):
+        self._path = path
+        version, listed = (self._run(o).stdout for o in ("--version", "--list-gpu-code"))
+        self.name = f"nvcc {re.search(r'release ([0-9.]+)', version)[1]}"
+        self.architectures = tuple(int(n) for n in re.findall(r"sm_(\d+)$", listed, re.MULTILINE))
+
+    def __call__(self, text, names, architecture):
+        addresses = ", ".join(f"(const void*)&{name}" for name in names)
+        options = [*OPTIONS, f"-arch=sm_{architecture}", "-Xptxas", "-v", "-cubin"]
+        with tempfile.TemporaryDirectory() as work:
+            code, made = Path(work, "kernel.cu"), Path(work, "kernel.cubin")
+            code.write_text(f"{text}const void* addresses[] = {{{addresses}}};\n")
+            done = self._run(*options, "-Wno-deprecated-gpu-targets", code, "-o", made)
+        log = done.stdout + done.stderr
+        if done.returncode:
+            return log, {}
+        mangled = [entry[0] for entry in _ENTRY.findall(log)]
+        plain = subprocess.run(["c++filt", *mangled], capture_output=True, text=True, check=True)
+        instances = [re.sub(r"void (.*>)\(.*", r"\1", line) for line in plain.stdout.splitlines()]
+        known = dict(zip(instances, mangled, strict=True))
+        return log, {name: known[_spelled_out(name)] for name in names}
+
+    def _run(self, *args):
+        return subprocess.run([self._path, *args], capture_output=True, text=True, check=False)
+
+
+def _spelled_out(instance):
+    """An instance as c++filt writes it."""
+    instance = instance.replace("const Index*", "Index const*").replace("Index", "long long")
+    return re.sub(r"unsigned(?=[,>])", "unsigned int", instance)
+
+
+@cache
+def compiler():
+    """NVRTC from its wheel or the system, else nvcc; None where there is neither."""
+    spec = importlib.util.find_spec("nvidia")
+    wheels = [
+        library
+        for place in (spec.submodule_search_locations if spec else ())
+        for library in Path(place).glob("*/lib/libnvrtc.so.*")
+    ]
+    if wheels:
+        return Nvrtc(min(wheels, key=lambda path: path.suffix))  # older ones know older GPUs
+    if library := find_library("nvrtc"):
+        return Nvrtc(library)
+    return Nvcc(shutil.which("nvcc")) if shutil.which("nvcc") else None
+
+
+def compiled(text, names, architecture):
+    """The usage of each instance; kept in a folder for later runs. A warning is an error."""
+    here = Path(__file__).read_text()
+    key = "\0".join([text, *names, *OPTIONS, str(architecture), compiler().name, here])
+    kept = folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    if not kept.exists():
+        log, found = compiler()(text, names, architecture)
+        if not found or not all(_EXPECTED.fullmatch(line) for line in log.splitlines()):
+            raise RuntimeError(f"{compiler().name}, sm_{architecture}: {log}")
+        usage = {
+            entry: (int(registers), int(stores) + int(loads))
+            for entry, stores, loads, registers in _ENTRY.findall(log)
+        }
+        part = kept.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps({name: usage[found[name]] for name in names}))
+        part.rename(kept)
+    return {name: Usage(*usage) for name, usage in json.loads(kept.read_text()).items()}
+
+
+def chosen(kernel, architecture):
+    """The instances to compile: all for the oldest and the newest GPUs, and of float alone for those between."""
+    every = [kernel.instance(p) for p in templates.instances(kernel)]
+    ends = architecture in (ARCHITECTURES[0], ARCHITECTURES[-1])
+    return every if ends else [name for name in every if "<float" in name]
+
+
+def report():
+    """A table: a line an instance, a column an architecture; after a plus are the bytes spilled."""
+    if compiler() is None:
+        print(MISSING)
+        return
+    supported = [a for a in ARCHITECTURES if a in compiler().architectures]
+    print(f"registers ({compiler().name})".ljust(52), *[f"sm_{a}".rjust(8) for a in supported])
+    for kernel in templates.KERNELS:
+        found = [compiled(source(kernel.file), chosen(kernel, a), a) for a in supported]
+        for name in found[0]:
+            usages = [usages.get(name) for usages in found]
+            print(name.ljust(52), *[f"{'' if u is None else u!s:>8}" for u in usages])
+
+
+if __name__ == "__main__":
+    report()

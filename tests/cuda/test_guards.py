@@ -1,0 +1,71 @@
+"""What the tests of kernels would find: planted errors, each in a source of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cuda import emulator, templates
+from cuda.shared import ORDERS, close, kernels
+
+from minigrad.kernels.cuda import source
+
+pytestmark = pytest.mark.skipif(emulator.COMPILER is None, reason="g++ is not installed")
+BARRIERS = {
+    "before another merge": "    __syncthreads();  // of an earlier call",
+    "between two steps": "        __syncthreads();\n        if",
+    "before the result": "    __syncthreads();\n    return",
+}
+ACCESSES = [
+    ("stride(shape.channels * shape.size)", "stride(shape.channels * shape.size + 1)", "wrote"),
+    ("lane + v < shape.channels", "lane + v <= shape.channels", "wrote"),
+    ("at < part.end", "at <= part.end", "wrote"),
+    ("row < part.end", "row <= part.end", "wrote"),
+    ("load(x + at)", "load(x + at + 1)", "nan location"),
+    ("load(x + at)", "load(x + at - 1)", "nan location"),
+]
+
+
+@pytest.fixture
+def mutated(monkeypatch):
+    """Puts an error into the sources, of float kernels that are not fused."""
+
+    def mutate(right, wrong):
+        text, instances = source("batch_norm.cu"), templates.instances
+        assert right in text
+        monkeypatch.setattr(emulator, "source", lambda file: text.replace(right, wrong))
+        monkeypatch.setattr(
+            templates,
+            "instances",
+            lambda kernel: [
+                p for p in instances(kernel) if p[0] == "float" and p[3:] in ((), ("Identity",))
+            ],
+        )
+
+    return mutate
+
+
+def batch_norm(x, order=(0, 1)):
+    k = kernels(order)
+    found = k.batch_norm(k.xp.place(x), None, None, (1,), 1e-3, 0)
+    k.xp.check()
+    return [array.hidden for array in found]
+
+
+@pytest.mark.parametrize("barrier", BARRIERS)
+def test_a_missing_barrier(rng, mutated, barrier):
+    line = BARRIERS[barrier]
+    mutated(line, line.replace("__syncthreads();", ""))
+    x = rng.normal(size=(400, 64)).astype(np.float32)
+    first, last = (batch_norm(x, order) for order in ORDERS[:2])
+    assert any((a != b).any() for a, b in zip(first, last, strict=True))
+
+
+@pytest.mark.parametrize(("right", "wrong", "error"), ACCESSES)
+def test_an_access_beside_an_array(rng, mutated, right, wrong, error):
+    mutated(right, wrong)
+    with pytest.raises(AssertionError, match=error):
+        for shape in (3, 5, 7), (4, 37):
+            x = rng.normal(size=shape).astype(np.float32)
+            y, axes = batch_norm(x)[0], (0, *range(2, len(shape)))
+            d = x - x.mean(axes, keepdims=True)
+            close(y, d / np.sqrt((d * d).mean(axes, keepdims=True) + 1e-3))
