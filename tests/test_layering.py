@@ -17,7 +17,7 @@ FLOORS = [
     "kernels op files",
     "backend tape",
     "ops.arithmetic ops.elementwise ops.indexing ops.matmul ops.reduction ops.shape",
-    "autograd",
+    "autograd moving",
     "tensor",
     "creation",
     "ops",

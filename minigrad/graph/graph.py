@@ -274,7 +274,10 @@ class Graph:
                 leaf.grad = g
             return results
         there = self._start(inputs)
-        kernels = get(self.backend).kernels
+        backend = get(self.backend)
+        kernels = backend.kernels
+        if backend.devices is not None:
+            backend.devices.check(self.title, [t._data for t in there.values()])
         known = {v: t._data for v, t in there.items()}
         strides = {v: array.strides for v, array in known.items()}
         for call, done in zip(self.calls, self._last_uses(), strict=True):
