@@ -40,7 +40,7 @@ class Movable:
         """The array as a DLPack capsule, for the ``from_dlpack`` of PyTorch, JAX, CuPy, NumPy: the same memory.
 
         Whoever takes it sees what changes here in place, and must write nothing between a forward and its backward:
-        the tape would not see it.
+        the tape would not see it. JAX makes a copy of what does not begin at a multiple of 64 bytes.
 
         Parameters
         ----------
