@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .kernels import pool
+from .kernels import pinned, pool
 from .kernels.generic import Kernels
 from .kernels.numba import NumbaKernels
 from .kernels.numpy import NumpyKernels
@@ -63,6 +63,9 @@ class Backend:
     writable: Callable[[Any], bool] = lambda array: True
     #: None where there is but one
     devices: Devices | None = None
+    #: batches of NumPy arrays as batches of its own, each on its way while the one before is used; None where a copy
+    #: is not worth being started early
+    ahead: Callable[[Iterable[Any]], Iterator[Any]] | None = None
 
     def here(self) -> str:
         """Where new arrays are made, as ``where`` says it."""
@@ -123,6 +126,7 @@ def _cupy() -> Backend:
             cupy.cuda.Device,
             "cupy.cuda.Device",
         ),
+        ahead=pinned.ahead,
     )
 
 
