@@ -90,6 +90,19 @@ def test_parameters_that_move_one_after_the_other(make):
     close(moved.run(range(3, 6)), still.run(range(3, 6)), 1e-5)
 
 
+def test_what_was_computed_before_a_move_goes_no_further():
+    """Gradients are dropped, and a graph that saved the old values does not go back to the new ones."""
+    model = nn.Linear(3, 2)
+    x = mg.ones((4, 3))
+    model(x).sum().backward()
+    graph = (model.weight**2).sum()
+    model.to("strict").to("numpy")
+    assert [p.grad for p in model.parameters()] == [None, None]
+    assert all(p.requires_grad for p in model.parameters())
+    with refuses(RuntimeError, "changed in place"):
+        graph.backward()
+
+
 @pytest.mark.parametrize("there", ["numpy", "strict"])
 @pytest.mark.parametrize("here", ["numpy", "strict"])
 @optimizers
@@ -147,6 +160,15 @@ class TestGraphs:
             layer.to("strict")
         with refuses(RuntimeError, "has moved to strict:1 since it was captured"):
             graph(x)
+
+    def test_a_replay_elsewhere_than_on_the_current_device_is_an_error(self):
+        x = mg.ones((4, 3), backend="strict")
+        with mg.no_grad():
+            graph = mg.capture(nn.Sequential(nn.Linear(3, 2).to("strict")), x)
+            words = "Sequential: inputs are on device 0, and device 1 is the current one"
+            with strict.Device(1), refuses(ValueError, words):
+                graph(x)
+            assert graph(x).device == 0
 
     @optimizers
     @ways
