@@ -8,21 +8,30 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from . import environment, harness
-from .agreement import Disagreement
+from . import device, environment, harness, report
+from .agreement import OURS, Disagreement
 from .plots import plot
 from .processes import processes
 from .workloads import WORKLOADS
+from .workloads.gpu import GPU
+
+#: by the backend of the run
+KNOWN = {"numpy": WORKLOADS, "cupy": GPU}
 
 EPILOG = """\
 Before timing, all peers must compute the same numbers; if they do not, the run stops. Then they take turns, block of
 steps by block of steps, each in a process of its own; each line gives the median over the rounds with the smallest and
 largest in brackets. A ratio is taken within each round. Compare ratios, not times: those belong to the machine and the
 day.
+
+With --backend cupy all this happens on a GPU, beside PyTorch on the same one, in one process: times lie between events
+of the device, TF32 is off, and each ratio that is to be reached is said to be met or missed. It needs CuPy, NumPy and
+PyTorch, and writes benchmarks/results/<date>_<device>.json, unless --json names another file.
 """
 
 
@@ -32,13 +41,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="minigrad and its peers on the same work, side by side in one run.",
         epilog=EPILOG
         + "\nworkloads:\n"
-        + "\n".join(f"  {w.name}: {w.about}" for w in WORKLOADS.values()),
+        + "\n".join(f"  {w.name}: {w.about}" for w in WORKLOADS.values())
+        + "\n\nworkloads on a GPU:\n"
+        + "\n".join(f"  {w.name}: {w.about}" for w in GPU.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
+        "--backend",
+        choices=KNOWN,
+        default="numpy",
+        help="where all arrays are: on the CPU, or on a GPU (default: %(default)s)",
+    )
+    parser.add_argument(
         "--workloads",
-        type=_names(WORKLOADS),
-        default=[name for name in WORKLOADS if not name.startswith("scaling")],
         metavar="NAME,...",
         help="which to run; the first part of a name stands for all that begin with it (default: all but scaling)",
     )
@@ -70,14 +85,29 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="draw the ratios, and of the workloads scaling how times grow, into this folder (ratios.png, scaling.png)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here as well")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.backend == "cupy" and options.threads is not None:
+        parser.error("argument --threads: not with --backend cupy")
+    known = KNOWN[options.backend]
+    try:
+        options.workloads = (
+            [name for name in known if not name.startswith("scaling")]
+            if options.workloads is None
+            else _names(known)(options.workloads)
+        )
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"argument --workloads: {error}")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
-    runs = (
-        [run(options)] if options.threads is None else [rerun(options, n) for n in options.threads]
-    )
+    if options.backend == "cupy":
+        runs = [on_gpu(options)]
+    elif options.threads is None:
+        runs = [run(options, processes, environment.describe())]
+    else:
+        runs = [rerun(options, n) for n in options.threads]
     if options.json is not None:
         options.json.write_text(json.dumps({"runs": runs}, indent=2) + "\n", encoding="utf-8")
     if options.plot is not None:
@@ -85,15 +115,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"drawn: {file}")
 
 
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """All workloads, in this environment."""
-    surroundings = environment.describe()
+def on_gpu(options: argparse.Namespace) -> dict[str, Any]:
+    """All workloads on the GPU that is here."""
+    try:
+        gpu = device.find()
+    except (ImportError, RuntimeError) as error:
+        print("python -m benchmarks:", *str(error).split(), file=sys.stderr)
+        sys.exit(2)
+    if options.json is None:
+        options.json = report.path(gpu.name)
+    print(*(f"{name:<12}{fact}" for name, fact in gpu.facts.items()), sep="\n")
+    result = run(options, gpu.peers, environment.describe() | gpu.facts)
+    print("", *report.table(result["workloads"]), "", f"written: {options.json}", sep="\n")
+    return result
+
+
+def run(
+    options: argparse.Namespace,
+    peers: Callable[[], AbstractContextManager[harness.Start]],
+    surroundings: dict[str, Any],
+) -> dict[str, Any]:
+    """All workloads, with peers that are started so."""
+    known = KNOWN[options.backend]
     print(*environment.lines(surroundings), sep="\n", flush=True)
     results = []
     for name in options.workloads:
         try:
-            with processes() as start:
-                result = harness.run(WORKLOADS[name], options.peers, options.rounds, start)
+            with peers() as start:
+                result = harness.run(known[name], options.peers, options.rounds, start)
+            if options.backend == "cupy":
+                result["targets"] = list(report.judged(known[name], result))
             results.append(result)
         except Disagreement as error:
             sys.exit(f"{name}: {error}; not timed")
@@ -134,6 +185,7 @@ def lines(result: dict[str, Any]) -> list[str]:
     for name, unit, value, factor in rows:
         low, middle, high = (factor * value[key] for key in ("min", "median", "max"))
         out.append(f"  {name:<28} {middle:8.4g}  [{low:.4g} .. {high:.4g}] {unit}".rstrip())
+    out += [f"  {OURS} / {report.verdict(target)}" for target in result.get("targets", ())]
     rounds = f"{result['rounds']} rounds of " if in_seconds else "once, after "
     out.append(f"  ({rounds}{result['steps_per_round']} steps)")
     return out

@@ -20,6 +20,15 @@ OURS = "minigrad"
 FLOOR = "floor"
 
 Arrays = dict[str, np.ndarray]
+#: does some work, and says how many seconds that took
+Clock = Callable[[Callable[[], None]], float]
+
+
+def wall(work: Callable[[], None]) -> float:
+    """The processor's clock: work is done when it returns."""
+    start = perf_counter()
+    work()
+    return perf_counter() - start
 
 
 class Disagreement(AssertionError):
@@ -33,28 +42,28 @@ class Peer(NamedTuple):
     numbers: Callable[[], Arrays]
     #: bytes that the process held before it was made
     before: int = 0
+    #: what its times are taken by
+    clock: Clock = wall
 
     def peak(self, steps: int) -> float:
         """Bytes of memory that the process holds at most in some steps, beyond those before it was made.
 
         Two steps do not count: whoever captures or compiles has done it then.
         """
-        for _ in range(2):
-            self.step()
+        self.repeat(2)
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
-        for _ in range(steps):
-            self.step()
+        self.repeat(steps)
         return _memory("VmHWM") - self.before
 
     def seconds(self, steps: int) -> float:
         """Per step, after a fifth as many steps that do not count."""
         gc.collect()
-        for _ in range(steps // 5):
-            self.step()
-        start = perf_counter()
+        self.repeat(steps // 5)
+        return self.clock(lambda: self.repeat(steps)) / steps
+
+    def repeat(self, steps: int) -> None:
         for _ in range(steps):
             self.step()
-        return (perf_counter() - start) / steps
 
 
 def resident() -> int:

@@ -25,6 +25,7 @@ from .agreement import OURS, Peer, agree
 OPTIONAL = {
     "torch": "torch",
     "torch.compile": "torch",
+    "torch-channels-last": "torch",
     "jax": "jax",
     "tensorflow": "tensorflow",
     "onnxruntime": "onnxruntime",
@@ -58,6 +59,7 @@ class Workload:
 
     Every number of the first ``check_steps`` steps must lie within ``tolerance`` of ours, relative to the largest in
     its array. ``block`` steps are timed together; or, with ``memory``, the memory that they take is measured.
+    ``targets`` are what our time over that of a peer may be at most.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Workload:
     block: int
     figures: Callable[[Times], Iterable[Figure]] = field(default=lambda times: ())
     memory: bool = False
+    targets: Mapping[str, float] = field(default_factory=dict)
 
 
 def run(

@@ -10,6 +10,7 @@ from .autograd import grad
 from .backend import set_backend
 from .checkpoint import load, save
 from .creation import arange, constant, from_dlpack, full, ones, zeros
+from .kernels.tf32 import allow_tf32, tf32_allowed
 from .kernels.threads import get_num_threads, set_num_threads
 from .ops.activation import log_softmax, relu, sigmoid, softmax
 from .ops.arithmetic import maximum, minimum, where
@@ -50,6 +51,7 @@ __all__ = [
     "Moments",
     "Tensor",
     "abs",
+    "allow_tf32",
     "arange",
     "argmax",
     "avg_pool2d",
@@ -116,6 +118,7 @@ __all__ = [
     "sum",
     "tanh",
     "tensor",
+    "tf32_allowed",
     "transpose",
     "var",
     "weighted_batch_norm",

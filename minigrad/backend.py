@@ -66,6 +66,8 @@ class Backend:
     #: batches of NumPy arrays as batches of its own, each on its way while the one before is used; None where a copy
     #: is not worth being started early
     ahead: Callable[[Iterable[Any]], Iterator[Any]] | None = None
+    #: an array of no axes of a Python number and a dtype; a device makes it without a transfer
+    scalar: Callable[[Any, Any], Any] = np.asarray
 
     def here(self) -> str:
         """Where new arrays are made, as ``where`` says it."""
@@ -113,20 +115,41 @@ def _cupy() -> Backend:
         ) from error
     if not cupy.is_available():
         raise RuntimeError("the cupy backend needs an NVIDIA GPU, and CuPy finds none")
+    from .kernels import cudnn, tf32
+    from .kernels.cupy import CupyKernels, CupyLauncher
+
+    tf32.govern(cupy)
+    kernels = CupyKernels(cupy, CupyLauncher(cupy), cudnn.load())
+    devices = Devices(
+        lambda array: array.device.id, cupy.cuda.get_device_id, cupy.cuda.Device, "cupy.cuda.Device"
+    )
+    return device(
+        "cupy", cupy, cupy.ndarray, kernels, cupy.asarray, cupy.asnumpy, devices, pinned.ahead
+    )
+
+
+def device(
+    name: str,
+    xp: Any,
+    array: type,
+    kernels: Kernels,
+    from_numpy: Callable[[np.ndarray], Any],
+    to_numpy: Callable[[Any], np.ndarray],
+    devices: Devices,
+    ahead: Callable[[Iterable[Any]], Iterator[Any]] | None = None,
+) -> Backend:
+    """The backend of a device that computes while Python goes on, and tells of errors in values when they are read."""
+
+    def read(array: Any) -> np.ndarray:
+        values = to_numpy(array)  # waits for the device
+        kernels.check()
+        return values
+
+    def scalar(value: Any, dtype: Any) -> Any:
+        return xp.full((), value, dtype)
+
     return Backend(
-        "cupy",
-        cupy,
-        cupy.ndarray,
-        Kernels(cupy),
-        cupy.asarray,
-        cupy.asnumpy,
-        devices=Devices(
-            lambda array: array.device.id,
-            cupy.cuda.get_device_id,
-            cupy.cuda.Device,
-            "cupy.cuda.Device",
-        ),
-        ahead=pinned.ahead,
+        name, xp, array, kernels, from_numpy, read, devices=devices, ahead=ahead, scalar=scalar
     )
 
 

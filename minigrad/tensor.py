@@ -258,7 +258,8 @@ class Tensor(
         if self.size != 1:
             raise ValueError(f"item: expected one element, got shape {self.shape}")
         self._look(".item()")
-        return self._data.item()
+        value: float | int | bool = by_type[type(self._data)].to_numpy(self._data).item()
+        return value
 
     def to(self, backend: str) -> Tensor:
         """A copy on a backend's current device, a new leaf if this requires a gradient; itself if it is there."""
@@ -286,7 +287,7 @@ class Tensor(
                 dtype = np.dtype(np.int64)
             if dtype.kind != "f" and isinstance(value, (float, np.floating)):
                 dtype = np.dtype(np.float32)
-            return written_out(Tensor(by_type[type(self._data)].xp.asarray(value, dtype)))
+            return written_out(Tensor(by_type[type(self._data)].scalar(value, dtype)))
         if isinstance(value, list):
             return tensor(value, backend=self.backend)
         if (own := backends.of(value)) is not None or isinstance(value, np.ndarray):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -44,9 +45,17 @@ def error_table(table):
     return pytest.mark.parametrize(("error", "words", "call"), rows)
 
 
+@contextmanager
 def refuses(error, words):
-    """``pytest.raises`` for a message that contains exactly these words."""
-    return pytest.raises(error, match=re.escape(words))
+    """``pytest.raises`` for a message that contains exactly these words; a device may tell when it is asked."""
+    with pytest.raises(error, match=re.escape(words)) as caught:
+        yield caught
+        settle()
+
+
+def settle():
+    """Wait for the device, which then tells what was wrong with values."""
+    mg.ones(1).numpy()
 
 
 def double(layer):

@@ -10,9 +10,14 @@ and stay there; all that computes refuses those of another, as CuPy does where G
 
 from __future__ import annotations
 
-import numpy as np
+import os
 
-from minigrad.backend import Backend, Devices
+import numpy as np
+from cuda import emulator
+from cuda.tape import do, no_waiting
+
+from minigrad.backend import Devices, device
+from minigrad.kernels.cupy import CupyKernels
 from minigrad.kernels.generic import Kernels
 
 #: what this is to DLPack: kDLExtDev
@@ -58,20 +63,24 @@ class StrictArray:
 
     def __getattr__(self, name):
         value = getattr(self.hidden, name)
-        if callable(value) and name != "item":
-            return _lifted(getattr(_unwrap(self), name))
-        return _wrap(value) if isinstance(value, np.ndarray) else value
+        if not callable(value):
+            return _wrap(value)
+        if name in ("item", "tolist"):  # which CuPy allows from anywhere
+            _count("to_numpy")
+            return value
+        return _lifted(getattr(_unwrap(self), name))
 
     def __getitem__(self, key):
-        return _wrap(_unwrap(self)[_unwrap(key)])
+        return _wrap(do(_unwrap(self).__getitem__, [_unwrap(key)]))
 
     def __setitem__(self, key, value):
-        _unwrap(self)[_unwrap(key)] = _unwrap(value)
+        do(_unwrap(self).__setitem__, [_unwrap(key), _unwrap(value)])
 
     def __len__(self):
         return len(self.hidden)
 
     def __bool__(self):
+        _count("to_numpy")
         return bool(self.hidden)
 
     def __repr__(self):
@@ -106,6 +115,7 @@ class StrictModule:
         return self.array(value, dtype, copy=True if elsewhere else None)
 
     def array(self, value, dtype=None, copy=True):
+        _count_arrival(value)
         return _wrap(np.array(_unwrap(value, anywhere=True), dtype, copy=copy))
 
     def from_dlpack(self, value):
@@ -129,7 +139,7 @@ def _lifted(function):
         args = [_unwrap(a) for a in args]
         kwargs = {name: _unwrap(a) for name, a in kwargs.items()}
         with np.errstate(all="ignore"):  # a GPU does not warn
-            return _wrap(function(*args, **kwargs))
+            return _wrap(do(function, args, kwargs))
 
     return call
 
@@ -156,29 +166,38 @@ def _wrap(value):
     return value
 
 
-#: how often data crossed, by direction
+#: how often data crossed between the host and the device, by direction; numbers that become arrays are data too
 crossings = {"from_numpy": 0, "to_numpy": 0}
 
 
+def _count(direction):
+    no_waiting()
+    crossings[direction] += 1
+
+
+def _count_arrival(value):
+    if not isinstance(value, StrictArray):
+        _count("from_numpy")
+
+
 def _from_numpy(array):
-    crossings["from_numpy"] += 1
+    _count("from_numpy")
     return StrictArray(np.array(array))
 
 
 def _to_numpy(array):
-    crossings["to_numpy"] += 1
+    _count("to_numpy")
     return np.array(array.hidden)
 
 
 def load():
     """The backend, for ``minigrad.backend.register``."""
     module = StrictModule()
-    return Backend(
-        "strict",
-        module,
-        StrictArray,
-        Kernels(module),
-        _from_numpy,
-        _to_numpy,
-        devices=Devices(lambda array: array.device, current, Device, "strict.Device"),
-    )
+    kernels = CupyKernels(module, emulator.Emulator(), None) if emulated() else Kernels(module)
+    devices = Devices(lambda array: array.device, current, Device, "strict.Device")
+    return device("strict", module, StrictArray, kernels, _from_numpy, _to_numpy, devices)
+
+
+def emulated():
+    """Whether the CUDA kernels stand in for a GPU's; else the generic ones run on the device."""
+    return emulator.COMPILER is not None and os.environ.get("MINIGRAD_KERNELS") != "numpy"

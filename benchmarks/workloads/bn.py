@@ -48,15 +48,16 @@ def remembered(step: Callable[[], Any], convert: Callable[[Any], Any]) -> Peer:
     return Peer(run, numbers)
 
 
-def train_minigrad(inputs: Inputs) -> Peer:
+def train_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
     x, gamma, beta = (mg.tensor(a, requires_grad=True) for a in (inputs.x, *inputs.channels[:2]))
     gy = mg.tensor(inputs.gy)
 
-    def step() -> Any:
+    def train(x: mg.Tensor, gamma: mg.Tensor, beta: mg.Tensor, gy: mg.Tensor) -> Any:
         y, _, _ = mg.batch_norm(x, gamma, beta, axis=inputs.axis, eps=EPS)
         return [y, *mg.grad(y, [x, gamma, beta], gy)]
 
-    return remembered(step, lambda t: t.numpy())
+    run = mg.jit(train) if captured else train
+    return remembered(lambda: run(x, gamma, beta, gy), lambda t: t.numpy())
 
 
 def infer_minigrad(inputs: Inputs) -> Peer:
@@ -72,11 +73,11 @@ def infer_minigrad(inputs: Inputs) -> Peer:
 def _torch_images(inputs: Inputs, array: np.ndarray) -> Any:
     import torch
 
-    return torch.from_numpy(array).movedim(inputs.axis, 1)
+    return torch.tensor(array).movedim(inputs.axis, 1)
 
 
 def _from_torch(inputs: Inputs, t: Any) -> np.ndarray:
-    array = t.detach().numpy()
+    array = t.numpy(force=True)
     return np.moveaxis(array, 1, inputs.axis) if array.ndim > 1 else array
 
 
@@ -85,7 +86,7 @@ def train_torch(inputs: Inputs) -> Peer:
     from torch.nn import functional
 
     x, gy = (_torch_images(inputs, a) for a in (inputs.x, inputs.gy))
-    gamma, beta = (torch.from_numpy(a.copy()).requires_grad_() for a in inputs.channels[:2])
+    gamma, beta = (torch.tensor(a, requires_grad=True) for a in inputs.channels[:2])
     x.requires_grad_()
 
     def step() -> Any:
@@ -100,7 +101,7 @@ def infer_torch(inputs: Inputs) -> Peer:
     from torch.nn import functional
 
     x = _torch_images(inputs, inputs.x)
-    gamma, beta, mean, var = map(torch.from_numpy, inputs.channels)
+    gamma, beta, mean, var = map(torch.tensor, inputs.channels)
 
     def step() -> Any:
         with torch.inference_mode():

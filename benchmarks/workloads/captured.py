@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import cycle, pairwise
 from pathlib import Path
@@ -30,14 +31,11 @@ def training(workload: Workload, ours: Callable[..., Peer]) -> Workload:
     """A training workload with its step captured."""
     peers: dict[str, Maker] = dict(workload.makers)
     captured: dict[str, Maker] = {OURS: partial(ours, captured=True), EAGER: peers.pop(OURS)}
-    return Workload(
+    return replace(
+        workload,
         name=f"{workload.name}-captured",
         about=f"{workload.about.removesuffix(', eager')}, captured by minigrad.jit and replayed",
-        build=workload.build,
         makers=captured | peers,
-        check_steps=workload.check_steps,
-        tolerance=workload.tolerance,
-        block=workload.block,
     )
 
 

@@ -29,9 +29,9 @@ from .training import (
 BATCH, FLAT = 64, 32 * 12 * 12
 
 
-def build(batch: int = BATCH, batches: int = 20) -> Inputs:
+def build(batch: int = BATCH, batches: int = 20, mean: float = 0.0) -> Inputs:
     shapes = [(16, 1, 3, 3), (32, 16, 3, 3), (10, FLAT)]
-    return random_inputs(shapes, (batch, 1, 28, 28), batches)
+    return random_inputs(shapes, (batch, 1, 28, 28), batches, mean)
 
 
 def with_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
@@ -49,7 +49,7 @@ def with_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
     return train_minigrad(model, inputs, captured)
 
 
-def with_torch(inputs: Inputs, compiled: bool = False) -> Peer:
+def with_torch(inputs: Inputs, compiled: bool = False, channels_last: bool = False) -> Peer:
     from torch import nn
 
     model = nn.Sequential(
@@ -62,7 +62,7 @@ def with_torch(inputs: Inputs, compiled: bool = False) -> Peer:
         nn.Flatten(),
         nn.Linear(FLAT, 10),
     )
-    return train_torch(model, inputs, compiled)
+    return train_torch(model, inputs, compiled, channels_last)
 
 
 def with_jax(inputs: Inputs) -> Peer:

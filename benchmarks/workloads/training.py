@@ -34,14 +34,14 @@ Maker = Callable[[Inputs], Peer]
 
 
 def random_inputs(
-    weights: Iterable[tuple[int, ...]], x: tuple[int, ...], batches: int = 20
+    weights: Iterable[tuple[int, ...]], x: tuple[int, ...], batches: int = 20, mean: float = 0.0
 ) -> Inputs:
-    """Gaussian weights of deviation 0.1, and normal batches with random labels."""
+    """Gaussian weights of deviation 0.1, and normal batches around ``mean`` with random labels."""
     rng = np.random.default_rng(0)
     return Inputs(
         [(0.1 * rng.standard_normal(shape)).astype(np.float32) for shape in weights],
         [
-            (rng.standard_normal(x).astype(np.float32), rng.integers(CLASSES, size=x[0]))
+            (rng.standard_normal(x).astype(np.float32) + mean, rng.integers(CLASSES, size=x[0]))
             for _ in range(batches)
         ],
     )
@@ -61,11 +61,22 @@ def makers(
 
 
 def train_minigrad(model: mg.nn.Sequential, inputs: Inputs, captured: bool = False) -> Peer:
-    norms = [layer for layer in model if isinstance(layer, mg.nn.BatchNorm)]
     weighted = [layer for layer in model if isinstance(layer, (mg.nn.Linear, mg.nn.Conv2d))]
     for layer, weight in zip(weighted, inputs.weights, strict=True):
-        layer.weight.data = weight
-    optimizer = mg.optim.SGD(model.parameters(), lr=LR)
+        layer.weight.data = mg.tensor(weight).data
+    return fit_minigrad(model, inputs, captured)
+
+
+def fit_minigrad(
+    model: mg.nn.Module,
+    inputs: Inputs,
+    captured: bool = False,
+    lr: float = LR,
+    momentum: float = 0.0,
+) -> Peer:
+    """Training steps from the weights that the model has."""
+    norms = [layer for layer in model.modules() if isinstance(layer, mg.nn.BatchNorm)]
+    optimizer = mg.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
     data = cycle([(mg.tensor(x), mg.tensor(labels)) for x, labels in inputs.batches])
     loss = mg.zeros(())
 
@@ -90,20 +101,40 @@ def train_minigrad(model: mg.nn.Sequential, inputs: Inputs, captured: bool = Fal
     return Peer(step, numbers)
 
 
-def train_torch(model: Any, inputs: Inputs, compiled: bool) -> Peer:
+def train_torch(
+    model: Any, inputs: Inputs, compiled: bool = False, channels_last: bool = False
+) -> Peer:
     import torch
     from torch import nn
 
-    norms: Any = [layer for layer in model if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d))]
     weighted = [layer for layer in model if isinstance(layer, (nn.Linear, nn.Conv2d))]
     with torch.no_grad():
         for layer, weight in zip(weighted, inputs.weights, strict=True):
-            layer.weight.copy_(torch.from_numpy(weight))
+            layer.weight.copy_(torch.tensor(weight))
         weighted[-1].bias.zero_()
+    return fit_torch(model, inputs, compiled, channels_last)
+
+
+def fit_torch(
+    model: Any,
+    inputs: Inputs,
+    compiled: bool = False,
+    channels_last: bool = False,
+    lr: float = LR,
+    momentum: float = 0.0,
+) -> Peer:
+    import torch
+    from torch import nn
+
+    norms: Any = [m for m in model.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    layout = torch.channels_last if channels_last else torch.preserve_format
+    model = model.to(memory_format=layout)
     run = torch.compile(model) if compiled else model
     criterion = nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(model.parameters(), lr=LR)
-    data = cycle([(torch.tensor(x), torch.tensor(labels)) for x, labels in inputs.batches])
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
+    data = cycle(
+        [(torch.tensor(x).to(memory_format=layout), torch.tensor(t)) for x, t in inputs.batches]
+    )
     loss = torch.zeros(())
 
     def step() -> None:
@@ -115,9 +146,9 @@ def train_torch(model: Any, inputs: Inputs, compiled: bool) -> Peer:
         optimizer.step()
 
     def numbers() -> Arrays:
-        gradients = [p.grad.numpy() for p in model.parameters() if p.grad is not None]
-        statistics = [t.numpy() for norm in norms for t in (norm.running_mean, norm.running_var)]
-        return named(loss.detach().numpy(), gradients, statistics)
+        gradients = [p.grad.numpy(force=True) for p in model.parameters() if p.grad is not None]
+        running = [t for norm in norms for t in (norm.running_mean, norm.running_var)]
+        return named(loss.numpy(force=True), gradients, [t.numpy(force=True) for t in running])
 
     return Peer(step, numbers)
 

@@ -17,7 +17,9 @@ from .fusing import fuse
 from .guards import Guards
 from .memory import peak
 from .passes import fold_constants, prune
-from .program import Plan, make_plan
+from .planning import Unplanned, make_plan
+from .program import Plan
+from .recorded import Recorded
 from .showing import table
 from .structure import Signature
 
@@ -69,7 +71,7 @@ class Graph:
     differentiable: bool = False
     examples: list[Tensor] | None = None
     differences: dict[str, float] = field(default_factory=dict)
-    _plan: Plan | None = field(default=None, init=False, repr=False)
+    _plan: Plan | Recorded | Unplanned | None = field(default=None, init=False, repr=False)
 
     def __repr__(self) -> str:
         return f"<Graph {self.title!r}, {len(self.calls)} ops>"
@@ -268,19 +270,20 @@ class Graph:
 
     def _replay(self, inputs: list[Tensor]) -> list[Tensor]:
         """The same on arrays, where nobody listens."""
+        backend = get(self.backend)
+        if backend.devices is not None:
+            bound = [v.tensor for v in self.state() if v.tensor is not None] if not inputs else ()
+            backend.devices.check(self.title, [t._data for t in (*inputs, *bound)])
         if self._plan is not None and (found := self._plan.run(inputs)) is not None:
             gradients, results = found
             for leaf, g in zip(self.gradients, gradients, strict=True):
                 leaf.grad = g
             return results
         there = self._start(inputs)
-        backend = get(self.backend)
         kernels = backend.kernels
-        if backend.devices is not None:
-            backend.devices.check(self.title, [t._data for t in there.values()])
         known = {v: t._data for v, t in there.items()}
         strides = {v: array.strides for v, array in known.items()}
-        for call, done in zip(self.calls, self._last_uses(), strict=True):
+        for call, done in zip(self.calls, self.last_uses(), strict=True):
             arrays = [None if v is None else known[v] for v in call.inputs]
             made = dict(zip(call.outputs, call.forward(kernels, arrays, self.title), strict=True))
             known |= made
@@ -290,7 +293,8 @@ class Graph:
                     v.tensor._bump()
             for v in done:
                 del known[v]
-        self._plan = make_plan(self, kernels, strides)
+        if not isinstance(self._plan, Unplanned):
+            self._plan = make_plan(self, kernels, strides)
         return self._finish(
             {v: there[v] if v in there else Tensor(known[v]) for v in self.wanted()}
         )
@@ -309,7 +313,7 @@ class Graph:
         """What a call leaves: results and gradients."""
         return [*self.outputs, *(v for v in self.gradients.values() if v is not None)]
 
-    def _last_uses(self) -> list[list[Value]]:
+    def last_uses(self) -> list[list[Value]]:
         """For each call, the results that nobody needs after it."""
         kept, seen = set(self.wanted()), set[Value]()
         last: list[list[Value]] = []

@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..kernels import pool
-from ..kernels.numba import NumbaKernels
 from ..kernels.places import NotWritten, Place, Row, Storage
 from ..kernels.table import Table
 from ..kernels.threads import forked, get_num_threads
 from ..kernels.writer import Writer
-from ..optim.optimizers import Optimizer, Update
-from ..tape import now
+from ..optim.optimizers import Update
 from ..tensor import Tensor
-from .guards import plain
 from .memory import LINE, Life, share
+from .state import State, plainly_set
 
 if TYPE_CHECKING:
     from .calls import Call, Value
@@ -43,14 +41,6 @@ class Rows:
 
     def call_of(self, row: int) -> int:
         return next(i for i, end in enumerate(self.ends) if row < end)
-
-
-def make_plan(graph: Graph, kernels: Any, strides: dict[Value, tuple[int, ...]]) -> Plan | None:
-    """A plan for arrays of these strides; None where there is nothing to plan."""
-    if not isinstance(kernels, NumbaKernels):
-        return None
-    plan = Plan(graph, kernels, strides)
-    return plan if any(isinstance(step, Rows) for step in plan.steps) else None
 
 
 class Plan:
@@ -82,14 +72,7 @@ class Plan:
         self.steps: list[Rows | Call] = []
         for call in graph.calls:
             self._write(call)
-        self._bound = [(v.tensor, v.tensor._data) for v in graph.state() if v.tensor is not None]
-        written = {v.tensor for call in graph.calls for v in call.written if v.kind == "state"}
-        self._versions = [t._shared_version() for t in written if t is not None]
-        self._settings = {
-            call.op: vars(call.op.optimizer).copy()
-            for call in graph.calls
-            if isinstance(call.op, Update)
-        }
+        self._state = State(graph)
         self._find_memory(graph)
         for step in self.steps:
             if isinstance(step, Rows):
@@ -142,7 +125,7 @@ class Plan:
         values = [*call.inputs, *call.outputs]
         if any(v is not None and not v.nbytes for v in values):
             raise NotWritten("arrays without elements")
-        if isinstance(call.op, Update) and not _plain(call.op.optimizer):
+        if isinstance(call.op, Update) and not plainly_set(call.op.optimizer):
             raise NotWritten("settings that may change without an assignment")
         arguments = [None if v is None else self._places[v] for v in call.inputs]
         result = call.op.forward(self._writer, *arguments)
@@ -263,9 +246,8 @@ class Plan:
         ):  # another thread may be in here
             return None
         try:
-            for op, before in self._settings.items():
-                if vars(op.optimizer) != before and not self._refresh(op):
-                    return None
+            if not all(map(self._refresh, self._state.reset())):
+                return None
             for number, shape, dtype in self._single:
                 arrays[number] = np.empty(shape, dtype)
             if self._block_size:
@@ -275,9 +257,7 @@ class Plan:
             try:
                 self._run(arrays)
             finally:  # an error may come after some have changed
-                time = now()
-                for version in self._versions:
-                    version[0] = time
+                self._state.touch()
             gradients = [g and g(inputs, arrays) for g in self._gradients]
             return gradients, [r(inputs, arrays) for r in self._results]
         finally:
@@ -287,9 +267,8 @@ class Plan:
         """What was brought, in its place; None if something lies elsewhere than when this was planned."""
         if get_num_threads() != self._threads or (self._shared and forked()):
             return None
-        for t, array in self._bound:
-            if t._data is not array:
-                return None
+        if not self._state.in_place():
+            return None
         arrays: list[Any] = [None] * len(self._loose)
         for t, (number, strides) in zip(inputs, self._brought_inputs, strict=True):
             array = t._data
@@ -334,7 +313,7 @@ class Plan:
                     for i, row in enumerate(fresh, begin):
                         step.table.numbers[i, : len(row.numbers)] = row.numbers
                 begin = end
-        self._settings[op] = vars(op.optimizer).copy()
+        self._state.settings[op] = vars(op.optimizer).copy()
         return True
 
     def _apply(self, call: Call, arrays: list[Any]) -> None:
@@ -361,9 +340,3 @@ class Plan:
 def _fixed(row: Row) -> list[Any]:
     """What stays of a row when an optimizer's settings are other numbers."""
     return [row.name, len(row.numbers), *(a for a in row.arguments if not isinstance(a, Place))]
-
-
-def _plain(optimizer: Optimizer) -> bool:
-    """Whether a look at the optimizer's attributes tells that its settings are as they were."""
-    settings = vars(optimizer).keys() - {"params", "state", "steps"}
-    return all(plain(getattr(optimizer, name)) for name in settings)

@@ -2,8 +2,8 @@
 
 Arrays have the shape NCHW; in memory they are channels-last, which made everything but the smallest convolutions
 faster (a patch is then a few long runs, and the product's rows are the output as it lies in memory). Inputs in other
-layouts are copied tile by tile. A tile is some images, or some rows of one, whose patches take up to ``TILE`` numbers:
-whatever the batch, no more of its patches are in memory at once.
+layouts are copied tile by tile. A tile is some images, or some rows of one, whose patches take up to ``Kernels.tile``
+numbers: whatever the batch, no more of its patches are in memory at once.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 Array = Any
 Pair = tuple[int, int]
 
-#: numbers in the patches of a tile: 2 MiB of float32, what stays in a core's second cache
-TILE = 2**19
 #: channels up to which patches are laid out place by place: runs of memory along a row instead of along the channels
 FEW = 4
 
@@ -48,12 +46,12 @@ class Tile(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def tiles(n: int, patch: int, out: Pair, window: Window) -> tuple[Tile, ...]:
-    """Tiles over n images of ``out`` windows each, for patches of ``patch`` numbers."""
+def tiles(n: int, patch: int, out: Pair, window: Window, most: int) -> tuple[Tile, ...]:
+    """Tiles over n images of ``out`` windows each, for patches of ``patch`` numbers, ``most`` of them in a tile."""
     height, width = out
     per_row = max(width * patch, 1)
-    rows = min(max(TILE // per_row, 1), height)
-    images = max(TILE // (per_row * height), 1)
+    rows = min(max(most // per_row, 1), height)
+    images = max(most // (per_row * height), 1)
     found = []
     for a in range(0, n, images):
         for r in range(0, height, rows):
@@ -97,6 +95,8 @@ class ConvolutionKernels:
     """The part of a kernel set that has windows."""
 
     xp: ModuleType | Any
+    #: numbers in the patches of a tile: 2 MiB of float32, what stays in a core's second cache
+    tile = 2**19
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """An array with whatever its memory holds."""
@@ -155,7 +155,7 @@ class ConvolutionKernels:
             return self.conv2d(gy, kernel, None, back)
         (_, _, top, height), (_, _, left, width) = down, right
         gx = self.empty((len(gy), height, sh, width, sw, groups, c), gy.dtype)
-        images = max(TILE // max(gx[:1].size, 1), 1)
+        images = max(self.tile // max(gx[:1].size, 1), 1)
         for i in range(0, len(gy), images):
             found = self.conv2d(gy[i : i + images], kernel, None, back).transpose(0, 2, 3, 1)
             found = found.reshape(-1, height, width, groups, sh, sw, c)
@@ -225,7 +225,7 @@ class ConvolutionKernels:
         """Each tile with its patches, (groups, windows, numbers of a patch); the array is used again for the next."""
         groups, (kh, kw) = window.groups, window.size
         n, c = x.shape[:2]
-        found = tiles(n, kh * kw * c, out, window)
+        found = tiles(n, kh * kw * c, out, window, self.tile)
         rows = found[0].rows.stop if found else 0
         images = found[0].images.stop if found else 0
         few = c <= FEW and groups == 1
@@ -253,8 +253,8 @@ class ConvolutionKernels:
             patches[..., i, j, :] = self.xp.moveaxis(source[:, across, along], 3, 0)
 
     def multiply_rows(self, rows: Array, k: Array, target: Array) -> None:
-        """target = rows @ k, for rows along the first axes of ``target``."""
-        target[...] = (rows @ k).reshape(target.shape)
+        """target = rows @ k, for rows along the first axes of ``target``, which has no gaps."""
+        self.xp.matmul(rows, k, out=target.reshape(len(rows), -1))
 
     def _rows(self, gy: Array, tile: Tile, window: Window) -> Array:
         """A tile of gradients of outputs, (groups, windows, channels of a group)."""

@@ -37,12 +37,30 @@ def layout(shape: tuple[int, ...], kept: tuple[int, ...]) -> tuple[Any, ...]:
     return axes, math.prod(shape[i] for i in axes), wide, first
 
 
+def refuse_statistics(where: str = "") -> None:
+    """Raise: a batch is not finite."""
+    raise ValueError(
+        f"{where}the batch has NaN or Inf in it, or numbers whose squares overflow; the statistics stay as they "
+        "were, and on_nonfinite='skip' passes over such batches"
+    )
+
+
+@lru_cache(maxsize=1024)
+def runs(indices: tuple[int, ...]) -> tuple[slice, ...]:
+    """Ascending indices as slices."""
+    ends = [i for i, index in enumerate(indices) if index + 1 not in indices[i + 1 : i + 2]]
+    starts = [0, *(i + 1 for i in ends[:-1])]
+    return tuple(slice(indices[a], indices[b] + 1) for a, b in zip(starts, ends, strict=True))
+
+
 def refuse_labels(labels: Array, classes: int) -> None:
     """Raise, with the labels that there are."""
-    raise ValueError(
-        f"softmax_cross_entropy: expected labels 0 ... {classes - 1}, "
-        f"got {labels.min().item()} ... {labels.max().item()}"
-    )
+    refuse_label(f"{labels.min().item()} ... {labels.max().item()}", classes)
+
+
+def refuse_label(what: str, classes: int) -> None:
+    """Raise: labels are no classes."""
+    raise ValueError(f"softmax_cross_entropy: expected labels 0 ... {classes - 1}, got {what}")
 
 
 class Kernels(ConvolutionKernels, FusedKernels):
@@ -50,6 +68,9 @@ class Kernels(ConvolutionKernels, FusedKernels):
 
     def __init__(self, xp: ModuleType | Any) -> None:
         self.xp = xp
+
+    def check(self) -> None:
+        """Raise what has turned out to be wrong with values since the last time; here errors come at once."""
 
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         y = self.matmul(x, weight.T)
@@ -97,9 +118,10 @@ class Kernels(ConvolutionKernels, FusedKernels):
         shifted -= self.xp.log(self.xp.exp(shifted).sum(axis=axis, keepdims=True))
         return shifted
 
-    def dropout_mask(self, x: Array, p: float, rng: np.random.Generator) -> Array:
-        """1 / (1 - p) where a number drawn for it is p or more, else 0, in the form of x."""
-        kept = rng.random(x.shape, np.float32) >= p
+    def dropout_mask(self, x: Array, p: float, seed: int) -> Array:
+        """1 / (1 - p) where the number that ``seed`` means for it is p or more, else 0, in the form of x."""
+        numbers = np.random.Generator(np.random.Philox(key=seed))
+        kept = numbers.random(x.shape, np.float32) >= p
         return self.xp.asarray(kept).astype(x.dtype) / (1 - p)
 
     # --- softmax cross-entropy over the last axis of (examples, classes) ---
@@ -161,6 +183,10 @@ class Kernels(ConvolutionKernels, FusedKernels):
         inv_std = self._inv_std(var, eps)
         self.scale_and_shift(y, inv_std if gamma is None else inv_std * gamma, beta, kept)
         return y.astype(x.dtype, copy=False), mean, var, inv_std
+
+    def moments(self, x: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
+        """The mean, and the sum of the squared deviations from it."""
+        return self.deviations(x, kept)[1:]
 
     def deviations(self, x: Array, kept: tuple[int, ...]) -> tuple[Array, Array, Array]:
         """x - mean, the mean, and the sum of the squared deviations, at least in float32.
@@ -258,13 +284,16 @@ class Kernels(ConvolutionKernels, FusedKernels):
         momentum: float | None,
         correction: float,
         debiased: bool,
+        strict: bool,
     ) -> bool:
         """running = momentum * running + (1 - momentum) * batch, in place; a cumulative average for None.
 
         ``debiased`` divides by 1 - momentum^n after n batches, as if there had been no initial values. Says whether the
-        batch is finite; nothing has moved if it is not.
+        batch is finite; nothing has moved if it is not, which is an error if ``strict``.
         """
         if not self.finite(var):
+            if strict:
+                refuse_statistics()
             return False
         num_batches += 1
         if momentum is None:
@@ -283,9 +312,13 @@ class Kernels(ConvolutionKernels, FusedKernels):
 
     def count(self, steps: Array, moved: tuple[int, ...]) -> Array:
         """One more step for the parameters ``moved``; how many each of them has had."""
-        own = slice(None) if len(moved) == len(steps) else list(moved)
-        steps[own] += 1
-        return steps[own]
+        return self.count_by(steps, moved, 1)
+
+    def count_by(self, steps: Array, moved: tuple[int, ...], more: Array | int) -> Array:
+        parts = [steps[own] for own in runs(moved)]
+        for part in parts:
+            part += more
+        return parts[0] if len(parts) == 1 else self.xp.concatenate(parts)
 
     def sgd(
         self,

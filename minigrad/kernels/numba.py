@@ -217,7 +217,7 @@ class NumbaKernels(NumbaNormKernels):
             return
         (kh, kw), (n, c) = window.size, x.shape[:2]
         kernel = self._windows.patch_rows if c <= FEW else self._windows.patches
-        for tile in tiles(n, kh * kw * c, out, window):
+        for tile in tiles(n, kh * kw * c, out, window, self.tile):
             part = self.channels_last(x[tile.images]).transpose(0, 2, 3, 1)
             windows = (len(part), tile.rows.stop - tile.rows.start, out[1])
             shape = (kh, kw, c, *windows) if c <= FEW else (*windows, kh, kw * c)
@@ -240,7 +240,7 @@ class NumbaKernels(NumbaNormKernels):
         k = self._matrix(weight, window)[0].T
         gx = pool.empty((len(gy), *size, c), gy.dtype)
         gx.fill(0)
-        for tile in tiles(len(gy), kh * kw * c, out, window):
+        for tile in tiles(len(gy), kh * kw * c, out, window, self.tile):
             rows = self._products.product(self._rows(gy, tile, window)[0], k)
             patches = rows.reshape(-1, tile.rows.stop - tile.rows.start, out[1], kh, kw * c)
             target = gx[tile.images].reshape(-1, size[0], size[1] * c)

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import pool
 from .chains import CODES
-from .generic import Kernels
+from .generic import Kernels, refuse_statistics
 from .layouts import alike, constant, flat, layout, ready, settled
 from .numpy import NumpyKernels
 
@@ -172,10 +172,13 @@ class NumbaNormKernels(NumpyKernels):
         momentum: float | None,
         correction: float,
         debiased: bool,
+        strict: bool,
     ) -> bool:
         arrays = running_mean, running_var, num_batches, mean, var
         if mean.ndim != 1 or not alike((running_mean, running_var, mean, var)):
-            return super().move_statistics(*arrays, momentum, correction, debiased)
+            return super().move_statistics(*arrays, momentum, correction, debiased, strict)
         momentum = -1.0 if momentum is None else float(momentum)
         moved: bool = self._running.move_statistics(*arrays, momentum, correction, debiased)
+        if strict and not moved:
+            refuse_statistics()
         return moved

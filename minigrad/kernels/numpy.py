@@ -138,9 +138,6 @@ class NumpyKernels(Kernels):
         )
         np.copyto(patches.reshape(runs.shape), runs)
 
-    def multiply_rows(self, rows: Any, k: Any, target: Any) -> None:
-        np.matmul(rows, k, out=target.reshape(len(rows), -1))
-
 
 def _sigmoid(x: np.ndarray, y: np.ndarray) -> None:
     np.negative(x, out=y)

@@ -104,8 +104,9 @@ class NormWriter(RowWriter):
         momentum: float | None,
         correction: float,
         debiased: bool,
+        strict: bool,
     ) -> bool:
-        """True: a batch that is not finite stops the program."""
+        """True: a batch that is not finite stops the program, and the op is applied by Python."""
         arrays = running_mean, running_var, mean, var
         require(*arrays)
         if mean.ndim != 1:

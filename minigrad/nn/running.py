@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import by_type
+from ..kernels.generic import refuse_statistics
 from ..op import Op
 from ..ops.random import generator
 from ..tensor import Tensor, apply
@@ -98,7 +99,9 @@ class RunningStatistics(Module):
         """
         self.require_fitting(mean, m)
         finite: bool = by_type[type(var._data)].kernels.finite(var._data)
-        return _passed(finite, self.on_nonfinite == "raise")
+        if not finite and self.on_nonfinite == "raise":
+            refuse_statistics()
+        return finite
 
     def require_fitting(self, mean: Tensor, m: float) -> None:
         """Raise unless statistics of m values per channel go with the running ones.
@@ -123,16 +126,6 @@ class RunningStatistics(Module):
             raise ValueError(
                 f"expected more than ddof_running={self.ddof_running} values per channel, got {m}"
             )
-
-
-def _passed(finite: bool, strict: bool) -> bool:
-    """Whether a batch's variances, and so its means, are finite; an error if they are not, for ``strict``."""
-    if not finite and strict:
-        raise ValueError(
-            "the batch has NaN or Inf in it, or numbers whose squares overflow; the statistics stay as they "
-            "were, and on_nonfinite='skip' passes over such batches"
-        )
-    return finite
 
 
 @lru_cache(maxsize=1024)
@@ -160,5 +153,4 @@ class MoveStatistics(Op):
         self.strict = strict
 
     def forward(self, k: Any, *arrays: Any) -> None:
-        finite = k.move_statistics(*arrays, self.momentum, self.correction, self.debiased)
-        _passed(finite, self.strict)
+        k.move_statistics(*arrays, self.momentum, self.correction, self.debiased, self.strict)

@@ -1,7 +1,7 @@
 """Randomness: the default generator, and dropout.
 
-Random numbers are drawn by NumPy on every backend and moved where they are needed, so that a seed means the same
-everywhere.
+A mask costs one draw from a generator, on the host; its numbers come from that seed by Philox (Salmon et al. 2011),
+wherever they are needed, so that a generator's seed means the same on every backend.
 """
 
 from __future__ import annotations
@@ -58,8 +58,12 @@ class DropoutMask(Op):
     def __init__(self, p: float, rng: np.random.Generator | None) -> None:
         self.p, self.rng = p, rng
 
+    def draw(self) -> int:
+        """The seed of the next mask."""
+        return int(generator(self.rng).integers(2**63))
+
     def forward(self, k: Any, x: Any) -> Any:
-        return k.dropout_mask(x, self.p, generator(self.rng))
+        return k.dropout_mask(x, self.p, self.draw())
 
 
 def dropout(x: Tensor, p: float = 0.5, rng: np.random.Generator | None = None) -> Tensor:

@@ -4,9 +4,8 @@ import sys
 from threading import Thread
 
 import numpy as np
-import pytest
 from graph.shared import batches, network, step_of
-from helpers import content, equal
+from helpers import content, equal, refuses
 
 import minigrad as mg
 from minigrad import nn, optim
@@ -107,7 +106,7 @@ def test_a_failed_call_leaves_it_usable(backend):
     f = mg.jit(lambda x, t: mg.softmax_cross_entropy(x, t))
     x = mg.zeros((2, 3))
     for _ in range(3):
-        with pytest.raises(ValueError, match="labels"):
+        with refuses(ValueError, "labels"):
             f(x, np.array([0, 5]))
         f(x, np.array([0, 2]))
 

@@ -550,8 +550,10 @@ def test_errors_name_the_layer(backend, rng):
     data = batches(rng)[0]
     graph = mg.capture(step_of(model, optim.SGD(model.parameters(), lr=0.1)), *data)
     before = model.state_dict()
-    with refuses(ValueError, "step: 1: the batch has NaN or Inf in it"):
+    with refuses(ValueError, "the batch has NaN or Inf in it") as caught:
         graph(data[0] * np.nan, data[1])
+    if backend == "numpy":  # a device that finds it out later does not know the layer any more
+        assert str(caught.value).startswith("step: 1: ")
     for name, array in model.state_dict().items():
         equal(array, before[name])
     with refuses(ValueError, "expected labels 0 ... 2"):
@@ -625,9 +627,13 @@ def test_gradients_after_an_error(backend, rng):
     step = mg.capture(step_of(model, optim.SGD(model.parameters(), lr=0.1)), x, t)
     for _ in range(4):
         step(x, t)
-    with pytest.raises(ValueError, match="expected labels"):
+    before = model.state_dict()
+    with refuses(ValueError, "expected labels"):
         step(x, t + 5)
-    assert [p.grad for p in model.parameters()] == [None] * 5  # as zero_grad left them
+    if backend == "numpy":  # a device goes on until it is asked
+        assert [p.grad for p in model.parameters()] == [None] * 5  # as zero_grad left them
+    for name, p in model.named_parameters():
+        equal(p, before[name])
 
 
 @pytest.mark.filterwarnings("ignore:.*eval with running statistics")

@@ -206,7 +206,7 @@ def test_running_statistics(rng, momentum, debiased):
     for kernels in (FAST, PLAIN):
         mean, var, count = np.float32([1e8, 2]), np.float32([1, 3]), np.array(0)
         for batch in np.random.default_rng(0).random((3, 2, 2)).astype(np.float32):
-            kernels.move_statistics(mean, var, count, *batch, momentum, 1.25, debiased)
+            kernels.move_statistics(mean, var, count, *batch, momentum, 1.25, debiased, True)
             results.append([mean.copy(), var.copy(), count.copy()])
     for ours, theirs in zip(results[:3], results[3:], strict=True):
         close(ours[:2], theirs[:2], factor=4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from kernels.shared import FAST, PLAIN, TYPES, close, layouts
 
-from minigrad.kernels.convolution import Window
+from minigrad.kernels.convolution import ConvolutionKernels, Window
 
 pytest.importorskip("numba")
 
@@ -18,10 +18,7 @@ pytest.importorskip("numba")
 def test_convolutions_and_their_gradients(
     rng, threads, monkeypatch, channels, stride, dilation, real
 ):
-    from minigrad.kernels import convolution
-
-    monkeypatch.setattr(convolution, "TILE", 400)
-    convolution.tiles.cache_clear()
+    monkeypatch.setattr(ConvolutionKernels, "tile", 400)
     for padding, groups in (
         (((0, 0), (0, 0)), 1),
         (((1, 2), (3, 0)), 1),
@@ -42,7 +39,6 @@ def test_convolutions_and_their_gradients(
         for a in layouts(gy, 1):
             close([FAST.conv2d_weight_grad(x, a, window)], [gw])
             close([FAST.conv2d_input_grad(a, weight, window, (9, 8))], [gx])
-    convolution.tiles.cache_clear()
 
 
 @pytest.mark.parametrize("real", [*TYPES, np.float16])

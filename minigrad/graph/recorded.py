@@ -1,0 +1,128 @@
+"""How a graph is replayed on a GPU: as one CUDA graph of everything that its calls launch.
+
+A recording has every address and number in it. So arguments are copied to where they were when it was made, what leaves
+is copied out of it, seeds of dropout masks are read from memory, and where the state lies elsewhere or an optimizer has
+other settings, another recording is made.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..kernels.cuda import NotRecorded, lying, put_back
+from ..ops.random import DropoutMask
+from ..tensor import Tensor
+from .state import State, plainly_set
+
+if TYPE_CHECKING:
+    from .calls import Value
+    from .graph import Graph
+
+
+class Recorded:
+    """The replay of one graph, for inputs that lie in memory as they did when it was made.
+
+    Raises
+    ------
+    NotRecorded
+        For calls that look at values, and inputs with gaps in memory.
+    """
+
+    def __init__(self, graph: Graph, kernels: Any, strides: dict[Value, tuple[int, ...]]) -> None:
+        self._kernels, self._busy, self._state = kernels, Lock(), State(graph)
+        self._graph_inputs, self._wanted = graph.inputs, graph.outputs
+        self._gradients = list(graph.gradients.values())
+        self._masks = [call.op for call in graph.calls if isinstance(call.op, DropoutMask)]
+        self._seeds = kernels.xp.zeros(max(len(self._masks), 1), np.int64)
+        self._known: dict[Value, Any] = {}
+        self._brought: list[tuple[Value, Any]] = []
+        for v in graph.values():
+            if v.tensor is not None:
+                self._known[v] = v.tensor._data
+            elif v.kind != "result":
+                self._known[v] = _room(kernels.xp, v, strides[v])
+                self._brought.append((v, strides[v]))
+        for op in self._state.settings:
+            if not plainly_set(op.optimizer):
+                raise NotRecorded("settings that may change without an assignment")
+        self._views = {
+            v: call.inputs[0] for call in graph.calls if call.op.aliases for v in call.outputs
+        }
+        wanted, self._replay = kernels.launch.record(lambda: self._record(graph))
+        self._known |= wanted
+
+    def _record(self, graph: Graph) -> dict[Value, Any]:
+        """Apply the calls; what leaves. The memory of the rest is used again as soon as it can."""
+        known, masks = dict(self._known), 0
+        for call, done in zip(graph.calls, graph.last_uses(), strict=True):
+            arrays = [None if v is None else known[v] for v in call.inputs]
+            if isinstance(call.op, DropoutMask):
+                seed = self._seeds[masks : masks + 1]
+                made = (self._kernels.dropout_mask(arrays[0], call.op.p, seed),)
+                masks += 1
+            else:
+                made = call.forward(self._kernels, arrays, graph.title)
+            known.update(zip(call.outputs, made, strict=True))
+            for v in done:
+                del known[v]
+        return {v: known[v] for v in graph.wanted()}
+
+    def run(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]] | None:
+        """Gradients, as many as the graph replaces, and results; None if another recording is needed."""
+        if not self._busy.acquire(blocking=False):  # another thread may be in here
+            return None
+        try:
+            if not self._state.in_place() or self._state.reset() or not self._bring(inputs):
+                return None
+            self._kernels.check()
+            if self._masks:
+                seeds = np.array([mask.draw() for mask in self._masks])
+                self._seeds[...] = self._kernels.xp.asarray(seeds)
+            try:
+                self._replay()
+            finally:
+                self._state.touch()
+            given = dict(zip(self._graph_inputs, inputs, strict=True))
+            gradients = [v and self._leaving(v, given) for v in self._gradients]
+            return gradients, [self._leaving(v, given) for v in self._wanted]
+        finally:
+            self._busy.release()
+
+    def _bring(self, inputs: list[Tensor]) -> bool:
+        """Copy what is another array in each replay to its place, if all lies as it did."""
+        given = dict(zip(self._graph_inputs, inputs, strict=True))
+        arrays = []
+        for v, strides in self._brought:
+            source: Any = given.get(v, v.leaf and v.leaf._grad)
+            array = source._data
+            if array.strides != strides or array.dtype != v.dtype:
+                return False
+            arrays.append(array)
+        for (v, _), array in zip(self._brought, arrays, strict=True):
+            self._known[v][...] = array
+        return True
+
+    def _leaving(self, v: Value, given: dict[Value, Tensor]) -> Tensor:
+        """A value that leaves: a copy, since the next replay writes there, unless it is the state's own memory."""
+        if v in given:
+            return given[v]
+        if v.kind == "state":
+            assert v.tensor is not None
+            return v.tensor
+        root: Value | None = v
+        while root in self._views:
+            root = self._views[root]
+        array = self._known[v]
+        return Tensor(array if root is not None and root.kind == "state" else array.copy(order="K"))
+
+
+def _room(xp: Any, v: Value, strides: tuple[int, ...]) -> Any:
+    """An array for a value, of these strides."""
+    order = lying(strides)
+    array = put_back(xp.empty(tuple([v.shape[i] for i in order]), v.dtype), order)
+    if array.strides != strides:
+        raise NotRecorded(f"an array of shape {v.shape} with gaps: strides of {strides} bytes")
+    return array

@@ -1,0 +1,52 @@
+"""What a plan takes for granted of a graph's state: where it lies, and the settings of optimizers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..optim.optimizers import Optimizer, Update
+from ..tape import now
+from .guards import plain
+
+if TYPE_CHECKING:
+    from .graph import Graph
+
+
+class State:
+    """Parameters, buffers and optimizer state that a graph has bound, as they were when a plan was made.
+
+    Attributes
+    ----------
+    settings : dict of Update to dict
+        The attributes of each step's optimizer.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._bound = [(v.tensor, v.tensor._data) for v in graph.state() if v.tensor is not None]
+        written = {v.tensor for call in graph.calls for v in call.written if v.kind == "state"}
+        self._versions = [t._shared_version() for t in written if t is not None]
+        self.settings = {
+            call.op: vars(call.op.optimizer).copy()
+            for call in graph.calls
+            if isinstance(call.op, Update)
+        }
+
+    def in_place(self) -> bool:
+        """Whether all lies where it did."""
+        return all(t._data is array for t, array in self._bound)
+
+    def reset(self) -> list[Update]:
+        """The steps whose optimizers have other settings now."""
+        return [op for op, before in self.settings.items() if vars(op.optimizer) != before]
+
+    def touch(self) -> None:
+        """Note that what the graph writes has changed."""
+        time = now()
+        for version in self._versions:
+            version[0] = time
+
+
+def plainly_set(optimizer: Optimizer) -> bool:
+    """Whether a look at the optimizer's attributes tells that its settings are as they were."""
+    settings = vars(optimizer).keys() - {"params", "state", "steps"}
+    return all(plain(getattr(optimizer, name)) for name in settings)

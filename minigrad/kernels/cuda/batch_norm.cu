@@ -1,0 +1,311 @@
+// Batch norm in two passes forward (statistics, normalize) and two back (gradient_sums, input_gradient).
+//
+// An array is looked at as (groups, batch, channels, size), C-contiguous; each group and channel has statistics of its
+// own. Blocks take a part of one group's values each: blockIdx = (channels, split, group). In `Planes` a block has one
+// channel, whose values are runs of `size` numbers; in `Columns` size is 1 and a block has as many channels, next to
+// each other, as `lanes` threads read at once. Both passes give a block the same values, which may still be in cache,
+// and what the blocks of a channel found is merged by each block of the second pass, always in the same order.
+
+#include "common.cuh"
+
+struct Shape {
+    Index batch, channels, size;
+    int lanes, splits;
+};
+
+// Where a thread is in a channel's values: image i, position j in it, moving on by `step` positions.
+struct Walk {
+    Index i, j, size, stride, step_i, step_j;
+
+    __device__ Walk(Index position, Index step, const Shape& shape)
+        : i(position / shape.size), j(position % shape.size), size(shape.size),
+          stride(shape.channels * shape.size), step_i(step / shape.size), step_j(step % shape.size) {}
+
+    __device__ Index offset() const { return i * stride + j; }
+
+    __device__ void advance() {
+        i += step_i;
+        j += step_j;
+        if (j >= size) {
+            j -= size;
+            i += 1;
+        }
+    }
+};
+
+// The part of `count` things, in multiples of `unit`, that split `split` of `splits` has.
+struct Part {
+    Index begin, end;
+
+    __device__ Part(Index count, Index unit, int split, int splits) {
+        Index units = (count + unit - 1) / unit, each = (units + splits - 1) / splits;
+        begin = min(split * each * unit, count);
+        end = min(begin + each * unit, count);
+    }
+};
+
+// How the threads of a block go through its values. visit(f, offsets...) calls f(offset) for each access of V numbers;
+// number v of an access belongs to channel(v).
+template <int V> struct Planes {
+    static constexpr int channels_per_access = 1;
+    const Shape& shape;
+    Index first;
+
+    __device__ explicit Planes(const Shape& s) : shape(s) {
+        first = blockIdx.z * s.batch * s.channels * s.size + blockIdx.x * s.size;
+    }
+    __device__ Index channel(int) const { return blockIdx.z * shape.channels + blockIdx.x; }
+    __device__ bool has(int) const { return true; }
+    __device__ Index start(int) const { return first; }
+    __device__ int lanes() const { return 1; }
+    __device__ bool speaks(int) const { return threadIdx.x == 0; }
+    __device__ double values() const { return double(shape.batch) * double(shape.size); }
+
+    template <class F> __device__ void visit(F f) const {
+        Part part(shape.batch * shape.size, V, blockIdx.y, shape.splits);
+        Walk walk(part.begin + Index(threadIdx.x) * V, THREADS * V, shape);
+        for (Index at = part.begin + Index(threadIdx.x) * V; at < part.end; at += THREADS * V) {
+            f(first + walk.offset());
+            walk.advance();
+        }
+    }
+};
+
+template <int V> struct Columns {
+    static constexpr int channels_per_access = V;
+    const Shape& shape;
+    Index first, lane;
+
+    __device__ explicit Columns(const Shape& s) : shape(s) {
+        lane = (blockIdx.x * Index(s.lanes) + threadIdx.x % s.lanes) * V;
+        first = blockIdx.z * s.batch * s.channels + lane;
+    }
+    __device__ Index channel(int v) const { return blockIdx.z * shape.channels + lane + v; }
+    __device__ bool has(int v) const { return lane + v < shape.channels; }
+    __device__ Index start(int v) const { return first + v; }
+    __device__ int lanes() const { return shape.lanes; }
+    __device__ bool speaks(int v) const { return int(threadIdx.x) < shape.lanes && has(v); }
+    __device__ double values() const { return double(shape.batch); }
+
+    template <class F> __device__ void visit(F f) const {
+        int rows = THREADS / shape.lanes;
+        Part part(shape.batch, 1, blockIdx.y, shape.splits);
+        if (!has(0)) return;
+        for (Index row = part.begin + threadIdx.x / shape.lanes; row < part.end; row += rows)
+            f(first + row * shape.channels);
+    }
+};
+
+// Count, mean and sum of squared deviations of some values (Chan, Golub & LeVeque 1979, eq. 2.1). Means are kept as
+// distances from the channel's first value, so that a large mean costs no digits.
+template <class A> struct Moments {
+    A count, mean, m2;
+
+    __device__ void merge(const Moments& other) {
+        if (other.count == 0) return;
+        A total = count + other.count, share = other.count / total, delta = other.mean - mean;
+        mean = multiply_add(delta, share, mean);
+        m2 += multiply_add(delta * delta, count * share, other.m2);
+        count = total;
+    }
+};
+
+// A thread's values: their sum and sum of squares from the first of them on.
+template <class A> struct Shifted {
+    A shift = 0, count = 0, sum = 0, squares = 0;
+
+    __device__ void add(A x) {
+        if (count == 0) shift = x;
+        A d = x - shift;
+        count += 1;
+        sum += d;
+        squares = multiply_add(d, d, squares);
+    }
+    __device__ Moments<A> moments(A near) const {
+        if (count == 0) return {0, 0, 0};
+        A mean = sum / count, m2 = multiply_add(-mean, sum, squares);
+        return {count, (shift - near) + mean, m2 < 0 ? A(0) : m2};
+    }
+};
+
+// What a split found of a channel: parts[(channel * splits + split) * 3 ...].
+template <class A> __device__ inline A* part_of(A* parts, Index channel, int split, const Shape& shape) {
+    return parts + (channel * shape.splits + split) * 3;
+}
+
+template <class T, int V, template <int> class Over>
+__global__ void __launch_bounds__(THREADS) statistics(const T* x, Wide<T>* parts, Shape shape) {
+    typedef Wide<T> A;
+    constexpr int K = Over<V>::channels_per_access;
+    Over<V> over(shape);
+    Shifted<A> found[K];
+    over.visit([&](Index at) {
+        Pack<T, V> pack = Pack<T, V>::load(x + at);
+#pragma unroll
+        for (int v = 0; v < V; v++) found[v % K].add(pack.get(v));
+    });
+#pragma unroll
+    for (int v = 0; v < K; v++) {
+        A near = over.has(v) ? widen(x[over.start(v)]) : A(0);
+        Moments<A> all = merged(found[v].moments(near), over.lanes());
+        if (over.speaks(v)) {
+            A* part = part_of(parts, over.channel(v), blockIdx.y, shape);
+            part[0] = all.count;
+            part[1] = all.mean;
+            part[2] = all.m2;
+        }
+    }
+}
+
+// Everything that the splits of a channel found, given to all threads that have the channel.
+template <class S, class A, class Over>
+__device__ inline S collected(const A* parts, const Over& over, int v, const Shape& shape) {
+    S mine = {0, 0, 0};
+    for (int split = threadIdx.x / over.lanes(); over.has(v) && split < shape.splits;
+         split += THREADS / over.lanes()) {
+        const A* part = part_of(parts, over.channel(v), split, shape);
+        mine.merge(S{part[0], part[1], part[2]});
+    }
+    return merged(mine, over.lanes());
+}
+
+// y = activation((x - mean) gamma inv_std + beta), with var the sum of the squared deviations divided by `freedom`. Where
+// there are no `parts`, mean and var are given, and nothing but y is written; where there is no y, only they are.
+template <class T, int V, template <int> class Over, class Activation>
+__global__ void __launch_bounds__(THREADS)
+normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>* beta, Wide<T>* mean, Wide<T>* var,
+          Wide<T>* inv_std, T* y, double eps, double freedom, Shape shape) {
+    typedef Wide<T> A;
+    constexpr int K = Over<V>::channels_per_access;
+    Over<V> over(shape);
+    A near[K], rest[K], scale[K], shift[K];
+#pragma unroll
+    for (int v = 0; v < K; v++) {
+        Index c = over.channel(v);
+        bool has = over.has(v);
+        A variance;
+        if (parts) {
+            Moments<A> all = collected<Moments<A>>(parts, over, v, shape);
+            near[v] = has ? widen(x[over.start(v)]) : A(0);
+            rest[v] = all.mean;
+            variance = all.m2 / A(freedom);
+        } else {
+            near[v] = has ? mean[c] : A(0);
+            rest[v] = 0;
+            variance = has ? var[c] : A(1);
+        }
+        A inverse = A(1) / root(variance + A(eps));
+        scale[v] = gamma && has ? inverse * gamma[c] : inverse;
+        shift[v] = beta && has ? beta[c] : A(0);
+        if (parts && blockIdx.y == 0 && over.speaks(v)) {
+            mean[c] = near[v] + rest[v];
+            var[c] = variance;
+            if (inv_std) inv_std[c] = inverse;
+        }
+    }
+    if (!y) return;
+    over.visit([&](Index at) {
+        Pack<T, V> pack = Pack<T, V>::load(x + at);
+#pragma unroll
+        for (int v = 0; v < V; v++) {
+            A d = (pack.get(v) - near[v % K]) - rest[v % K];
+            pack.set(v, Activation::value(rounded<T>(multiply_add(d, scale[v % K], shift[v % K]))));
+        }
+        pack.store(y + at);
+    });
+}
+
+// Sums over a channel of x - mean (which is 0 but for the rounding of mean), of gy, and of their product.
+template <class A> struct GradientSums {
+    A offset, gbeta, product;
+
+    __device__ void merge(const GradientSums& other) {
+        offset += other.offset;
+        gbeta += other.gbeta;
+        product += other.product;
+    }
+    __device__ void add(A d, A g) {
+        offset += d;
+        gbeta += g;
+        product = multiply_add(d, g, product);
+    }
+};
+
+// Gradients are those of the activation's output y, which Identity does not look at.
+template <class T, int V, class Activation>
+__device__ inline Pack<T, V> gradients(const T* y, const T* gy, Index at) {
+    Pack<T, V> g = Pack<T, V>::load(gy + at);
+    if (y) {
+        Pack<T, V> out = Pack<T, V>::load(y + at);
+#pragma unroll
+        for (int v = 0; v < V; v++) g.set(v, Activation::gradient(out.get(v), g.get(v)));
+    }
+    return g;
+}
+
+template <class T, int V, template <int> class Over, class Activation>
+__global__ void __launch_bounds__(THREADS)
+gradient_sums(const T* x, const Wide<T>* mean, const T* y, const T* gy, Wide<T>* parts, Shape shape) {
+    typedef Wide<T> A;
+    constexpr int K = Over<V>::channels_per_access;
+    Over<V> over(shape);
+    GradientSums<A> found[K];
+    A center[K];
+#pragma unroll
+    for (int v = 0; v < K; v++) {
+        found[v] = {0, 0, 0};
+        center[v] = over.has(v) ? mean[over.channel(v)] : A(0);
+    }
+    over.visit([&](Index at) {
+        Pack<T, V> pack = Pack<T, V>::load(x + at), g = gradients<T, V, Activation>(y, gy, at);
+#pragma unroll
+        for (int v = 0; v < V; v++) found[v % K].add(pack.get(v) - center[v % K], g.get(v));
+    });
+#pragma unroll
+    for (int v = 0; v < K; v++) {
+        GradientSums<A> all = merged(found[v], over.lanes());
+        if (over.speaks(v)) {
+            A* part = part_of(parts, over.channel(v), blockIdx.y, shape);
+            part[0] = all.offset;
+            part[1] = all.gbeta;
+            part[2] = all.product;
+        }
+    }
+}
+
+// gx = gamma inv_std (gy - gbeta / m - xhat ggamma / (m - ddof)), with xhat = (x - mean - offset) inv_std.
+template <class T, int V, template <int> class Over, class Activation>
+__global__ void __launch_bounds__(THREADS)
+input_gradient(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>* mean, const Wide<T>* inv_std,
+               const T* y, const T* gy, T* gx, Wide<T>* ggamma, Wide<T>* gbeta, double freedom, Shape shape) {
+    typedef Wide<T> A;
+    constexpr int K = Over<V>::channels_per_access;
+    Over<V> over(shape);
+    A center[K], slope[K], shift[K], scale[K];
+    A m = A(over.values());
+#pragma unroll
+    for (int v = 0; v < K; v++) {
+        Index c = over.channel(v);
+        bool has = over.has(v);
+        GradientSums<A> all = collected<GradientSums<A>>(parts, over, v, shape);
+        A inverse = has ? inv_std[c] : A(0), offset = all.offset / m;
+        A slopes = multiply_add(-offset, all.gbeta, all.product) * inverse;
+        center[v] = has ? mean[c] : A(0);
+        scale[v] = gamma && has ? inverse * gamma[c] : inverse;
+        slope[v] = slopes * inverse / A(freedom);
+        shift[v] = multiply_add(-offset, slope[v], all.gbeta / m);
+        if (blockIdx.y == 0 && over.speaks(v)) {
+            ggamma[c] = slopes;
+            gbeta[c] = all.gbeta;
+        }
+    }
+    over.visit([&](Index at) {
+        Pack<T, V> pack = Pack<T, V>::load(x + at), g = gradients<T, V, Activation>(y, gy, at);
+#pragma unroll
+        for (int v = 0; v < V; v++) {
+            A d = pack.get(v) - center[v % K];
+            pack.set(v, (g.get(v) - multiply_add(d, slope[v % K], shift[v % K])) * scale[v % K]);
+        }
+        pack.store(gx + at);
+    });
+}

@@ -1,0 +1,255 @@
+"""Launching the batch norm kernels: how an array is looked at, and in how many blocks."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import BUSY, THREADS, TYPES, Kernel, LaunchedKernels, lying, put_back, wide
+from .elementwise import ACTIVATIONS
+
+Array = Any
+
+STATISTICS = Kernel("batch_norm.cu", "statistics")
+NORMALIZE = Kernel("batch_norm.cu", "normalize")
+GRADIENT_SUMS = Kernel("batch_norm.cu", "gradient_sums")
+INPUT_GRADIENT = Kernel("batch_norm.cu", "input_gradient")
+
+#: the struct that the sources call Shape
+SHAPE = np.dtype(
+    [(name, "i8") for name in ("batch", "channels", "size")]
+    + [(name, "i4") for name in ("lanes", "splits")]
+)
+#: blocks that may share a channel
+SPLITS = 256
+#: accesses that a thread makes, at least, before another split pays
+ACCESSES = 4
+#: threads that read one row of channels, at most: 512 bytes of it
+LANES = 32
+#: how many groups a grid may have
+GROUPS = 65535
+
+
+class View(NamedTuple):
+    """An array as (groups, batch, channels, size), with its axes in the order in which they lie in memory."""
+
+    order: tuple[int, ...]
+    groups: int
+    batch: int
+    channels: int
+    size: int
+
+    def take(self, xp: Any, x: Array) -> Array:
+        """x as the kernels take it: copied, where it lies otherwise."""
+        x = x.transpose(self.order)
+        return x if x.flags.c_contiguous else xp.ascontiguousarray(x)
+
+    def give(self, y: Array) -> Array:
+        """What the kernels made, with x's axes."""
+        return put_back(y, self.order)
+
+
+@lru_cache(maxsize=4096)
+def view(shape: tuple[int, ...], strides: tuple[int, ...], kept: tuple[int, ...]) -> View:
+    """How to look at an array: as it lies in memory, where that is possible."""
+    axes = tuple(range(len(shape)))
+    found = _fit(shape, lying(strides), kept) or _fit(shape, axes, kept)
+    if found is None or found.groups > GROUPS:
+        found = _fit(shape, (*kept, *(i for i in axes if i not in kept)), kept)
+    assert found is not None
+    return found
+
+
+def _fit(shape: tuple[int, ...], order: tuple[int, ...], kept: tuple[int, ...]) -> View | None:
+    """The view with axes in this order, if runs of axes that are kept and that are not alternate as they must."""
+    long = [i for i in order if shape[i] != 1]
+    channels = [i for i in long if i in kept]
+    sizes, slot = [1, 1, 1, 1], 3
+    for i in reversed(long):
+        while slot >= 0 and (slot % 2 == 0) != (i in kept):  # groups and channels are kept
+            slot -= 1
+        if slot < 0:
+            return None
+        sizes[slot] *= shape[i]
+    return View(order, *sizes) if channels == sorted(channels) else None
+
+
+class Geometry(NamedTuple):
+    """How a view is divided among threads: the template's parameters, the blocks, and the struct Shape."""
+
+    parameters: tuple[int | str, ...]
+    grid: tuple[int, int, int]
+    shape: np.ndarray
+    splits: int
+
+
+@lru_cache(maxsize=4096)
+def geometry(look: View, vector: int, multiprocessors: int) -> Geometry:
+    """Enough blocks for the device: a channel's values are split where channels are few."""
+    if look.size > 1:
+        over, lanes, tiles = "Planes", 1, look.channels
+        values, together = look.batch * look.size, THREADS * vector
+    else:
+        wanted = -(-look.channels // vector)
+        lanes = min(1 << (wanted - 1).bit_length(), LANES)
+        over, tiles = "Columns", -(-wanted // lanes)
+        values, together = look.batch, THREADS // lanes
+    needed = -(-multiprocessors * BUSY // max(tiles * look.groups, 1))
+    splits = max(min(needed, -(-values // (together * ACCESSES)), SPLITS), 1)
+    shape = np.array([(look.batch, look.channels, look.size, lanes, splits)], SHAPE)
+    return Geometry((vector, over), (tiles, splits, look.groups), shape, splits)
+
+
+class _Run:
+    """Arrays of one shape, as the kernels take them, with room for a result; and the launches."""
+
+    def __init__(self, kernels: Any, kept: tuple[int, ...], *arrays: Array, result: bool) -> None:
+        x = arrays[0]
+        self.kernels, self.launch, xp = kernels, kernels.launch, kernels.xp
+        self.channels = tuple([x.shape[i] for i in kept])
+        self.wide = wide(x.dtype)
+        self.view = look = view(x.shape, x.strides, kept)
+        self.arrays = [look.take(xp, a) for a in arrays]
+        self.result = xp.empty(self.arrays[0].shape, x.dtype) if result else 0
+        run = look.size if look.size > 1 else look.channels
+        vector = kernels.vector(run, *self.arrays, *([self.result] if result else []))
+        self.geometry = geometry(look, vector, self.launch.multiprocessors)
+        self.values = look.batch * look.size
+
+    def empty(self, count: int) -> list[Array]:
+        """Arrays of a number per channel."""
+        return [self.kernels.xp.empty(self.channels, self.wide) for _ in range(count)]
+
+    def parts(self) -> Array:
+        """Room for what each split finds, three numbers per channel."""
+        return self.kernels.xp.empty((3 * self.geometry.splits, *self.channels), self.wide)
+
+    def __call__(self, kernel: Kernel, activation: str | None, *args: Any) -> None:
+        x = self.arrays[0]
+        if not x.size:
+            return
+        name = TYPES[x.dtype.name]
+        extra = () if activation is None else (ACTIVATIONS[activation],)
+        parameters = (name, *self.geometry.parameters, *extra)
+        self.launch(kernel, parameters, self.geometry.grid, (*args, self.geometry.shape))
+
+
+class BatchNormKernels(LaunchedKernels):
+    """Batch norm, and what it consists of."""
+
+    def moments(self, x: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
+        run = _Run(self, kept, x, result=False)
+        (x,), parts = run.arrays, run.parts()
+        mean, m2 = run.empty(2)
+        run(STATISTICS, None, x, parts)
+        run(NORMALIZE, "identity", x, parts, 0, 0, mean, m2, 0, 0, 0.0, 1.0)
+        return mean, m2
+
+    def batch_norm(
+        self,
+        x: Array,
+        gamma: Array | None,
+        beta: Array | None,
+        kept: tuple[int, ...],
+        eps: float,
+        ddof: int,
+    ) -> tuple[Array, Array, Array, Array]:
+        return self.activated_batch_norm(x, gamma, beta, kept, eps, ddof, "identity")
+
+    def activated_batch_norm(
+        self,
+        x: Array,
+        gamma: Array | None,
+        beta: Array | None,
+        kept: tuple[int, ...],
+        eps: float,
+        ddof: int,
+        activation: str,
+    ) -> tuple[Array, Array, Array, Array]:
+        run = _Run(self, kept, x, result=True)
+        (x,), parts = run.arrays, run.parts()
+        mean, var, inv_std = found = run.empty(3)
+        run(STATISTICS, None, x, parts)
+        gamma, beta = self.given(gamma), self.given(beta)
+        numbers = eps, float(run.values - ddof)
+        run(NORMALIZE, activation, x, parts, gamma, beta, *found, run.result, *numbers)
+        return run.view.give(run.result), mean, var, inv_std
+
+    def frozen_batch_norm(
+        self,
+        x: Array,
+        gamma: Array | None,
+        beta: Array | None,
+        mean: Array,
+        var: Array,
+        kept: tuple[int, ...],
+        eps: float,
+    ) -> Array:
+        return self.activated_frozen_batch_norm(x, gamma, beta, mean, var, kept, eps, "identity")
+
+    def activated_frozen_batch_norm(
+        self,
+        x: Array,
+        gamma: Array | None,
+        beta: Array | None,
+        mean: Array,
+        var: Array,
+        kept: tuple[int, ...],
+        eps: float,
+        activation: str,
+    ) -> Array:
+        run = _Run(self, kept, x, result=True)
+        channels = [self.given(a) for a in (gamma, beta, mean, var)]
+        run(NORMALIZE, activation, *run.arrays, 0, *channels, 0, run.result, eps, 1.0)
+        return run.view.give(run.result)
+
+    def batch_norm_grad(
+        self,
+        x: Array,
+        gamma: Array | None,
+        mean: Array,
+        inv_std: Array,
+        gy: Array,
+        kept: tuple[int, ...],
+        ddof: int,
+    ) -> tuple[Array, Array, Array]:
+        return self._gradient(x, gamma, mean, inv_std, (gy,), kept, ddof, "identity")
+
+    def activated_batch_norm_grad(
+        self,
+        x: Array,
+        gamma: Array | None,
+        mean: Array,
+        inv_std: Array,
+        y: Array,
+        gy: Array,
+        kept: tuple[int, ...],
+        ddof: int,
+        activation: str,
+    ) -> tuple[Array, Array, Array]:
+        return self._gradient(x, gamma, mean, inv_std, (y, gy), kept, ddof, activation)
+
+    def _gradient(
+        self,
+        x: Array,
+        gamma: Array | None,
+        mean: Array,
+        inv_std: Array,
+        outputs: tuple[Array, ...],
+        kept: tuple[int, ...],
+        ddof: int,
+        activation: str,
+    ) -> tuple[Array, Array, Array]:
+        """``outputs`` are y, which the identity does not need, and its gradient."""
+        outputs = tuple([a.astype(x.dtype, copy=False) for a in outputs])
+        run = _Run(self, kept, x, *outputs, result=True)
+        (x, *outputs_), parts = run.arrays, run.parts()
+        y, gy = outputs_ if len(outputs_) == 2 else (0, *outputs_)
+        mean, inv_std = self.given(mean), self.given(inv_std)
+        ggamma, gbeta = run.empty(2)
+        run(GRADIENT_SUMS, activation, x, mean, y, gy, parts)
+        found = run.result, ggamma, gbeta, float(run.values - ddof)
+        run(INPUT_GRADIENT, activation, x, parts, self.given(gamma), mean, inv_std, y, gy, *found)
+        return run.view.give(run.result), ggamma, gbeta

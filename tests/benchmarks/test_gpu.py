@@ -1,0 +1,291 @@
+"""``python -m benchmarks --backend cupy`` with stand-ins for the GPU: strict device, PyTorch on the CPU, set clocks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from datetime import date
+from functools import partial
+from types import SimpleNamespace as Fake
+
+import pytest
+
+from benchmarks import agreement, device, environment, harness, report
+from benchmarks.__main__ import main, parse
+from benchmarks.workloads import bn, cnn, mlp, resnet
+from benchmarks.workloads.gpu import CHANNELS_LAST, GPU
+from benchmarks.workloads.training import fit_minigrad
+from minigrad import backend as backends
+
+SMALL = {
+    "bn": partial(bn.build, (4, 3, 5, 5), 1),
+    "mlp": partial(mlp.build, 6, (12, 8, 8, 10), batches=2),
+    "cnn": partial(cnn.build, 4, batches=2, mean=1.0),
+    "resnet20": partial(resnet.build, 4, batches=2),
+}
+WITH_TORCH = [(name, peer) for name in GPU for peer in GPU[name].makers if "torch" in peer]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(harness, "PAUSE", 0)
+    monkeypatch.setattr("gc.collect", lambda: 0)  # with PyTorch in memory it takes its time
+    for name, workload in GPU.items():
+        build = SMALL[name.partition("-")[0]]
+        monkeypatch.setitem(GPU, name, dataclasses.replace(workload, build=build, block=1))
+
+
+@pytest.fixture
+def results(monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    return tmp_path
+
+
+def stand_in(ours=agreement.wall, theirs=agreement.wall, torch="cpu"):
+    facts = {"device": "Card 9000-X", "commit": "0" * 40}
+    clocks = {None: ours, "torch": theirs}
+    return device.Device("Card 9000-X", "strict", torch, clocks, facts, lambda: None)
+
+
+def always(seconds):
+    """A clock that works, and says the same every time."""
+
+    def clock(work):
+        work()
+        return seconds
+
+    return clock
+
+
+def measured(monkeypatch, folder, workloads, gpu, *more):
+    """The workloads' results in the only file that the command writes."""
+    monkeypatch.setattr(device, "find", lambda: gpu)
+    main(["--backend=cupy", f"--workloads={workloads}", "--rounds=2", *more])
+    (file,) = folder.iterdir()
+    return {w["name"]: w for w in json.loads(file.read_text())["runs"][0]["workloads"]}
+
+
+def test_the_one_command(monkeypatch, results, capsys, torch):
+    monkeypatch.setattr(device, "find", stand_in)
+    main(["--backend=cupy", "--rounds=2"])
+    assert backends.default().name == "numpy"
+    (file,) = results.iterdir()
+    assert file.name == f"{date.today()}_card_9000_x.json"
+    (run,) = json.loads(file.read_text())["runs"]
+    assert run["environment"].items() >= stand_in().facts.items()
+    assert {"NumPy", "CuPy", "torch"} <= set(run["environment"])
+    assert [result["name"] for result in run["workloads"]] == list(GPU)
+    for result in run["workloads"]:
+        workload = GPU[result["name"]]
+        assert list(result["measured"]) == list(workload.makers)
+        others = set(workload.makers) - {agreement.OURS, agreement.FLOOR}
+        assert set(result["largest_difference"]) == others
+        assert {t["peer"]: t["at_most"] for t in result["targets"]} == workload.targets
+        assert all(t["met"] is (t["measured"] <= t["at_most"]) for t in result["targets"])
+    printed = capsys.readouterr().out
+    assert "Card 9000-X" in printed and f"written: {file}" in printed
+    rows = [line for line in printed.splitlines() if line.startswith("|")]
+    assert len({row.count("|") for row in rows}) == 1 and len(rows) == len(GPU) + 2
+    assert rows[0].split("|")[3:7] == [" floor ", " torch ", " eager ", f" {CHANNELS_LAST} "]
+
+
+def test_what_is_asked_for():
+    asked = {name: workload.targets for name, workload in GPU.items() if workload.targets}
+    batch_norm = {"floor": 1.15, "torch": 1.0}
+    images = {"torch": 1.0, "torch-channels-last": 1.0}
+    both = [f"bn-{shape}" for shape in ("64x64x112x112", "256x1024", "8x2048x7x7")]
+    both += [f"{name}-captured" for name in both]
+    assert asked == {
+        **dict.fromkeys(both, batch_norm),
+        "mlp-captured": {"torch": 0.2},
+        "cnn": images,
+        "cnn-captured": images,
+    }
+
+
+@pytest.mark.parametrize(("theirs", "met"), [(5.0, True), (4.9, False)])
+def test_five_times_faster_or_not(theirs, met, monkeypatch, results, capsys, torch):
+    gpu = stand_in(always(1.0), always(theirs))
+    (target,) = measured(monkeypatch, results, "mlp-captured", gpu)["mlp-captured"]["targets"]
+    assert target == {"peer": "torch", "at_most": 0.2, "measured": 1 / theirs, "met": met}
+    printed = capsys.readouterr().out
+    assert f"minigrad / torch at most 0.2: {'met' if met else 'missed'}\n" in printed
+    assert f"| `mlp-captured` | 1e+03 | 1.00 | {1 / theirs:.2f} |" in printed
+
+
+def test_images_per_second(monkeypatch, results, capsys, torch):
+    gpu = stand_in(always(0.5), always(0.25))
+    figures = measured(monkeypatch, results, "resnet20", gpu)["resnet20"]["figures"]
+    found = {f["name"]: f["value"]["median"] for f in figures if f["unit"] == "images per second"}
+    assert found["minigrad trains on"] == 256 and found["torch trains on"] == 512
+    assert f"| minigrad 256, torch 512, {CHANNELS_LAST} 512 |" in capsys.readouterr().out
+
+
+def test_medians_of_a_clock_that_is_disturbed(monkeypatch, results):
+    times = iter([9.0, 2.0, 1.0, 8.0])  # the first round does not count
+    monkeypatch.delitem(GPU, "mlp-captured")
+    gpu = stand_in(ours=lambda work: (work(), next(times))[1])
+    monkeypatch.setitem(GPU, "mlp", dataclasses.replace(GPU["mlp"], block=2))
+    result = measured(monkeypatch, results, "mlp", gpu, "--peers=", "--rounds=3")["mlp"]
+    assert result["measured"]["minigrad"] == {"median": 1.0, "min": 0.5, "max": 4.0}
+
+
+def test_without_pytorch_its_targets_are_not_measured(monkeypatch, results, capsys):
+    for module in (harness, environment):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
+    gpu = stand_in(always(1.0))
+    floor, torch = measured(monkeypatch, results, "bn-256x1024", gpu)["bn-256x1024"]["targets"]
+    assert (floor["met"], torch["met"], torch["measured"]) == (True, None, None)
+    assert "minigrad / torch at most 1: not measured" in capsys.readouterr().out
+
+
+def test_a_peer_that_computes_something_else_is_refused(monkeypatch, results):
+    def wrong(inputs):
+        return mlp.with_minigrad(inputs._replace(weights=[2 * w for w in inputs.weights]))
+
+    workload = GPU["mlp-captured"]
+    makers = {**workload.makers, "eager": wrong}
+    monkeypatch.setitem(GPU, workload.name, dataclasses.replace(workload, makers=makers))
+    monkeypatch.setattr(harness, "measure", lambda *args: pytest.fail("timed"))
+    monkeypatch.setattr(device, "find", stand_in)
+    with pytest.raises(SystemExit, match="mlp-captured: eager and minigrad disagree in loss"):
+        main(["--backend=cupy", "--workloads=mlp-captured", "--peers="])
+    assert list(results.iterdir()) == []
+    assert backends.default().name == "numpy"
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.85])
+def test_a_wrong_update_shows_without_gradients(momentum):
+    def wrong(inputs):
+        return resnet.without_gradients(
+            fit_minigrad(resnet.network(), inputs, lr=resnet.LR, momentum=momentum)
+        )
+
+    makers = {agreement.OURS: resnet.with_minigrad, "other": wrong}
+    with pytest.raises(agreement.Disagreement, match="at step 2"):  # momentum's first effect
+        harness.run(dataclasses.replace(GPU["resnet20"], makers=makers), (), rounds=1)
+
+
+@pytest.mark.parametrize(("name", "peer"), WITH_TORCH)
+def test_all_of_pytorchs_tensors_are_born_on_the_device(name, peer, torch):
+    """On PyTorch's device without memory: what is mixed with others is refused, and nothing can be shown."""
+    before = torch.get_default_device()
+    with stand_in(torch="meta").peers() as start:
+        made = start(name, peer)
+        assert torch.get_default_device() == before
+        made.step()
+        with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+            made.numbers()
+
+
+@pytest.mark.parametrize(
+    ("name", "passes"), [("bn-256x1024", 8), ("bn-8x2048x7x7-captured", 8), ("bn-eval", 2)]
+)
+def test_the_floor_moves_what_batch_norm_must_move(name, passes, monkeypatch):
+    moved = []
+
+    def copyto(to, source):
+        assert to.shape == source.shape == (4, 3, 5, 5) and to.dtype == source.dtype
+        moved.append((id(to), id(source)))
+
+    monkeypatch.setattr(backends.get("strict").xp, "copyto", copyto, raising=False)
+    with stand_in().peers() as start:
+        start(name, "floor").step()
+    assert 2 * len(moved) == passes
+    assert len({array for pair in moved for array in pair}) == min(passes, 4)
+
+
+def test_times_lie_between_events():
+    log = []
+
+    class Event:
+        def record(self):
+            log.append("record")
+
+        def synchronize(self):
+            log.append("synchronize")
+
+    clock = device.events(Event, lambda start, stop: 250.0)
+    assert clock(lambda: log.append("work")) == 0.25
+    assert log == ["record", "work", "record", "synchronize"]
+
+
+def fake_cupy():
+    properties = {"name": b"Card 9000-X", "major": 9, "minor": 1}
+    runtime = Fake(
+        getDeviceProperties=lambda i: properties,
+        runtimeGetVersion=lambda: 13020,
+        driverGetVersion=lambda: 13030,
+    )
+    cuda = Fake(runtime=runtime, Device=lambda: Fake(id=0), Event=None, get_elapsed_time=None)
+    pool = Fake(free_all_blocks=lambda: None)
+    return Fake(cuda=cuda, get_default_memory_pool=lambda: pool, __version__="14.2.0")
+
+
+def fake_torch(has_gpu=True):
+    flags = Fake(allow_tf32=True, version=lambda: 91900, benchmark=False)
+    event = type("Event", (), {"elapsed_time": None})
+    cuda = Fake(is_available=lambda: has_gpu, Event=event, empty_cache=lambda: None)
+    found = Fake(cuda=Fake(matmul=Fake(allow_tf32=True)), cudnn=flags)
+    return Fake(cuda=cuda, backends=found, version=Fake(cuda="13.0"), __version__="2.13.0")
+
+
+@pytest.fixture
+def libraries(monkeypatch):
+    """A function that puts stand-ins of CuPy and PyTorch in their places."""
+
+    def put(cupy, torch):
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+        monkeypatch.setattr(device, "find_spec", lambda name: torch)
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        monkeypatch.delitem(backends._loaded, "cupy", raising=False)
+        monkeypatch.setitem(backends._loaders, "cupy", cupy)
+        monkeypatch.setattr(backends, "by_type", dict(backends.by_type))
+
+    return put
+
+
+def test_what_is_said_of_a_gpu(libraries):
+    torch = fake_torch()
+    libraries(lambda: Fake(xp=fake_cupy(), array=Fake), torch)
+    found = device.find()
+    assert (found.name, found.backend, found.torch) == ("Card 9000-X", "cupy", "cuda")
+    assert set(found.clocks) == {None, "torch"}
+    facts = json.loads(json.dumps(found.facts))
+    assert facts["TF32"] == {
+        "NVIDIA_TF32_OVERRIDE": "0",
+        "torch.backends.cuda.matmul.allow_tf32": False,
+        "torch.backends.cudnn.allow_tf32": False,
+    }
+    assert facts["CuPy"] == "14.2.0" and "91900" in facts["torch CUDA"]
+    assert facts["capability"] == "9.1" and "13020" in facts["CUDA"]
+    assert {"driver", "commit"} <= set(facts)
+
+
+def refused(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--backend=cupy"])
+    captured = capsys.readouterr()
+    assert exit_.value.code == 2 and captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_without_a_gpu_there_is_one_line(libraries, capsys):
+    def broken():
+        raise ImportError("CuPy does\n\nnot import")
+
+    libraries(broken, fake_torch())
+    assert refused(capsys) == "python -m benchmarks: CuPy does not import\n"
+    libraries(lambda: Fake(xp=fake_cupy(), array=Fake), fake_torch(has_gpu=False))
+    assert "PyTorch 2.13.0 finds no GPU: it needs a CUDA build" in refused(capsys)
+
+
+def test_arguments(capsys):
+    assert parse(["--backend=cupy"]).workloads == list(GPU)
+    assert parse(["--backend=cupy", "--workloads=cnn"]).workloads == ["cnn", "cnn-captured"]
+    for wrong in ("--threads=2", "--workloads=tape"):
+        with pytest.raises(SystemExit):
+            parse(["--backend=cupy", wrong])
+        assert "error: argument --" in capsys.readouterr().err
