@@ -9,7 +9,7 @@ from . import nn, optim
 from .autograd import grad
 from .backend import set_backend
 from .checkpoint import load, save
-from .creation import arange, constant, full, ones, zeros
+from .creation import arange, constant, from_dlpack, full, ones, zeros
 from .kernels.tf32 import allow_tf32, tf32_allowed
 from .kernels.threads import get_num_threads, set_num_threads
 from .ops.activation import log_softmax, relu, sigmoid, softmax
@@ -68,6 +68,7 @@ __all__ = [
     "dropout",
     "exp",
     "flatten",
+    "from_dlpack",
     "from_onnx",
     "frozen_batch_norm",
     "full",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from .backend import by_type
+from .backend import by_type, where
 from .op import Op
 from .ops.arithmetic import ADD
 from .tape import FREED, Leaf, Node, listening, recording
@@ -187,6 +187,9 @@ def _cotangent(name: str, y: Tensor, g: Tensor | None) -> Tensor:
             f"{name}: the output of shape {y.shape} requires no gradient: nothing it was computed "
             "from does, or it was computed under no_grad or detached"
         )
+    devices = by_type[type(y._data)].devices
+    if devices is not None:
+        devices.check(name, [y._data])
     if g is None:
         if y.size != 1:
             raise ValueError(
@@ -195,10 +198,9 @@ def _cotangent(name: str, y: Tensor, g: Tensor | None) -> Tensor:
             )
         return y.filled(1)
     g = y.lift(g, ADD)
-    if g.backend != y.backend:
+    if (there := where(g._data)) != (here := where(y._data)):
         raise TypeError(
-            f"{name}: the output is on {y.backend} and its gradient on {g.backend}; "
-            "move one with .to(backend)"
+            f"{name}: the output is on {here} and its gradient on {there}; move one with .to(backend)"
         )
     if g.shape != y.shape or g.dtype != y.dtype:
         raise ValueError(

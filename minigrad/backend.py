@@ -8,16 +8,41 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .kernels import pool
+from .kernels import pinned, pool
 from .kernels.generic import Kernels
 from .kernels.numba import NumbaKernels
 from .kernels.numpy import NumpyKernels
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices of a backend that may have several, by number. As in CuPy, arrays are made, and kernels run, on the
+    current one, which a context chooses."""
+
+    of: Callable[[Any], int]
+    current: Callable[[], int]
+    #: makes the context, and how one writes it
+    at: Callable[[int], AbstractContextManager[Any]]
+    written: str
+
+    def check(self, title: str, arrays: Sequence[Any]) -> None:
+        """Raise unless ``arrays`` (or None) are all on the current device; ``title`` is who asks."""
+        found, here = {self.of(array) for array in arrays if array is not None}, self.current()
+        if found == {here}:
+            return
+        devices = " and ".join(map(str, sorted(found)))
+        raise ValueError(
+            f"{title}: inputs are on device {devices}, and device {here} is the current one, where numbers and "
+            f"results go; compute inside of `with {self.written}({min(found - {here})}):`, where .to(backend) brings "
+            "what is elsewhere"
+        )
 
 
 @dataclass(frozen=True)
@@ -34,8 +59,19 @@ class Backend:
     read_only: Callable[[Any], Any] = lambda array: array
     #: whether an array is no view of another's memory
     owned: Callable[[Any], bool] = lambda array: array.base is None
+    #: whether an array may be written to
+    writable: Callable[[Any], bool] = lambda array: True
+    #: None where there is but one
+    devices: Devices | None = None
+    #: batches of NumPy arrays as batches of its own, each on its way while the one before is used; None where a copy
+    #: is not worth being started early
+    ahead: Callable[[Iterable[Any]], Iterator[Any]] | None = None
     #: an array of no axes of a Python number and a dtype; a device makes it without a transfer
     scalar: Callable[[Any, Any], Any] = np.asarray
+
+    def here(self) -> str:
+        """Where new arrays are made, as ``where`` says it."""
+        return self.name if self.devices is None else f"{self.name}:{self.devices.current()}"
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
@@ -47,7 +83,15 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 def _numpy() -> Backend:
     kernels = NumbaKernels if _compiled() else NumpyKernels
     return Backend(
-        "numpy", np, np.ndarray, kernels(np), np.asarray, np.array, _read_only, pool.owned
+        "numpy",
+        np,
+        np.ndarray,
+        kernels(np),
+        np.asarray,
+        np.array,
+        _read_only,
+        pool.owned,
+        writable=lambda array: array.flags.writeable,
     )
 
 
@@ -76,7 +120,12 @@ def _cupy() -> Backend:
 
     tf32.govern(cupy)
     kernels = CupyKernels(cupy, CupyLauncher(cupy), cudnn.load())
-    return device("cupy", cupy, cupy.ndarray, kernels, cupy.asarray, cupy.asnumpy)
+    devices = Devices(
+        lambda array: array.device.id, cupy.cuda.get_device_id, cupy.cuda.Device, "cupy.cuda.Device"
+    )
+    return device(
+        "cupy", cupy, cupy.ndarray, kernels, cupy.asarray, cupy.asnumpy, devices, pinned.ahead
+    )
 
 
 def device(
@@ -86,6 +135,8 @@ def device(
     kernels: Kernels,
     from_numpy: Callable[[np.ndarray], Any],
     to_numpy: Callable[[Any], np.ndarray],
+    devices: Devices,
+    ahead: Callable[[Iterable[Any]], Iterator[Any]] | None = None,
 ) -> Backend:
     """The backend of a device that computes while Python goes on, and tells of errors in values when they are read."""
 
@@ -97,7 +148,9 @@ def device(
     def scalar(value: Any, dtype: Any) -> Any:
         return xp.full((), value, dtype)
 
-    return Backend(name, xp, array, kernels, from_numpy, read, scalar=scalar)
+    return Backend(
+        name, xp, array, kernels, from_numpy, read, devices=devices, ahead=ahead, scalar=scalar
+    )
 
 
 #: how to load each backend, by the name of its array module
@@ -155,6 +208,20 @@ def of(array: Any) -> Backend | None:
     return by_type[kind]
 
 
+def where(array: Any) -> str:
+    """Where an array is: its backend's name, and the number of its device where there are several: "cupy:0"."""
+    backend = by_type[type(array)]
+    return (
+        backend.name if backend.devices is None else f"{backend.name}:{backend.devices.of(array)}"
+    )
+
+
+def beside(array: Any) -> AbstractContextManager[Any]:
+    """A context: inside, new arrays of its backend are made on the device of ``array``."""
+    devices = by_type[type(array)].devices
+    return nullcontext() if devices is None else devices.at(devices.of(array))
+
+
 def real(dtype: Any) -> np.dtype:
     """``dtype`` as a NumPy dtype of real numbers, in this machine's byte order; TypeError for any other."""
     dtype = np.dtype(dtype).newbyteorder("=")
@@ -164,8 +231,9 @@ def real(dtype: Any) -> np.dtype:
 
 
 def as_array(data: Any, dtype: Any, name: str | None) -> Any:
-    """A new array of ``data`` on the backend called ``name``; for None on its own if it is a device's array, else on
-    the default one. Arrays keep their dtype, all else becomes float32, unless ``dtype`` says otherwise."""
+    """A new array of ``data`` on the backend called ``name``, on its current device; for None on its own backend if it
+    is a device's array, else on the default one. Arrays keep their dtype, all else becomes float32, unless ``dtype``
+    says otherwise."""
     source = of(data)
     if source is None:
         if not isinstance(data, (np.ndarray, np.generic)):
@@ -178,7 +246,7 @@ def as_array(data: Any, dtype: Any, name: str | None) -> Any:
     own = real(data.dtype)
     dtype = own if dtype is None else real(dtype)
     if source is not target:
-        data = target.from_numpy(source.to_numpy(data))
+        return target.from_numpy(np.asarray(source.to_numpy(data), dtype))
     return target.xp.array(data, dtype=dtype, copy=True)
 
 

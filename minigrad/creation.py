@@ -1,4 +1,4 @@
-"""Tensors from a shape: zeros, ones, full, arange; and those that never change: constant."""
+"""Tensors from a shape: zeros, ones, full, arange; those that never change: constant; and from_dlpack."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from . import backend as backends
 from .tensor import Tensor, tensor, written_out
 
 
@@ -81,3 +82,69 @@ def constant(data: Any, dtype: Any = None, backend: str | None = None) -> Tensor
     Tensor([0., 1., 2., 1., 0.])
     """
     return written_out(tensor(data, dtype=dtype, backend=backend))
+
+
+#: whose arrays lie in the memory of a DLPack device type: kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged
+_DLPACK = {1: "numpy", 2: "cupy", 3: "numpy", 13: "cupy"}
+
+
+def from_dlpack(x: Any) -> Tensor:
+    """A Tensor in the memory of another library's array, without a copy; the other way, give a Tensor to theirs.
+
+    Each side sees what the other writes, but the tape does not: write nothing from there between a forward and its
+    backward. Memory that is read-only, as JAX's, is computed with like any other, while assigning to ``.data`` and
+    optimizers refuse it. CuPy does not know read-only memory: on a GPU, don't change what belongs to JAX in place.
+
+    Parameters
+    ----------
+    x : object with ``__dlpack__``
+        A tensor of PyTorch, an array of JAX, NumPy or CuPy, ...: on the CPU for the NumPy backend, on a GPU for CuPy's.
+
+    Returns
+    -------
+    Tensor
+        Of x's shape and dtype, requiring no gradient.
+
+    Raises
+    ------
+    TypeError
+        If x has no ``__dlpack__``, lies on some other device, or is of a dtype that there is no array of (bfloat16,
+        complex numbers).
+    BufferError
+        If its owner does not hand it out: PyTorch, where it requires a gradient.
+    ImportError, RuntimeError
+        If it lies on a GPU and CuPy is missing.
+
+    Examples
+    --------
+    >>> import minigrad as mg, numpy as np
+    >>> theirs = np.zeros(3)
+    >>> ours = mg.from_dlpack(theirs)
+    >>> theirs[0] = 1
+    >>> ours
+    Tensor([1., 0., 0.], dtype=float64)
+    """
+    if not hasattr(x, "__dlpack_device__"):
+        raise TypeError(
+            "from_dlpack: expected an object with __dlpack__, such as a tensor of PyTorch or an array of "
+            f"JAX, got {type(x).__name__}; minigrad.tensor copies other data"
+        )
+    device = int(x.__dlpack_device__()[0])
+    if device not in _DLPACK:
+        raise TypeError(
+            f"from_dlpack: expected memory of the CPU or a CUDA device, got DLPack's device type {device}; move it to "
+            "the CPU first"
+        )
+    backend = backends.get(_DLPACK[device])
+    try:
+        array = backend.xp.from_dlpack(x)
+    except (
+        RuntimeError,
+        TypeError,
+    ) as error:  # NumPy's, and CuPy's, for a dtype that they don't have
+        raise TypeError(
+            f"from_dlpack: {backend.name} can't hold {getattr(x, 'dtype', 'this dtype')} ({error}); convert it first, "
+            "to float32 say"
+        ) from error
+    backends.real(array.dtype)
+    return Tensor(array)

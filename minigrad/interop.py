@@ -22,7 +22,7 @@ from .nn.batch_norm import BatchNorm
 from .nn.module import Buffer, Module, Parameter
 from .nn.normalization import GroupNorm, InstanceNorm, LayerNorm
 from .nn.variants import FrozenBatchNorm
-from .tensor import Tensor, tensor
+from .tensor import Tensor
 
 NORMS = BatchNorm, FrozenBatchNorm, LayerNorm, GroupNorm, InstanceNorm
 NAMES = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
@@ -111,7 +111,7 @@ def from_torch(module: Module, state: Mapping[str, Any], strict: bool = True) ->
             )
         arrays[name] = array
     for name, array in arrays.items():
-        own[name].data = tensor(array, backend=own[name].backend).data
+        own[name].load(array)
 
 
 def _named(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import backend as backends
 from .autograd import Differentiable
+from .moving import Movable
 from .op import Op
 from .ops.arithmetic import Arithmetic
 from .ops.elementwise import Cast, Elementwise
@@ -36,6 +37,8 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
     ------
     TypeError
         If the inputs are arrays of different backends.
+    ValueError
+        If they are on different devices of one, or on another than the current device.
     """
     kind = type(inputs[0]._data)  # type: ignore[union-attr]
     arrays: list[Array] = []
@@ -54,6 +57,8 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
         arrays.append(array)
         parents.append(t._ref)
     backend = by_type[kind]
+    if backend.devices is not None:
+        backend.devices.check(type(op).__name__, arrays)
     heard = listening.get()
     if heard is not None:
         heard.before(op, inputs)
@@ -92,7 +97,9 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
     return ys
 
 
-class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, Differentiable):
+class Tensor(
+    Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, Differentiable, Movable
+):
     """An array that remembers how it was computed.
 
     Made by ``minigrad.tensor`` from any data, and by every op; called itself, ``Tensor(array)`` wraps an array without
@@ -134,8 +141,16 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
     def data(self, value: Any) -> None:
         if isinstance(value, np.generic):  # what NumPy makes of its arrays of no axes
             value = np.asarray(value)
-        if backends.of(value) is not by_type[type(self._data)]:
+        backend = by_type[type(self._data)]
+        if backends.of(value) is not backend:
             raise TypeError(f"data: expected a {self.backend} array, got {type(value).__name__}")
+        if (there := backends.where(value)) != (here := backends.where(self._data)):
+            raise ValueError(f"data: expected an array on {here}, got one on {there}")
+        if not backend.writable(self._data):
+            raise ValueError(
+                "data: this tensor shares memory that must not be written to, as that of JAX; "
+                "copy it with minigrad.tensor"
+            )
         if value.shape != self.shape or value.dtype != self.dtype:
             raise ValueError(
                 f"data: expected shape {self.shape} and dtype {self.dtype}, got {value.shape} and {value.dtype}"
@@ -145,14 +160,6 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
             heard.changed(f"the data of a tensor of shape {self.shape}")
         self._data[...] = value
         self._bump()
-
-    def move(self, backend: backends.Backend) -> None:
-        """Change the backend of a leaf in place; a gradient collected so far is dropped."""
-        self._data = backend.from_numpy(self.numpy())
-        self._bump()
-        revised[0] = now()
-        if self.requires_grad:
-            self.grad = None
 
     def as_value(self, ref: Ref) -> Tensor:
         """The same data, known as the value ``ref``."""
@@ -255,8 +262,8 @@ class Tensor(Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, D
         return value
 
     def to(self, backend: str) -> Tensor:
-        """A copy on another backend, a new leaf if this requires a gradient; itself if it is there already."""
-        if backend == self.backend:
+        """A copy on a backend's current device, a new leaf if this requires a gradient; itself if it is there."""
+        if backends.where(self._data) == backends.get(backend).here():
             return self
         return tensor(self, self.requires_grad, backend=backend)
 
@@ -346,7 +353,8 @@ def tensor(
     dtype : NumPy dtype, optional
         Overrides the rule above.
     backend : {"numpy", "cupy"}, optional
-        By default CuPy arrays stay where they are and all else goes to the default backend.
+        By default CuPy arrays stay on theirs and all else goes to the default backend; of several GPUs to the current
+        one (``with cupy.cuda.Device(1):``).
 
     Raises
     ------

@@ -3,6 +3,9 @@
 ``StrictArray`` holds a NumPy array out of reach: it does not turn into one silently, and an operation that mixes it
 with one is refused, as CuPy refuses it. ``StrictModule`` is its array module. Code that runs on it moves data only
 through ``Backend.from_numpy`` and ``Backend.to_numpy``.
+
+There are as many devices as one likes. Arrays are made on the current one, which ``with strict.Device(1):`` chooses,
+and stay there; all that computes refuses those of another, as CuPy does where GPUs can't reach each other's memory.
 """
 
 from __future__ import annotations
@@ -13,34 +16,65 @@ import numpy as np
 from cuda import emulator
 from cuda.tape import do, no_waiting
 
-from minigrad.backend import device
+from minigrad.backend import Devices, device
 from minigrad.kernels.cupy import CupyKernels
 from minigrad.kernels.generic import Kernels
+
+#: what this is to DLPack: kDLExtDev
+EXTERNAL = 12
+_chosen = [0]
+
+
+class Device:
+    """A context: inside, this is the current device."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __enter__(self):
+        _chosen.append(self.number)
+
+    def __exit__(self, *exception):
+        _chosen.pop()
+
+
+def current():
+    return _chosen[-1]
 
 
 class StrictArray:
     """A NumPy array behind glass."""
 
-    __slots__ = ("__weakref__", "hidden")
+    __slots__ = ("__weakref__", "device", "hidden")
     __array_ufunc__ = None
 
     def __init__(self, hidden):
         self.hidden = hidden
+        self.device = current()
 
     def __array__(self, *args, **kwargs):
         raise TypeError("implicit conversion of a StrictArray to a NumPy array")
 
+    def __dlpack__(self, **how):
+        raise BufferError("a StrictArray does not leave its device")
+
+    def __dlpack_device__(self):
+        return EXTERNAL, self.device
+
     def __getattr__(self, name):
         value = getattr(self.hidden, name)
-        if name in ("item", "tolist"):
+        if not callable(value):
+            return _wrap(value)
+        if name in ("item", "tolist"):  # which CuPy allows from anywhere
             _count("to_numpy")
-        return _lifted(value) if callable(value) else _wrap(value)
+            return value
+        return _lifted(getattr(_unwrap(self), name))
 
     def __getitem__(self, key):
-        return _wrap(do(self.hidden.__getitem__, [_unwrap(key)]))
+        return _wrap(do(_unwrap(self).__getitem__, [_unwrap(key)]))
 
     def __setitem__(self, key, value):
-        do(self.hidden.__setitem__, [_unwrap(key), _unwrap(value)])
+        do(_unwrap(self).__setitem__, [_unwrap(key), _unwrap(value)])
 
     def __len__(self):
         return len(self.hidden)
@@ -55,7 +89,7 @@ class StrictArray:
 
 def _operator(name):
     def method(self, *others):
-        value = _lifted(getattr(self.hidden, name))(*others)
+        value = _lifted(getattr(_unwrap(self), name))(*others)
         return self if name.startswith("__i") and name != "__invert__" else value
 
     method.__name__ = name
@@ -69,7 +103,7 @@ for _name in [prefix + op for op in _BINARY for prefix in ("", "r", "i")] + list
 
 
 class StrictModule:
-    """NumPy's functions, on StrictArrays. Only ``asarray`` and ``array`` let NumPy arrays in."""
+    """NumPy's functions. Only ``asarray`` and ``array`` let NumPy arrays in, and those of other devices."""
 
     __name__ = "strict"
 
@@ -77,12 +111,16 @@ class StrictModule:
         return _Function(getattr(np, name))
 
     def asarray(self, value, dtype=None):
-        _count_arrival(value)
-        return _wrap(np.asarray(_unwrap(value, allow_numpy=True), dtype))
+        elsewhere = isinstance(value, StrictArray) and value.device != current()
+        return self.array(value, dtype, copy=True if elsewhere else None)
 
     def array(self, value, dtype=None, copy=True):
         _count_arrival(value)
-        return _wrap(np.array(_unwrap(value, allow_numpy=True), dtype, copy=copy))
+        return _wrap(np.array(_unwrap(value, anywhere=True), dtype, copy=copy))
+
+    def from_dlpack(self, value):
+        """As ``cupy.from_dlpack``, of Tensors alone."""
+        return value.data
 
 
 class _Function:
@@ -106,10 +144,14 @@ def _lifted(function):
     return call
 
 
-def _unwrap(value, allow_numpy=False):
+def _unwrap(value, anywhere=False):
     if isinstance(value, StrictArray):
+        if value.device != current() and not anywhere:
+            raise ValueError(
+                f"a StrictArray of device {value.device}, while {current()} is current"
+            )
         return value.hidden
-    if isinstance(value, np.ndarray) and not allow_numpy:
+    if isinstance(value, np.ndarray) and not anywhere:
         raise TypeError("an operation mixes StrictArrays and NumPy arrays")
     if isinstance(value, (tuple, list)):
         return type(value)(_unwrap(v) for v in value)
@@ -152,7 +194,8 @@ def load():
     """The backend, for ``minigrad.backend.register``."""
     module = StrictModule()
     kernels = CupyKernels(module, emulator.Emulator()) if emulated() else Kernels(module)
-    return device("strict", module, StrictArray, kernels, _from_numpy, _to_numpy)
+    devices = Devices(lambda array: array.device, current, Device, "strict.Device")
+    return device("strict", module, StrictArray, kernels, _from_numpy, _to_numpy, devices)
 
 
 def emulated():

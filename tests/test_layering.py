@@ -17,7 +17,7 @@ FLOORS = [
     "kernels op files",
     "backend tape",
     "ops.arithmetic ops.elementwise ops.indexing ops.matmul ops.reduction ops.shape",
-    "autograd",
+    "autograd moving",
     "tensor",
     "creation",
     "ops",
@@ -32,7 +32,7 @@ PLACES |= {name: len(FLOORS) + i for i, name in enumerate(["minigrad", "models",
 COMPILED = "minigrad.kernels.compiled"
 
 #: imported by those who ask for what they do, inside functions only
-LAZY = {"cudnn", "cupy", "graphviz", "matplotlib", "onnx", "safetensors", "tqdm"}
+LAZY = {"cudnn", "cupy", "cupyx", "graphviz", "matplotlib", "onnx", "safetensors", "tqdm"}
 
 
 def module_name(path):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from .. import backend as backends
 from ..ops.random import generator
 from ..tensor import Tensor, tensor
 
@@ -24,16 +25,23 @@ class DataLoader:
         Leave out a last batch that is smaller than the others.
     rng : numpy.random.Generator, optional
         Draws the orders; the default generator, set by ``minigrad.manual_seed``, if left out.
+    backend : {"numpy", "cupy"}, optional
+        Where the batches go; the default backend if left out. To a GPU (the current one) each is copied from
+        page-locked memory while the one before is used.
 
     Yields
     ------
     tuple of Tensors
-        One batch of each array, of its dtype, on the default backend.
+        One batch of each array, of its dtype.
 
     Raises
     ------
     ValueError
-        If there are no arrays, their lengths differ, or batch_size < 1.
+        If there are no arrays, their lengths differ, batch_size < 1, or no backend has that name.
+    ImportError, RuntimeError
+        If CuPy, or a GPU for it, is missing.
+    TypeError
+        When iterated, if an array holds something else than real numbers.
 
     Examples
     --------
@@ -50,6 +58,7 @@ class DataLoader:
         shuffle: bool = True,
         drop_last: bool = False,
         rng: np.random.Generator | None = None,
+        backend: str | None = None,
     ) -> None:
         if not isinstance(arrays, (list, tuple)) or not arrays:
             raise ValueError("DataLoader: expected a list or tuple of at least one array")
@@ -59,12 +68,10 @@ class DataLoader:
             raise ValueError(f"DataLoader: expected arrays of one length, got {lengths}")
         if batch_size < 1:
             raise ValueError(f"DataLoader: expected batch_size >= 1, got {batch_size}")
-        self.batch_size, self.shuffle, self.drop_last, self.rng = (
-            batch_size,
-            shuffle,
-            drop_last,
-            rng,
-        )
+        if backend is not None:
+            backends.get(backend)
+        self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
+        self.rng, self.backend = rng, backend
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -72,8 +79,17 @@ class DataLoader:
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        backend = backends.default() if self.backend is None else backends.get(self.backend)
+        if backend.ahead is None:
+            for batch in self._batches():
+                yield tuple([tensor(a, backend=backend.name) for a in batch])
+        else:
+            for batch in backend.ahead(self._batches()):
+                yield tuple([Tensor(a) for a in batch])
+
+    def _batches(self) -> Iterator[tuple[np.ndarray, ...]]:
         n = len(self.arrays[0])
         order = generator(self.rng).permutation(n) if self.shuffle else np.arange(n)
         for i in range(len(self)):
-            batch = order[i * self.batch_size : (i + 1) * self.batch_size]
-            yield tuple([tensor(a[batch]) for a in self.arrays])
+            chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
+            yield tuple([np.asarray(a[chosen], backends.real(a.dtype)) for a in self.arrays])

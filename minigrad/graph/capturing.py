@@ -229,7 +229,7 @@ class Capture:
         guards = Guards(
             contexts(),
             {owner: attributes(owner) for owner in (*self.modules, *self.optimizers)},
-            [(t, type(t._data), leaf_of(t)) for t in bound if t is not None],
+            [(t, backends.where(t._data), leaf_of(t)) for t in bound if t is not None],
             self.read_first,
             self.inner,
             self.decisions,

@@ -270,13 +270,17 @@ class Graph:
 
     def _replay(self, inputs: list[Tensor]) -> list[Tensor]:
         """The same on arrays, where nobody listens."""
+        backend = get(self.backend)
+        if backend.devices is not None:
+            bound = [v.tensor for v in self.state() if v.tensor is not None] if not inputs else ()
+            backend.devices.check(self.title, [t._data for t in (*inputs, *bound)])
         if self._plan is not None and (found := self._plan.run(inputs)) is not None:
             gradients, results = found
             for leaf, g in zip(self.gradients, gradients, strict=True):
                 leaf.grad = g
             return results
         there = self._start(inputs)
-        kernels = get(self.backend).kernels
+        kernels = backend.kernels
         known = {v: t._data for v, t in there.items()}
         strides = {v: array.strides for v, array in known.items()}
         for call, done in zip(self.calls, self.last_uses(), strict=True):

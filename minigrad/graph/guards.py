@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import where
 from ..nn.statistics import collector, merging
 from ..optim.optimizers import Optimizer
 from ..tape import Leaf, recording, revised, unheard
@@ -40,8 +41,8 @@ class Guards:
     ----------
     modules : dict of module or optimizer to its attributes
         The lists and dicts among them are watched as well: they change without an assignment.
-    tensors : list of (Tensor, array type, Leaf or None)
-        Bound tensors.
+    tensors : list of (Tensor, str, Leaf or None)
+        Bound tensors, and where they are.
     leaves : dict of Leaf to bool
         Whether it had a gradient, of leaves whose gradient is read before it is replaced.
     contexts : tuple
@@ -57,7 +58,7 @@ class Guards:
 
     contexts: tuple[Any, ...]
     modules: dict[Any, dict[str, Any]] = field(default_factory=dict)
-    tensors: list[tuple[Tensor, type, Leaf | None]] = field(default_factory=list)
+    tensors: list[tuple[Tensor, str, Leaf | None]] = field(default_factory=list)
     leaves: dict[Leaf, bool] = field(default_factory=dict)
     inner: list[Guards] = field(default_factory=list)
     decisions: list[tuple[Callable[[], Any], Any]] = field(default_factory=list)
@@ -106,9 +107,9 @@ class Guards:
                     continue
                 if name not in before or name not in after or not same(before[name], after[name]):
                     return f"{type(module).__name__}.{name} has changed since it was captured"
-        for t, kind, leaf in self.tensors:
-            if type(t._data) is not kind:
-                return f"a tensor of shape {t.shape} has moved to {t.backend} since it was captured"
+        for t, was, leaf in self.tensors:
+            if (now_at := where(t._data)) != was:
+                return f"a tensor of shape {t.shape} has moved to {now_at} since it was captured"
             if leaf_of(t) is not leaf:
                 return f"requires_grad of a tensor of shape {t.shape} has changed since it was captured"
         return ""

@@ -26,7 +26,7 @@ class Kind:
 
     shape: tuple[int, ...]
     dtype: Any
-    backend: str
+    where: str
     requires_grad: bool
 
     def admits(self, t: Any) -> bool:
@@ -37,17 +37,17 @@ class Kind:
         return (
             array.shape == self.shape
             and array.dtype == self.dtype
-            and backends.by_type[type(array)].name == self.backend
+            and backends.where(array) == self.where
             and (self.requires_grad or t._ref is None)
         )
 
     def __str__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
-        return f"shape {self.shape}, {self.dtype} on {self.backend}{grad}"
+        return f"shape {self.shape}, {self.dtype} on {self.where}{grad}"
 
 
 def kind_of(t: Tensor) -> Kind:
-    return Kind(t.shape, t.dtype, t.backend, t.requires_grad)
+    return Kind(t.shape, t.dtype, backends.where(t._data), t.requires_grad)
 
 
 @dataclass(frozen=True)

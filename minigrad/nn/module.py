@@ -165,14 +165,29 @@ class Module(Settled):
                 )
             arrays[name] = array
         for name, array in arrays.items():
-            own[name].data = tensor(array, backend=own[name].backend).data
+            own[name].load(array)
 
     def to(self, backend: str) -> Any:
-        """Move all parameters and buffers to a backend, in place, and return this module; gradients are dropped."""
-        target = backends.get(backend)
+        """Move all parameters and buffers to a backend, in place, and return this module.
+
+        Gradients of what moves are dropped; an optimizer's state follows at its next step.
+
+        Parameters
+        ----------
+        backend : {"numpy", "cupy"}
+            Of several GPUs the current one: ``with cupy.cuda.Device(1): model.to("cupy")``, from another GPU as well.
+
+        Raises
+        ------
+        ValueError
+            If no backend has that name.
+        ImportError, RuntimeError
+            If CuPy, or a GPU for it, is missing. Whatever is raised, nothing has moved.
+        """
+        here = backends.get(backend).here()
         for _, t in self._state():
-            if t.backend != backend:
-                t.move(target)
+            if backends.where(t._data) != here:
+                t.move(backend)
         return self
 
     def _state(self) -> Iterator[tuple[str, Tensor]]:

@@ -16,7 +16,7 @@ from ..ops.elementwise import tanh
 from ..ops.linear import linear
 from ..ops.random import generator
 from ..ops.shape import stack
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor
 from . import init
 from .conv import Conv2d
 from .module import Module, Parameter
@@ -125,7 +125,7 @@ class LSTM(RNN):
         super().__init__(input_size, hidden_size, **settings)
         bias = np.zeros((4, hidden_size), self.bias.dtype)
         bias[1] = 1
-        self.bias.data = tensor(bias.reshape(-1), backend=self.bias.backend).data
+        self.bias.load(bias.reshape(-1))
 
     def initial(self, x: Tensor) -> Any:
         state = super().initial(x)

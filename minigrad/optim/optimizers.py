@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import beside, by_type, where
 from ..op import Op
-from ..tape import Settled
+from ..tape import Settled, unheard
 from ..tensor import Tensor, apply, tensor
 
 
 class Optimizer(Settled):
     """What optimizers share: parameters, ``lr``, and state tensors beside each parameter.
+
+    Parameters may be moved to another backend or device (``Module.to``): the state follows at the next step.
 
     Attributes
     ----------
@@ -42,6 +45,11 @@ class Optimizer(Settled):
                 raise ValueError(
                     f"{name}: parameter {i} is computed from others; pass those, or .detach() it"
                 )
+            if not by_type[type(p._data)].writable(p._data):
+                raise ValueError(
+                    f"{name}: parameter {i} shares memory that must not be written to; copy it with "
+                    "minigrad.tensor"
+                )
         if len({id(p) for p in self.params}) < len(self.params):
             raise ValueError(f"{name}: a parameter is given twice")
         if not lr >= 0:
@@ -64,6 +72,7 @@ class Optimizer(Settled):
         columns: list[Any] = [self.params, *self.state.values(), grads]
         moved = tuple([i for i, g in enumerate(grads) if g is not None])
         if moved:
+            self._follow()
             apply(Update(self, moved), self.steps, *[c[i] for c in columns for i in moved])
 
     def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
@@ -102,9 +111,17 @@ class Optimizer(Settled):
                     f"and dtype {own[name].dtype}, got {array.shape} and {array.dtype}"
                 )
         self.lr = arrays["lr"].item()
-        self.steps.data = tensor(arrays["steps"], backend=self.steps.backend).data
+        self.steps.load(arrays["steps"])
         for slot, i, t in self._named_state():
-            t.data = tensor(arrays[f"{slot}.{i}"], backend=t.backend).data
+            t.load(arrays[f"{slot}.{i}"])
+
+    def _follow(self) -> None:
+        """Bring the state to where the parameters have moved; ``steps`` to the first one."""
+        for ts in ([self.steps], *self.state.values()):
+            for t, p in zip(ts, self.params, strict=False):
+                if where(t._data) != where(p._data):
+                    with beside(p._data), unheard():  # the values stay what they are
+                        t.move(p.backend)
 
     def _named_state(self) -> Iterator[tuple[str, int, Tensor]]:
         return ((slot, i, t) for slot, ts in self.state.items() for i, t in enumerate(ts))

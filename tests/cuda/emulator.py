@@ -99,12 +99,17 @@ class Emulator:
     """
 
     multiprocessors = MULTIPROCESSORS
-    device = 0
 
     def __init__(self):
         self.order = 0, 1
         self.launched = None
         self._functions = {}
+
+    @property
+    def device(self):
+        from strict import current  # whose backend is made of this
+
+        return current()
 
     def __call__(self, kernel, parameters, grid, args):
         if kernel not in self._functions:

@@ -83,6 +83,19 @@ def test_shapes_dtypes_and_backend(rng, backend, dtype):
         np.testing.assert_array_equal(x.numpy(), images[y.numpy()])
 
 
+@pytest.mark.parametrize("chosen", ["numpy", "strict", None])
+def test_batches_go_to_the_backend_that_was_chosen(backend, chosen):
+    """In the order in which they would go to any other."""
+    arrays = [np.arange(10), np.ones((10, 2), ">f4")]
+    loader = DataLoader(arrays, 4, rng=np.random.default_rng(1), backend=chosen)
+    for x, y in loader:
+        assert x.backend == y.backend == (chosen or backend)
+        assert x.dtype == np.int64 and y.dtype == np.float32
+    plain = DataLoader(arrays, 4, rng=np.random.default_rng(1))
+    assert epoch(plain) != (second := epoch(loader)) == epoch(plain)
+    assert sorted(second) == list(range(10))
+
+
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_batches_are_copies(rng, shuffle):
     values = np.arange(6.0)
@@ -106,6 +119,11 @@ def test_batches_are_copies(rng, shuffle):
 def test_constructor_errors(arrays, arguments, error, message):
     with pytest.raises(error, match=f"DataLoader: expected {message}"):
         DataLoader(arrays, **{"batch_size": 2, **arguments})
+
+
+def test_an_unknown_backend_is_refused_at_once():
+    with pytest.raises(ValueError, match="unknown backend 'tpu'"):
+        DataLoader([np.ones(3)], 2, backend="tpu")
 
 
 def test_a_seed_is_no_generator():

@@ -48,7 +48,7 @@ def test_every_function_has_a_case():
         *{"arange", "argmax", "constant", "full", "ones", "tensor", "zeros"},
         *{"get_num_threads", "grad", "gradcheck", "load", "manual_seed", "save"},
         *{"set_backend", "set_num_threads"},
-        *{"capture", "from_onnx", "graph_diff", "graphs", "jit"},
+        *{"capture", "from_dlpack", "from_onnx", "graph_diff", "graphs", "jit"},
     }
     functions = {name for name in mg.__all__ if isinstance(getattr(mg, name), FunctionType)}
     assert functions - others == functions & {name.partition(" ")[0] for name in CASES}
