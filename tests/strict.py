@@ -14,6 +14,7 @@ import os
 
 import numpy as np
 from cuda import emulator
+from cuda.devices import Device, current
 from cuda.tape import do, no_waiting
 
 from minigrad.backend import Devices, device
@@ -22,24 +23,6 @@ from minigrad.kernels.generic import Kernels
 
 #: what this is to DLPack: kDLExtDev
 EXTERNAL = 12
-_chosen = [0]
-
-
-class Device:
-    """A context: inside, this is the current device."""
-
-    def __init__(self, number):
-        self.number = number
-
-    def __enter__(self):
-        _chosen.append(self.number)
-
-    def __exit__(self, *exception):
-        _chosen.pop()
-
-
-def current():
-    return _chosen[-1]
 
 
 class StrictArray:

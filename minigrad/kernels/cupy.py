@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -35,6 +35,10 @@ class CupyLauncher:
     def device(self) -> int:
         number: int = self.cupy.cuda.runtime.getDevice()
         return number
+
+    def on(self, device: int) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = self.cupy.cuda.Device(device)
+        return context
 
     def __call__(
         self,

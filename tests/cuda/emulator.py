@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from cuda import templates
+from cuda.devices import Device, current
 from cuda.tape import Tape
 
 from minigrad.kernels.cuda import THREADS, NotRecorded, source
@@ -107,9 +108,10 @@ class Emulator:
 
     @property
     def device(self):
-        from strict import current  # whose backend is made of this
-
         return current()
+
+    def on(self, device):
+        return Device(device)
 
     def __call__(self, kernel, parameters, grid, args):
         if kernel not in self._functions:

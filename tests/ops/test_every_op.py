@@ -47,7 +47,7 @@ def test_every_function_has_a_case():
     others = {
         *{"arange", "argmax", "constant", "full", "ones", "tensor", "zeros"},
         *{"get_num_threads", "grad", "gradcheck", "load", "manual_seed", "save"},
-        *{"set_backend", "set_num_threads"},
+        *{"allow_tf32", "set_backend", "set_num_threads", "tf32_allowed"},
         *{"capture", "from_dlpack", "from_onnx", "graph_diff", "graphs", "jit"},
     }
     functions = {name for name in mg.__all__ if isinstance(getattr(mg, name), FunctionType)}

@@ -7,6 +7,7 @@ no header but their own, so that NVRTC compiles them without a toolkit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -59,6 +60,9 @@ class Launcher(Protocol):
     @property
     def device(self) -> int:
         """The number of the current device."""
+
+    def on(self, device: int) -> AbstractContextManager[Any]:
+        """A context in which a device is the current one."""
 
     def __call__(
         self,

@@ -53,7 +53,9 @@ class Faults:
         if not what:
             return
         self._words[0] = 0
-        self.fine.fill(1)
+        for device, fine in self._fine.items():
+            with self._launch.on(device):
+                fine.fill(1)
         if what == BAD_LABEL:
             refuse_label(str(which), limit)
         refuse_statistics(f"batch norm over {limit} channels: ")

@@ -1,0 +1,93 @@
+"""What kernels find wrong with values is told when somebody looks, and moves nothing until then."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import strict
+from helpers import equal, refuses, settle
+
+import minigrad as mg
+from minigrad import nn
+
+pytestmark = pytest.mark.usefixtures("emulated")
+
+
+def trained(make, rng):
+    """A model and its optimizer after two steps, with a function that takes another."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm(3), nn.Linear(3, 2))
+    optimizer = make(model.parameters())
+
+    def step(x, t):
+        loss = mg.softmax_cross_entropy(model(x), t)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    batch = mg.tensor(rng.standard_normal((6, 4)).astype("f")), mg.tensor([0, 1] * 3).astype(int)
+    for _ in range(2):
+        step(*batch)
+    return model, optimizer, step, batch
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: mg.optim.SGD(p, lr=0.1),
+        lambda p: mg.optim.SGD(p, lr=0.1, momentum=0.9),
+        mg.optim.Adam,
+    ],
+    ids=["SGD", "momentum", "Adam"],
+)
+@pytest.mark.parametrize("bad", ["labels", "values"])
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_bad_batch_moves_no_parameter(make, bad, captured, rng):
+    model, optimizer, step, (x, t) = trained(make, rng)
+    if captured:
+        step = mg.capture(step, x, t)
+        step(x, t), step(x, t)
+    before = [p.numpy() for p in model.parameters()], optimizer.state_dict()
+    worse = (x, t + 5) if bad == "labels" else (x * np.nan, t)
+    words = (
+        "labels 0 ... 1, got" if bad == "labels" else "batch norm over 3 channels: the batch has"
+    )
+    with refuses(ValueError, words):
+        step(*worse)
+    for p, value in zip(model.parameters(), before[0], strict=True):
+        equal(p, value)
+    for name, value in optimizer.state_dict().items():
+        equal(value, before[1][name])
+    step(x, t)  # and everything goes on
+    assert (model.parameters()[0].numpy() != before[0][0]).any()
+
+
+def test_it_is_told_once():
+    with refuses(ValueError, "got 7"):
+        mg.softmax_cross_entropy(mg.zeros((2, 3)), mg.tensor([0, 7]).astype(int))
+    settle()
+
+
+def test_it_is_told_before_the_next_that_may_be_wrong():
+    mg.softmax_cross_entropy(mg.zeros((2, 3)), mg.tensor([0, -1]).astype(int))
+    with pytest.raises(ValueError, match="got -1"):
+        mg.softmax_cross_entropy(mg.zeros((2, 3)), mg.tensor([0, 1]).astype(int))
+
+
+def test_a_batch_that_may_be_passed_over_is_no_error(rng):
+    norm = nn.BatchNorm(3, on_nonfinite="skip")
+    norm(mg.tensor(rng.standard_normal((4, 3)).astype("f")) * np.nan)
+    settle()
+    assert norm.num_batches.item() == 0
+
+
+def test_devices_are_told_apart(rng):
+    """An error on one device, told while another is the current one, leaves neither standing still."""
+    with strict.Device(1):
+        _, _, step, batch = trained(lambda p: mg.optim.SGD(p, lr=0.1), rng)
+        step(batch[0], batch[1] + 5)
+    with pytest.raises(ValueError, match="labels"):
+        settle()
+    with strict.Device(1):
+        losses = [step(*batch).item() for _ in range(2)]
+    assert losses[1] < losses[0]
