@@ -239,7 +239,8 @@ def libraries(monkeypatch):
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
         monkeypatch.setattr(device, "find_spec", lambda name: torch)
         monkeypatch.setitem(sys.modules, "torch", torch)
-        monkeypatch.delitem(backends._loaded, "cupy", raising=False)
+        others = {name: b for name, b in backends._loaded.items() if name != "cupy"}
+        monkeypatch.setattr(backends, "_loaded", others)
         monkeypatch.setitem(backends._loaders, "cupy", cupy)
         monkeypatch.setattr(backends, "by_type", dict(backends.by_type))
 

@@ -98,7 +98,7 @@ PLAIN = {
 }
 #: steps of Adam until the batch is known by heart
 STEPS = {"mlp": 100, "tdnn": 100, "waibel_tdnn": 150, "conv_lstm": 200}
-STEPS |= dict.fromkeys(DROPOUT, 150)
+STEPS |= dict.fromkeys(DROPOUT, 200)
 
 
 def table(cases):
