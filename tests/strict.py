@@ -97,6 +97,10 @@ class StrictModule:
         elsewhere = isinstance(value, StrictArray) and value.device != current()
         return self.array(value, dtype, copy=True if elsewhere else None)
 
+    def concatenate(self, arrays, axis=0):
+        _count("from_numpy")  # CuPy sends the device the addresses of the arrays
+        return _lifted(np.concatenate)(arrays, axis=axis)
+
     def array(self, value, dtype=None, copy=True):
         _count_arrival(value)
         return _wrap(np.array(_unwrap(value, anywhere=True), dtype, copy=copy))

@@ -24,12 +24,17 @@ class CupyLauncher:
 
     def __init__(self, cupy: Any) -> None:
         self.cupy = cupy
+        self._multiprocessors: dict[int, int] = {}
         self._functions: dict[tuple[Kernel, tuple[Parameter, ...]], Any] = {}
 
     @property
     def multiprocessors(self) -> int:
-        count: int = self.cupy.cuda.Device().attributes["MultiProcessorCount"]
-        return count
+        device = self.device
+        if device not in self._multiprocessors:
+            runtime = self.cupy.cuda.runtime
+            kind = runtime.cudaDevAttrMultiProcessorCount
+            self._multiprocessors[device] = runtime.deviceGetAttribute(kind, device)
+        return self._multiprocessors[device]
 
     @property
     def device(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -157,6 +158,9 @@ class Kernels(ConvolutionKernels, FusedKernels):
         g = probabilities * gy.reshape(-1, 1)
         g[self.xp.arange(len(labels)), labels] -= gy
         return g
+
+    def concatenate(self, parts: Sequence[Array], axis: int) -> Array:
+        return self.xp.concatenate(parts, axis=axis)
 
     def sum(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         return x.sum(axis=axes, keepdims=keepdims)
@@ -318,7 +322,7 @@ class Kernels(ConvolutionKernels, FusedKernels):
         parts = [steps[own] for own in runs(moved)]
         for part in parts:
             part += more
-        return parts[0] if len(parts) == 1 else self.xp.concatenate(parts)
+        return parts[0] if len(parts) == 1 else self.concatenate(parts, 0)
 
     def sgd(
         self,

@@ -70,7 +70,7 @@ class Concatenate(Op):
         self.axis, self.sizes = axis, sizes
 
     def forward(self, k: Any, *parts: Any) -> Any:
-        return k.xp.concatenate(parts, axis=self.axis)
+        return k.concatenate(parts, self.axis)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         grads, start = [], 0
