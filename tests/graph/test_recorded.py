@@ -1,0 +1,124 @@
+"""Graphs as one recording of what a device is told, on the stand-in for a stream that is captured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import strict
+from graph.shared import batches, network, step_of
+from helpers import equal
+
+import minigrad as mg
+from minigrad import nn, optim
+from minigrad.graph.planning import Unplanned
+from minigrad.graph.recorded import Recorded
+from minigrad.op import Op
+from minigrad.tensor import apply
+
+
+@pytest.fixture(autouse=True)
+def device():
+    if not strict.emulated():
+        pytest.skip("there is no g++, or MINIGRAD_KERNELS=numpy asks for none of the CUDA kernels")
+    mg.set_backend("strict")
+    yield
+    mg.set_backend("numpy")
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda p: optim.SGD(p, lr=0.1),
+        lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01),
+        lambda p: optim.Adam(p, lr=0.1),
+    ],
+    ids=["SGD", "momentum", "Adam"],
+)
+def test_a_replay_has_the_bits_of_eager_code(optimizer, rng):
+    found = []
+    for captured in (False, True):
+        mg.manual_seed(0)
+        model = network()
+        moving = optimizer(model.parameters())
+        step = step_of(model, moving)
+        data = batches(np.random.default_rng(0))
+        graph = step = mg.capture(step, *data[0]) if captured else step
+        losses = [step(*batch).numpy() for batch in data]
+        grads = [p.grad.numpy() for p in model.parameters()]
+        found.append([losses, grads, [*model.state_dict().values(), *moving.state_dict().values()]])
+    assert isinstance(graph._plan, Recorded)
+    for ours, theirs in zip(*found, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_convolutional_network_is_recorded(rng):
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm(4), nn.ReLU(), nn.MaxPool2d(2))
+    graph = mg.capture(lambda x: model(x), mg.tensor(rng.standard_normal((3, 2, 6, 6))).astype("f"))
+    with mg.no_grad():
+        for _ in range(3):
+            x = mg.tensor(rng.standard_normal((3, 2, 6, 6)).astype("f"))
+            equal(graph(x), model(x))
+    assert isinstance(graph._plan, Recorded)
+
+
+def test_results_are_the_callers_own(rng):
+    weight = nn.Parameter(np.ones(3))
+    graph = mg.capture(lambda x: (x * weight, weight, weight.reshape(3, 1)), mg.ones(3))
+    first, *_ = graph(mg.ones(3))
+    graph(mg.ones(3)), graph(mg.full(3, 2))
+    second, parameter, view = graph(mg.full(3, 5))
+    equal(first, np.ones(3))
+    equal(second, np.full(3, 5))
+    assert parameter is weight
+    weight.data = weight.data * 7
+    equal(view, np.full((3, 1), 7))  # the state's own memory, as in eager code
+
+
+def test_other_settings_and_other_memory_make_another_recording(rng):
+    model = network(p=0)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    (x, t), *_ = batches(rng)
+    step = mg.capture(step_of(model, optimizer), x, t)
+    step(x, t), step(x, t)
+    before, plan = model.state_dict(), step._plan
+    optimizer.lr = 0.0
+    step(x, t)
+    assert step._plan is not plan
+    for name, p in model.named_parameters():
+        equal(p, before[name])
+    plan = step._plan
+    step(x, t)
+    assert step._plan is plan
+    step(mg.tensor(np.asfortranarray(x.numpy())), t)
+    assert step._plan is not plan
+
+
+class Look(Op):
+    """An op that asks the device for a value."""
+
+    differentiable = False
+
+    def forward(self, k, x):
+        return x * 2 if x.max().item() > 0 else x
+
+
+def test_what_looks_at_values_is_replayed_op_by_op():
+    graph = mg.capture(lambda x: apply(Look(), x) + 1, mg.ones(3))
+    for value in (1, -1, 2):
+        equal(graph(mg.full(3, value)), np.full(3, value * (1 + (value > 0)) + 1))
+    assert isinstance(graph._plan, Unplanned)
+    assert "not permitted when stream is capturing" in graph._plan.reason
+
+
+def test_seeds_are_drawn_for_each_replay():
+    rng = np.random.default_rng(3)
+    drop = nn.Dropout(0.5, rng=rng)
+    graph = mg.capture(drop, mg.ones(50))
+    graph(mg.ones(50))
+    state = rng.bit_generator.state
+    masks = [graph(mg.ones(50)).numpy() for _ in range(2)]
+    assert (masks[0] != masks[1]).any()
+    rng.bit_generator.state = state
+    for mask in masks:
+        equal(drop(mg.ones(50)), mask)
