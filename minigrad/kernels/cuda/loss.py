@@ -38,7 +38,8 @@ class LossKernels(LaunchedKernels):
         type_, label = TYPES[logits.dtype.name], LABELS[labels.dtype.name]
         grid, lanes = _rows(rows, classes)
         arrays = logits, labels, losses, probabilities, *self.faults.pointers
-        self.launch(CROSS_ENTROPY, (type_, label), grid, (*arrays, rows, classes, lanes))
+        if logits.size:
+            self.launch(CROSS_ENTROPY, (type_, label), grid, (*arrays, rows, classes, lanes))
         if weight is None:
             return losses, probabilities
         loss = self.xp.empty((), logits.dtype)
@@ -54,7 +55,8 @@ class LossKernels(LaunchedKernels):
         grid, lanes = _rows(rows, classes)
         numbers = rows, classes, lanes, int(weight is None), float(1 if weight is None else weight)
         parameters = TYPES[p.dtype.name], LABELS[labels.dtype.name]
-        self.launch(CROSS_ENTROPY_GRADIENT, parameters, grid, (p, labels, gy, g, *numbers))
+        if p.size:
+            self.launch(CROSS_ENTROPY_GRADIENT, parameters, grid, (p, labels, gy, g, *numbers))
         return g
 
 
