@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .dtypes import real
 from .kernels import pinned, pool
 from .kernels.generic import Kernels
 from .kernels.numba import NumbaKernels
@@ -220,14 +221,6 @@ def beside(array: Any) -> AbstractContextManager[Any]:
     """A context: inside, new arrays of its backend are made on the device of ``array``."""
     devices = by_type[type(array)].devices
     return nullcontext() if devices is None else devices.at(devices.of(array))
-
-
-def real(dtype: Any) -> np.dtype:
-    """``dtype`` as a NumPy dtype of real numbers, in this machine's byte order; TypeError for any other."""
-    dtype = np.dtype(dtype).newbyteorder("=")
-    if dtype.kind not in "biuf":
-        raise TypeError(f"tensor: expected numbers, got {dtype}")
-    return dtype
 
 
 def as_array(data: Any, dtype: Any, name: str | None) -> Any:

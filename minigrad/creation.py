@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import backend as backends
+from .dtypes import real
 from .tensor import Tensor, tensor, written_out
 
 
@@ -146,5 +147,5 @@ def from_dlpack(x: Any) -> Tensor:
             f"from_dlpack: {backend.name} can't hold {getattr(x, 'dtype', 'this dtype')} ({error}); convert it first, "
             "to float32 say"
         ) from error
-    backends.real(array.dtype)
+    real(array.dtype)
     return Tensor(array)

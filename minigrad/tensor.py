@@ -8,6 +8,7 @@ import numpy as np
 
 from . import backend as backends
 from .autograd import Differentiable
+from .dtypes import floating, real
 from .moving import Movable
 from .op import Op
 from .ops.arithmetic import Arithmetic
@@ -216,7 +217,7 @@ class Tensor(
             raise RuntimeError(
                 "requires_grad: only a leaf's can be set; use .detach() to cut a graph"
             )
-        if value and self.dtype.kind != "f":
+        if value and not floating(self.dtype):
             raise TypeError(f"requires_grad: expected a floating dtype, got {self.dtype}")
         if value != self.requires_grad:
             self._ref = (Leaf(), 0) if value else None
@@ -269,12 +270,12 @@ class Tensor(
 
     def astype(self, dtype: Any) -> Tensor:
         """The values in another dtype; differentiable from floating to floating."""
-        dtype = backends.real(dtype)
+        dtype = real(dtype)
         return self if dtype == self.dtype else apply(Cast(self.dtype, dtype), self)
 
     def floating(self) -> Tensor:
         """Itself, or as float32 if it holds integers or booleans."""
-        return self if self.dtype.kind == "f" else self.astype(np.float32)
+        return self if floating(self.dtype) else self.astype(np.float32)
 
     def lift(self, value: Any, op: Op) -> Tensor:
         """``value`` as an operand beside this tensor in ``op``. A number takes this tensor's dtype, or float32 where
@@ -285,7 +286,7 @@ class Tensor(
             dtype = self.dtype
             if dtype.kind == "b" and not isinstance(value, (bool, np.bool_)):
                 dtype = np.dtype(np.int64)
-            if dtype.kind != "f" and isinstance(value, (float, np.floating)):
+            if not floating(dtype) and isinstance(value, (float, np.floating)):
                 dtype = np.dtype(np.float32)
             return written_out(Tensor(by_type[type(self._data)].scalar(value, dtype)))
         if isinstance(value, list):
@@ -331,7 +332,10 @@ class Tensor(
         raise TypeError("a Tensor is not converted to a NumPy array silently: call .numpy()")
 
     def __repr__(self) -> str:
-        text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        values = self.numpy()
+        if values.dtype.kind == "V":  # bfloat16: NumPy would print whole numbers
+            values = values.astype(np.float32)
+        text = np.array2string(values, separator=", ", prefix="Tensor(")
         if self.dtype != np.float32:
             text += f", dtype={self.dtype}"
         if self.backend != "numpy":
@@ -350,7 +354,7 @@ def tensor(
         Arrays and Tensors keep their dtype; Python numbers and lists become float32.
     requires_grad : bool
         Whether to collect a gradient for it; needs a floating dtype.
-    dtype : NumPy dtype, optional
+    dtype : NumPy dtype or "bfloat16", optional
         Overrides the rule above.
     backend : {"numpy", "cupy"}, optional
         By default CuPy arrays stay on theirs and all else goes to the default backend; of several GPUs to the current

@@ -22,12 +22,14 @@ class Sample:
 
     shape: tuple[int, ...]
     draw: Callable[[np.random.Generator, tuple[int, ...]], Any]
-    least: Any = np.float16
+    least: Any = None
 
     def array(self, rng, dtype=np.float64):
         values = np.asarray(self.draw(rng, self.shape))
         floating = values.dtype.kind == "f"
-        return values.astype(np.promote_types(dtype, self.least)) if floating else values
+        if not floating:
+            return values
+        return values.astype(np.promote_types(dtype, self.least) if self.least else dtype)
 
 
 def normal(*shape):

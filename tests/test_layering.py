@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 #: The house from the ground up. Modules import from the floors below theirs and, where that makes no cycle, from their
 #: own, also inside functions. A package's name stands for all in it that has no place of its own.
 FLOORS = [
-    "kernels op files",
+    "dtypes kernels op files",
     "backend tape",
     "ops.arithmetic ops.elementwise ops.indexing ops.matmul ops.reduction ops.shape",
     "autograd moving",
@@ -32,7 +32,17 @@ PLACES |= {name: len(FLOORS) + i for i, name in enumerate(["minigrad", "models",
 COMPILED = "minigrad.kernels.compiled"
 
 #: imported by those who ask for what they do, inside functions only
-LAZY = {"cudnn", "cupy", "cupyx", "graphviz", "matplotlib", "onnx", "safetensors", "tqdm"}
+LAZY = {
+    "cudnn",
+    "cupy",
+    "cupyx",
+    "graphviz",
+    "matplotlib",
+    "ml_dtypes",
+    "onnx",
+    "safetensors",
+    "tqdm",
+}
 
 
 def module_name(path):

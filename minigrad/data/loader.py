@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .. import backend as backends
+from ..dtypes import real
 from ..ops.random import generator
 from ..tensor import Tensor, tensor
 
@@ -92,4 +93,4 @@ class DataLoader:
         order = generator(self.rng).permutation(n) if self.shuffle else np.arange(n)
         for i in range(len(self)):
             chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
-            yield tuple([np.asarray(a[chosen], backends.real(a.dtype)) for a in self.arrays])
+            yield tuple([np.asarray(a[chosen], real(a.dtype)) for a in self.arrays])

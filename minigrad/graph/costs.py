@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..autograd import AddInto, Copy
+from ..dtypes import floating
 from ..nn.module import Parameter
 from ..nn.running import MoveStatistics
 from ..op import Op
@@ -63,7 +64,7 @@ def _per_output(count: int) -> Count:
 
 def _per_moved(call: Call) -> int:
     """A multiplication and an addition for each number but those that only count batches or steps."""
-    return 2 * sum(size(v) for v in call.written if v.dtype.kind == "f")
+    return 2 * sum(size(v) for v in call.written if floating(v.dtype))
 
 
 def _matmul(call: Call) -> int:

@@ -104,7 +104,8 @@ class ConvolutionKernels:
 
     def matmul(self, a: Array, b: Array) -> Array:
         """Products over the last two axes."""
-        return a @ b
+        y = a @ b
+        return y if y.dtype == a.dtype else y.astype(a.dtype)  # of bfloat16 NumPy makes float32
 
     def add_product(self, a: Array, b: Array, total: Array) -> None:
         """total += a @ b."""

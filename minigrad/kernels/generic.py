@@ -123,7 +123,9 @@ class Kernels(ConvolutionKernels, FusedKernels):
         """1 / (1 - p) where the number that ``seed`` means for it is p or more, else 0, in the form of x."""
         numbers = np.random.Generator(np.random.Philox(key=seed))
         kept = numbers.random(x.shape, np.float32) >= p
-        return self.xp.asarray(kept).astype(x.dtype) / (1 - p)
+        mask = self.xp.asarray(kept).astype(x.dtype)
+        mask /= 1 - p
+        return mask
 
     # --- softmax cross-entropy over the last axis of (examples, classes) ---
 
@@ -157,7 +159,7 @@ class Kernels(ConvolutionKernels, FusedKernels):
         gy = self.xp.asarray(gy if weight is None else gy * weight)
         g = probabilities * gy.reshape(-1, 1)
         g[self.xp.arange(len(labels)), labels] -= gy
-        return g
+        return g.astype(probabilities.dtype, copy=False)
 
     def concatenate(self, parts: Sequence[Array], axis: int) -> Array:
         return self.xp.concatenate(parts, axis=axis)

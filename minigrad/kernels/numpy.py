@@ -27,7 +27,7 @@ class NumpyKernels(Kernels):
         transposed = weight.T
         if 10**5 < len(x) * weight.size <= 10**6:
             transposed = np.ascontiguousarray(transposed)
-        y = x @ transposed
+        y = Kernels.matmul(self, x, transposed)
         if bias is not None:
             y += bias
         return y

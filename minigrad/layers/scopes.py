@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from ..dtypes import floating
 from ..nn.init import Init
 from ..nn.module import Buffer, Module, Parameter
 from ..ops.random import generator
@@ -221,7 +222,7 @@ def Variable(initial_value: Any, trainable: bool = True) -> Tensor:
     makes a new one even so, and therefore refuses it in templates.)
     """
     value = tensor(initial_value)
-    if trainable and value.dtype.kind != "f":
+    if trainable and not floating(value.dtype):
         raise TypeError(f"Variable: expected a floating dtype to train, got {value.dtype}")
     with Call("Variable", None, None) as call:
         return call.variable(

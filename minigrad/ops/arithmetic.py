@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..dtypes import floating
 from ..op import Op, of_tensor
 from .shape import broadcast_to
 
@@ -87,7 +88,8 @@ class PowerScalar(Op):
         self.exponent = exponent
 
     def forward(self, k: Any, x: Any) -> Any:
-        return x**self.exponent
+        y = x**self.exponent
+        return y if y.dtype == x.dtype else y.astype(x.dtype)  # of bfloat16 NumPy makes float32
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         if self.exponent == 0:
@@ -182,8 +184,8 @@ def align(op: Op, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 def promoted(a: np.dtype, b: np.dtype) -> np.dtype:
     """The common dtype of two; a floating one is never widened by integers or booleans."""
-    if (a.kind == "f") != (b.kind == "f"):
-        return a if a.kind == "f" else b
+    if floating(a) != floating(b):
+        return a if floating(a) else b
     return np.promote_types(a, b)
 
 
@@ -205,7 +207,7 @@ def multiply(a: Tensor, b: Operand) -> Tensor:
 def divide(a: Tensor, b: Operand) -> Tensor:
     """a / b; integers are divided as float32."""
     b = a.lift(b, DIVIDE)
-    if a.dtype.kind != "f" and b.dtype.kind != "f":
+    if not floating(a.dtype) and not floating(b.dtype):
         a = a.astype(np.float32)
     return _binary(DIVIDE, a, b)
 
@@ -213,7 +215,7 @@ def divide(a: Tensor, b: Operand) -> Tensor:
 def power(a: Tensor, b: Operand) -> Tensor:
     """a ** b; the gradient for b is defined where a > 0 (and is 0 at a = 0)."""
     if isinstance(b, (int, float)):
-        if a.dtype.kind != "f" and (isinstance(b, float) or b < 0):
+        if not floating(a.dtype) and (isinstance(b, float) or b < 0):
             a = a.astype(np.float32)
         # A NumPy float64 is a float too, but one that would widen a.
         return a.apply(PowerScalar(float(b) if isinstance(b, float) else b), a)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import floating
 from ..tensor import Tensor
 
 
@@ -24,7 +25,7 @@ def require_floating(name: str, x: Tensor) -> None:
     if not isinstance(x, Tensor):
         require_tensor(name, x=x)
         raise TypeError(f"{name}: expected x to be a Tensor, got None")
-    if x._data.dtype.kind != "f":
+    if not floating(x._data.dtype):
         raise TypeError(f"{name}: expected a floating dtype, got {x.dtype}; cast with .astype")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..dtypes import floating
 from ..op import Op, of_tensor
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Clip(Op):
         self.low, self.high = low, high
 
     def forward(self, k: Any, x: Any) -> Any:
-        return k.xp.clip(x, self.low, self.high)
+        return k.xp.clip(x, self.low, self.high).astype(x.dtype, copy=False)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         (x,) = node.inputs
@@ -99,7 +100,7 @@ class Cast(Op):
 
     @property
     def differentiable(self) -> bool:  # type: ignore[override]
-        return self.dtype.kind == "f"
+        return floating(self.dtype)
 
     def forward(self, k: Any, x: Any) -> Any:
         return x.astype(self.dtype)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import grad
+from ..dtypes import floating
 from ..nn.statistics import hold_statistics
 from ..tape import no_grad
 from ..tensor import Tensor, tensor
@@ -83,7 +84,7 @@ def gradcheck(
     given: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
     checked = []
     for i, x in enumerate(given):
-        if isinstance(x, Tensor) and x.dtype.kind == "f":
+        if isinstance(x, Tensor) and floating(x.dtype):
             if x.dtype != np.float64:
                 raise TypeError(f"gradcheck: expected float64, got input {i} of {x.dtype}")
             checked.append(i)
@@ -95,7 +96,7 @@ def gradcheck(
         for i, x in zip(checked, xs, strict=True):
             full[i] = x
         ys: Any = fn(*full)
-        return [y for y in (ys if isinstance(ys, (list, tuple)) else [ys]) if y.dtype.kind == "f"]
+        return [y for y in (ys if isinstance(ys, (list, tuple)) else [ys]) if floating(y.dtype)]
 
     points = [tensor(given[i].detach(), requires_grad=True) for i in checked]
     names = [f"input {i}" for i in checked]

@@ -21,11 +21,11 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 def tensors(arrays):
     """Leaves; the floating ones require a gradient."""
-    return [mg.tensor(a, a.dtype.kind == "f") for a in arrays]
+    return [mg.tensor(a, mg.dtypes.floating(a.dtype)) for a in arrays]
 
 
 def floating(ts):
-    return [t for t in ts if t.dtype.kind == "f"]
+    return [t for t in ts if mg.dtypes.floating(t.dtype)]
 
 
 def cotangents_of(ys):
@@ -90,8 +90,10 @@ def test_gradients_to_second_order(rng, case):
 
 
 @every_case
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_dtypes_are_kept(rng, case, dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
     xs = tensors(case.arrays(rng, dtype))
     ys, gs, seconds = gradients(case, xs)
     assert ys[0].dtype == dtype

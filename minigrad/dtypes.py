@@ -1,0 +1,36 @@
+"""Dtypes: which numbers a Tensor may hold. bfloat16, float32 without its lower half, is ml_dtypes', not NumPy's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def real(dtype: Any) -> np.dtype:
+    """``dtype`` as a NumPy dtype of real numbers, in this machine's byte order.
+
+    Raises
+    ------
+    TypeError
+        For any other dtype.
+    ImportError
+        For bfloat16 where ml_dtypes is not installed.
+    """
+    if isinstance(dtype, str) and dtype == "bfloat16":
+        try:
+            import ml_dtypes
+        except ImportError as error:
+            raise ImportError(
+                'bfloat16 needs ml_dtypes: install it with pip install "minigrad[bfloat16]"'
+            ) from error
+        return np.dtype(ml_dtypes.bfloat16)
+    dtype = np.dtype(dtype).newbyteorder("=")
+    if dtype.kind not in "biuf" and not floating(dtype):
+        raise TypeError(f"tensor: expected numbers, got {dtype}")
+    return dtype
+
+
+def floating(dtype: np.dtype) -> bool:
+    """Whether numbers of a dtype are floating ones. NumPy takes bfloat16 for raw bytes."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
