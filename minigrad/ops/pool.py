@@ -14,6 +14,9 @@ from ..tensor import Tensor, apply
 from .conv import Windowed
 from .windows import make_window, pair, require_images
 
+#: what a place in a window is counted with goes so far: int16
+PLACES = 2**15 - 1
+
 
 class MaxPool2d(Windowed):
     """The largest values, and the places in their windows where they stand."""
@@ -104,7 +107,7 @@ def max_pool2d(
     Raises
     ------
     ValueError
-        If the window does not fit, saying along which axis, or is half padding.
+        If the window does not fit, saying along which axis, is half padding, or has more than 32,767 values.
     TypeError
         If x is not a Tensor of floating dtype.
 
@@ -116,6 +119,11 @@ def max_pool2d(
             [13., 15.]])
     """
     window = _window("max_pool2d", x, kernel_size, stride, padding)
+    places = window.size[0] * window.size[1]
+    if places > PLACES:
+        raise ValueError(
+            f"max_pool2d: expected windows of at most {PLACES} values, got {places}; pool rows, then columns"
+        )
     y, _ = apply(MaxPool2d(window, (x.shape[2], x.shape[3])), x)
     return y
 

@@ -56,6 +56,11 @@ def test_two_hundred_configurations_of_torch(torch, name):
 
 @error_table(
     {
+        "too many places": (
+            ValueError,
+            "max_pool2d: expected windows of at most 32767 values, got 32768; pool rows, then columns",
+            lambda: mg.max_pool2d(mg.ones((1, 1, 128, 256)), (128, 256)),
+        ),
         "not images": (
             ValueError,
             "max_pool2d: expected x of shape (n, channels, height, width), got (3, 3)",

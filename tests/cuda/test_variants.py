@@ -1,0 +1,55 @@
+"""Batch norm's relatives run on its kernels, and compute what they compute on NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import close
+
+import minigrad as mg
+from minigrad import backend, nn
+
+FORWARD, BACKWARD = ["statistics", "normalize"], ["gradient_sums", "input_gradient"]
+#: the layer, its mask, and the kernels that its forward and backward passes launch
+CASES = {
+    "batch norm": (nn.BatchNorm, None, FORWARD, BACKWARD),
+    "renorm": (
+        lambda n, **s: nn.BatchRenorm(n, r_max=1.5, d_max=0.5, **s),
+        None,
+        FORWARD,
+        BACKWARD,
+    ),
+    "ghost": (lambda n, **s: nn.GhostBatchNorm(n, 4, **s), None, FORWARD * 2, BACKWARD * 2),
+    # Sums with weights are array code.
+    "masked": (nn.BatchNorm, np.arange(8) < 6, ["normalize"], []),
+}
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("make", "mask", "forward", "backward"), CASES.values(), ids=CASES)
+def test_kernels_and_numbers(rng, dtype, make, mask, forward, backward):
+    launch = backend.get("strict").kernels.launch
+    values, cotangent = (rng.normal(2, 1, (8, 3, 5)).astype(dtype) for _ in range(2))
+    found = []
+    for name in ("numpy", "strict"):
+        mg.set_backend(name)
+        layer, x = make(3, dtype=dtype), mg.tensor(values, requires_grad=True)
+        options = {} if mask is None else {"mask": mg.tensor(mask)}
+        launch.launched = []
+        y = layer(x, **options)
+        kernels = launched(launch)
+        (y * mg.tensor(cotangent)).sum().backward()
+        kernels += launched(launch)
+        results = [y, x.grad, layer.gamma.grad, layer.beta.grad, *layer.buffers()]
+        found.append([t.numpy() for t in results])
+    launch.launched = None
+    assert [k for k in kernels if k in FORWARD + BACKWARD] == forward + backward
+    for ours, theirs in zip(*found, strict=True):
+        close(ours, theirs, 1e-5 if dtype == "float32" else 1e-12)
+
+
+def launched(launch):
+    names = [instance.partition("<")[0] for instance, _ in launch.launched]
+    launch.launched.clear()
+    return names
