@@ -44,6 +44,16 @@ def backend(request):
 
 
 @pytest.fixture
+def emulated():
+    """The strict device with the CUDA kernels in it, as the default."""
+    if not strict.emulated():
+        pytest.skip("there is no g++, or MINIGRAD_KERNELS=numpy asks for none of the CUDA kernels")
+    mg.set_backend("strict")
+    yield
+    mg.set_backend("numpy")
+
+
+@pytest.fixture
 def rng():
     return np.random.default_rng(0)
 

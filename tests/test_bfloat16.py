@@ -6,6 +6,7 @@ import builtins
 
 import numpy as np
 import pytest
+from graph.shared import step_of
 from helpers import equal, refuses
 
 import minigrad as mg
@@ -74,13 +75,7 @@ def test_a_network_trains(rng):
     x = mg.tensor(rng.standard_normal((30, 6)), dtype="bfloat16")
     t = mg.tensor(np.arange(30) % 3)
 
-    def step(x, t):
-        loss = mg.softmax_cross_entropy(model(x), t)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
+    step = step_of(model, optimizer)
     losses = [step(x, t).item() for _ in range(40)]
     assert losses[-1] < 0.7 * losses[0]
     assert {p.dtype for p in model.parameters()} == {BF16, np.dtype(np.float32)}

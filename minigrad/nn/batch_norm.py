@@ -59,9 +59,9 @@ class BatchNorm(RunningStatistics):
         ``population_statistics`` found, in which case training moves nothing and eval without them is an error.
     on_nonfinite : {"raise", "skip"}
         What to do about statistics with NaN or Inf, which never enter the running ones: raise, or leave those as they
-        are and go on.
+        are and go on. A GPU raises when values are read the next time; until then optimizers move nothing.
     dtype : NumPy dtype
-        Of parameters and buffers, float32 by default, which also serves float16 inputs.
+        Of parameters and buffers, float32 by default, which also serves float16 and bfloat16 inputs.
 
     Attributes
     ----------

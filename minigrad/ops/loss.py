@@ -99,7 +99,8 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
     Raises
     ------
     ValueError
-        If the shapes do not fit, the batch is empty, a label is out of range, or the reduction is unknown.
+        If the shapes do not fit, the batch is empty, a label is out of range (of which a GPU tells when values are read
+        the next time, and until then optimizers move nothing), or the reduction is unknown.
     TypeError
         If the logits are not floating or the labels not integers.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import strict
+from graph.shared import step_of
 from helpers import equal, refuses, settle
 
 import minigrad as mg
@@ -18,13 +19,7 @@ def trained(make, rng):
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm(3), nn.Linear(3, 2))
     optimizer = make(model.parameters())
 
-    def step(x, t):
-        loss = mg.softmax_cross_entropy(model(x), t)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
+    step = step_of(model, optimizer)
     batch = mg.tensor(rng.standard_normal((6, 4)).astype("f")), mg.tensor([0, 1] * 3).astype(int)
     for _ in range(2):
         step(*batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import strict
+from graph.shared import step_of
 
 import minigrad as mg
 from minigrad import nn, optim
@@ -45,13 +46,7 @@ def test_a_step_sends_nothing_but_the_loss(make, shape, optimizer, captured, rng
     x = mg.tensor(rng.standard_normal((6, *shape)).astype(np.float32))
     t = mg.tensor(np.arange(6))
 
-    def step(x, t):
-        loss = mg.softmax_cross_entropy(model(x), t)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
+    step = step_of(model, optimizer)
     if captured:
         step = mg.capture(step, x, t)
         step(x, t), step(x, t)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import strict
 from graph.shared import batches, network, step_of
 from helpers import equal
 
@@ -15,14 +14,7 @@ from minigrad.graph.recorded import Recorded
 from minigrad.op import Op
 from minigrad.tensor import apply
 
-
-@pytest.fixture(autouse=True)
-def device():
-    if not strict.emulated():
-        pytest.skip("there is no g++, or MINIGRAD_KERNELS=numpy asks for none of the CUDA kernels")
-    mg.set_backend("strict")
-    yield
-    mg.set_backend("numpy")
+pytestmark = pytest.mark.usefixtures("emulated")
 
 
 @pytest.mark.parametrize(
