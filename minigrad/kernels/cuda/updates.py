@@ -112,9 +112,8 @@ class UpdateKernels(LaunchedKernels):
         for name, rows in kinds.items():
             for start in range(0, len(rows), TENSORS):
                 chosen = rows[start : start + TENSORS]
-                orders = [lying(params[i].strides) for i in chosen]
                 columns = [
-                    [column[i].transpose(order) for i, order in zip(chosen, orders, strict=True)]
+                    [_beside(params[i], column[i]) for i in chosen]
                     for column in (params, *state, grads)
                 ]
                 taken = [[self.given(a) for a in c] for c in columns]
@@ -128,6 +127,11 @@ class UpdateKernels(LaunchedKernels):
                     for view, copy in zip(views, copies, strict=True):
                         if copy is not view:  # it had gaps
                             view[...] = copy
+
+
+def _beside(p: Array, a: Array) -> Array:
+    """An array with its axes in the order in which the parameter's lie in memory."""
+    return a if p.flags.c_contiguous else a.transpose(lying(p.strides))
 
 
 def _table(addresses: list[list[int]], sizes: list[int], rows: list[int]) -> tuple[np.ndarray, int]:
