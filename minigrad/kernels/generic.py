@@ -194,6 +194,15 @@ class Kernels(ConvolutionKernels, FusedKernels):
         """The mean, and the sum of the squared deviations from it."""
         return self.deviations(x, kept)[1:]
 
+    def weighted_moments(self, x: Array, w: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
+        """The same where a position counts as often as its weight says; w has one element along the kept axes."""
+        axes, _, wide, _ = layout(x.shape, kept)
+        x, count = x.astype(w.dtype, copy=False), w.sum()
+        count += count == 0  # of nothing the mean is 0
+        mean = self.channel_sum(w * x, axes) / count
+        d = x - mean.reshape(wide)
+        return mean, self.channel_sum(w * d * d, axes)
+
     def deviations(self, x: Array, kept: tuple[int, ...]) -> tuple[Array, Array, Array]:
         """x - mean, the mean, and the sum of the squared deviations, at least in float32.
 

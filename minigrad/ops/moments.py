@@ -68,6 +68,32 @@ class MeanM2(PerChannel):
         return None if gx is None else gx.astype(x.dtype)
 
 
+class WeightedMeanM2(PerChannel):
+    """The same where a position counts as often as its weight says; x has to be finite where that is never."""
+
+    num_outputs = 2
+    saves_outputs = (0,)
+    __slots__ = ()
+
+    def reference(self, x: Tensor, w: Tensor) -> Any:
+        xs, axes, count = x.astype(w.dtype), self.reduced(x), _divisor(w)
+        mean = (w * xs).sum(axes) / count
+        return mean, (w * (xs - self.wide(mean, x)) ** 2).sum(axes)
+
+    def forward(self, k: Any, x: Any, w: Any) -> Any:
+        return k.weighted_moments(x, w, self.kept)
+
+    def backward(self, node: Any, needs: Any, gmean: Tensor | None, gm2: Tensor | None) -> Any:
+        (x, w), (mean,) = node.inputs, node.outputs
+        gx = None
+        if gmean is not None:
+            gx = w * (self.wide(gmean, x) / _divisor(w))
+        if gm2 is not None:
+            through = w * (self.wide(gm2, x) * 2 * (x.astype(w.dtype) - self.wide(mean, x)))
+            gx = through if gx is None else gx + through
+        return None if gx is None else gx.astype(x.dtype), None
+
+
 def moments(x: Tensor, axis: Axes = 1, weight: Any = None) -> Moments:
     """Count, mean and M2 of each channel, differentiable to any order.
 
@@ -241,11 +267,14 @@ def position_weights(name: str, x: Tensor, weight: Any, axis: Axes) -> Tensor:
 
 def _weighted(w: Tensor, x: Tensor, channels: PerChannel) -> tuple[Moments, Tensor, Tensor]:
     """The moments of x; x less a constant near its mean, which costs no precision at a large one; and its mean."""
-    count = w.sum()
-    divisor = count + (count == 0).astype(count.dtype)  # of nothing the mean is 0
-    axes = channels.reduced(x)
-    shift = ((w * x).sum(axes) / divisor).detach()
+    op = WeightedMeanM2(channels.kept)
+    shift, _ = apply(op, x.detach(), w)
     centered = x.astype(shift.dtype) - channels.wide(shift, x)
-    offset = (w * centered).sum(axes) / divisor
-    m2 = (w * (centered - channels.wide(offset, x)) ** 2).sum(axes)
-    return Moments(count, shift + offset, m2), centered, offset
+    offset, m2 = apply(op, centered, w)
+    return Moments(w.sum(), shift + offset, m2), centered, offset
+
+
+def _divisor(w: Tensor) -> Tensor:
+    """The sum of weights, or 1 if that is 0: of nothing the mean is 0."""
+    count = w.sum()
+    return count + (count == 0).astype(count.dtype)

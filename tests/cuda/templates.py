@@ -24,6 +24,7 @@ VALUES = {
     "Label": tuple(LABELS.values()),
     "Seed": ("Index", "const Index*"),
     "STATES": (0, 1),
+    "WEIGHTED": (0, 1),
     "Over": ("Planes", "Columns"),
     "Activation": tuple(ACTIVATIONS.values()),
 }

@@ -21,7 +21,7 @@ extern "C" Index visited_{over}_{vector}(const unsigned* block, unsigned thread,
     blockIdx = {{block[0], block[1], block[2]}};
     threadIdx = {{thread, 0, 0}};
     Index count = 0;
-    {over}<{vector}>(*shape).visit([&](Index at) {{
+    {over}<{vector}>(*shape).visit([&](Index at, Index) {{
         if (count < most) found[count] = at;
         count++;
     }});

@@ -6,7 +6,7 @@ from types import FunctionType
 
 import numpy as np
 import pytest
-from cases import CASES, channels, integers, normal
+from cases import CASES, Sample, channels, integers, normal
 from helpers import close, device
 
 import minigrad as mg
@@ -160,6 +160,11 @@ FUSED = [
     (batch_norm.BatchNorm(*KEPT, ddof=1), X, C, C),
     (batch_norm.BatchNormGrad(KEPT[0], ddof=1), X, C, C, C, X),
     (moments.MeanM2(KEPT[0]), X),
+    (
+        moments.WeightedMeanM2(KEPT[0]),
+        X,
+        Sample((4, 1, 2), lambda rng, s: rng.integers(3, size=s) / 2, np.float32),
+    ),
     (CONV2D, normal(2, 2, 4, 5), normal(2, 1, 2, 3), normal(2)),
     (CONV2D, normal(2, 2, 4, 5), normal(2, 1, 2, 3), None),
 ]

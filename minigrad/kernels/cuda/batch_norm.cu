@@ -44,8 +44,8 @@ struct Part {
     }
 };
 
-// How the threads of a block go through its values. visit(f, offsets...) calls f(offset) for each access of V numbers;
-// number v of an access belongs to channel(v).
+// How the threads of a block go through its values. visit(f) calls f(offset, position) for each access of V numbers;
+// positions are counted over batch and size, and number v of an access belongs to channel(v).
 template <int V> struct Planes {
     static constexpr int channels_per_access = 1;
     const Shape& shape;
@@ -56,7 +56,7 @@ template <int V> struct Planes {
     }
     __device__ Index channel(int) const { return blockIdx.z * shape.channels + blockIdx.x; }
     __device__ bool has(int) const { return true; }
-    __device__ Index start(int) const { return first; }
+    __device__ Index offset(Index position, int) const { return first + Walk(position, 1, shape).offset(); }
     __device__ int lanes() const { return 1; }
     __device__ bool speaks(int) const { return threadIdx.x == 0; }
     __device__ double values() const { return double(shape.batch) * double(shape.size); }
@@ -65,7 +65,7 @@ template <int V> struct Planes {
         Part part(shape.batch * shape.size, V, blockIdx.y, shape.splits);
         Walk walk(part.begin + Index(threadIdx.x) * V, THREADS * V, shape);
         for (Index at = part.begin + Index(threadIdx.x) * V; at < part.end; at += THREADS * V) {
-            f(first + walk.offset());
+            f(first + walk.offset(), at);
             walk.advance();
         }
     }
@@ -82,7 +82,7 @@ template <int V> struct Columns {
     }
     __device__ Index channel(int v) const { return blockIdx.z * shape.channels + lane + v; }
     __device__ bool has(int v) const { return lane + v < shape.channels; }
-    __device__ Index start(int v) const { return first + v; }
+    __device__ Index offset(Index position, int v) const { return first + position * shape.channels + v; }
     __device__ int lanes() const { return shape.lanes; }
     __device__ bool speaks(int v) const { return int(threadIdx.x) < shape.lanes && has(v); }
     __device__ double values() const { return double(shape.batch); }
@@ -92,7 +92,7 @@ template <int V> struct Columns {
         Part part(shape.batch, 1, blockIdx.y, shape.splits);
         if (!has(0)) return;
         for (Index row = part.begin + threadIdx.x / shape.lanes; row < part.end; row += rows)
-            f(first + row * shape.channels);
+            f(first + row * shape.channels, row);
     }
 };
 
@@ -110,16 +110,26 @@ template <class A> struct Moments {
     }
 };
 
-// A thread's values: their sum and sum of squares from the first of them on.
+// The value that a channel's means are kept as distances from: the first that counts, and 0 if none does.
+template <class T, class Over>
+__device__ inline Wide<T> value_near(const T* x, const Wide<T>* weights, const Over& over, int v, const Shape& shape) {
+    Index position = 0, positions = shape.batch * shape.size;
+    if (weights)
+        while (position < positions && weights[position] == 0) position++;
+    return over.has(v) && position < positions ? widen(x[over.offset(position, v)]) : Wide<T>(0);
+}
+
+// A thread's values: their sum and sum of squares from the first of them on. One of weight 0 is not looked at.
 template <class A> struct Shifted {
     A shift = 0, count = 0, sum = 0, squares = 0;
 
-    __device__ void add(A x) {
+    __device__ void add(A x, A weight) {
+        if (weight == 0) return;
         if (count == 0) shift = x;
-        A d = x - shift;
-        count += 1;
-        sum += d;
-        squares = multiply_add(d, d, squares);
+        A d = x - shift, weighted = weight * d;
+        count += weight;
+        sum += weighted;
+        squares = multiply_add(weighted, d, squares);
     }
     __device__ Moments<A> moments(A near) const {
         if (count == 0) return {0, 0, 0};
@@ -128,31 +138,37 @@ template <class A> struct Shifted {
     }
 };
 
-// What a split found of a channel: parts[(channel * splits + split) * 3 ...].
+// What a split found of a channel, and what its means are distances from: four numbers.
 template <class A> __device__ inline A* part_of(A* parts, Index channel, int split, const Shape& shape) {
-    return parts + (channel * shape.splits + split) * 3;
+    return parts + (channel * shape.splits + split) * 4;
 }
 
-template <class T, int V, template <int> class Over>
-__global__ void __launch_bounds__(THREADS) statistics(const T* x, Wide<T>* parts, Shape shape) {
+// WEIGHTED is 1 where there are weights, one for each position, and 0 where each counts once.
+template <class T, int V, template <int> class Over, int WEIGHTED>
+__global__ void __launch_bounds__(THREADS)
+statistics(const T* x, const Wide<T>* weights, Wide<T>* parts, Shape shape) {
     typedef Wide<T> A;
     constexpr int K = Over<V>::channels_per_access;
     Over<V> over(shape);
     Shifted<A> found[K];
-    over.visit([&](Index at) {
+    over.visit([&](Index at, Index position) {
         Pack<T, V> pack = Pack<T, V>::load(x + at);
 #pragma unroll
-        for (int v = 0; v < V; v++) found[v % K].add(pack.get(v));
+        for (int v = 0; v < V; v++) {
+            A weight = WEIGHTED ? weights[position + (K == 1 ? v : 0)] : A(1);
+            found[v % K].add(pack.get(v), weight);
+        }
     });
 #pragma unroll
     for (int v = 0; v < K; v++) {
-        A near = over.has(v) ? widen(x[over.start(v)]) : A(0);
+        A near = value_near(x, weights, over, v, shape);
         Moments<A> all = merged(found[v].moments(near), over.lanes());
         if (over.speaks(v)) {
             A* part = part_of(parts, over.channel(v), blockIdx.y, shape);
             part[0] = all.count;
             part[1] = all.mean;
             part[2] = all.m2;
+            part[3] = near;
         }
     }
 }
@@ -170,9 +186,10 @@ __device__ inline S collected(const A* parts, const Over& over, int v, const Sha
 }
 
 // y = activation((x - mean) gamma inv_std + beta), with var the sum of the squared deviations divided by `freedom`. Where
-// there are no `parts`, mean and var are given, and nothing but y is written; where there is no y, only they are.
+// there are no `parts`, mean and var are given, and nothing but y is written; where there is no y, only they are. (Left to
+// itself the compiler aims at more than three blocks on a multiprocessor and spills registers for it.)
 template <class T, int V, template <int> class Over, class Activation>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 3)
 normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>* beta, Wide<T>* mean, Wide<T>* var,
           Wide<T>* inv_std, T* y, double eps, double freedom, Shape shape) {
     typedef Wide<T> A;
@@ -186,7 +203,7 @@ normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>*
         A variance;
         if (parts) {
             Moments<A> all = collected<Moments<A>>(parts, over, v, shape);
-            near[v] = has ? widen(x[over.start(v)]) : A(0);
+            near[v] = has ? part_of(parts, c, 0, shape)[3] : A(0);
             rest[v] = all.mean;
             variance = all.m2 / A(freedom);
         } else {
@@ -204,7 +221,7 @@ normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>*
         }
     }
     if (!y) return;
-    over.visit([&](Index at) {
+    over.visit([&](Index at, Index) {
         Pack<T, V> pack = Pack<T, V>::load(x + at);
 #pragma unroll
         for (int v = 0; v < V; v++) {
@@ -256,7 +273,7 @@ gradient_sums(const T* x, const Wide<T>* mean, const T* y, const T* gy, Wide<T>*
         found[v] = {0, 0, 0};
         center[v] = over.has(v) ? mean[over.channel(v)] : A(0);
     }
-    over.visit([&](Index at) {
+    over.visit([&](Index at, Index) {
         Pack<T, V> pack = Pack<T, V>::load(x + at), g = gradients<T, V, Activation>(y, gy, at);
 #pragma unroll
         for (int v = 0; v < V; v++) found[v % K].add(pack.get(v) - center[v % K], g.get(v));
@@ -299,7 +316,7 @@ input_gradient(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wid
             gbeta[c] = all.gbeta;
         }
     }
-    over.visit([&](Index at) {
+    over.visit([&](Index at, Index) {
         Pack<T, V> pack = Pack<T, V>::load(x + at), g = gradients<T, V, Activation>(y, gy, at);
 #pragma unroll
         for (int v = 0; v < V; v++) {

@@ -123,16 +123,16 @@ class _Run:
         return [self.kernels.xp.empty(self.channels, self.wide) for _ in range(count)]
 
     def parts(self) -> Array:
-        """Room for what each split finds, three numbers per channel."""
-        return self.kernels.xp.empty((3 * self.geometry.splits, *self.channels), self.wide)
+        """Room for what each split finds, four numbers per channel."""
+        return self.kernels.xp.empty((4 * self.geometry.splits, *self.channels), self.wide)
 
-    def __call__(self, kernel: Kernel, activation: str | None, *args: Any) -> None:
+    def __call__(self, kernel: Kernel, last: str | int, *args: Any) -> None:
+        """Launch a kernel; ``last`` is its last template parameter."""
         x = self.arrays[0]
         if not x.size:
             return
         name = TYPES[x.dtype.name]
-        extra = () if activation is None else (ACTIVATIONS[activation],)
-        parameters = (name, *self.geometry.parameters, *extra)
+        parameters = (name, *self.geometry.parameters, last)
         self.launch(kernel, parameters, self.geometry.grid, (*args, self.geometry.shape))
 
 
@@ -140,11 +140,17 @@ class BatchNormKernels(LaunchedKernels):
     """Batch norm, and what it consists of."""
 
     def moments(self, x: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
+        return self._moments(_Run(self, kept, x, result=False), None)
+
+    def weighted_moments(self, x: Array, w: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
         run = _Run(self, kept, x, result=False)
+        return self._moments(run, run.view.take(self.xp, w))
+
+    def _moments(self, run: _Run, weights: Array | None) -> tuple[Array, Array]:
         (x,), parts = run.arrays, run.parts()
         mean, m2 = run.empty(2)
-        run(STATISTICS, None, x, parts)
-        run(NORMALIZE, "identity", x, parts, 0, 0, mean, m2, 0, 0, 0.0, 1.0)
+        run(STATISTICS, int(weights is not None), x, self.given(weights), parts)
+        run(NORMALIZE, "Identity", x, parts, 0, 0, mean, m2, 0, 0, 0.0, 1.0)
         return mean, m2
 
     def batch_norm(
@@ -171,10 +177,10 @@ class BatchNormKernels(LaunchedKernels):
         run = _Run(self, kept, x, result=True)
         (x,), parts = run.arrays, run.parts()
         mean, var, inv_std = found = run.empty(3)
-        run(STATISTICS, None, x, parts)
-        gamma, beta = self.given(gamma), self.given(beta)
+        run(STATISTICS, 0, x, 0, parts)
+        given = x, parts, self.given(gamma), self.given(beta)
         numbers = eps, float(run.values - ddof)
-        run(NORMALIZE, activation, x, parts, gamma, beta, *found, run.result, *numbers)
+        run(NORMALIZE, ACTIVATIONS[activation], *given, *found, run.result, *numbers)
         return run.view.give(run.result), mean, var, inv_std
 
     def frozen_batch_norm(
@@ -201,8 +207,8 @@ class BatchNormKernels(LaunchedKernels):
         activation: str,
     ) -> Array:
         run = _Run(self, kept, x, result=True)
-        channels = [self.given(a) for a in (gamma, beta, mean, var)]
-        run(NORMALIZE, activation, *run.arrays, 0, *channels, 0, run.result, eps, 1.0)
+        given = *run.arrays, 0, *[self.given(a) for a in (gamma, beta, mean, var)]
+        run(NORMALIZE, ACTIVATIONS[activation], *given, 0, run.result, eps, 1.0)
         return run.view.give(run.result)
 
     def batch_norm_grad(
@@ -249,7 +255,18 @@ class BatchNormKernels(LaunchedKernels):
         y, gy = outputs_ if len(outputs_) == 2 else (0, *outputs_)
         mean, inv_std = self.given(mean), self.given(inv_std)
         ggamma, gbeta = run.empty(2)
-        run(GRADIENT_SUMS, activation, x, mean, y, gy, parts)
+        run(GRADIENT_SUMS, ACTIVATIONS[activation], x, mean, y, gy, parts)
         found = run.result, ggamma, gbeta, float(run.values - ddof)
-        run(INPUT_GRADIENT, activation, x, parts, self.given(gamma), mean, inv_std, y, gy, *found)
+        run(
+            INPUT_GRADIENT,
+            ACTIVATIONS[activation],
+            x,
+            parts,
+            self.given(gamma),
+            mean,
+            inv_std,
+            y,
+            gy,
+            *found,
+        )
         return run.view.give(run.result), ggamma, gbeta
