@@ -95,6 +95,18 @@ def test_biases(rng, dtype, rows, width, activation):
     np.testing.assert_array_equal(found[0], alone.hidden)
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize("biased", [False, True])
+def test_an_activated_linear_layer_has_the_bits_of_both(rng, activation, biased):
+    k = kernels()
+    x, weight, bias = (k.xp.place(values(rng, s, "float32")) for s in ((6, 5), (4, 5), (4,)))
+    bias = bias if biased else None
+    found = k.activated_linear(x, weight, bias, activation)
+    expected = getattr(k, activation)(k.linear(x, weight, bias))
+    np.testing.assert_array_equal(found.hidden, expected.hidden)
+    assert (found.hidden != k.linear(x, weight, bias).hidden).any()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (8,), (9,), (3, 5), (41, 257)])
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.5])

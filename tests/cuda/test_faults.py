@@ -63,6 +63,15 @@ def test_it_is_told_once():
     settle()
 
 
+def test_it_is_told_before_the_next_replay(rng):
+    _, _, step, (x, t) = trained(lambda p: mg.optim.SGD(p, lr=0.1), rng)
+    step = mg.capture(step, x, t)
+    step(x, t)
+    step(x, t + 5)
+    with pytest.raises(ValueError, match="labels"):
+        step(x, t)
+
+
 def test_it_is_told_before_the_next_that_may_be_wrong():
     mg.softmax_cross_entropy(mg.zeros((2, 3)), mg.tensor([0, -1]).astype(int))
     with pytest.raises(ValueError, match="got -1"):
