@@ -16,6 +16,7 @@ class Tape:
 
     def __init__(self):
         self.steps = []
+        self.kept = []  # a recording has memory of its own, which kernels know by address
 
     def __enter__(self):
         Tape.current = self
@@ -43,6 +44,8 @@ def do(function, args, kwargs=None):
     made = [a for a in _arrays(found) if not any(np.may_share_memory(a, b) for b in given)]
     for array in made:
         array.fill(np.nan if array.dtype.kind == "f" else 0)
+
+    tape.kept += made
 
     def again():
         for array, value in zip(made, _arrays(_array(function(*args, **kwargs))), strict=True):
