@@ -146,6 +146,7 @@ template <class T> T shuffle(T x, int from) {
 #define blockIdx shim::index
 #define threadIdx shim::thread
 
+inline void __threadfence_system() {}
 inline void __syncthreads() { shim::wait(1); }
 template <class T> T __shfl_xor_sync(unsigned, T x, int mask) { return shim::shuffle(x, (threadIdx.x % 32) ^ mask); }
 template <class T> T __shfl_sync(unsigned, T x, int from) { return shim::shuffle(x, from); }

@@ -98,6 +98,7 @@ __device__ inline void tell(Index* report, Index* fine, Fault what, Index which,
     *fine = 0;
     report[1] = which;
     report[2] = limit;
+    __threadfence_system();  // the host, which does not wait, sees these before it sees the next
     report[0] = what;
 }
 
