@@ -29,7 +29,7 @@ from ..ops.indexing import Index, IndexAdd
 from ..ops.linear import Linear
 from ..ops.loss import OneHot, SoftmaxCrossEntropy, SoftmaxCrossEntropyGrad
 from ..ops.matmul import MatMul
-from ..ops.moments import MeanM2
+from ..ops.moments import MeanM2, WeightedMeanM2
 from ..ops.pool import MaxPool2d, Pick, PutBack, Spread, SumPool2d
 from ..ops.random import DropoutMask
 from ..ops.reduction import ArgMax, Max, Sum
@@ -133,6 +133,7 @@ FLOPS: dict[type[Op], Count] = {
     ActivatedFrozenBatchNorm: _activated(2),
     Chain: _chain,
     MeanM2: _per_input(4),
+    WeightedMeanM2: _per_input(6),
     MoveStatistics: _per_moved,
     Sigmoid: _per_output(STEPS["sigmoid"]),
     SigmoidGrad: _per_output(STEPS["sigmoid_grad"]),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..nn.running import MoveStatistics
 from ..ops.batch_norm import BatchNorm, FrozenBatchNorm
-from ..ops.moments import MeanM2
+from ..ops.moments import MeanM2, WeightedMeanM2
 from ..optim.optimizers import Update
 from .fused import ActivatedBatchNorm, ActivatedFrozenBatchNorm
 from .showing import local, names, shape, written
@@ -39,7 +39,8 @@ GREY = "#5a6370"
 FONT = "Helvetica,Arial,sans-serif"
 
 #: which outputs, and which inputs, of an op are statistics; by name
-MADE = {BatchNorm: {1: "mean", 2: "var", 3: "1/std"}, MeanM2: {0: "mean", 1: "M2"}}
+MOMENTS = {0: "mean", 1: "M2"}
+MADE = {BatchNorm: {1: "mean", 2: "var", 3: "1/std"}, MeanM2: MOMENTS, WeightedMeanM2: MOMENTS}
 MADE[ActivatedBatchNorm] = MADE[BatchNorm]
 TAKEN = {FrozenBatchNorm: (3, 4), ActivatedFrozenBatchNorm: (3, 4), MoveStatistics: (0, 1)}
 

@@ -97,7 +97,7 @@ template <int V> struct Columns {
 };
 
 // Count, mean and sum of squared deviations of some values (Chan, Golub & LeVeque 1979, eq. 2.1). Means are kept as
-// distances from the channel's first value, so that a large mean costs no digits.
+// distances from the channel's first value that counts, so that a large mean costs no digits.
 template <class A> struct Moments {
     A count, mean, m2;
 
@@ -110,13 +110,17 @@ template <class A> struct Moments {
     }
 };
 
-// The value that a channel's means are kept as distances from: the first that counts, and 0 if none does.
-template <class T, class Over>
-__device__ inline Wide<T> value_near(const T* x, const Wide<T>* weights, const Over& over, int v, const Shape& shape) {
-    Index position = 0, positions = shape.batch * shape.size;
-    if (weights)
-        while (position < positions && weights[position] == 0) position++;
-    return over.has(v) && position < positions ? widen(x[over.offset(position, v)]) : Wide<T>(0);
+struct First {
+    Index position;
+    __device__ void merge(const First& other) { position = min(position, other.position); }
+};
+
+// The first of so many positions that has a weight; `positions` if none has.
+template <class A> __device__ inline Index first_weighted(const A* weights, Index positions) {
+    First mine = {positions};
+    for (Index p = threadIdx.x; p < mine.position; p += THREADS)
+        if (weights[p] != 0) mine.position = p;
+    return merged(mine, 1).position;
 }
 
 // A thread's values: their sum and sum of squares from the first of them on. One of weight 0 is not looked at.
@@ -159,9 +163,11 @@ statistics(const T* x, const Wide<T>* weights, Wide<T>* parts, Shape shape) {
             found[v % K].add(pack.get(v), weight);
         }
     });
+    Index positions = shape.batch * shape.size, first = WEIGHTED ? first_weighted(weights, positions) : 0;
 #pragma unroll
     for (int v = 0; v < K; v++) {
-        A near = value_near(x, weights, over, v, shape);
+        // What the channel's means are kept as distances from.
+        A near = over.has(v) && first < positions ? widen(x[over.offset(first, v)]) : A(0);
         Moments<A> all = merged(found[v].moments(near), over.lanes());
         if (over.speaks(v)) {
             A* part = part_of(parts, over.channel(v), blockIdx.y, shape);
@@ -185,9 +191,9 @@ __device__ inline S collected(const A* parts, const Over& over, int v, const Sha
     return merged(mine, over.lanes());
 }
 
-// y = activation((x - mean) gamma inv_std + beta), with var the sum of the squared deviations divided by `freedom`. Where
-// there are no `parts`, mean and var are given, and nothing but y is written; where there is no y, only they are. (Left to
-// itself the compiler aims at more than three blocks on a multiprocessor and spills registers for it.)
+// y = activation((x - mean) gamma inv_std + beta), with var the sum of the squared deviations divided by `freedom`.
+// Where there are no `parts`, mean and var are given, and nothing but y is written; where there is no y, only they are.
+// (Left to itself the compiler aims at more than three blocks on a multiprocessor and spills registers for it.)
 template <class T, int V, template <int> class Over, class Activation>
 __global__ void __launch_bounds__(THREADS, 3)
 normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>* beta, Wide<T>* mean, Wide<T>* var,

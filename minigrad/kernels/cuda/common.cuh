@@ -93,7 +93,7 @@ template <class A> __device__ inline A larger(A a, A b) { return a > b || is_nan
 
 enum Fault { BAD_LABEL = 1, NOT_FINITE = 2 };
 
-// Tell the host what is wrong: `report` is memory that it reads, and `fine`, on the device, is 1 until it has been told.
+// Tell the host what is wrong: `report` is memory that it reads; `fine`, on the device, is 0 until it has been told.
 __device__ inline void tell(Index* report, Index* fine, Fault what, Index which, Index limit) {
     *fine = 0;
     report[1] = which;

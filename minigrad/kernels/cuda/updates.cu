@@ -32,8 +32,8 @@ move_statistics(A* running_mean, A* running_var, Index* batches, const A* mean, 
     }
 }
 
-// Up to TENSORS parameters with their state and gradients, in one launch, as many as fit into 4 KB of arguments: tensor t has
-// blocks first_block[t] ... of BLOCK numbers each, and is row rows[t] of what there is per parameter.
+// Up to TENSORS parameters with their state and gradients, in one launch, as many as fit into 4 KB of arguments: tensor
+// t has blocks first_block[t] ... of BLOCK numbers each, and is row rows[t] of what there is per parameter.
 constexpr int TENSORS = 80;
 constexpr Index BLOCK = 4096;
 
@@ -95,7 +95,8 @@ __device__ inline void move(const Tensors& all, const Work& work, F update) {
 // STATES is 1 with momentum and 0 without.
 template <class T, int V, int STATES>
 __global__ void __launch_bounds__(THREADS)
-sgd(const __grid_constant__ Tensors all, const Index* fine, double lr, double momentum, Index nesterov, double weight_decay) {
+sgd(const __grid_constant__ Tensors all, const Index* fine, double lr, double momentum, Index nesterov,
+    double weight_decay) {
     typedef Wide<T> A;
     if (!*fine) return;
     A rate = A(lr), keep = A(momentum), decay = A(weight_decay);
