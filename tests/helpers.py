@@ -28,15 +28,18 @@ def leaf(values, dtype=np.float64):
 
 
 def close(actual, expected, tolerance=1e-12):
-    """Equal shapes, and values within ``tolerance``, absolute or relative; Tensors or arrays."""
+    """Equal shapes, and finite values within ``tolerance``, absolute or relative; Tensors or arrays."""
     a, b = (v.numpy() if isinstance(v, mg.Tensor) else np.asarray(v) for v in (actual, expected))
     assert a.shape == b.shape
+    assert np.isfinite(a).all() and np.isfinite(b).all(), (a, b)
     np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
 def equal(actual, expected):
     """Equal shapes and values, NaN like NaN."""
-    close(actual, expected, tolerance=0)
+    a, b = (v.numpy() if isinstance(v, mg.Tensor) else np.asarray(v) for v in (actual, expected))
+    assert a.shape == b.shape
+    np.testing.assert_array_equal(a, b)
 
 
 def error_table(table):

@@ -25,6 +25,7 @@ def layouts(array, axis):
 def close(found, expected, factor=30):
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
+        assert np.isfinite(theirs).all()  # else the tolerance would be infinite
         tolerance = factor * np.finfo(ours.dtype).eps
         np.testing.assert_allclose(
             ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max()

@@ -281,9 +281,39 @@ def test_checks_repeat_and_take_a_generator():
             mg.gradcheck(lambda x: x * x.detach(), leaf([1.0, 2.0]), **options)
         return str(caught.value)
 
-    assert message() == message()
-    assert message() == message(rng=np.random.default_rng(0))
-    assert message() != message(rng=np.random.default_rng(1))
+    assert message() == message() != message(rng=np.random.default_rng(0))
+    assert message(rng=np.random.default_rng(0)) == message(rng=np.random.default_rng(0))
+
+
+class CotangentForInput(Op):
+    """2 x gy with one of the two x left out for gy: right wherever the cotangent equals the input."""
+
+    def forward(self, k, x):
+        return x * x
+
+    def backward(self, node, needs, gy):
+        (x,) = node.inputs
+        return gy * x + gy * gy
+
+    def __call__(self, x):
+        return x.apply(self, x)
+
+
+def test_inputs_of_no_seed_equal_the_cotangents():
+    for seed in range(1000):
+        x = mg.tensor(np.random.default_rng(seed).standard_normal((2, 1)))
+        with pytest.raises(GradientError):
+            mg.gradcheck(CotangentForInput(), x, order=1, directions=1)
+
+
+@pytest.mark.parametrize(
+    ("order", "fn"),
+    [(1, lambda x: x * 1e308 * 1e4), (2, lambda x: x * (x * 1e308 * 1e4))],
+)
+def test_what_is_infinite_on_both_sides_is_wrong(order, fn):
+    words = rf"order {order}, .* of -?inf \(central difference\), received -?inf from grad; both must be finite"
+    with np.errstate(all="ignore"), pytest.raises(GradientError, match=words):
+        mg.gradcheck(fn, leaf([0.0]), order=2)
 
 
 class WrongForm(Op):
@@ -360,6 +390,11 @@ def counting():
             GradientError,
             "expected a derivative of nan",
             check(lambda x: x * float("nan")),
+        ),
+        "infinite from grad": (
+            GradientError,
+            "inf from grad; both must be finite",
+            check(lambda x: x.apply(WrongForm(lambda gy: gy.abs() * float("inf")), x), (1.0,)),
         ),
         "shape": (
             GradientError,
