@@ -179,13 +179,15 @@ class ConvolutionKernels:
     def max_pool2d(self, x: Array, window: Window) -> tuple[Array, Array]:
         """The largest value of each window, and at which of its places it stands, the first of equals."""
         padded = self._pad(x.transpose(0, 2, 3, 1), window, -math.inf)
+        pixels = self._pad(self.xp.ones((1, *x.shape[2:], 1), bool), window, 0)
         (_, _, across, along), *others = positions(window.output_size(x.shape[2:]), window)
-        values = padded[:, across, along].copy()
+        values, found = padded[:, across, along].copy(), pixels[:, across, along]
         place = self.xp.zeros(values.shape, "int16")
         for index, (_, _, across, along) in enumerate(others, 1):
-            candidate = padded[:, across, along]
-            # Not "candidate > values": a NaN goes on.
-            place = self.xp.where(candidate <= values, place, index)
+            candidate, pixel = padded[:, across, along], pixels[:, across, along]
+            # A NaN is never passed over nor replaced, and a pixel of -inf is more than padding.
+            keep = ((candidate <= values) | (values != values)) & (found | ~pixel)
+            place, found = self.xp.where(keep, place, index), found | pixel
             self.xp.maximum(values, candidate, out=values)
         return values.transpose(0, 3, 1, 2), place.transpose(0, 3, 1, 2)
 

@@ -73,10 +73,14 @@ class Power(Op):
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         a, b = node.inputs
-        ga = gy * b * a ** (b - 1) if needs[0] else None
-        # 0**b is flat in b for b > 0, where log(0) would make it 0 * -inf.
-        log_a = (a + (a == 0).astype(a.dtype)).log() if needs[1] else None
-        return ga, None if log_a is None else gy * a**b * log_a
+        ga = gb = None
+        if needs[0]:  # at 0**0 the derivative b a**(b - 1) is 0, not 0 * inf
+            flat = (a == 0) * (b == 0)
+            ga = where(flat, 0.0, gy * b * a ** where(flat, 0.0, b - 1))
+        if needs[1]:  # 0**b is flat in b for b >= 0, where a**b log(a) would be 0 * -inf
+            flat = (a == 0) * (b >= 0)
+            gb = gy * a**b * where(flat, 1.0, a).log()
+        return ga, gb
 
 
 class PowerScalar(Op):
@@ -214,6 +218,8 @@ def divide(a: Tensor, b: Operand) -> Tensor:
 
 def power(a: Tensor, b: Operand) -> Tensor:
     """a ** b; the gradient for b is defined where a > 0 (and is 0 at a = 0)."""
+    if isinstance(b, np.generic):
+        b = b.item()
     if isinstance(b, (int, float)):
         if not floating(a.dtype) and (isinstance(b, float) or b < 0):
             a = a.astype(np.float32)

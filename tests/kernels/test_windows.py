@@ -70,7 +70,9 @@ def test_max_pool_and_its_gradient(rng, threads, stride):
                 [FAST.sum_pool2d_grad(g, window, (7, 6))],
                 [PLAIN.sum_pool2d_grad(gy, window, (7, 6))],
             )
-    x[:] = -np.inf
-    _, place = FAST.max_pool2d(x, window)
-    gx = FAST.max_pool2d_grad(gy, place, window, (7, 6))
-    np.testing.assert_allclose(gx.sum(), gy.sum(), rtol=1e-4)
+    for value in (-np.inf, np.nan):
+        x[:] = value
+        places = [k.max_pool2d(x, window)[1] for k in (FAST, PLAIN)]
+        np.testing.assert_array_equal(*places)
+        gx = PLAIN.max_pool2d_grad(gy, places[0], window, (7, 6))
+        np.testing.assert_allclose(gx.sum(), gy.sum(), rtol=1e-4)

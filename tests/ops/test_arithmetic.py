@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 
 import numpy as np
@@ -86,12 +87,41 @@ def test_derivatives_of_powers(x, exponent, first, second):
     equal(mg.grad(dy, x), second)
 
 
-def test_the_power_of_zero_is_constant():
-    x = leaf([0.0, 2.0])
-    y = x**0
-    equal(y, [1, 1])
-    y.sum().backward()
-    equal(x.grad, [0, 0])
+EXPONENTS = {
+    "a number": lambda b: b,
+    "an int where it is one": lambda b: int(b) if b == int(b) else b,
+    "a NumPy scalar": np.float32,
+    "an array of no axes": lambda b: device(np.array(b, "float32")),
+    "a tensor": lambda b: mg.tensor([b]),
+    "a leaf": lambda b: leaf([b], "float32"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("made", EXPONENTS.values(), ids=EXPONENTS)
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_derivatives_of_powers_at_their_edges(made, dtype):
+    """The n-th derivative is b (b - 1) ... (b - n + 1) x ** (b - n), and 0 where that factor is."""
+    for x, b in itertools.product([0.0, -2.0, 3.0], [0.0, 1.0, 2.0, 3.0, 0.5, 1.5, -1.0]):
+        point = leaf([x], dtype)
+        y, factor = point ** made(b), 1.0
+        for order in range(4):
+            expected = factor and factor * np.float64(x) ** (b - order)
+            found = y.detach().astype("float64").numpy()
+            np.testing.assert_allclose(found, [expected], 2e-2 if "16" in dtype else 1e-6)
+            factor *= b - order
+            y = mg.grad(y, point, create_graph=True) if y.requires_grad else y * 0
+
+
+def test_derivatives_of_powers_by_the_exponent():
+    a = leaf([0.0, 0.0, 0.0, 1.0, 2.0, 2.0])
+    b = leaf([0.0, 1.0, 2.5, 3.0, 0.0, 2.0])
+    gb = mg.grad((a**b).sum(), b, create_graph=True)
+    equal(gb, [0, 0, 0, 0, np.log(2), 4 * np.log(2)])
+    equal(mg.grad(gb.sum(), b), [0, 0, 0, 0, np.log(2) ** 2, 4 * np.log(2) ** 2])
+    with np.errstate(divide="ignore"):
+        a, b = leaf([0.0]), leaf([-1.0])
+        equal(mg.grad(a**b, b), [-np.inf])
 
 
 def test_zero_to_a_positive_power_is_flat_in_the_exponent():
