@@ -279,7 +279,8 @@ class Tensor(
 
     def lift(self, value: Any, op: Op) -> Tensor:
         """``value`` as an operand beside this tensor in ``op``. A number takes this tensor's dtype, or float32 where
-        that one is integer and the number is not; an array is copied and keeps its own."""
+        that one is integer and the number is not; a list becomes float32, or float64 beside that; an array is copied
+        and keeps its own."""
         if isinstance(value, Tensor):
             return value
         if isinstance(value, (bool, int, float, np.floating, np.integer, np.bool_)):
@@ -289,8 +290,9 @@ class Tensor(
             if not floating(dtype) and isinstance(value, (float, np.floating)):
                 dtype = np.dtype(np.float32)
             return written_out(Tensor(by_type[type(self._data)].scalar(value, dtype)))
-        if isinstance(value, list):
-            return tensor(value, backend=self.backend)
+        if isinstance(value, (list, tuple)):
+            double = self.dtype == np.float64  # float32 would round its numbers
+            return tensor(value, dtype=np.float64 if double else None, backend=self.backend)
         if (own := backends.of(value)) is not None or isinstance(value, np.ndarray):
             return tensor(value, backend=own.name if own else "numpy")
         raise TypeError(

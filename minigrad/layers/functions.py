@@ -15,7 +15,7 @@ from ..ops.batch_norm import statistics_dtype
 from ..ops.checks import require_floating
 from ..ops.linear import linear
 from ..ops.reduction import normalize_axes
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor
 from .scopes import Call, Regularizer
 
 
@@ -75,8 +75,8 @@ def dense(
     {'net/dense/kernel': (3, 5), 'net/dense/bias': (5,)}
     """
 
-    def transposed(shape: init.Shape, rng: init.RNG) -> Tensor:
-        return tensor(kernel_initializer(shape[::-1], rng)).T
+    def transposed(shape: init.Shape, rng: init.RNG, dtype: Any) -> Tensor:
+        return init.drawn(call.title, kernel_initializer, shape[::-1], rng, dtype).T
 
     with Call("dense", name, reuse) as call:
         _require_inputs(call.title, inputs)

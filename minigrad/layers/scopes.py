@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any
 
 from ..dtypes import floating
-from ..nn.init import Init
+from ..nn.init import Init, drawn
 from ..nn.module import Buffer, Module, Parameter
 from ..ops.random import generator
 from ..tensor import Tensor, tensor
@@ -172,12 +172,10 @@ class Call:
                 f"{self.title}: variable {full!r} already exists; set reuse=True to share it"
             )
         kind = Parameter if trainable else Buffer
-        made = kind(initializer(shape, generator(None)), dtype, backend)
-        if made.shape != shape:
-            raise ValueError(
-                f"{self.title}: expected an initial value of shape {shape} for {full!r}, "
-                f"got {made.shape}"
-            )
+        made = kind(
+            drawn(f"{self.title}: {full!r}", initializer, shape, generator(None), dtype),
+            backend=backend,
+        )
         self.made.variables[full] = made
         if regularizer is not None:
             self.made.regularizers[full] = regularizer

@@ -122,8 +122,8 @@ class BatchNorm(RunningStatistics):
                 f"{name}: expected statistics 'running', 'batch' or 'population', got {statistics!r}"
             )
         rng = generator(None)
-        self.gamma = Parameter(gamma_init(shape, rng), dtype) if scale else None
-        self.beta = Parameter(beta_init(shape, rng), dtype) if center else None
+        self.gamma = Parameter(init.drawn(name, gamma_init, shape, rng, dtype)) if scale else None
+        self.beta = Parameter(init.drawn(name, beta_init, shape, rng, dtype)) if center else None
         inits = running_mean_init, running_var_init
         super().__init__(shape, momentum, ddof_running, on_nonfinite, inits, dtype)
         self.num_features = num_features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,9 @@ class Conv2d(Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = self._kernel(kernel_size)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        self.weight = Parameter(weight_init(self._shape(), rng), dtype)
-        self.bias = Parameter(bias_init((out_channels,), rng), dtype) if bias else None
+        drawn = partial(init.drawn, name, rng=rng, dtype=dtype)
+        self.weight = Parameter(drawn(weight_init, self._shape()))
+        self.bias = Parameter(drawn(bias_init, (out_channels,))) if bias else None
 
     def _kernel(self, kernel_size: Any) -> tuple[int, ...]:
         return pair(type(self).__name__, "kernel_size", kernel_size, 1)

@@ -1,4 +1,7 @@
-"""Initial values: functions of a shape and a ``numpy.random.Generator``, returning NumPy arrays (float32).
+"""Initial values: functions of a shape and a ``numpy.random.Generator``, returning NumPy arrays.
+
+They are float32 unless ``dtype`` says otherwise: layers ask for their own dtype. An initializer of one's own needs no
+``dtype`` parameter; its values are cast.
 
 A weight's shape is (out, in, ...): fan_in is what one output sums over, fan_out what one input feeds.
 """
@@ -7,18 +10,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
+from ..dtypes import real
 from ..ops.random import generator
+from ..tensor import Tensor, tensor
 
 Shape = tuple[int, ...]
 RNG = np.random.Generator
-Init = Callable[[Shape, RNG], Any]
+Init = Callable[..., Any]
 
 
-def normal(shape: Shape, rng: RNG | None = None, mean: float = 0.0, std: float = 0.01) -> Any:
+def normal(
+    shape: Shape,
+    rng: RNG | None = None,
+    mean: float = 0.0,
+    std: float = 0.01,
+    dtype: Any = np.float32,
+) -> Any:
     """Gaussian values.
 
     Examples
@@ -26,51 +38,59 @@ def normal(shape: Shape, rng: RNG | None = None, mean: float = 0.0, std: float =
     >>> normal((2, 3), np.random.default_rng(0), std=0.1).shape
     (2, 3)
     """
-    return (mean + std * generator(rng).standard_normal(shape)).astype(np.float32)
+    return (mean + std * generator(rng).standard_normal(shape)).astype(dtype)
 
 
-def uniform(shape: Shape, rng: RNG | None = None, low: float = -0.05, high: float = 0.05) -> Any:
+def uniform(
+    shape: Shape,
+    rng: RNG | None = None,
+    low: float = -0.05,
+    high: float = 0.05,
+    dtype: Any = np.float32,
+) -> Any:
     """Values evenly spread over [low, high)."""
-    return generator(rng).uniform(low, high, shape).astype(np.float32)
+    return generator(rng).uniform(low, high, shape).astype(dtype)
 
 
-def constant(shape: Shape, rng: RNG | None = None, value: float = 0.0) -> Any:
+def constant(
+    shape: Shape, rng: RNG | None = None, value: float = 0.0, dtype: Any = np.float32
+) -> Any:
     """The same value everywhere; ``rng`` is not used."""
-    return np.full(shape, value, np.float32)
+    return np.full(shape, value, dtype)
 
 
-def zeros(shape: Shape, rng: RNG | None = None) -> Any:
+def zeros(shape: Shape, rng: RNG | None = None, dtype: Any = np.float32) -> Any:
     """Zeros; ``rng`` is not used."""
-    return constant(shape, rng, 0.0)
+    return constant(shape, rng, 0.0, dtype)
 
 
-def ones(shape: Shape, rng: RNG | None = None) -> Any:
+def ones(shape: Shape, rng: RNG | None = None, dtype: Any = np.float32) -> Any:
     """Ones; ``rng`` is not used."""
-    return constant(shape, rng, 1.0)
+    return constant(shape, rng, 1.0, dtype)
 
 
-def glorot_uniform(shape: Shape, rng: RNG | None = None) -> Any:
+def glorot_uniform(shape: Shape, rng: RNG | None = None, dtype: Any = np.float32) -> Any:
     """Uniform with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010, equation 16)."""
     fan_in, fan_out = _fans(shape)
     limit = math.sqrt(6 / (fan_in + fan_out))
-    return uniform(shape, rng, -limit, limit)
+    return uniform(shape, rng, -limit, limit, dtype)
 
 
-def glorot_normal(shape: Shape, rng: RNG | None = None) -> Any:
+def glorot_normal(shape: Shape, rng: RNG | None = None, dtype: Any = np.float32) -> Any:
     """Gaussian with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010, equation 12)."""
     fan_in, fan_out = _fans(shape)
-    return normal(shape, rng, std=math.sqrt(2 / (fan_in + fan_out)))
+    return normal(shape, rng, std=math.sqrt(2 / (fan_in + fan_out)), dtype=dtype)
 
 
-def he_uniform(shape: Shape, rng: RNG | None = None) -> Any:
+def he_uniform(shape: Shape, rng: RNG | None = None, dtype: Any = np.float32) -> Any:
     """Uniform with variance 2 / fan_in, for ReLU (He et al. 2015, equation 10)."""
     limit = math.sqrt(6 / _fans(shape)[0])
-    return uniform(shape, rng, -limit, limit)
+    return uniform(shape, rng, -limit, limit, dtype)
 
 
-def he_normal(shape: Shape, rng: RNG | None = None) -> Any:
+def he_normal(shape: Shape, rng: RNG | None = None, dtype: Any = np.float32) -> Any:
     """Gaussian with variance 2 / fan_in, for ReLU (He et al. 2015, equation 10)."""
-    return normal(shape, rng, std=math.sqrt(2 / _fans(shape)[0]))
+    return normal(shape, rng, std=math.sqrt(2 / _fans(shape)[0]), dtype=dtype)
 
 
 def _fans(shape: Shape) -> tuple[int, int]:
@@ -78,6 +98,29 @@ def _fans(shape: Shape) -> tuple[int, int]:
         raise ValueError(f"init: expected a weight of shape (out, in, ...), got {shape}")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
+
+
+def drawn(layer: str, init: Init, shape: Shape, rng: RNG, dtype: Any) -> Tensor:
+    """The values that ``init`` gives a layer's parameter of ``shape``, in ``dtype``.
+
+    Raises
+    ------
+    TypeError
+        If ``init`` is not callable.
+    ValueError
+        If its values have another shape.
+    """
+    if not callable(init):
+        raise TypeError(
+            f"{layer}: expected an initializer, a function of (shape, rng), got {init!r}; "
+            "functools.partial(nn.init.constant, value=0.1) is one"
+        )
+    dtype = real(dtype)
+    settings = {"dtype": dtype} if "dtype" in signature(init).parameters else {}
+    values = tensor(init(shape, rng, **settings), dtype=dtype)
+    if values.shape != shape:
+        raise ValueError(f"{layer}: expected an initial value of shape {shape}, got {values.shape}")
+    return values
 
 
 def require_positive(layer: str, **sizes: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,9 @@ class Linear(Module):
         init.require_positive("Linear", in_features=in_features, out_features=out_features)
         rng = generator(rng)
         self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(weight_init((out_features, in_features), rng), dtype)
-        self.bias = Parameter(bias_init((out_features,), rng), dtype) if bias else None
+        drawn = partial(init.drawn, "Linear", rng=rng, dtype=dtype)
+        self.weight = Parameter(drawn(weight_init, (out_features, in_features)))
+        self.bias = Parameter(drawn(bias_init, (out_features,))) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)

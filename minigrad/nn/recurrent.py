@@ -66,8 +66,11 @@ class RNN(Module):
         self.input_size, self.hidden_size = input_size, hidden_size
 
         def gates(size: int) -> Parameter:
-            parts = [weight_init((hidden_size, size), rng) for _ in range(self.gates)]
-            return Parameter(np.concatenate(parts), dtype)
+            shape = hidden_size, size
+            parts = [
+                init.drawn(name, weight_init, shape, rng, dtype).numpy() for _ in range(self.gates)
+            ]
+            return Parameter(np.concatenate(parts))
 
         self.weight_ih, self.weight_hh = gates(input_size), gates(hidden_size)
         self.bias = Parameter(np.zeros(self.gates * hidden_size), dtype)

@@ -49,7 +49,9 @@ class RunningStatistics(Module):
         rng = generator(None)
         self.momentum, self.ddof_running, self.on_nonfinite = momentum, ddof_running, on_nonfinite
         self.moving = True
-        self._initial = tuple(Buffer(init(shape, rng), dtype).numpy() for init in inits)
+        self._initial = tuple(
+            init.drawn(name, values, shape, rng, dtype).numpy() for values in inits
+        )
         self.start(dtype, None)
 
     def start(self, dtype: Any, backend: str | None) -> None:

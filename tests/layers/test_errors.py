@@ -48,15 +48,15 @@ ERRORS = {
     ),
     "initial_shape": (
         ValueError,
-        "expected an initial value of shape (3,) for 'b/moving_variance', got (7,)",
+        "'b/moving_variance': expected an initial value of shape (3,), got (7,)",
         lambda: bn(ones(), moving_variance_initializer=wrong_shape, name="b"),
     ),
     "kernel_shape": (
         ValueError,
-        "dense 'dense': expected an initial value of shape (3, 2) for 'dense/kernel', got (7,)",
+        "dense 'dense': expected an initial value of shape (2, 3), got (7,)",
         lambda: dense(ones(), 2, kernel_initializer=wrong_shape),
     ),
-    "bias_shape": (ValueError, "'dense/bias', got (7,)", lambda: dense(ones(), 2, bias_initializer=wrong_shape)),
+    "bias_shape": (ValueError, "'dense/bias': expected", lambda: dense(ones(), 2, bias_initializer=wrong_shape)),
     "axes": (TypeError, "expected axis as an int, got (0, 1)", lambda: bn(ones(), axis=(0, 1))),
     "axis": (ValueError, "'batch_normalization': axis 2 is out of range", lambda: bn(ones(), axis=2)),
     "momentum": (ValueError, "'b': expected momentum in [0, 1], got 1.5", lambda: bn(ones(), momentum=1.5, name="b")),

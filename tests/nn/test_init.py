@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
+from helpers import equal, error_table, refuses
 
 import minigrad as mg
 from minigrad import nn
@@ -33,6 +35,71 @@ def test_shape_and_dtype(rng, function, shape):
     values = function(shape, rng)
     assert type(values) is np.ndarray
     assert values.shape == shape and values.dtype == np.float32
+
+
+@pytest.mark.parametrize("function", EVERY)
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_another_dtype_is_drawn_in_that(rng, function, dtype):
+    """The same numbers to more digits, and not float32's in another dtype."""
+    seed = rng.integers(100)
+    wide, single = (function((2, 3), np.random.default_rng(seed), dtype=d) for d in (float, "f4"))
+    np.testing.assert_array_equal(wide.astype("f4"), single)
+    assert function not in RANDOM or (wide != single).any()
+    layer = nn.Linear(3, 2, weight_init=function, rng=np.random.default_rng(seed), dtype=dtype)
+    assert layer.weight.dtype.name == dtype
+    if dtype == "float64":
+        np.testing.assert_array_equal(layer.weight.numpy(), wide)
+
+
+TENTH = {"dtype": "float64", "weight_init": partial(init.constant, value=0.1)}
+GAMMA = {"dtype": "float64", "gamma_init": partial(init.constant, value=0.1)}
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        lambda: nn.Linear(3, 2, **TENTH).weight,
+        lambda: nn.Linear(3, 2, dtype="float64", bias_init=TENTH["weight_init"]).bias,
+        lambda: nn.Linear(2, 2, dtype="float64", weight_init=lambda s, rng: np.full(s, 0.1)).weight,
+        lambda: nn.Maxout(3, 2, **TENTH).linear.weight,
+        lambda: nn.Conv1d(2, 2, 3, **TENTH).weight,
+        lambda: nn.Conv2d(2, 2, 3, **TENTH).weight,
+        lambda: nn.ConvTranspose2d(2, 2, 3, **TENTH).weight,
+        lambda: nn.RNN(2, 3, **TENTH).weight_ih,
+        lambda: nn.LSTM(2, 3, **TENTH).weight_hh,
+        lambda: nn.BatchNorm(3, **GAMMA).gamma,
+        lambda: nn.BatchNorm(3, dtype="float64", running_var_init=GAMMA["gamma_init"]).running_var,
+        lambda: nn.RecurrentBatchNorm(3, 2, dtype="float64").steps[1].gamma,
+        lambda: nn.FrozenBatchNorm.of(nn.BatchNorm(3, **GAMMA)).gamma,
+    ],
+)
+def test_layers_hold_the_digits_of_their_dtype(parameter):
+    equal(parameter(), np.full(parameter().shape, 0.1))
+
+
+@error_table(
+    {
+        "a number": (
+            TypeError,
+            "BatchNorm: expected an initializer, a function of (shape, rng), got 0.1; "
+            "functools.partial(nn.init.constant, value=0.1) is one",
+            lambda: nn.BatchNorm(3, gamma_init=0.1),
+        ),
+        "an array": (
+            TypeError,
+            "Linear: expected an init",
+            lambda: nn.Linear(1, 1, weight_init=[]),
+        ),
+        "another shape": (
+            ValueError,
+            "Conv2d: expected an initial value of shape (2, 1, 3, 3), got (2,)",
+            lambda: nn.Conv2d(1, 2, 3, weight_init=lambda shape, rng: np.zeros(2)),
+        ),
+    }
+)
+def test_errors(error, words, call):
+    with refuses(error, words):
+        call()
 
 
 @pytest.mark.parametrize("function", RANDOM)

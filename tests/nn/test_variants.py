@@ -154,7 +154,7 @@ class TestRecurrent:
         bn = nn.RecurrentBatchNorm(3, 2, momentum=0, **F64)
         sequence = [normal(rng, 6, 3) + 10 * t for t in range(4)]
         for t, x in enumerate(sequence):
-            close(bn(x, t), float(np.float32(0.1)) * mg.batch_norm(x, None, None)[0])
+            close(bn(x, t), 0.1 * mg.batch_norm(x, None, None)[0])
         close(bn.steps[0].running_mean, sequence[0].mean(0))
         close(bn.steps[1].running_mean, sequence[3].mean(0))
         assert [name for name, _ in bn.named_parameters()] == ["steps.0.gamma", "steps.0.beta"]
@@ -172,7 +172,7 @@ class TestRecurrent:
     def test_masks(self, rng):
         bn, x = nn.RecurrentBatchNorm(3, 1, **F64), normal(rng, 6, 3)
         mask = mg.tensor(np.arange(6) < 4)
-        close(bn(x, 0, mask)[:4], float(np.float32(0.1)) * mg.batch_norm(x[:4], None, None)[0])
+        close(bn(x, 0, mask)[:4], 0.1 * mg.batch_norm(x[:4], None, None)[0])
 
     def test_untrained(self):
         with pytest.warns(UserWarning, match=r"BatchNorm 'steps.1': eval with running stat"):

@@ -35,6 +35,21 @@ def test_promotion_of_two_tensors(a, b, common):
         assert result.dtype == common
 
 
+def test_a_list_beside_float64_keeps_its_digits():
+    x, tenths, exact = mg.tensor(np.ones(2)), [0.1, 0.2], np.array([0.1, 0.2])
+    for y, expected in [
+        (x * tenths, exact),
+        (tenths - x, exact - 1),
+        (x * tuple(tenths), exact),
+        (mg.where(x > 0, tenths, x), exact),
+        (mg.mse_loss(x, tenths, "none"), (1 - exact) ** 2),
+    ]:
+        equal(y, expected)
+    assert (mg.ones(2) * tenths).dtype == np.float32 and (
+        mg.ones(2, dtype="int64") * [2]
+    ).dtype == np.float32
+
+
 def test_promotion_casts_gradients_back():
     x, y = leaf([1, 2], "float32"), leaf([3, 4], "float64")
     (x * y).sum().backward()
