@@ -8,7 +8,7 @@ its siblings differ::
     beta         bias
     num_batches  num_batches_tracked
 
-A state says nothing of epsilon and momentum: ``minigrad.nn.BatchNorm.like("torch", n)`` has PyTorch's.
+A state says nothing of eps and momentum: ``minigrad.nn.BatchNorm.like("torch", n)`` has PyTorch's.
 """
 
 from __future__ import annotations

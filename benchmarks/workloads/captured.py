@@ -49,7 +49,7 @@ class Inference(NamedTuple):
 def network() -> mg.nn.Sequential:
     layers: list[mg.nn.Module] = []
     for n, m in pairwise(mlp.SIZES[:-1]):
-        norm = mg.nn.BatchNorm(m, momentum=MOMENTUM, epsilon=EPS)
+        norm = mg.nn.BatchNorm(m, momentum=MOMENTUM, eps=EPS)
         layers += [mg.nn.Linear(n, m, bias=False), norm, mg.nn.Sigmoid()]
     return mg.nn.Sequential(*layers, mg.nn.Linear(*mlp.SIZES[-2:]))
 

@@ -38,10 +38,10 @@ def with_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
     nn = mg.nn
     model = nn.Sequential(
         nn.Conv2d(1, 16, 3, bias=False),
-        nn.BatchNorm(16, momentum=MOMENTUM, epsilon=EPS),
+        nn.BatchNorm(16, momentum=MOMENTUM, eps=EPS),
         nn.Sigmoid(),
         nn.Conv2d(16, 32, 3, stride=2, bias=False),
-        nn.BatchNorm(32, momentum=MOMENTUM, epsilon=EPS),
+        nn.BatchNorm(32, momentum=MOMENTUM, eps=EPS),
         nn.Sigmoid(),
         nn.Flatten(),
         nn.Linear(FLAT, 10),

@@ -43,7 +43,7 @@ def with_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
     sizes = sizes_of(inputs)
     layers: list[mg.nn.Module] = []
     for n, m in pairwise(sizes[:-1]):
-        norm = mg.nn.BatchNorm(m, momentum=MOMENTUM, epsilon=EPS)
+        norm = mg.nn.BatchNorm(m, momentum=MOMENTUM, eps=EPS)
         layers += [mg.nn.Linear(n, m, bias=False), norm, mg.nn.Sigmoid()]
     return train_minigrad(mg.nn.Sequential(*layers, mg.nn.Linear(*sizes[-2:])), inputs, captured)
 

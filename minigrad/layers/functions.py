@@ -211,7 +211,7 @@ def batch_normalization(
         vars(bn).update(
             axis=axis,
             momentum=momentum,
-            epsilon=epsilon,
+            eps=epsilon,
             ddof_running=int(inputs.ndim == 4 and axis in (1, 3)),
             gamma=gamma,
             beta=beta,

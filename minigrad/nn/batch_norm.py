@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from operator import index
 from typing import Any
 
 import numpy as np
 
+from ..messages import old_name, renamed, warn
 from ..ops.arithmetic import where
 from ..ops.batch_norm import batch_norm, frozen_batch_norm, kept_axes
 from ..ops.checks import require_floating
@@ -42,7 +42,7 @@ class BatchNorm(RunningStatistics):
     momentum : float in [0, 1], or None
         How much of the running statistics stays, 0.99 by default, as in TensorFlow, Keras and Flax; PyTorch's momentum
         is one minus it. None makes them the plain average over all batches so far.
-    epsilon : float
+    eps : float
         Added to the variance, under the square root.
     center, scale : bool
         Whether there is a ``beta``, and a ``gamma``.
@@ -83,12 +83,15 @@ class BatchNorm(RunningStatistics):
     (Tensor([ 1., 10.]), Tensor([  1.5, 100.5]))
     """
 
+    epsilon = old_name("epsilon", "eps")
+
+    @renamed("epsilon", "eps")
     def __init__(
         self,
         num_features: int | tuple[int, ...],
         axis: int | tuple[int, ...] = 1,
         momentum: float | None = 0.99,
-        epsilon: float = 1e-3,
+        eps: float = 1e-3,
         center: bool = True,
         scale: bool = True,
         beta_init: init.Init = init.zeros,
@@ -105,8 +108,8 @@ class BatchNorm(RunningStatistics):
         shape = num_features if isinstance(num_features, tuple) else (num_features,)
         for size in shape or (0,):
             init.require_positive(name, num_features=size)
-        if not np.dtype(dtype).type(epsilon) > 0:
-            raise ValueError(f"{name}: expected epsilon > 0, got {epsilon}, in {np.dtype(dtype)}")
+        if not np.dtype(dtype).type(eps) > 0:
+            raise ValueError(f"{name}: expected eps > 0, got {eps}, in {np.dtype(dtype)}")
         axes = tuple(map(index, axis if isinstance(axis, (tuple, list)) else (axis,)))
         if len(axes) != len(shape):
             raise ValueError(
@@ -128,18 +131,19 @@ class BatchNorm(RunningStatistics):
         super().__init__(shape, momentum, ddof_running, on_nonfinite, inits, dtype)
         self.num_features = num_features
         self.axis = axes if isinstance(axis, (tuple, list)) else axes[0]
-        self.epsilon, self.ddof_norm, self.statistics = epsilon, ddof_norm, statistics
+        self.eps, self.ddof_norm, self.statistics = eps, ddof_norm, statistics
         self.moving = statistics != "population"
         self.frozen = self._checked = False
 
     @classmethod
+    @renamed("epsilon", "eps")
     def like(cls, framework: str, num_features: int | tuple[int, ...], **settings: Any) -> Any:
         """A batch norm with another framework's defaults, which compute the same numbers as its.
 
         Parameters
         ----------
         framework : {"torch", "keras", "tf1", "chainer", "flax", "onnx", "paper"}
-            A row of ``minigrad.nn.CONVENTIONS``: epsilon, momentum, ddof_running and axis, with their source.
+            A row of ``minigrad.nn.CONVENTIONS``: eps, momentum, ddof_running and axis, with their source.
         num_features : int or tuple of ints
         **settings
             Any other than the default: ``axis=1`` for channels first in Keras, ``ddof_running=1`` for TensorFlow's
@@ -154,7 +158,7 @@ class BatchNorm(RunningStatistics):
         --------
         >>> import minigrad as mg
         >>> mg.nn.BatchNorm.like("torch", 64)
-        BatchNorm(64, axis=1, momentum=0.9, epsilon=1e-05)
+        BatchNorm(64, axis=1, momentum=0.9, eps=1e-05)
         """
         if framework not in CONVENTIONS:
             raise ValueError(
@@ -212,7 +216,7 @@ class BatchNorm(RunningStatistics):
         moves = self.training and self.moving
         if moves:  # they move before the backward pass, which needs them as they are
             mean, var = mean + 0, var + 0
-        y = frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.epsilon)
+        y = frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.eps)
         if moves:
             with no_grad():
                 found = self._moments(x, weight)
@@ -233,7 +237,7 @@ class BatchNorm(RunningStatistics):
         self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Any
     ) -> tuple[Tensor, Tensor, Tensor, float]:
         """y by the statistics of this batch; its mean, biased variance, and values per channel."""
-        axis, eps, ddof = self.axis, self.epsilon, self.ddof_norm
+        axis, eps, ddof = self.axis, self.eps, self.ddof_norm
         if merging.get() is not None:
             found = self._moments(x, weight)
             y = frozen_batch_norm(x, gamma, beta, found.mean, found.var(ddof), axis, eps)
@@ -306,17 +310,16 @@ class BatchNorm(RunningStatistics):
                 raise ValueError(
                     "there are no population statistics yet; call minigrad.nn.population_statistics"
                 )
-            warnings.warn(
+            warn(
                 f"{self.title()}: eval with running statistics that were never fed; train it, load "
-                "a state, or call minigrad.nn.population_statistics",
-                stacklevel=6,  # whoever called the layer
+                "a state, or call minigrad.nn.population_statistics"
             )
         if listening.get() is None:
             self._checked = True
 
     def extra_repr(self) -> str:
         parts = [f"{self.num_features}", f"axis={self.axis}", f"momentum={self.momentum}"]
-        parts += [f"epsilon={self.epsilon}"]
+        parts += [f"eps={self.eps}"]
         defaults = {"ddof_norm": 0, "ddof_running": 1, "statistics": "running"}
         parts += [f"{k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v]
         parts += [] if self.beta is not None else ["center=False"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..messages import renamed
 from ..ops.normalization import group_norm, instance_norm, layer_norm
 from ..tensor import Tensor
 from . import init
@@ -30,6 +31,7 @@ class LayerNorm(Module):
     gamma, beta : Parameter, shape of the features, or None
     """
 
+    @renamed("epsilon", "eps")
     def __init__(
         self,
         normalized_shape: int | tuple[int, ...],
@@ -70,6 +72,7 @@ class GroupNorm(Module):
     gamma, beta : Parameter, shape (num_channels,), or None
     """
 
+    @renamed("epsilon", "eps")
     def __init__(
         self,
         num_groups: int,
@@ -108,6 +111,7 @@ class InstanceNorm(Module):
     gamma, beta : Parameter, shape (num_channels,), or None
     """
 
+    @renamed("epsilon", "eps")
     def __init__(
         self, num_channels: int, eps: float = 1e-5, affine: bool = False, dtype: Any = np.float32
     ) -> None:

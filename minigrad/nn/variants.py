@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..messages import old_name, renamed
 from ..ops.batch_norm import PerChannel, frozen_batch_norm, kept_axes
 from ..ops.shape import concatenate
 from ..tape import decided, no_grad
@@ -153,9 +154,9 @@ class BatchRenorm(BatchNorm):
         r_max, d_max = self.bounds()
         xhat, mean, var, m = super().normalize(x, None, None, weight)
         with no_grad():
-            running = (self.running_var + self.epsilon).sqrt()
+            running = (self.running_var + self.eps).sqrt()
             norm_var = var * (m / (m - self.ddof_norm))
-            r = ((norm_var + self.epsilon).sqrt() / running).clip(1 / r_max, r_max)
+            r = ((norm_var + self.eps).sqrt() / running).clip(1 / r_max, r_max)
             d = ((mean - self.running_mean) / running).clip(-d_max, d_max)
         scale = r if gamma is None else gamma * r
         shift = d if gamma is None else gamma * d
@@ -191,7 +192,7 @@ class FrozenBatchNorm(Module):
     ----------
     num_features : int or tuple of ints
     axis : int or tuple of ints
-    epsilon : float
+    eps : float
     dtype : NumPy dtype
 
     Examples
@@ -206,15 +207,18 @@ class FrozenBatchNorm(Module):
     True
     """
 
+    epsilon = old_name("epsilon", "eps")
+
+    @renamed("epsilon", "eps")
     def __init__(
         self,
         num_features: int | tuple[int, ...],
         axis: int | tuple[int, ...] = 1,
-        epsilon: float = 1e-3,
+        eps: float = 1e-3,
         dtype: Any = np.float32,
     ) -> None:
-        like = BatchNorm(num_features, axis, epsilon=epsilon, dtype=dtype)
-        self.num_features, self.axis, self.epsilon = num_features, like.axis, epsilon
+        like = BatchNorm(num_features, axis, eps=eps, dtype=dtype)
+        self.num_features, self.axis, self.eps = num_features, like.axis, eps
         self.gamma, self.beta = (Buffer(p.numpy()) for p in like.parameters())
         self.running_mean, self.running_var = like.running_mean, like.running_var
 
@@ -226,7 +230,7 @@ class FrozenBatchNorm(Module):
                 "FrozenBatchNorm.of: expected statistics to freeze, got statistics='batch'"
             )
         dtype, backend = layer.running_mean.dtype, layer.running_mean.backend
-        frozen = cls(layer.num_features, layer.axis, layer.epsilon, dtype)
+        frozen = cls(layer.num_features, layer.axis, layer.eps, dtype)
         frozen.load_state_dict(
             {k: v for k, v in layer.state_dict().items() if k != "num_batches"}, strict=False
         )
@@ -235,12 +239,12 @@ class FrozenBatchNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         statistics = self.running_mean, self.running_var
         try:
-            return frozen_batch_norm(x, self.gamma, self.beta, *statistics, self.axis, self.epsilon)
+            return frozen_batch_norm(x, self.gamma, self.beta, *statistics, self.axis, self.eps)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{self.title()}: {error}") from error
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, axis={self.axis}, epsilon={self.epsilon}"
+        return f"{self.num_features}, axis={self.axis}, eps={self.eps}"
 
 
 class RecurrentBatchNorm(Module):

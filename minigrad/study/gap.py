@@ -118,7 +118,7 @@ def _gap(
     name: str, layer: BatchNorm, batches: list[tuple[np.ndarray, np.ndarray, float]]
 ) -> LayerGap:
     mean, var = (b.numpy().astype(np.float64) for b in (layer.running_mean, layer.running_var))
-    eps = layer.epsilon  # as in normalizing, so that a channel without variance is no infinity
+    eps = layer.eps  # as in normalizing, so that a channel without variance is no infinity
     shifts = [(batch_mean - mean) / np.sqrt(var + eps) for batch_mean, _, _ in batches]
     ratios = [np.log((batch_var + eps) / (var + eps)) for _, batch_var, _ in batches]
     sizes = [m for *_, m in batches]

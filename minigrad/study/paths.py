@@ -164,7 +164,7 @@ class AblatedBatchNorm(BatchNorm):
     Examples
     --------
     >>> import minigrad as mg
-    >>> bn = mg.study.AblatedBatchNorm(1, without=("mean", "var"), epsilon=1e-12)
+    >>> bn = mg.study.AblatedBatchNorm(1, without=("mean", "var"), eps=1e-12)
     >>> x = mg.tensor([[1], [3]], requires_grad=True)
     >>> mg.grad(bn(x), x, mg.tensor([[1], [0]])).T, bn.num_batches
     (Tensor([[1., 0.]]), Tensor(1, dtype=int64))
@@ -184,7 +184,7 @@ class AblatedBatchNorm(BatchNorm):
     ) -> tuple[Tensor, Tensor, Tensor, float]:
         if weight is not None:
             raise ValueError("expected neither mask nor weight")
-        y, mean, var = ablated_batch_norm(x, gamma, beta, self.axis, self.epsilon, self.without)
+        y, mean, var = ablated_batch_norm(x, gamma, beta, self.axis, self.eps, self.without)
         return y, mean, var, x.size // mean.size
 
 

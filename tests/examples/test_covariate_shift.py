@@ -189,7 +189,7 @@ def test_after_batch_norm_mean_and_deviation_are_beta_and_gamma(rng):
     before, after = job.what_enters(model, mg.tensor(np.float32(rng.normal(size=(50, 6)))))
     np.testing.assert_allclose(after.mean(axis=0), [4, 3, 2, 1], atol=1e-5)
     var = before.var(axis=0)
-    expected = np.sqrt(var / (var + norm.epsilon)) * [1, 2, 3, 4]
+    expected = np.sqrt(var / (var + norm.eps)) * [1, 2, 3, 4]
     np.testing.assert_allclose(after.std(axis=0), expected, rtol=1e-4)
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, state[name])

@@ -91,7 +91,7 @@ def test_small_differences_are_seen(f, g):
 
 def test_settings_are_shown_where_the_ops_are_the_same():
     x = mg.ones((5, 3))
-    a, b = (mg.capture(nn.BatchNorm(3, epsilon=eps), x) for eps in (1e-3, 1e-5))
+    a, b = (mg.capture(nn.BatchNorm(3, eps=eps), x) for eps in (1e-3, 1e-5))
     diff = mg.graph_diff(a, b)
     assert shown(diff.entries) == {"": (["batch_norm"], ["batch_norm"])}
     left = " ".join(line[:48].strip() for line in str(diff).splitlines())

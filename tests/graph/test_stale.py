@@ -328,8 +328,8 @@ def _no_gradient(model):
     model[0].weight.requires_grad = False
 
 
-def _epsilon(model):
-    model[1].epsilon = 1.0
+def _eps(model):
+    model[1].eps = 1.0
 
 
 CHANGES = [
@@ -341,7 +341,7 @@ CHANGES = [
     _another_parameter,
     _no_parameter,
     _no_gradient,
-    _epsilon,
+    _eps,
 ]
 
 
@@ -394,7 +394,7 @@ class Unregistered(nn.Module):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda model: setattr(model.layers["norm"], "epsilon", 0.5),
+        lambda model: setattr(model.layers["norm"], "eps", 0.5),
         lambda model: model.layers["norm"].freeze(affine=False, normalizing=False),
         lambda model: model.layers.update(norm=nn.BatchNorm(6)),
         lambda model: model.nested[0].append(nn.Tanh()),
@@ -602,8 +602,8 @@ def test_graphs_inside_are_guarded_too(backend, rng):
     inner = mg.capture(norm, x)
     outer = mg.capture(lambda x: inner(x) * 2, x)
     outer(x)
-    norm.epsilon = 1.0
-    with refuses(RuntimeError, "BatchNorm.epsilon has changed"):
+    norm.eps = 1.0
+    with refuses(RuntimeError, "BatchNorm.eps has changed"):
         outer(x)
 
 

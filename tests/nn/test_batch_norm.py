@@ -39,12 +39,12 @@ class TestBatchNorm:
     def test_training_applies_batch_norm(self, rng, shape, features, axis, averaged):
         bn = double(nn.BatchNorm(features, axis, dtype=np.float64))
         x = normal(rng, *shape)
-        y, _, _ = mg.batch_norm(x, bn.gamma, bn.beta, axis, bn.epsilon)
+        y, _, _ = mg.batch_norm(x, bn.gamma, bn.beta, axis, bn.eps)
         close(bn(x), y, 0)
 
     @layouts
     def test_eval_applies_frozen_batch_norm(self, rng, shape, features, axis, averaged):
-        bn = double(nn.BatchNorm(features, axis, epsilon=0.01, dtype=np.float64)).eval()
+        bn = double(nn.BatchNorm(features, axis, eps=0.01, dtype=np.float64)).eval()
         x = normal(rng, *shape)
         statistics = bn.running_mean, bn.running_var
         y = bn(x)
@@ -224,8 +224,8 @@ class TestBatchNorm:
             ({"momentum": -0.1}, r"expected momentum in \[0, 1\] or None, got -0.1"),
             ({"momentum": 1.1}, "momentum .* got 1.1"),
             ({"momentum": np.nan}, "momentum .* got nan"),
-            ({"epsilon": 0}, "expected epsilon > 0, got 0"),
-            ({"epsilon": -1e-3}, "epsilon > 0, got -0.001"),
+            ({"eps": 0}, "expected eps > 0, got 0"),
+            ({"eps": -1e-3}, "eps > 0, got -0.001"),
             ({"axis": (1, 2)}, r"one axis per feature dimension, got axis=\(1, 2\)"),
             ({"num_features": (2, 3)}, r"got axis=1 for num_features=\(2, 3\)"),
         ],
@@ -240,7 +240,7 @@ class TestBatchNorm:
     @pytest.mark.parametrize("shape", [(8, 3), (4, 3, 5)])
     def test_twenty_steps_of_torch(self, rng, torch, shape):
         """Outputs, gradients, parameters under SGD, running statistics, then eval."""
-        ours = nn.BatchNorm(3, momentum=0.99, epsilon=1e-3, dtype=np.float64)
+        ours = nn.BatchNorm(3, momentum=0.99, eps=1e-3, dtype=np.float64)
         theirs = torch.nn.BatchNorm1d(3, momentum=0.01, eps=1e-3, dtype=torch.float64)
         optimizers = (
             mg.optim.SGD(ours.parameters(), lr=0.1),
@@ -308,7 +308,7 @@ def test_degrees_of_freedom(rng, ddof):
     remembers = nn.BatchNorm(3, momentum=0, ddof_running=ddof, dtype=np.float64)
     remembers(x)
     close(remembers.running_var, x.numpy().var(0, ddof=ddof))
-    normalizes = nn.BatchNorm(3, momentum=0, ddof_norm=ddof, epsilon=1e-30, dtype=np.float64)
+    normalizes = nn.BatchNorm(3, momentum=0, ddof_norm=ddof, eps=1e-30, dtype=np.float64)
     close(normalizes(x).numpy().var(0, ddof=ddof), np.ones(3))
     close(normalizes.running_var, x.numpy().var(0, ddof=1))
 
@@ -425,7 +425,7 @@ def test_a_weight_of_two_is_an_example_given_twice(rng):
 def test_a_large_mean_costs_weights_no_precision(rng):
     values = (1e6 + 0.1 * rng.standard_normal((256, 3))).astype(np.float32)
     mask = rng.random(256) < 0.7
-    y = nn.BatchNorm(3, epsilon=1e-6)(mg.tensor(values), mask=device(mask)).numpy()[mask]
+    y = nn.BatchNorm(3, eps=1e-6)(mg.tensor(values), mask=device(mask)).numpy()[mask]
     exact = values[mask].astype(np.float64)
     expected = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-6)
     close(y, expected, 1e-5)
@@ -578,7 +578,7 @@ def test_bad_input(backend, words, call):
 
 @error_table(
     {
-        "epsilon": (ValueError, "epsilon > 0, got 0", lambda: nn.BatchNorm(3, epsilon=0)),
+        "eps": (ValueError, "eps > 0, got 0", lambda: nn.BatchNorm(3, eps=0)),
         "momentum": (ValueError, "[0, 1] or None, got 1.5", lambda: nn.BatchNorm(3, momentum=1.5)),
         "an axis twice": (
             ValueError,

@@ -346,6 +346,23 @@ def test_a_move_is_a_change_in_place(rng):
             y.backward()
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda bn: bn,
+        lambda bn: nn.Sequential(nn.Sequential(bn)),
+        lambda bn: lambda x: bn(x, mask=np.ones(2, bool)),
+        lambda bn: mg.jit(nn.Sequential(bn)),
+        lambda bn: lambda x: mg.capture(bn, x)(x),
+    ],
+)
+def test_the_warning_of_statistics_never_fed_points_at_the_caller(around):
+    model = around(nn.BatchNorm(3).eval())
+    with pytest.warns(UserWarning, match="never fed") as caught:
+        model(mg.ones((2, 3)))
+    assert {w.filename for w in caught} == {__file__}
+
+
 def test_warnings_of_twins_and_of_what_was_set_by_hand(rng):
     a = nn.BatchNorm(3)
     a(mg.tensor(rng.standard_normal((4, 3)), dtype=np.float32))
@@ -417,7 +434,7 @@ def test_repr_and_conventions():
             lambda: nn.BatchRenorm(3, statistics="population"),
         ),
         ("expected dtype float32, which serves float16", lambda: nn.BatchNorm(3, dtype="float16")),
-        ("epsilon > 0, got 1e-50, in float32", lambda: nn.BatchNorm(3, epsilon=1e-50)),
+        ("eps > 0, got 1e-50, in float32", lambda: nn.BatchNorm(3, eps=1e-50)),
         ("axis 0 is the batch", lambda: nn.GhostBatchNorm(2, 2, axis=-2)(mg.ones((2, 3)))),
         (
             "merge_moments: expected means of one shape, got (3,) and (1,)",

@@ -69,3 +69,27 @@ def test_the_paper_averages_over_all_batches(rng):
         bn(mg.tensor(x))
     close(bn.running_mean, np.mean([x.mean(0) for x in batches], axis=0))
     close(bn.running_var, np.mean([x.var(0, ddof=1) for x in batches], axis=0))
+
+
+def test_eps_is_still_taken_under_its_old_name():
+    """By layers, subclasses, and ``like``; as an attribute too. The warning points at the line that says it."""
+    for make in [
+        lambda **eps: nn.BatchNorm(3, **eps),
+        lambda **eps: nn.GhostBatchNorm(3, 2, **eps),
+        lambda **eps: nn.FrozenBatchNorm(3, **eps),
+        lambda **eps: nn.BatchNorm.like("torch", 3, **eps),
+        lambda **eps: nn.LayerNorm(3, **eps),
+        lambda **eps: nn.GroupNorm(1, 3, **eps),
+        lambda **eps: nn.InstanceNorm(3, **eps),
+    ]:
+        with pytest.warns(DeprecationWarning, match="epsilon is called eps now") as caught:
+            layer = make(epsilon=0.5)
+        assert layer.eps == 0.5 and caught[0].filename == __file__
+        with pytest.raises(TypeError, match="epsilon is the old name of eps"):
+            make(epsilon=0.5, eps=0.5)
+    bn = nn.BatchNorm(3)
+    with pytest.warns(DeprecationWarning, match="epsilon is called eps now") as caught:
+        bn.epsilon = 0.25
+        assert bn.epsilon == bn.eps == 0.25
+        assert nn.CONVENTIONS["torch"].epsilon == 1e-5
+    assert {w.filename for w in caught} == {__file__}

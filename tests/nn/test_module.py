@@ -252,7 +252,7 @@ Sequential(
   0=Net(
     blocks.0=Block(
       linear=Linear(2, 3, bias=False),
-      bn=BatchNorm(3, axis=1, momentum=0.99, epsilon=0.001)
+      bn=BatchNorm(3, axis=1, momentum=0.99, eps=0.001)
     ),
     blocks.1=ReLU(),
     again=Linear(2, 3, bias=False)

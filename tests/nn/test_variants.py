@@ -130,7 +130,7 @@ class TestRenorm:
 class TestFrozen:
     @pytest.mark.parametrize("affine", [True, False])
     def test_is_what_the_layer_computes_in_eval(self, rng, affine):
-        bn = trained(nn.BatchNorm(3, epsilon=0.1, center=affine, scale=affine, **F64), rng)
+        bn = trained(nn.BatchNorm(3, eps=0.1, center=affine, scale=affine, **F64), rng)
         frozen, x = nn.FrozenBatchNorm.of(bn), normal(rng, 5, 3)
         before = content(frozen)
         expected = bn.eval()(x)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("backend")
 
 
 def test_by_hand():
-    bn = nn.BatchNorm(2, epsilon=1e-12, dtype=np.float64)
+    bn = nn.BatchNorm(2, eps=1e-12, dtype=np.float64)
     bn.running_mean.data = mg.tensor([1.0, 2.0], dtype=np.float64).data
     bn.running_var.data = mg.tensor([4.0, 1.0], dtype=np.float64).data
     batches = [np.array([[0.0, 0.0], [2.0, 4.0]]), np.array([[3.0, 1.0], [7.0, 3.0]])]
