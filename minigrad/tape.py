@@ -8,11 +8,12 @@ the last Tensor that came out of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ContextDecorator, contextmanager
-from contextvars import ContextVar, Token
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
+from .contexts import Block, Override
 from .op import Op
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 #: the identity of a value
 Ref = tuple[Union["Node", "Leaf"], int]
 
-recording: ContextVar[bool] = ContextVar("recording", default=True)
+recording: ContextVar[bool | Block] = ContextVar("recording", default=True)
 #: the tape's clock: every application and every change in place has a time of its own
 now = count().__next__
 #: when something changed last that decides what is computed and is no array: a module's attribute, a mode
@@ -110,8 +111,17 @@ class Settled:
         object.__setattr__(self, name, value)
 
 
-class no_grad(ContextDecorator):
+class no_grad(Override):
     """Inside, nothing is recorded: results require no gradient. A context manager and a decorator.
+
+    As a decorator (``@mg.no_grad()`` or ``@mg.no_grad``) it takes functions, generator functions, coroutine functions
+    and async generator functions, whose callers record as before while they are suspended. A generator that yields
+    inside of a ``with`` block, on the other hand, stops the recording of its caller too, until the block ends.
+
+    Raises
+    ------
+    TypeError
+        For a decorated class, or something else that is no function.
 
     Examples
     --------
@@ -123,17 +133,15 @@ class no_grad(ContextDecorator):
     False
     """
 
+    def __new__(cls, function: Any = None) -> Any:
+        made = object.__new__(cls)
+        if function is None:
+            return made
+        made.__init__()  # type: ignore[misc]
+        return made(function)
+
     def __init__(self) -> None:
-        self._tokens: list[Token[bool]] = []
-
-    def _recreate_cm(self) -> no_grad:
-        return no_grad()  # a decorated function may run in several threads at once
-
-    def __enter__(self) -> None:
-        self._tokens.append(recording.set(False))
-
-    def __exit__(self, *exception: object) -> None:
-        recording.reset(self._tokens.pop())
+        super().__init__(recording, lambda outside: False)
 
 
 class Leaf:

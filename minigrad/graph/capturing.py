@@ -69,7 +69,7 @@ class Capture:
         self._copies: dict[int, tuple[Tensor, Any, int]] = {}
         self._generators: dict[int, tuple[np.random.Generator, Any]] = {}
         self._keep_generator(None)  # which layers that are made inside draw from
-        self._on = recording.get()
+        self._on = bool(recording.get())
         self._born: dict[int, Any] = {}
         # Arrays of their own: an argument may be given twice, or be bound as well.
         self.arguments = [Tensor(t._data.view(), t._ref, t._shared_version()) for t in inputs]
@@ -133,7 +133,7 @@ class Capture:
         made = tuple([self._add(y, "result") for y in outputs])
         moves = any(v is not None and v.kind == "state" for v in arguments[: op.writes])
         phase = "update" if moves else "forward" if behind is None else "backward"
-        recorded = recording.get() or not self._on
+        recorded = bool(recording.get()) or not self._on
         self.calls_made.append(Call(op, arguments, made, layer, phase, recorded))
         if outputs and outputs[0]._ref is not None:
             self._layer_of[outputs[0]._ref[0]] = layer  # type: ignore[index]
