@@ -7,10 +7,12 @@ the last Tensor that came out of it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from .contexts import Block, Override
@@ -27,6 +29,12 @@ recording: ContextVar[bool | Block] = ContextVar("recording", default=True)
 now = count().__next__
 #: when something changed last that decides what is computed and is no array: a module's attribute, a mode
 revised = [-1]
+#: held while what several threads may share is read, added to and written: gradients of leaves, running statistics
+moving = RLock()
+if hasattr(os, "register_at_fork"):  # a forked child does not have the thread that would release it
+    os.register_at_fork(
+        before=moving.acquire, after_in_parent=moving.release, after_in_child=moving.release
+    )
 
 
 class Listener(Protocol):
@@ -56,8 +64,8 @@ class Listener(Protocol):
     def reads(self, leaf: Leaf) -> None:
         """Somebody asks for a leaf's gradient."""
 
-    def writes(self, leaf: Leaf) -> None:
-        """A leaf's gradient is about to be replaced."""
+    def writes(self, leaf: Leaf, value: Tensor | None) -> None:
+        """A leaf's gradient is about to be replaced by ``value``."""
 
     def includes(self, graph: Any) -> None:
         """A graph that was captured before is about to be replayed as a part."""
@@ -166,7 +174,7 @@ class Leaf:
     def grad(self, value: Tensor | None) -> None:
         heard = listening.get()
         if heard is not None:
-            heard.writes(self)
+            heard.writes(self, value)
         self._grad = value
 
 

@@ -57,7 +57,7 @@ class Capture:
         self.modules: dict[Module, None] = {}
         self.optimizers: dict[Optimizer, None] = {}
         self.read_first: dict[Leaf, bool] = {}
-        self.replaced: dict[Leaf, None] = {}
+        self.replaced: dict[Leaf, Tensor | None] = {}
         self._gradients: dict[Leaf, Tensor | None] = {}
         self._values: dict[int, Value] = {}
         self._known: dict[int, weakref.ref[Any]] = {}
@@ -168,9 +168,9 @@ class Capture:
         if g is not None and id(g._data) not in self._values:
             self._add(g, "gradient", "the gradient that was there").leaf = leaf
 
-    def writes(self, leaf: Leaf) -> None:
+    def writes(self, leaf: Leaf, value: Tensor | None) -> None:
         self._gradients.setdefault(leaf, leaf._grad)
-        self.replaced[leaf] = None
+        self.replaced[leaf] = value
 
     @contextmanager
     def calls(self, module: Module, outermost: Module) -> Iterator[None]:
@@ -216,7 +216,7 @@ class Capture:
         """The graph of what was heard."""
         outputs = [self.value(t) for t in results]
         gradients = {
-            leaf: None if leaf._grad is None else self.value(leaf._grad) for leaf in self.replaced
+            leaf: None if g is None else self.value(g) for leaf, g in self.replaced.items()
         }
         asked = self.read_first.keys() | self.replaced.keys()
         for i, t in enumerate(self.arguments):
