@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .backend import by_type, where
 from .op import Op
 from .ops.arithmetic import ADD
-from .tape import FREED, Leaf, Node, listening, recording
+from .tape import FREED, Leaf, Node, listening, moving, recording
 
 if TYPE_CHECKING:
     from .tape import Ref
@@ -165,15 +165,16 @@ class Differentiable:
         token = recording.set(create_graph)
         try:
             leaf: Any
-            for (leaf, _), g in found.items():
-                if leaf.grad is not None:
-                    g = g.apply(ADD, leaf.grad, g)
-                else:
-                    array = g._data
-                    if id(array) in taken or not by_type[type(array)].owned(array):
-                        g = g.apply(COPY, g)
-                    taken.add(id(array))
-                leaf.grad = g
+            with moving:
+                for (leaf, _), g in found.items():
+                    if leaf.grad is not None:
+                        g = g.apply(ADD, leaf.grad, g)
+                    else:
+                        array = g._data
+                        if id(array) in taken or not by_type[type(array)].owned(array):
+                            g = g.apply(COPY, g)
+                        taken.add(id(array))
+                    leaf.grad = g
         finally:
             recording.reset(token)
             if heard is not None:

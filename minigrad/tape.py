@@ -7,12 +7,15 @@ the last Tensor that came out of it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ContextDecorator, contextmanager
-from contextvars import ContextVar, Token
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import count
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
+from .contexts import Block, Override
 from .op import Op
 
 if TYPE_CHECKING:
@@ -21,11 +24,17 @@ if TYPE_CHECKING:
 #: the identity of a value
 Ref = tuple[Union["Node", "Leaf"], int]
 
-recording: ContextVar[bool] = ContextVar("recording", default=True)
+recording: ContextVar[bool | Block] = ContextVar("recording", default=True)
 #: the tape's clock: every application and every change in place has a time of its own
 now = count().__next__
 #: when something changed last that decides what is computed and is no array: a module's attribute, a mode
 revised = [-1]
+#: held while what several threads may share is read, added to and written: gradients of leaves, running statistics
+moving = RLock()
+if hasattr(os, "register_at_fork"):  # a forked child does not have the thread that would release it
+    os.register_at_fork(
+        before=moving.acquire, after_in_parent=moving.release, after_in_child=moving.release
+    )
 
 
 class Listener(Protocol):
@@ -55,8 +64,8 @@ class Listener(Protocol):
     def reads(self, leaf: Leaf) -> None:
         """Somebody asks for a leaf's gradient."""
 
-    def writes(self, leaf: Leaf) -> None:
-        """A leaf's gradient is about to be replaced."""
+    def writes(self, leaf: Leaf, value: Tensor | None) -> None:
+        """A leaf's gradient is about to be replaced by ``value``."""
 
     def includes(self, graph: Any) -> None:
         """A graph that was captured before is about to be replayed as a part."""
@@ -110,8 +119,17 @@ class Settled:
         object.__setattr__(self, name, value)
 
 
-class no_grad(ContextDecorator):
+class no_grad(Override):
     """Inside, nothing is recorded: results require no gradient. A context manager and a decorator.
+
+    As a decorator (``@mg.no_grad()`` or ``@mg.no_grad``) it takes functions, generator functions, coroutine functions
+    and async generator functions, whose callers record as before while they are suspended. A generator that yields
+    inside of a ``with`` block, on the other hand, stops the recording of its caller too, until the block ends.
+
+    Raises
+    ------
+    TypeError
+        For a decorated class, or something else that is no function.
 
     Examples
     --------
@@ -123,17 +141,15 @@ class no_grad(ContextDecorator):
     False
     """
 
+    def __new__(cls, function: Any = None) -> Any:
+        made = object.__new__(cls)
+        if function is None:
+            return made
+        made.__init__()  # type: ignore[misc]
+        return made(function)
+
     def __init__(self) -> None:
-        self._tokens: list[Token[bool]] = []
-
-    def _recreate_cm(self) -> no_grad:
-        return no_grad()  # a decorated function may run in several threads at once
-
-    def __enter__(self) -> None:
-        self._tokens.append(recording.set(False))
-
-    def __exit__(self, *exception: object) -> None:
-        recording.reset(self._tokens.pop())
+        super().__init__(recording, lambda outside: False)
 
 
 class Leaf:
@@ -158,7 +174,7 @@ class Leaf:
     def grad(self, value: Tensor | None) -> None:
         heard = listening.get()
         if heard is not None:
-            heard.writes(self)
+            heard.writes(self, value)
         self._grad = value
 
 

@@ -57,7 +57,7 @@ class Capture:
         self.modules: dict[Module, None] = {}
         self.optimizers: dict[Optimizer, None] = {}
         self.read_first: dict[Leaf, bool] = {}
-        self.replaced: dict[Leaf, None] = {}
+        self.replaced: dict[Leaf, Tensor | None] = {}
         self._gradients: dict[Leaf, Tensor | None] = {}
         self._values: dict[int, Value] = {}
         self._known: dict[int, weakref.ref[Any]] = {}
@@ -69,7 +69,7 @@ class Capture:
         self._copies: dict[int, tuple[Tensor, Any, int]] = {}
         self._generators: dict[int, tuple[np.random.Generator, Any]] = {}
         self._keep_generator(None)  # which layers that are made inside draw from
-        self._on = recording.get()
+        self._on = bool(recording.get())
         self._born: dict[int, Any] = {}
         # Arrays of their own: an argument may be given twice, or be bound as well.
         self.arguments = [Tensor(t._data.view(), t._ref, t._shared_version()) for t in inputs]
@@ -133,7 +133,7 @@ class Capture:
         made = tuple([self._add(y, "result") for y in outputs])
         moves = any(v is not None and v.kind == "state" for v in arguments[: op.writes])
         phase = "update" if moves else "forward" if behind is None else "backward"
-        recorded = recording.get() or not self._on
+        recorded = bool(recording.get()) or not self._on
         self.calls_made.append(Call(op, arguments, made, layer, phase, recorded))
         if outputs and outputs[0]._ref is not None:
             self._layer_of[outputs[0]._ref[0]] = layer  # type: ignore[index]
@@ -168,9 +168,9 @@ class Capture:
         if g is not None and id(g._data) not in self._values:
             self._add(g, "gradient", "the gradient that was there").leaf = leaf
 
-    def writes(self, leaf: Leaf) -> None:
+    def writes(self, leaf: Leaf, value: Tensor | None) -> None:
         self._gradients.setdefault(leaf, leaf._grad)
-        self.replaced[leaf] = None
+        self.replaced[leaf] = value
 
     @contextmanager
     def calls(self, module: Module, outermost: Module) -> Iterator[None]:
@@ -216,7 +216,7 @@ class Capture:
         """The graph of what was heard."""
         outputs = [self.value(t) for t in results]
         gradients = {
-            leaf: None if leaf._grad is None else self.value(leaf._grad) for leaf in self.replaced
+            leaf: None if g is None else self.value(g) for leaf, g in self.replaced.items()
         }
         asked = self.read_first.keys() | self.replaced.keys()
         for i, t in enumerate(self.arguments):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ..backend import get
-from ..tape import Leaf, listening, recording
+from ..tape import Leaf, listening, moving, recording
 from ..tensor import Tensor, apply
 from .calls import Call, Value
 from .drawing import dot, render
@@ -174,24 +176,34 @@ class Graph:
             If something has changed that the graph was captured with: a layer's mode or setting, say.
         """
         inputs = self.signature.bind(self.title, args, kwargs)
-        reason = self.guards.broken()
-        if reason:
-            raise RuntimeError(f"{self.title}: {reason}; capture it again, or use minigrad.jit")
-        return self.run(inputs)
+        with moving if self.moves else nullcontext():
+            reason = self.guards.broken()
+            if reason:
+                raise RuntimeError(f"{self.title}: {reason}; capture it again, or use minigrad.jit")
+            return self.run(inputs)
+
+    @cached_property
+    def moves(self) -> bool:
+        """Whether it changes what other threads may change as well, so that they must wait."""
+        written = any(v.kind == "state" for call in self.calls for v in call.written)
+        return written or bool(self.guards.leaves)
 
     def run(self, inputs: list[Tensor]) -> Any:
         """Compute, for inputs that are known to fit."""
-        for leaf in self.gradients:
-            if leaf not in self.guards.leaves:
-                leaf.grad = None  # nobody asks for what is there, and its memory can be used again
-        heard = listening.get()
-        if heard is not None:
-            heard.includes(self)
-        if heard is not None or (recording.get() and self.differentiable):
-            values = self._reapply(inputs)
-        else:
-            values = self._replay(inputs)
-        return self.signature.rebuild(values)
+        with moving if self.moves else nullcontext():
+            for leaf in self.gradients:
+                if leaf not in self.guards.leaves:
+                    leaf.grad = (
+                        None  # nobody asks for what is there, and its memory can be used again
+                    )
+            heard = listening.get()
+            if heard is not None:
+                heard.includes(self)
+            if heard is not None or (recording.get() and self.differentiable):
+                values = self._reapply(inputs)
+            else:
+                values = self._replay(inputs)
+            return self.signature.rebuild(values)
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the graph to an ONNX file, to be run by other programs; ``minigrad.from_onnx`` reads it back.

@@ -30,7 +30,7 @@ _PLAIN = (bool, int, float, str, bytes, slice, np.dtype, np.generic)
 
 def contexts() -> tuple[bool, Any, Any]:
     """Whether the tape is on, and where statistics of batches go and come from."""
-    return recording.get(), collector.get(), merging.get()
+    return bool(recording.get()), collector.get(), merging.get()
 
 
 @dataclass

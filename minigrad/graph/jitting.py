@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from functools import update_wrapper
-from threading import Lock
 from types import MethodType
 from typing import Any
 
-from ..tape import listening
+from ..tape import listening, moving
 from .capturing import run, title_of
 from .comparing import require_same
 from .graph import Graph
@@ -32,7 +32,6 @@ class Jit:
         self.function = function
         self._kept: OrderedDict[Graph, None] = OrderedDict()  # those used last come last
         self._new: set[Graph] = set()
-        self._lock = Lock()
         update_wrapper(self, function, updated=())
 
     @property
@@ -50,28 +49,38 @@ class Jit:
                     break
         else:
             return self._capture(args, kwargs)
-        with self._lock:
-            if graph in self._kept:
-                self._kept.move_to_end(graph)
+        with suppress(KeyError):  # another thread has made room
+            self._kept.move_to_end(graph)
         if graph in self._new:
             result, again = run(self.function, args, kwargs, graph.title, undo=False)
-            require_same(graph, again)
-            self._new.discard(graph)
+            if graph.guards.leaves == again.guards.leaves:
+                require_same(graph, again)
+                self._new.discard(graph)
+            else:  # another thread has set or collected gradients meanwhile
+                self._keep(again)
             return result
-        return graph.run(tensors)
+        if not graph.guards.leaves:
+            return graph.run(tensors)
+        with moving:
+            if not graph.guards.broken():
+                return graph.run(tensors)
+        return self(*args, **kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)
 
     def _capture(self, args: Any, kwargs: Any) -> Any:
         result, graph = run(self.function, args, kwargs, title_of(self.function), undo=False)
-        with self._lock:
+        self._keep(graph)
+        return result
+
+    def _keep(self, graph: Graph) -> None:
+        with suppress(KeyError):  # other threads make room too
             while len(self._kept) >= MOST:
                 old, _ = self._kept.popitem(last=False)
                 self._new.discard(old)
-            self._kept[graph] = None
-            self._new.add(graph)
-        return result
+        self._new.add(graph)
+        self._kept[graph] = None
 
 
 def jit(function: Callable[..., Any]) -> Jit:

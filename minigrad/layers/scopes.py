@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from ..contexts import Override, Setting
 from ..dtypes import floating
 from ..nn.init import Init, drawn
 from ..nn.module import Buffer, Module, Parameter
@@ -70,16 +70,11 @@ class Scope:
 
 
 ROOT = Scope(Store())
-current: ContextVar[Scope] = ContextVar("scope", default=ROOT)
+current: Setting[Scope] = Setting("scope", ROOT)
 
 
-@contextmanager
-def opened(scope: Scope) -> Iterator[None]:
-    token = current.set(scope)
-    try:
-        yield
-    finally:
-        current.reset(token)
+def opened(scope: Scope) -> Override:
+    return Override(current.variable, lambda outside: scope)
 
 
 @contextmanager

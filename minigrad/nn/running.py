@@ -11,6 +11,7 @@ from ..backend import by_type
 from ..kernels.generic import refuse_statistics
 from ..op import Op
 from ..ops.random import generator
+from ..tape import moving
 from ..tensor import Tensor, apply
 from . import init
 from .module import Buffer, Module
@@ -87,7 +88,8 @@ class RunningStatistics(Module):
         self.require_fitting(mean, m)
         correction = m / (m - self.ddof_running)
         op = move_op(self.momentum, self.debiased, correction, self.on_nonfinite == "raise")
-        apply(op, self.running_mean, self.running_var, self.num_batches, mean, var)
+        with moving:
+            apply(op, self.running_mean, self.running_var, self.num_batches, mean, var)
 
     def accepts(self, mean: Tensor, var: Tensor, m: float) -> bool:
         """Whether statistics of a batch may enter the running ones: whether they are finite.

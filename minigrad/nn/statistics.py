@@ -10,11 +10,10 @@ batch (``merging_statistics``): other micro-batches, other processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
+from ..contexts import Override, Setting
 from ..ops.moments import Moments
 from ..tensor import Tensor
 from .module import Module
@@ -24,22 +23,16 @@ Collector = Callable[[Any, Tensor, Tensor, float], None]
 #: takes a layer and the moments of what it sees, and returns those to normalize by
 Merge = Callable[[Any, Moments], Moments]
 
-collector: ContextVar[Collector | None] = ContextVar("collector", default=None)
-merging: ContextVar[Merge | None] = ContextVar("merging", default=None)
+collector: Setting[Collector | None] = Setting("collector", None)
+merging: Setting[Merge | None] = Setting("merging", None)
 
 
-@contextmanager
-def collecting_statistics(collect: Collector) -> Iterator[None]:
+def collecting_statistics(collect: Collector) -> Override:
     """Inside, the statistics of training batches go to ``collect`` and move nothing."""
-    token = collector.set(collect)
-    try:
-        yield
-    finally:
-        collector.reset(token)
+    return Override(collector.variable, lambda outside: collect)
 
 
-@contextmanager
-def merging_statistics(merge: Merge) -> Iterator[None]:
+def merging_statistics(merge: Merge) -> Override:
     """Inside, batch norms in training normalize by ``merge(layer, moments)``, given the moments of their own input.
 
     What ``merge`` returns is differentiated through: a function of ``moments``, or new leaves.
@@ -54,15 +47,10 @@ def merging_statistics(merge: Merge) -> Iterator[None]:
     >>> bn.running_mean
     Tensor([4.])
     """
-    token = merging.set(merge)
-    try:
-        yield
-    finally:
-        merging.reset(token)
+    return Override(merging.variable, lambda outside: merge)
 
 
-@contextmanager
-def hold_statistics(model: Module | None = None) -> Iterator[None]:
+def hold_statistics(model: Module | None = None) -> Override:
     """Inside, no running statistics of ``model`` move: for forwards that are not a step of training.
 
     Recomputing a forward, checking a gradient or capturing a graph sees a batch that was counted already, or one that
@@ -82,16 +70,18 @@ def hold_statistics(model: Module | None = None) -> Iterator[None]:
     >>> bn.running_mean, bn.num_batches
     (Tensor([0., 0.]), Tensor(0, dtype=int64))
     """
-    held = None if model is None else set(model.modules())
-    outer = collector.get()
 
-    def collect(layer: Any, mean: Tensor, var: Tensor, m: float) -> None:
-        if held is None or layer in held:
-            return
-        if outer is None:
-            layer.move_statistics(mean, var, m)
-        else:
-            outer(layer, mean, var, m)
+    def holding(outside: Collector | None) -> Collector:
+        held = None if model is None else set(model.modules())
 
-    with collecting_statistics(collect):
-        yield
+        def collect(layer: Any, mean: Tensor, var: Tensor, m: float) -> None:
+            if held is None or layer in held:
+                return
+            if outside is None:
+                layer.move_statistics(mean, var, m)
+            else:
+                outside(layer, mean, var, m)
+
+        return collect
+
+    return Override(collector.variable, holding)

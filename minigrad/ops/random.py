@@ -6,6 +6,8 @@ wherever they are needed, so that a generator's seed means the same on every bac
 
 from __future__ import annotations
 
+import os
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,28 @@ from ..tensor import Tensor, apply
 from .checks import require_floating
 
 _generator = np.random.default_rng()
+_next = local()  # several threads may fork at once
+
+
+def _before_fork() -> None:
+    (seed,) = _generator.bit_generator.seed_seq.spawn(1)  # type: ignore[attr-defined,unused-ignore]
+    _next.generator = np.random.default_rng(seed)
+
+
+def _after_fork() -> None:
+    global _generator
+    _generator = _next.generator
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 def manual_seed(seed: int) -> None:
     """Restart the generator that is used wherever none is given, from ``seed``.
+
+    A forked process begins with a generator of its own, spawned from its parent's seed: the first, second, ... child
+    since ``manual_seed`` draw other numbers than each other and the parent, and the same ones in every run.
 
     Examples
     --------

@@ -1,0 +1,330 @@
+"""Settings of a context: what decorators cover, and blocks that end in another order or place than they began."""
+
+import asyncio
+import contextvars
+import gc
+import itertools
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+from helpers import refuses
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.layers import scopes
+from minigrad.nn.statistics import collector, merging
+from minigrad.tape import recording
+
+
+def on():
+    return bool(recording.get())
+
+
+# --- decorators ---
+
+
+def drawn(generator):
+    """What a generator yields and what its caller sees meanwhile, to its end."""
+    return [(given, on()) for given in generator]
+
+
+def in_function(decorate):
+    return drawn(iter([decorate(on)()]))
+
+
+def in_generator(decorate):
+    @decorate
+    def walk():
+        yield on()
+        yield from (on() for _ in range(2))
+
+    return drawn(walk())
+
+
+def in_coroutine(decorate):
+    @decorate
+    async def ask():
+        before = on()
+        await asyncio.sleep(0)
+        return before or on()
+
+    async def main():
+        return [(await ask(), on())]
+
+    return asyncio.run(main())
+
+
+def by_hand(decorate):
+    @decorate
+    async def ask():
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return on()
+
+    coroutine, seen = ask(), []
+    try:
+        while True:
+            coroutine.send(None)
+            seen.append((False, on()))
+    except StopIteration as stop:
+        return [*seen, (stop.value, on())]
+
+
+def in_async_generator(decorate):
+    @decorate
+    async def walk():
+        yield on()
+        await asyncio.sleep(0)
+        yield on()
+
+    async def main():
+        return [(given, on()) async for given in walk()]
+
+    return asyncio.run(main())
+
+
+def in_methods(decorate):
+    class Walker:
+        @decorate
+        @staticmethod
+        def static():
+            yield on()
+
+        @decorate
+        @classmethod
+        def of_class(cls):
+            yield on()
+
+        @decorate
+        def method(self):
+            yield on()
+
+    found = Walker()
+    return [*drawn(found.static()), *drawn(found.of_class()), *drawn(found.method())]
+
+
+@pytest.mark.parametrize("decorate", [mg.no_grad(), mg.no_grad], ids=["called", "bare"])
+@pytest.mark.parametrize(
+    "kind", [in_function, in_generator, in_coroutine, by_hand, in_async_generator, in_methods]
+)
+def test_what_is_decorated_is_inside_and_its_caller_is_not(kind, decorate):
+    found = kind(decorate)
+    assert found
+    assert all(seen == (False, True) for seen in found)
+    assert on()
+
+
+@pytest.mark.parametrize(
+    ("decorate", "setting"),
+    [
+        (nn.hold_statistics(), collector),
+        (nn.merging_statistics(lambda layer, own: own), merging),
+    ],
+    ids=["hold_statistics", "merging_statistics"],
+)
+def test_contexts_of_statistics_decorate_generators_too(decorate, setting):
+    @decorate
+    def walk():
+        for _ in range(2):
+            yield setting.get()
+
+    for given in walk():
+        assert given is not None
+        assert setting.get() is None
+
+
+def test_a_decorated_generator_is_sent_to_thrown_into_and_closed():
+    seen = []
+
+    @mg.no_grad()
+    def walk():
+        """Doc."""
+        try:
+            while True:
+                try:
+                    seen.append(((yield), on()))
+                except KeyError as error:
+                    seen.append((type(error), on()))
+        finally:
+            seen.append(("closed", on()))
+
+    generator = walk()
+    next(generator), generator.send(1), generator.throw(KeyError())
+    generator.close()
+    assert seen == [(1, False), (KeyError, False), ("closed", False)]
+    assert walk.__doc__ == "Doc."
+    assert on()
+
+
+def test_a_decorated_async_generator_is_sent_to_thrown_into_and_closed():
+    seen = []
+
+    @mg.no_grad()
+    async def walk():
+        try:
+            while True:
+                try:
+                    seen.append(((yield), on()))
+                except KeyError as error:
+                    seen.append((type(error), on()))
+        finally:
+            await asyncio.sleep(0)
+            seen.append(("closed", on()))
+
+    async def main():
+        generator = walk()
+        await generator.asend(None)
+        await generator.asend(1)
+        await generator.athrow(KeyError())
+        await generator.aclose()
+
+    asyncio.run(main())
+    assert seen == [(1, False), (KeyError, False), ("closed", False)]
+
+
+def test_the_result_of_a_decorated_generator():
+    @mg.no_grad()
+    def walk():
+        yield 1
+        return 2
+
+    def outer():
+        return (yield from walk())
+
+    generator = outer()
+    next(generator)
+    with pytest.raises(StopIteration) as stop:
+        next(generator)
+    assert stop.value.value == 2
+
+
+class Decorated:
+    """A class."""
+
+
+@pytest.mark.parametrize("wrong", [Decorated, property(on), 3])
+def test_what_is_no_function_is_not_decorated(wrong):
+    for decorate in (mg.no_grad(), mg.no_grad):
+        with refuses(TypeError, "expected a function, got"):
+            decorate(wrong)
+
+
+# --- blocks that end in any order ---
+
+
+def suspended():
+    with mg.no_grad():
+        yield
+
+
+@contextmanager
+def frozen():
+    with mg.no_grad():
+        yield
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_blocks_end_in_any_order(order):
+    """It is on again when the last has ended, and not before."""
+    blocks = [suspended(), frozen(), mg.no_grad()]
+    enter = [blocks[0].__next__, blocks[1].__enter__, blocks[2].__enter__]
+    leave = [blocks[0].close, *(lambda b=b: b.__exit__(None, None, None) for b in blocks[1:])]
+    for f in enter:
+        f()
+    for i in order:
+        assert not on()
+        leave[i]()
+    assert on()
+    with mg.no_grad():
+        assert not on()
+    assert on()
+
+
+def in_a_thread(f):
+    thread = Thread(target=f)
+    thread.start()
+    thread.join()
+
+
+def in_a_context(f):
+    contextvars.copy_context().run(f)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("elsewhere", [in_a_thread, in_a_context])
+def test_a_generator_closed_elsewhere(elsewhere):
+    generator = suspended()
+    next(generator)
+    assert not on()
+    elsewhere(generator.close)
+    assert on()
+    generator = suspended()
+    elsewhere(lambda: next(generator))
+    assert on()
+    generator.close()
+    assert on()
+    with mg.no_grad():
+        generator = suspended()
+        next(generator)
+        elsewhere(generator.close)
+        assert not on()
+    assert on()
+
+
+def test_a_generator_that_nobody_closes():
+    generator = suspended()
+    next(generator)
+    x = mg.ones(2, requires_grad=True)
+    assert not (x * 2).requires_grad
+    with mg.no_grad():
+        del generator
+        gc.collect()
+        assert not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+
+
+def test_one_block_in_two_threads_at_once():
+    block, seen = mg.no_grad(), []
+
+    def work():
+        with block:
+            seen.append(on())
+        seen.append(on())
+
+    with block:
+        in_a_thread(work)
+        assert not on()
+    assert seen == [False, True]
+    assert on()
+
+
+def test_a_task_goes_on_as_it_was_started():
+    async def later():
+        await asyncio.sleep(0)
+        return on()
+
+    async def main():
+        with mg.no_grad():
+            task = asyncio.create_task(later())
+        return on(), await task
+
+    assert asyncio.run(main()) == (True, False)
+
+
+def test_scopes_and_statistics_end_in_any_order():
+    def scope():
+        with mg.layers.variable_scope("outer"):
+            yield
+
+    def held():
+        with nn.hold_statistics():
+            yield
+
+    for make, get in ((scope, lambda: scopes.current.get().path), (held, collector.get)):
+        before, first, second = get(), make(), make()
+        next(first), next(second)
+        first.close()
+        assert get() != before
+        in_a_thread(second.close)
+        assert get() == before
