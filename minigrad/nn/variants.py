@@ -151,7 +151,7 @@ class BatchRenorm(BatchNorm):
         self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Any
     ) -> tuple[Tensor, Tensor, Tensor, float]:
         r_max, d_max = self.bounds()
-        xhat, mean, var, m = super().normalize(x, None, None, weight)
+        xhat, mean, var, m = super().normalize(x.widened(), None, None, weight)
         with no_grad():
             running = (self.running_var + self.epsilon).sqrt()
             norm_var = var * (m / (m - self.ddof_norm))

@@ -142,7 +142,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     >>> mg.softmax(mg.tensor([1e4, 1e4]))
     Tensor([0.5, 0.5])
     """
-    return apply(Softmax(_one_axis("softmax", x, axis)), x)
+    return apply(Softmax(_one_axis("softmax", x, axis)), x.widened()).astype(x.dtype)
 
 
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
@@ -155,7 +155,7 @@ def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     ValueError
         If the axis is out of range.
     """
-    return apply(LogSoftmax(_one_axis("log_softmax", x, axis)), x)
+    return apply(LogSoftmax(_one_axis("log_softmax", x, axis)), x.widened()).astype(x.dtype)
 
 
 def _one_axis(name: str, x: Tensor, axis: int) -> int:

@@ -79,22 +79,25 @@ class BatchNorm(PerChannel):
     ) -> Any:
         x, gamma, _ = node.inputs
         mean, inv_std = node.outputs
-        m = x.size // mean.size
+        m, dtype = x.size // mean.size, x.dtype
         gx = ggamma = gbeta = None
+        if not (gmean is None and gvar is None and ginv_std is None):
+            x = x.widened()  # gradients are added first, and rounded then
         if gy is not None:
+            gy = gy.astype(x.dtype)
             op = BatchNormGrad(self.kept, self.ddof)
             gx, ggamma, gbeta = apply(op, x, gamma, mean, inv_std, gy)
         if ginv_std is not None:
             through = ginv_std * inv_std**3 * -0.5
             gvar = through if gvar is None else gvar + through
         if gmean is not None:
-            through = (self.wide(gmean, x) / m).broadcast_to(x.shape).astype(x.dtype)
+            through = (self.wide(gmean, x) / m).broadcast_to(x.shape)
             gx = through if gx is None else gx + through
         if gvar is not None:
             slope = self.wide(gvar, x) * (2 / (m - self.ddof))
-            through = (slope * self.deviation(x, mean)).astype(x.dtype)
+            through = slope * self.deviation(x, mean)
             gx = through if gx is None else gx + through
-        return gx, ggamma, gbeta
+        return gx if gx is None else gx.astype(dtype), ggamma, gbeta
 
 
 class BatchNormGrad(PerChannel):

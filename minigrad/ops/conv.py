@@ -270,8 +270,11 @@ def conv_transpose2d(
             )
     kernel = weight.shape[2], weight.shape[3]
     window = Window(kernel, strides, edges, dilations, groups)
-    y = apply(InputGrad(window, (size[0], size[1])), x, weight)
-    return y if bias is None else y + bias.reshape(-1, 1, 1)
+    op = InputGrad(window, (size[0], size[1]))
+    if bias is None:
+        return apply(op, x, weight)
+    y = apply(op, x.widened(), weight.widened()) + bias.reshape(-1, 1, 1).widened()
+    return y.astype(x.dtype)
 
 
 def _fitting_groups(name: str, groups: int, outputs: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..op import Op
 from ..tensor import Operand, Tensor, apply
+from .arithmetic import promoted
 from .activation import log_softmax, softmax
 from .checks import require_floating
 
@@ -30,12 +31,7 @@ class SoftmaxCrossEntropy(Op):
         return loss, softmax(logits, axis=1)
 
     def forward(self, k: Any, logits: Any, labels: Any) -> Any:
-        half = logits.dtype.itemsize == 2
-        wide = logits.astype("float32") if half else logits
-        loss, probabilities = k.softmax_cross_entropy(wide, labels, self.weight)
-        if half:
-            loss, probabilities = loss.astype(logits.dtype), probabilities.astype(logits.dtype)
-        return loss, probabilities
+        return k.softmax_cross_entropy(logits, labels, self.weight)
 
     def backward(self, node: Any, needs: Any, gy: Tensor | None, gp: Tensor | None) -> Any:
         _, labels = node.inputs
@@ -125,8 +121,8 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{name}: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
     weight = None if reduction == "none" else 1.0 if reduction == "sum" else 1 / len(labels)
-    loss, _ = apply(SoftmaxCrossEntropy(weight), logits, labels)
-    return loss
+    loss, _ = apply(SoftmaxCrossEntropy(weight), logits.widened(), labels)
+    return loss.astype(logits.dtype)
 
 
 def mse_loss(prediction: Tensor, target: Operand, reduction: str = "mean") -> Tensor:
@@ -155,7 +151,7 @@ def mse_loss(prediction: Tensor, target: Operand, reduction: str = "mean") -> Te
         raise ValueError(f"mse_loss: shapes {prediction.shape} and {target.shape} differ")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"mse_loss: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
-    squares = (prediction - target) ** 2
-    if reduction == "mean":
-        return squares.mean()
-    return squares.sum() if reduction == "sum" else squares
+    squares = (prediction.widened() - target.widened()) ** 2
+    if reduction != "none":
+        squares = squares.mean() if reduction == "mean" else squares.sum()
+    return squares.astype(promoted(prediction.dtype, target.dtype))

@@ -7,8 +7,6 @@ from functools import lru_cache
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..op import Op, of_tensor
 
 if TYPE_CHECKING:
@@ -54,9 +52,9 @@ class Max(Reduction):
         return x.max(axis=self.axes, keepdims=self.keepdims)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        (x,), (y,) = node.inputs, node.outputs
-        chosen = (x == self.expand(y)).astype(gy.dtype)
-        return self.expand(gy) * (chosen / chosen.sum(self.axes, keepdims=True))
+        (x,), (y,), g = node.inputs, node.outputs, gy.widened()
+        chosen = (x == self.expand(y)).astype(g.dtype)
+        return (self.expand(g) * (chosen / chosen.sum(self.axes, keepdims=True))).astype(gy.dtype)
 
 
 class Min(Max):
@@ -114,7 +112,7 @@ def _normalized(axes: tuple[int, ...], ndim: int, name: str) -> tuple[int, ...]:
 
 @of_tensor
 def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Sum over ``axis`` (an int, a tuple of ints, or None for all).
+    """Sum over ``axis`` (an int, a tuple of ints, or None for all); float16 and bfloat16 are summed in float32.
 
     Examples
     --------
@@ -127,10 +125,10 @@ def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 @of_tensor
 def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Mean over ``axis`` (an int, a tuple of ints, or None for all); float16 is summed in float32."""
+    """Mean over ``axis`` (an int, a tuple of ints, or None for all); float16 and bfloat16 are summed in float32."""
     axes = normalize_axes(axis, x.ndim, "mean")
     x = x.floating()
-    wide = x.astype(np.promote_types(x.dtype, np.float32))
+    wide = x.widened()
     return (sum(wide, axes, keepdims) / _count(x, axes, "mean")).astype(x.dtype)
 
 
@@ -144,7 +142,7 @@ def var(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> 
     if _count(x, axes, "var") <= ddof:
         raise ValueError(f"var: expected more than ddof={ddof} values, got shape {x.shape}")
     x = x.floating()
-    wide = x.astype(np.promote_types(x.dtype, np.float32))
+    wide = x.widened()
     deviation = wide - mean(wide, axes, keepdims=True)
     squares = sum(deviation * deviation, axes, keepdims)
     return (squares / (_count(x, axes, "var") - ddof)).astype(x.dtype)
