@@ -10,8 +10,8 @@ from typing import Any
 
 from ..op import Op
 from ..tensor import Operand, Tensor, apply
-from .arithmetic import promoted
 from .activation import log_softmax, softmax
+from .arithmetic import promoted
 from .checks import require_floating
 
 
