@@ -83,7 +83,7 @@ class GhostBatchNorm(BatchNorm):
         if weight is not None:
             weight = x.lift_index(weight)
         size = self.virtual_batch_size
-        cuts = [slice(i, i + size) for i in range(0, len(x), size)]
+        cuts = [slice(i, i + size) for i in range(0, max(len(x), 1), size)]
         found = [
             self.normalize(x[cut], self.gamma, self.beta, None if weight is None else weight[cut])
             for cut in cuts

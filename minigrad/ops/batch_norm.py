@@ -186,8 +186,8 @@ def batch_norm(
     Raises
     ------
     ValueError
-        For fewer than two axes, an empty batch, one value per channel (whose output would be ``beta`` whatever the
-        input), a wrong shape of gamma or beta, a bad axis, eps <= 0, or ddof < 0 or >= m.
+        For fewer than two axes, channels without a value (an empty batch), one value per channel (whose output would be
+        ``beta`` whatever the input), a wrong shape of gamma or beta, a bad axis, eps <= 0, or ddof < 0 or >= m.
     TypeError
         If an argument is no Tensor, or the dtypes do not fit.
 
@@ -200,6 +200,8 @@ def batch_norm(
     (Tensor([[-1., -1.], [ 1.,  1.]]), Tensor([ 2., 20.]), Tensor([  1., 100.]))
     """
     op, values = _fitted(BatchNorm, (eps, ddof), "batch_norm", x, axis, gamma=gamma, beta=beta)
+    if not x._data.size and not all(x.shape[i] for i in op.kept):
+        return op.reference(x, gamma, beta)[:3]  # type: ignore[no-any-return]  # no channels
     if values < 2:
         raise ValueError(
             f"batch_norm: expected at least 2 values per channel, got {values} from shape {x.shape} "

@@ -31,6 +31,9 @@ class SoftmaxCrossEntropy(Op):
         return loss, softmax(logits, axis=1)
 
     def forward(self, k: Any, logits: Any, labels: Any) -> Any:
+        if not logits.size:  # no examples
+            shape = (0,) if self.weight is None else ()
+            return k.xp.zeros(shape, logits.dtype), logits.copy()
         return k.softmax_cross_entropy(logits, labels, self.weight)
 
     def backward(self, node: Any, needs: Any, gy: Tensor | None, gp: Tensor | None) -> Any:
@@ -95,8 +98,9 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
     Raises
     ------
     ValueError
-        If the shapes do not fit, the batch is empty, a label is out of range (of which a GPU tells when values are read
-        the next time, and until then optimizers move nothing), or the reduction is unknown.
+        If the shapes do not fit, there is no example to average over or no class, a label is out of range (of which a
+        GPU tells when values are read the next time, and until then optimizers move nothing), or the reduction is
+        unknown.
     TypeError
         If the logits are not floating or the labels not integers.
 
@@ -108,7 +112,7 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
     """
     name = "softmax_cross_entropy"
     require_floating(name, logits)
-    if logits.ndim != 2 or logits.size == 0:
+    if logits.ndim != 2 or (len(logits) and not logits.size):
         raise ValueError(f"{name}: expected logits of shape (n, classes), got {logits.shape}")
     labels = logits.lift_index(labels)
     if labels.dtype.kind not in "iu":
@@ -120,6 +124,11 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
         )
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{name}: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
+    if reduction == "mean" and not len(labels):
+        raise ValueError(
+            f"{name}: expected logits of shape (n, classes), got {logits.shape}: no examples have no mean; "
+            "reduction='sum' is 0"
+        )
     weight = None if reduction == "none" else 1.0 if reduction == "sum" else 1 / len(labels)
     loss, _ = apply(SoftmaxCrossEntropy(weight), logits.widened(), labels)
     return loss.astype(logits.dtype)

@@ -49,6 +49,8 @@ class Max(Reduction):
     __slots__ = ()
 
     def forward(self, k: Any, x: Any) -> Any:
+        if not x.size:  # NumPy refuses it, though there are no results; a sum has their shape
+            return x.sum(axis=self.axes, keepdims=self.keepdims).astype(x.dtype)
         return x.max(axis=self.axes, keepdims=self.keepdims)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
@@ -63,6 +65,8 @@ class Min(Max):
     __slots__ = ()
 
     def forward(self, k: Any, x: Any) -> Any:
+        if not x.size:
+            return super().forward(k, x)
         return x.min(axis=self.axes, keepdims=self.keepdims)
 
 
@@ -75,6 +79,8 @@ class ArgMax(Op):
         self.axis = axis
 
     def forward(self, k: Any, x: Any) -> Any:
+        if not x.size:
+            return x.sum(axis=self.axis).astype("int64")
         return x.argmax(axis=self.axis)
 
 
@@ -139,13 +145,14 @@ def var(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> 
     ``ddof=0``, the default, is NumPy's and the biased variance of batch normalization; PyTorch's default is 1.
     """
     axes = normalize_axes(axis, x.ndim, "var")
-    if _count(x, axes, "var") <= ddof:
+    count = _count(x, axes, "var")
+    if x.size and count <= ddof:
         raise ValueError(f"var: expected more than ddof={ddof} values, got shape {x.shape}")
     x = x.floating()
     wide = x.widened()
     deviation = wide - mean(wide, axes, keepdims=True)
     squares = sum(deviation * deviation, axes, keepdims)
-    return (squares / (_count(x, axes, "var") - ddof)).astype(x.dtype)
+    return (squares / (count - ddof)).astype(x.dtype)
 
 
 @of_tensor
@@ -172,8 +179,9 @@ def argmax(x: Tensor, axis: int | None = None) -> Tensor:
 
 
 def _count(x: Tensor, axes: tuple[int, ...], name: str) -> int:
+    """How many values each result is of; none is an error, unless there are no results."""
     count = math.prod(x.shape[i] for i in axes)
-    if count == 0:
+    if count == 0 and all(n for i, n in enumerate(x.shape) if i not in axes):
         raise ValueError(f"{name}: expected at least one value along {axes}, got shape {x.shape}")
     return count
 
