@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from .backend import by_type, where
+from .dtypes import half
 from .op import Op
 from .ops.arithmetic import ADD
 from .tape import FREED, Leaf, Node, listening, moving, recording
@@ -242,6 +243,8 @@ def _walk(
     apply = next(iter(cotangents.values())).apply
     # Cotangents that this walk added up are arrays of its own, which it may write into.
     sums: set[Ref] = set()
+    # Those of float16 and bfloat16 are added in float32, and rounded when all have come in.
+    halves: dict[Ref, Any] = {}
     heard = listening.get()
     outer = None if heard is None else heard.behind
     token = recording.set(create_graph)
@@ -263,6 +266,8 @@ def _walk(
                 gys = tuple([take((node, i), None) for i in range(op.num_outputs)])
                 arrived = any([gy is not None for gy in gys])
             if arrived:
+                if halves:
+                    gys = tuple([_rounded(gy, halves.get((node, i))) for i, gy in enumerate(gys)])
                 if wanted is not None:
                     cotangents.update(_wanted_of(node, gys, wanted))
                 if op.backward is None:
@@ -277,16 +282,27 @@ def _walk(
                         elif ref in sums:
                             apply(ADD_INTO, old, gx)
                         else:
+                            if half(gx._data.dtype):
+                                halves[ref] = gx.dtype
+                                old, gx = old.widened(), gx.widened()
                             cotangents[ref] = apply(ADD, old, gx)
                             if not create_graph:
                                 sums.add(ref)
             if free:
                 node.free()
+        for ref, dtype in halves.items():
+            if ref in cotangents:
+                cotangents[ref] = _rounded(cotangents[ref], dtype)
     finally:
         recording.reset(token)
         if heard is not None:
             heard.behind = outer
     return cotangents
+
+
+def _rounded(g: Any, dtype: Any) -> Any:
+    """A cotangent in the dtype that its sum is rounded to, if it is one."""
+    return g if g is None or dtype is None else g.astype(dtype)
 
 
 def _wanted_of(node: Node, gys: Sequence[Tensor | None], wanted: set[Ref]) -> dict[Ref, Tensor]:

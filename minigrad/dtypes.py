@@ -31,6 +31,11 @@ def real(dtype: Any) -> np.dtype:
     return dtype
 
 
+def half(dtype: np.dtype) -> bool:
+    """Whether numbers of a dtype are float16 or bfloat16: what is summed in float32, and rounded once."""
+    return dtype.itemsize == 2 and floating(dtype)
+
+
 def floating(dtype: np.dtype) -> bool:
     """Whether numbers of a dtype are floating ones. NumPy takes bfloat16 for raw bytes."""
     return dtype.kind == "f" or dtype.name == "bfloat16"

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import backend as backends
 from .autograd import Differentiable
-from .dtypes import floating, real
+from .dtypes import floating, half, real
 from .moving import Movable
 from .op import Op
 from .ops.arithmetic import Arithmetic
@@ -270,12 +270,19 @@ class Tensor(
 
     def astype(self, dtype: Any) -> Tensor:
         """The values in another dtype; differentiable from floating to floating."""
+        own = self._data.dtype
+        if dtype is own:
+            return self
         dtype = real(dtype)
-        return self if dtype == self.dtype else apply(Cast(self.dtype, dtype), self)
+        return self if dtype == own else apply(Cast(own, dtype), self)
 
     def floating(self) -> Tensor:
         """Itself, or as float32 if it holds integers or booleans."""
         return self if floating(self.dtype) else self.astype(np.float32)
+
+    def widened(self) -> Tensor:
+        """Itself, or as float32 if it holds float16 or bfloat16, which sums and their gradients are computed in."""
+        return self.astype(np.float32) if half(self._data.dtype) else self
 
     def lift(self, value: Any, op: Op) -> Tensor:
         """``value`` as an operand beside this tensor in ``op``. A number takes this tensor's dtype, or float32 where

@@ -14,6 +14,8 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from .halves import in_float32
+
 Array = Any
 Pair = tuple[int, int]
 
@@ -102,15 +104,16 @@ class ConvolutionKernels:
         """An array with whatever its memory holds."""
         return self.xp.empty(shape, dtype)
 
+    @in_float32
     def matmul(self, a: Array, b: Array) -> Array:
         """Products over the last two axes."""
-        y = a @ b
-        return y if y.dtype == a.dtype else y.astype(a.dtype)  # of bfloat16 NumPy makes float32
+        return a @ b
 
     def add_product(self, a: Array, b: Array, total: Array) -> None:
         """total += a @ b."""
         total += self.matmul(a, b)
 
+    @in_float32
     def conv2d(self, x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
         out, k = window.output_size(x.shape[2:]), self._matrix(weight, window)
         y = self.empty((len(x), *out, len(weight)), x.dtype)
@@ -125,6 +128,7 @@ class ConvolutionKernels:
             y += bias
         return y.transpose(0, 3, 1, 2)
 
+    @in_float32
     def conv2d_weight_grad(self, x: Array, gy: Array, window: Window) -> Array:
         groups, out, (kh, kw) = window.groups, gy.shape[2:], window.size
         inputs, outputs = x.shape[1] // groups, gy.shape[1] // groups
@@ -134,6 +138,7 @@ class ConvolutionKernels:
         g = total.reshape(groups, outputs, kh, kw, inputs).transpose(0, 1, 4, 2, 3)
         return self.xp.ascontiguousarray(g.reshape(groups * outputs, inputs, kh, kw))
 
+    @in_float32
     def conv2d_input_grad(self, gy: Array, weight: Array, window: Window, size: Pair) -> Array:
         """A convolution of gy, in which the gradients of a stride are computed together, as channels.
 
@@ -191,6 +196,7 @@ class ConvolutionKernels:
             self.xp.maximum(values, candidate, out=values)
         return values.transpose(0, 3, 1, 2), place.transpose(0, 3, 1, 2)
 
+    @in_float32
     def max_pool2d_grad(self, gy: Array, place: Array, window: Window, size: Pair) -> Array:
         gy, place = gy.transpose(0, 2, 3, 1), place.transpose(0, 2, 3, 1)
         gx = self._padded((len(gy), *size, gy.shape[3]), window, gy.dtype)
@@ -206,6 +212,7 @@ class ConvolutionKernels:
             y += padded[:, across, along] * (place == index)
         return y.transpose(0, 3, 1, 2)
 
+    @in_float32
     def sum_pool2d(self, x: Array, window: Window) -> Array:
         padded = self._pad(x.transpose(0, 2, 3, 1), window, 0)
         out = window.output_size(x.shape[2:])
@@ -215,6 +222,7 @@ class ConvolutionKernels:
             y += padded[:, across, along]
         return y.transpose(0, 3, 1, 2)
 
+    @in_float32
     def sum_pool2d_grad(self, gy: Array, window: Window, size: Pair) -> Array:
         gy = gy.transpose(0, 2, 3, 1)
         gx = self._padded((len(gy), *size, gy.shape[3]), window, gy.dtype)

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from .convolution import ConvolutionKernels, Pair, Window
+from .halves import half
 from .tf32 import tf32_allowed
 
 Array = Any
@@ -138,7 +139,11 @@ class CudnnConvolution(ConvolutionKernels):
 
     def conv2d(self, x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
         shape = len(x), len(weight), *window.output_size(x.shape[2:])
-        y = self._convolve("conv_fprop", x, weight, Operand(shape, True), window)
+        # The bias would be added to what is rounded already.
+        rounds_early = bias is not None and half(x.dtype)
+        y = None
+        if not rounds_early:
+            y = self._convolve("conv_fprop", x, weight, Operand(shape, True), window)
         if y is None:
             return super().conv2d(x, weight, bias, window)
         if bias is not None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from .convolution import ConvolutionKernels
 from .fused import FusedKernels
+from .halves import half, in_float32, wide
 
 Array = Any
 
@@ -73,6 +74,7 @@ class Kernels(ConvolutionKernels, FusedKernels):
     def check(self) -> None:
         """Raise what has turned out to be wrong with values since the last time; here errors come at once."""
 
+    @in_float32
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         y = self.matmul(x, weight.T)
         if bias is not None:
@@ -165,6 +167,8 @@ class Kernels(ConvolutionKernels, FusedKernels):
         return self.xp.concatenate(parts, axis=axis)
 
     def sum(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+        if half(x.dtype):
+            return x.sum(axis=axes, dtype="float32", keepdims=keepdims).astype(x.dtype)
         return x.sum(axis=axes, keepdims=keepdims)
 
     def channel_sum(self, x: Array, axes: tuple[int, ...]) -> Array:
@@ -347,8 +351,9 @@ class Kernels(ConvolutionKernels, FusedKernels):
         """Velocities come before the gradients where there is momentum, and not at all where there is none."""
         *velocities, grads = velocities_and_grads
         for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+            g = wide(g)
             if weight_decay:
-                g = g + weight_decay * p
+                g = g + weight_decay * wide(p)
             if momentum:
                 v = velocities[0][i]
                 v *= momentum
@@ -376,10 +381,11 @@ class Kernels(ConvolutionKernels, FusedKernels):
         """``steps`` says for the how many-th time each parameter is moved."""
         b1, b2 = betas
         for i, (p, m, v, g) in enumerate(zip(params, first, second, grads, strict=True)):
-            step_size = (lr / (1 - b1 ** steps[i])).astype(p.dtype)
-            root = ((1 - b2 ** steps[i]) ** 0.5).astype(p.dtype)
+            g = wide(g)
+            step_size = (lr / (1 - b1 ** steps[i])).astype(g.dtype)
+            root = ((1 - b2 ** steps[i]) ** 0.5).astype(g.dtype)
             if weight_decay:
-                g = g + weight_decay * p
+                g = g + weight_decay * wide(p)
             m *= b1
             m += (1 - b1) * g
             v *= b2

@@ -150,7 +150,12 @@ class NumbaNormKernels(NumpyKernels):
         return self.frozen_batch_norm(*arguments, CODES[activation])
 
     def sum(self, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
-        if axes != (0,) or x.ndim != 2 or x.dtype.char not in "fd" or not x.flags.carray:
+        if (
+            axes != (0,)
+            or x.ndim != 2
+            or x.dtype.char not in "fd"
+            or not (x.size and x.flags.carray)
+        ):
             return super().sum(x, axes, keepdims)
         y = np.empty(x.shape[1], x.dtype)
         self._batch_norm.column_sums(x, y)

@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import as_strided
 from . import pool, rows
 from .convolution import Window
 from .generic import Kernels
+from .halves import in_float32
 
 #: elements in a temporary that stays in a core's first cache
 BLOCK = 16384
@@ -21,6 +22,7 @@ class NumpyKernels(Kernels):
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return pool.empty(shape, dtype)
 
+    @in_float32
     def linear(self, x: Any, weight: Any, bias: Any) -> Any:
         # OpenBLAS has a kernel without threads for products of up to 10^6 multiplications, but not for a transposed
         # factor; unless the product is tiny, copying the factor costs less than waking the threads.

@@ -84,7 +84,7 @@ class GhostBatchNorm(BatchNorm):
         if weight is not None:
             weight = x.lift_index(weight)
         size = self.virtual_batch_size
-        cuts = [slice(i, i + size) for i in range(0, len(x), size)]
+        cuts = [slice(i, i + size) for i in range(0, max(len(x), 1), size)]
         found = [
             self.normalize(x[cut], self.gamma, self.beta, None if weight is None else weight[cut])
             for cut in cuts
@@ -152,7 +152,7 @@ class BatchRenorm(BatchNorm):
         self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Any
     ) -> tuple[Tensor, Tensor, Tensor, float]:
         r_max, d_max = self.bounds()
-        xhat, mean, var, m = super().normalize(x, None, None, weight)
+        xhat, mean, var, m = super().normalize(x.widened(), None, None, weight)
         with no_grad():
             running = (self.running_var + self.eps).sqrt()
             norm_var = var * (m / (m - self.ddof_norm))

@@ -70,7 +70,7 @@ class Softmax(Op):
         return e / e.sum(self.axis, keepdims=True)
 
     def forward(self, k: Any, x: Any) -> Any:
-        return k.softmax(x, self.axis)
+        return k.softmax(x, self.axis) if x.size else x.copy()
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         (y,) = node.outputs
@@ -85,7 +85,7 @@ class LogSoftmax(Softmax):
         return shifted - shifted.exp().sum(self.axis, keepdims=True).log()
 
     def forward(self, k: Any, x: Any) -> Any:
-        return k.log_softmax(x, self.axis)
+        return k.log_softmax(x, self.axis) if x.size else x.copy()
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         (y,) = node.outputs
@@ -142,7 +142,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     >>> mg.softmax(mg.tensor([1e4, 1e4]))
     Tensor([0.5, 0.5])
     """
-    return apply(Softmax(_one_axis("softmax", x, axis)), x)
+    return apply(Softmax(_one_axis("softmax", x, axis)), x.widened()).astype(x.dtype)
 
 
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
@@ -155,12 +155,10 @@ def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     ValueError
         If the axis is out of range.
     """
-    return apply(LogSoftmax(_one_axis("log_softmax", x, axis)), x)
+    return apply(LogSoftmax(_one_axis("log_softmax", x, axis)), x.widened()).astype(x.dtype)
 
 
 def _one_axis(name: str, x: Tensor, axis: int) -> int:
     require_floating(name, x)
     (positive,) = normalize_axes((axis,), x.ndim, name)
-    if x.shape[positive] == 0:
-        raise ValueError(f"{name}: expected at least one value along axis {axis}, got {x.shape}")
     return positive

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import floating
+from ..dtypes import floating, half
 from ..op import Op, of_tensor
 from .shape import broadcast_to
 
@@ -165,8 +165,19 @@ def _binary(op: Op, a: Tensor, b: Any) -> Any:
         or a._data.dtype is not b._data.dtype
     ):
         b = a.lift(b, op)
+        dtype = promoted(a.dtype, b.dtype)
+        if half(dtype) and op.saves_inputs and (_summed(a, b) or _summed(b, a)):
+            # The terms of that sum are products, which must not be rounded first.
+            a, b = (t.astype(np.float32) for t in (a, b))
+            return a.apply(op, *align(op, a, b)).astype(dtype)
         a, b = align(op, a, b)
     return a.apply(op, a, b)
+
+
+def _summed(x: Tensor, other: Tensor) -> bool:
+    """Whether x is broadcast beside another operand and requires a gradient, which is then a sum."""
+    sizes = zip(reversed(x.shape), reversed(other.shape), strict=False)
+    return x.requires_grad and (x.ndim < other.ndim or any(m == 1 != n for m, n in sizes))
 
 
 def align(op: Op, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -79,22 +79,25 @@ class BatchNorm(PerChannel):
     ) -> Any:
         x, gamma, _ = node.inputs
         mean, inv_std = node.outputs
-        m = x.size // mean.size
+        m, dtype = x.size // mean.size, x.dtype
         gx = ggamma = gbeta = None
+        if not (gmean is None and gvar is None and ginv_std is None):
+            x = x.widened()  # gradients are added first, and rounded then
         if gy is not None:
+            gy = gy.astype(x.dtype)
             op = BatchNormGrad(self.kept, self.ddof)
             gx, ggamma, gbeta = apply(op, x, gamma, mean, inv_std, gy)
         if ginv_std is not None:
             through = ginv_std * inv_std**3 * -0.5
             gvar = through if gvar is None else gvar + through
         if gmean is not None:
-            through = (self.wide(gmean, x) / m).broadcast_to(x.shape).astype(x.dtype)
+            through = (self.wide(gmean, x) / m).broadcast_to(x.shape)
             gx = through if gx is None else gx + through
         if gvar is not None:
             slope = self.wide(gvar, x) * (2 / (m - self.ddof))
-            through = (slope * self.deviation(x, mean)).astype(x.dtype)
+            through = slope * self.deviation(x, mean)
             gx = through if gx is None else gx + through
-        return gx, ggamma, gbeta
+        return gx if gx is None else gx.astype(dtype), ggamma, gbeta
 
 
 class BatchNormGrad(PerChannel):
@@ -183,8 +186,8 @@ def batch_norm(
     Raises
     ------
     ValueError
-        For fewer than two axes, an empty batch, one value per channel (whose output would be ``beta`` whatever the
-        input), a wrong shape of gamma or beta, a bad axis, eps <= 0, or ddof < 0 or >= m.
+        For fewer than two axes, channels without a value (an empty batch), one value per channel (whose output would be
+        ``beta`` whatever the input), a wrong shape of gamma or beta, a bad axis, eps <= 0, or ddof < 0 or >= m.
     TypeError
         If an argument is no Tensor, or the dtypes do not fit.
 
@@ -197,6 +200,8 @@ def batch_norm(
     (Tensor([[-1., -1.], [ 1.,  1.]]), Tensor([ 2., 20.]), Tensor([  1., 100.]))
     """
     op, values = _fitted(BatchNorm, (eps, ddof), "batch_norm", x, axis, gamma=gamma, beta=beta)
+    if not x._data.size and not all(x.shape[i] for i in op.kept):
+        return op.reference(x, gamma, beta)[:3]  # type: ignore[no-any-return]  # no channels
     if values < 2:
         raise ValueError(
             f"batch_norm: expected at least 2 values per channel, got {values} from shape {x.shape} "

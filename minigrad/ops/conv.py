@@ -22,7 +22,10 @@ from .windows import Padding, edges_of, make_window, pair, require_images
 
 
 class Windowed(Op):
-    """What the ops below know: the window, and the size of the images."""
+    """What the ops below know: the window, and the size of the images.
+
+    Kernels are given something to add; without images, channels or outputs there are only zeros.
+    """
 
     __slots__ = ("size", "window")
 
@@ -58,7 +61,10 @@ class Conv2d(Windowed):
         return y if bias is None else y + bias.reshape(-1, 1, 1)
 
     def forward(self, k: Any, x: Any, weight: Any, bias: Any) -> Any:
-        return k.conv2d(x, weight, bias, self.window)
+        if x.size and weight.size:
+            return k.conv2d(x, weight, bias, self.window)
+        y = k.xp.zeros((len(x), len(weight), *self.window.output_size(self.size)), x.dtype)
+        return y if bias is None else y + bias.reshape(-1, 1, 1)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         x, weight, _ = node.inputs
@@ -73,7 +79,10 @@ class InputGrad(Windowed):
     __slots__ = ()
 
     def forward(self, k: Any, gy: Any, weight: Any) -> Any:
-        return k.conv2d_input_grad(gy, weight, self.window, self.size)
+        if gy.size and weight.size:
+            return k.conv2d_input_grad(gy, weight, self.window, self.size)
+        channels = weight.shape[1] * self.window.groups
+        return k.xp.zeros((len(gy), channels, *self.size), gy.dtype)
 
     def backward(self, node: Any, needs: Any, gx: Tensor) -> Any:
         gy, weight = node.inputs
@@ -88,7 +97,10 @@ class WeightGrad(Windowed):
     __slots__ = ()
 
     def forward(self, k: Any, x: Any, gy: Any) -> Any:
-        return k.conv2d_weight_grad(x, gy, self.window)
+        if x.size and gy.size:
+            return k.conv2d_weight_grad(x, gy, self.window)
+        channels = x.shape[1] // self.window.groups
+        return k.xp.zeros((gy.shape[1], channels, *self.window.size), x.dtype)
 
     def backward(self, node: Any, needs: Any, gweight: Tensor) -> Any:
         x, gy = node.inputs
@@ -148,7 +160,7 @@ def conv2d(
     """
     require_images("conv2d", x)
     require_tensor("conv2d", weight=weight, bias=bias)
-    if weight is None or weight.ndim != 4:
+    if weight is None or weight.ndim != 4 or 0 in weight.shape[2:]:
         raise ValueError(
             "conv2d: expected weight of shape (out, channels / groups, kernel height, kernel width), "
             f"got {None if weight is None else weight.shape}"
@@ -241,7 +253,7 @@ def conv_transpose2d(
     name = "conv_transpose2d"
     require_images(name, x)
     require_tensor(name, weight=weight, bias=bias)
-    if weight is None or weight.ndim != 4 or weight.shape[0] != x.shape[1]:
+    if weight is None or weight.ndim != 4 or weight.shape[0] != x.shape[1] or 0 in weight.shape[2:]:
         raise ValueError(
             f"{name}: expected weight of shape ({x.shape[1]}, out / groups, kernel height, kernel width) "
             f"for x {x.shape}, got {None if weight is None else weight.shape}"
@@ -270,8 +282,11 @@ def conv_transpose2d(
             )
     kernel = weight.shape[2], weight.shape[3]
     window = Window(kernel, strides, edges, dilations, groups)
-    y = apply(InputGrad(window, (size[0], size[1])), x, weight)
-    return y if bias is None else y + bias.reshape(-1, 1, 1)
+    op = InputGrad(window, (size[0], size[1]))
+    if bias is None:
+        return apply(op, x, weight)
+    y = apply(op, x.widened(), weight.widened()) + bias.reshape(-1, 1, 1).widened()
+    return y.astype(x.dtype)
 
 
 def _fitting_groups(name: str, groups: int, outputs: int) -> int:

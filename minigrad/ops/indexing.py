@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..dtypes import half
 from ..op import Op
 
 if TYPE_CHECKING:
@@ -52,12 +53,13 @@ class IndexAdd(Keyed):
     __slots__ = ()
 
     def forward(self, k: Any, values: Any, *arrays: Any) -> Any:
-        y = k.xp.zeros(self.shape, values.dtype)
+        dtype = values.dtype
+        y = k.xp.zeros(self.shape, np.float32 if arrays and half(dtype) else dtype)
         if arrays:
             k.xp.add.at(y, fill(self.key, arrays), values)
         else:
             y[self.key] = values
-        return y
+        return y.astype(dtype, copy=False)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         arrays = node.inputs

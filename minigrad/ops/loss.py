@@ -11,6 +11,7 @@ from typing import Any
 from ..op import Op
 from ..tensor import Operand, Tensor, apply
 from .activation import log_softmax, softmax
+from .arithmetic import promoted
 from .checks import require_floating
 
 
@@ -30,12 +31,10 @@ class SoftmaxCrossEntropy(Op):
         return loss, softmax(logits, axis=1)
 
     def forward(self, k: Any, logits: Any, labels: Any) -> Any:
-        half = logits.dtype.itemsize == 2
-        wide = logits.astype("float32") if half else logits
-        loss, probabilities = k.softmax_cross_entropy(wide, labels, self.weight)
-        if half:
-            loss, probabilities = loss.astype(logits.dtype), probabilities.astype(logits.dtype)
-        return loss, probabilities
+        if not logits.size:  # no examples
+            shape = (0,) if self.weight is None else ()
+            return k.xp.zeros(shape, logits.dtype), logits.copy()
+        return k.softmax_cross_entropy(logits, labels, self.weight)
 
     def backward(self, node: Any, needs: Any, gy: Tensor | None, gp: Tensor | None) -> Any:
         _, labels = node.inputs
@@ -99,8 +98,9 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
     Raises
     ------
     ValueError
-        If the shapes do not fit, the batch is empty, a label is out of range (of which a GPU tells when values are read
-        the next time, and until then optimizers move nothing), or the reduction is unknown.
+        If the shapes do not fit, there is no example to average over or no class, a label is out of range (of which a
+        GPU tells when values are read the next time, and until then optimizers move nothing), or the reduction is
+        unknown.
     TypeError
         If the logits are not floating or the labels not integers.
 
@@ -112,7 +112,7 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
     """
     name = "softmax_cross_entropy"
     require_floating(name, logits)
-    if logits.ndim != 2 or logits.size == 0:
+    if logits.ndim != 2 or (len(logits) and not logits.size):
         raise ValueError(f"{name}: expected logits of shape (n, classes), got {logits.shape}")
     labels = logits.lift_index(labels)
     if labels.dtype.kind not in "iu":
@@ -124,9 +124,14 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
         )
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{name}: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
+    if reduction == "mean" and not len(labels):
+        raise ValueError(
+            f"{name}: expected logits of shape (n, classes), got {logits.shape}: no examples have no mean; "
+            "reduction='sum' is 0"
+        )
     weight = None if reduction == "none" else 1.0 if reduction == "sum" else 1 / len(labels)
-    loss, _ = apply(SoftmaxCrossEntropy(weight), logits, labels)
-    return loss
+    loss, _ = apply(SoftmaxCrossEntropy(weight), logits.widened(), labels)
+    return loss.astype(logits.dtype)
 
 
 def mse_loss(prediction: Tensor, target: Operand, reduction: str = "mean") -> Tensor:
@@ -155,7 +160,7 @@ def mse_loss(prediction: Tensor, target: Operand, reduction: str = "mean") -> Te
         raise ValueError(f"mse_loss: shapes {prediction.shape} and {target.shape} differ")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"mse_loss: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
-    squares = (prediction - target) ** 2
-    if reduction == "mean":
-        return squares.mean()
-    return squares.sum() if reduction == "sum" else squares
+    squares = (prediction.widened() - target.widened()) ** 2
+    if reduction != "none":
+        squares = squares.mean() if reduction == "mean" else squares.sum()
+    return squares.astype(promoted(prediction.dtype, target.dtype))

@@ -84,8 +84,10 @@ def matmul(a: Tensor, b: Operand) -> Tensor:
             raise ValueError(
                 f"matmul: leading axes of shapes {a.shape} and {b.shape} do not broadcast"
             ) from None
+        dtype, a, b = a.dtype, a.widened(), b.widened()  # gradients are sums of products
         a = a.broadcast_to((*lead, *a.shape[-2:]))
         b = b.broadcast_to((*lead, *b.shape[-2:]))
+        return a.apply(MATMUL, a, b).astype(dtype)
     return a.apply(MATMUL, a, b)
 
 

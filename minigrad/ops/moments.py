@@ -124,9 +124,13 @@ def moments(x: Tensor, axis: Axes = 1, weight: Any = None) -> Moments:
     if weight is not None:
         w = position_weights("moments", x, weight, axis)
         return _weighted(w, where(w > 0, x, 0.0), PerChannel(kept))[0]
-    if not values:
+    op = MeanM2(kept)
+    if not all(x.shape[i] for i in kept):  # no channels
+        mean, m2 = op.reference(x)
+    elif not values:
         raise ValueError(f"moments: expected at least one value per channel, got shape {x.shape}")
-    mean, m2 = apply(MeanM2(kept), x)
+    else:
+        mean, m2 = apply(op, x)
     return Moments(mean.lift(float(values), Op()), mean, m2)
 
 

@@ -56,8 +56,9 @@ def layer_norm(
         raise ValueError(
             f"layer_norm: expected 1 to {x.ndim - 1} feature axes of x {x.shape}, got ndim={ndim}"
         )
-    y, _, _ = batch_norm(x, None, None, tuple(range(x.ndim - ndim)), eps)
-    return _affine("layer_norm", y, gamma, beta, x.shape[x.ndim - ndim :], x.ndim - ndim)
+    axis = x.ndim - ndim
+    kept = tuple(range(axis))
+    return _normalized("layer_norm", x, x.shape, kept, eps, gamma, beta, x.shape[axis:], axis)
 
 
 def group_norm(
@@ -101,10 +102,8 @@ def group_norm(
         raise ValueError(
             f"group_norm: expected groups that divide the channels of x {x.shape}, got {groups}"
         )
-    values = math.prod(x.shape[1:]) // groups
-    grouped = x.reshape(x.shape[0], groups, values)
-    y, _, _ = batch_norm(grouped, None, None, (0, 1), eps)
-    return _affine("group_norm", y.reshape(x.shape), gamma, beta, x.shape[1:2], 1)
+    grouped = x.shape[0], groups, math.prod(x.shape[1:]) // groups
+    return _normalized("group_norm", x, grouped, (0, 1), eps, gamma, beta, x.shape[1:2], 1)
 
 
 def instance_norm(
@@ -135,21 +134,29 @@ def instance_norm(
     require_floating("instance_norm", x)
     if x.ndim < 3:
         raise ValueError(f"instance_norm: expected x of shape (n, channels, ...), got {x.shape}")
-    y, _, _ = batch_norm(x, None, None, (0, 1), eps)
-    return _affine("instance_norm", y, gamma, beta, x.shape[1:2], 1)
+    return _normalized("instance_norm", x, x.shape, (0, 1), eps, gamma, beta, x.shape[1:2], 1)
 
 
-def _affine(
+def _normalized(
     name: str,
-    y: Tensor,
+    x: Tensor,
+    seen: tuple[int, ...],
+    kept: tuple[int, ...],
+    eps: float,
     gamma: Tensor | None,
     beta: Tensor | None,
     shape: tuple[int, ...],
     axis: int,
 ) -> Tensor:
-    """gamma y + beta, for parameters of ``shape`` that belong to the axes from ``axis`` on."""
+    """x, normalized in the shape ``seen``, times gamma plus beta, of ``shape``, for the axes from ``axis`` on.
+
+    float16 and bfloat16 are rounded once, at the end.
+    """
     require_tensor(name, gamma=gamma, beta=beta)
-    require_dtype(name, statistics_dtype(y.dtype), gamma=gamma, beta=beta)
+    require_dtype(name, statistics_dtype(x.dtype), gamma=gamma, beta=beta)
+    y = x.widened()
+    if x.size:  # else there is nothing to normalize, and no statistics
+        y = batch_norm(y.reshape(seen), None, None, kept, eps)[0].reshape(x.shape)
     parameters: list[Any] = []
     for argument, value in (("gamma", gamma), ("beta", beta)):
         if value is not None and value.shape != shape:
@@ -157,6 +164,5 @@ def _affine(
         trailing = y.ndim - axis - len(shape)
         parameters.append(None if value is None else value.reshape(*shape, *[1] * trailing))
     scale, shift = parameters
-    dtype = y.dtype
     y = y if scale is None else y * scale
-    return (y if shift is None else y + shift).astype(dtype)
+    return (y if shift is None else y + shift).astype(x.dtype)

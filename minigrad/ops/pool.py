@@ -141,8 +141,8 @@ def avg_pool2d(
             [10.5, 12.5]])
     """
     window = _window("avg_pool2d", x, kernel_size, stride, padding)
-    total = apply(SumPool2d(window, (x.shape[2], x.shape[3])), x)
-    return total / (window.size[0] * window.size[1])
+    total = apply(SumPool2d(window, (x.shape[2], x.shape[3])), x.widened())
+    return (total / (window.size[0] * window.size[1])).astype(x.dtype)
 
 
 def global_avg_pool2d(x: Tensor) -> Tensor:

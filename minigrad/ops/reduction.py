@@ -7,8 +7,6 @@ from functools import lru_cache
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..op import Op, of_tensor
 
 if TYPE_CHECKING:
@@ -51,12 +49,14 @@ class Max(Reduction):
     __slots__ = ()
 
     def forward(self, k: Any, x: Any) -> Any:
+        if not x.size:  # NumPy refuses it, though there are no results; a sum has their shape
+            return x.sum(axis=self.axes, keepdims=self.keepdims).astype(x.dtype)
         return x.max(axis=self.axes, keepdims=self.keepdims)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        (x,), (y,) = node.inputs, node.outputs
-        chosen = (x == self.expand(y)).astype(gy.dtype)
-        return self.expand(gy) * (chosen / chosen.sum(self.axes, keepdims=True))
+        (x,), (y,), g = node.inputs, node.outputs, gy.widened()
+        chosen = (x == self.expand(y)).astype(g.dtype)
+        return (self.expand(g) * (chosen / chosen.sum(self.axes, keepdims=True))).astype(gy.dtype)
 
 
 class Min(Max):
@@ -65,6 +65,8 @@ class Min(Max):
     __slots__ = ()
 
     def forward(self, k: Any, x: Any) -> Any:
+        if not x.size:
+            return super().forward(k, x)
         return x.min(axis=self.axes, keepdims=self.keepdims)
 
 
@@ -77,6 +79,8 @@ class ArgMax(Op):
         self.axis = axis
 
     def forward(self, k: Any, x: Any) -> Any:
+        if not x.size:
+            return x.sum(axis=self.axis).astype("int64")
         return x.argmax(axis=self.axis)
 
 
@@ -114,7 +118,7 @@ def _normalized(axes: tuple[int, ...], ndim: int, name: str) -> tuple[int, ...]:
 
 @of_tensor
 def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Sum over ``axis`` (an int, a tuple of ints, or None for all).
+    """Sum over ``axis`` (an int, a tuple of ints, or None for all); float16 and bfloat16 are summed in float32.
 
     Examples
     --------
@@ -127,10 +131,10 @@ def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 @of_tensor
 def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Mean over ``axis`` (an int, a tuple of ints, or None for all); float16 is summed in float32."""
+    """Mean over ``axis`` (an int, a tuple of ints, or None for all); float16 and bfloat16 are summed in float32."""
     axes = normalize_axes(axis, x.ndim, "mean")
     x = x.floating()
-    wide = x.astype(np.promote_types(x.dtype, np.float32))
+    wide = x.widened()
     return (sum(wide, axes, keepdims) / _count(x, axes, "mean")).astype(x.dtype)
 
 
@@ -141,13 +145,14 @@ def var(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> 
     ``ddof=0``, the default, is NumPy's and the biased variance of batch normalization; PyTorch's default is 1.
     """
     axes = normalize_axes(axis, x.ndim, "var")
-    if _count(x, axes, "var") <= ddof:
+    count = _count(x, axes, "var")
+    if x.size and count <= ddof:
         raise ValueError(f"var: expected more than ddof={ddof} values, got shape {x.shape}")
     x = x.floating()
-    wide = x.astype(np.promote_types(x.dtype, np.float32))
+    wide = x.widened()
     deviation = wide - mean(wide, axes, keepdims=True)
     squares = sum(deviation * deviation, axes, keepdims)
-    return (squares / (_count(x, axes, "var") - ddof)).astype(x.dtype)
+    return (squares / (count - ddof)).astype(x.dtype)
 
 
 @of_tensor
@@ -174,8 +179,9 @@ def argmax(x: Tensor, axis: int | None = None) -> Tensor:
 
 
 def _count(x: Tensor, axes: tuple[int, ...], name: str) -> int:
+    """How many values each result is of; none is an error, unless there are no results."""
     count = math.prod(x.shape[i] for i in axes)
-    if count == 0:
+    if count == 0 and all(n for i, n in enumerate(x.shape) if i not in axes):
         raise ValueError(f"{name}: expected at least one value along {axes}, got shape {x.shape}")
     return count
 

@@ -16,6 +16,9 @@ from ..tensor import Tensor, apply, tensor
 class Optimizer(Settled):
     """What optimizers share: parameters, ``lr``, and state tensors beside each parameter.
 
+    Parameters of float16 and bfloat16 are moved in float32 and rounded once a step; their state is float32. A step that
+    is less than half of the distance to the next number still moves nothing: train float32 parameters where it is.
+
     Parameters may be moved to another backend or device (``Module.to``): the state follows at the next step.
 
     Attributes
@@ -57,7 +60,7 @@ class Optimizer(Settled):
         self.lr = lr
         self.steps = tensor(np.zeros(len(self.params), np.int64), backend=self.params[0].backend)
         self.state: dict[str, list[Tensor]] = {
-            slot: [p.filled(0) for p in self.params] for slot in self.slots
+            slot: [p.widened().filled(0) for p in self.params] for slot in self.slots
         }
 
     def zero_grad(self) -> None:

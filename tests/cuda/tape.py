@@ -41,7 +41,8 @@ def do(function, args, kwargs=None):
         return kwargs.get("out")
     found = _array(function(*args, **kwargs))
     given = _arrays([getattr(function, "__self__", None), *args])
-    made = [a for a in _arrays(found) if not any(np.may_share_memory(a, b) for b in given)]
+    new = [a for a in _arrays(found) if a.size]  # NumPy's views of nothing share no memory
+    made = [a for a in new if not any(np.may_share_memory(a, b) for b in given)]
     for array in made:
         array.fill(np.nan if array.dtype.kind == "f" else 0)
 

@@ -148,16 +148,16 @@ def average_pool(
 ) -> Tensor:
     """The sum of each window over how many elements it has, padding among them or not."""
     window, last = _pool(x, kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
-    images = _image(x)
+    images = _image(x).widened()
     wide, size = _longer(window, last), _size(images)
     total = apply(SumPool2d(wide, size), images)
     if not any(map(any, wide.padding)):
-        return _as(total / math.prod(window.size), x)
+        return _as(total / math.prod(window.size), x).astype(x.dtype)
     rows, columns = (
         _counts(i, window, size, wide.output_size(size), count_include_pad) for i in (0, 1)
     )
-    counts = tensor(np.outer(rows, columns), dtype=x.dtype, backend=x.backend)
-    return _as(total / written_out(counts), x)
+    counts = tensor(np.outer(rows, columns), dtype=total.dtype, backend=x.backend)
+    return _as(total / written_out(counts), x).astype(x.dtype)
 
 
 def _counts(axis: int, window: Window, size: Pair, out: Pair, padding_too: int) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..generic import Kernels
+from ..halves import half
 from . import THREADS, TYPES, Kernel, LaunchedKernels, lying, put_back
 
 Array = Any
@@ -41,7 +43,10 @@ class ElementwiseKernels(LaunchedKernels):
     def activated_linear(
         self, x: Array, weight: Array, bias: Array | None, activation: str
     ) -> Array:
-        y = self.matmul(x, weight.T)
+        if bias is not None and half(x.dtype):
+            y, bias = Kernels.linear(self, x, weight, bias), None
+        else:
+            y = self.matmul(x, weight.T)
         if bias is not None:
             self.add_bias(y, bias, activation)
         elif activation != "identity":

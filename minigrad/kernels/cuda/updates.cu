@@ -65,30 +65,33 @@ struct Work {
     }
 };
 
-// For each V numbers of the block's part, update(v, p, g, first, second) with what is moved by reference.
+// For each V numbers of the block's part, update(v, p, g, first, second) with what is moved by reference. The state of
+// halves is float.
 template <class T, int V, int STATES, class F>
 __device__ inline void move(const Tensors& all, const Work& work, F update) {
+    typedef Wide<T> A;
     T* p = static_cast<T*>(all.parameters[work.tensor]);
-    T* s[2] = {static_cast<T*>(all.state[0][work.tensor]), static_cast<T*>(all.state[1][work.tensor])};
+    A* s[2] = {static_cast<A*>(all.state[0][work.tensor]), static_cast<A*>(all.state[1][work.tensor])};
     const T* g = static_cast<const T*>(all.gradients[work.tensor]);
     for (Index i = work.begin + Index(threadIdx.x) * V; i < work.end; i += THREADS * V) {
         Index left = work.end - i;
-        Pack<T, V> packs[1 + STATES], gradient = Pack<T, V>::load(g + i, left);
-        packs[0] = Pack<T, V>::load(p + i, left);
+        Pack<T, V> parameter = Pack<T, V>::load(p + i, left), gradient = Pack<T, V>::load(g + i, left);
+        Pack<A, V> state[STATES ? STATES : 1];
 #pragma unroll
-        for (int k = 0; k < STATES; k++) packs[1 + k] = Pack<T, V>::load(s[k] + i, left);
+        for (int k = 0; k < STATES; k++) state[k] = Pack<A, V>::load(s[k] + i, left);
 #pragma unroll
         for (int v = 0; v < V; v++) {
-            Wide<T> moved[3] = {packs[0].get(v)};
+            A moved[3] = {parameter.get(v)};
 #pragma unroll
-            for (int k = 0; k < STATES; k++) moved[1 + k] = packs[1 + k].get(v);
+            for (int k = 0; k < STATES; k++) moved[1 + k] = state[k].get(v);
             update(moved, gradient.get(v));
+            parameter.set(v, moved[0]);
 #pragma unroll
-            for (int k = 0; k <= STATES; k++) packs[k].set(v, moved[k]);
+            for (int k = 0; k < STATES; k++) state[k].set(v, moved[1 + k]);
         }
-        packs[0].store(p + i, left);
+        parameter.store(p + i, left);
 #pragma unroll
-        for (int k = 0; k < STATES; k++) packs[1 + k].store(s[k] + i, left);
+        for (int k = 0; k < STATES; k++) state[k].store(s[k] + i, left);
     }
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import TYPES, WIDTH, Kernel, LaunchedKernels, lying
+from . import TYPES, WIDTH, Kernel, LaunchedKernels, lying, wide
 
 Array = Any
 
@@ -116,16 +116,23 @@ class UpdateKernels(LaunchedKernels):
                     [_beside(params[i], column[i]) for i in chosen]
                     for column in (params, *state, grads)
                 ]
-                taken = [[self.given(a) for a in c] for c in columns]
+                # The state of halves is float32: twice as wide where as many are read at once.
+                real = params[chosen[0]].dtype
+                kind = wide(real)
+                same = [
+                    [a if a.dtype == kind else a.astype(kind) for a in c] for c in columns[1:-1]
+                ]
+                taken = [[self.given(a) for a in c] for c in (columns[0], *same, columns[-1])]
                 addresses = [[self.launch.address(a) for a in c] for c in taken]
-                width = WIDTH if all(a % WIDTH == 0 for c in addresses for a in c) else 1
+                step = WIDTH * kind.itemsize // real.itemsize
+                width = WIDTH if all(a % step == 0 for c in addresses for a in c) else 1
                 table, blocks = _table(addresses, [a.size for a in taken[0]], chosen)
                 if blocks:
-                    vector = max(width // params[chosen[0]].itemsize, 1)
+                    vector = max(width // real.itemsize, 1)
                     yield TYPES[name], vector, (blocks,), table
                 for views, copies in zip(columns[:-1], taken[:-1], strict=True):
                     for view, copy in zip(views, copies, strict=True):
-                        if copy is not view:  # it had gaps
+                        if copy is not view:  # it had gaps, or another dtype
                             view[...] = copy
 
 
