@@ -41,7 +41,7 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
     >>> layer = mg.nn.Linear(3, 2)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     mg.save(f"{folder}/layer.safetensors", layer.state_dict())
-    ...     layer.load_state_dict(mg.load(f"{folder}/layer.safetensors"))
+    ...     found = layer.load_state_dict(mg.load(f"{folder}/layer.safetensors"))
     """
     library = _safetensors()
     arrays = {}

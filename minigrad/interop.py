@@ -8,21 +8,24 @@ its siblings differ::
     beta         bias
     num_batches  num_batches_tracked
 
-A state says nothing of eps and momentum: ``minigrad.nn.BatchNorm.like("torch", n)`` has PyTorch's.
+A state says nothing of eps and momentum. ``minigrad.nn.BatchNorm.like("torch", n)`` has PyTorch's defaults; for any
+other here, build PyTorch's as ``BatchNorm2d(n, eps=eps, momentum=1 - momentum)``. ``from_torch`` warns where they
+differ; given PyTorch's module instead of its state, it compares with that one, else with the defaults.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
+from math import isclose
 from typing import Any
 
 import numpy as np
 
 from .nn.batch_norm import BatchNorm
-from .nn.module import Buffer, Module, Parameter
+from .nn.module import Buffer, Loaded, Module, Parameter, load
 from .nn.normalization import GroupNorm, InstanceNorm, LayerNorm
 from .nn.variants import FrozenBatchNorm
-from .tensor import Tensor
 
 NORMS = BatchNorm, FrozenBatchNorm, LayerNorm, GroupNorm, InstanceNorm
 NAMES = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
@@ -59,16 +62,28 @@ def to_torch(module: Module) -> dict[str, np.ndarray]:
     return {name: t.numpy() for name, t in _named(module, "")}
 
 
-def from_torch(module: Module, state: Mapping[str, Any], strict: bool = True) -> None:
+def from_torch(module: Module, state: Any, strict: bool = True) -> Loaded:
     """Take over a state with PyTorch's names, in place.
 
     Parameters
     ----------
     module : Module
-    state : mapping of names to torch tensors, NumPy arrays or Tensors
+    state : mapping of names to torch tensors, NumPy arrays or Tensors; or torch.nn.Module
         What ``state_dict()`` gives there, or ``minigrad.load`` from a file that ``safetensors.torch.save_file`` wrote.
+        Of a module its ``state_dict()``.
     strict : bool
         Whether every name must be there and none be left over; if False, those in common are loaded.
+
+    Returns
+    -------
+    Loaded
+        ``missing_keys`` and ``unexpected_keys``: the names here that ``state`` has not, and the reverse.
+
+    Warns
+    -----
+    UserWarning
+        For normalization layers with another epsilon or momentum than the torch module's: outputs differ then. A state
+        dict does not say them, so that PyTorch's defaults are compared with.
 
     Raises
     ------
@@ -83,40 +98,73 @@ def from_torch(module: Module, state: Mapping[str, Any], strict: bool = True) ->
     --------
     >>> import minigrad as mg
     >>> bn = mg.nn.BatchNorm.like("torch", 2)
-    >>> from_torch(bn, {"weight": mg.tensor([1, 2])}, strict=False)
+    >>> from_torch(bn, {"weight": mg.tensor([1, 2])}, strict=False).missing_keys
+    ['bias', 'running_mean', 'running_var', 'num_batches_tracked']
     >>> bn.gamma
     Tensor([1., 2.], requires_grad=True)
     """
     into = f"from_torch into {type(module).__name__}"
-    own = dict(_named(module, ""))
-    missing = [name for name in own if name not in state]
-    unexpected = [name for name in state if name not in own]
-    if strict and (missing or unexpected):
-        raise KeyError(
-            f"{into}: missing {missing or 'nothing'}, unexpected {unexpected or 'nothing'}; "
-            "strict=False loads what is in common"
-        )
-    arrays = {}
-    for name, t in own.items():
-        if name in missing:
+    theirs = None if isinstance(state, Mapping) else dict(state.named_modules())
+    state = state if theirs is None else state.state_dict()
+    found = load(into, dict(_named(module, "")), state, strict)
+    _warn_of_settings(into, module, state, theirs)
+    return found
+
+
+def _warn_of_settings(into: str, module: Module, state: Mapping[str, Any], theirs: Any) -> None:
+    """Warn of normalization layers that PyTorch's modules ``theirs``, or its defaults, compute otherwise."""
+    reports = []
+    for name, layer in _named(module, "", NORMS):
+        names = [key for key, _ in _named(layer, name)]
+        twin = None if theirs is None else theirs.get(name)
+        if (names and not any(key in state for key in names)) or (theirs and twin is None):
             continue
-        try:
-            array = _numpy(state[name])
-        except TypeError as error:
-            raise TypeError(f"{into}: {name}: {error}") from error
-        if array.shape != t.shape or array.dtype != t.dtype:
-            raise ValueError(
-                f"{into}: expected {name} of shape {t.shape} and dtype {t.dtype}, "
-                f"got {array.shape} and {array.dtype}"
+        ours, torchs = _in_torchs_terms(layer), _settings(twin)
+        differing = [k for k in ours if not _same(ours[k], torchs[k])]
+        if differing:
+            here, there = (
+                ", ".join(f"{k}={v[k] if v[k] is None else f'{v[k]:.6g}'}" for k in differing)
+                for v in (ours, torchs)
             )
-        arrays[name] = array
-    for name, array in arrays.items():
-        own[name].load(array)
+            title = f"{type(layer).__name__} {name!r}" if name else type(layer).__name__
+            reports.append(f"{title} has {here}, and PyTorch's {there}")
+    if reports:
+        default = "" if theirs else " (its defaults: a state dict does not say; pass the module)"
+        warnings.warn(
+            f"{into}: in PyTorch's terms, {'; '.join(reports)}{default}. They compute different numbers unless both "
+            "are built alike; minigrad's momentum is 1 - PyTorch's, and minigrad.nn.BatchNorm.like('torch', n) has "
+            "PyTorch's defaults",
+            stacklevel=3,
+        )
 
 
-def _named(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers at and below ``value``, by the names that PyTorch would give them."""
-    if isinstance(value, (Parameter, Buffer)):
+_TORCH = {"eps": 1e-5, "momentum": 0.1, "ddof_running": 1}
+
+
+def _in_torchs_terms(layer: Any) -> dict[str, Any]:
+    """What a state does not say of a normalization layer."""
+    settings = {"eps": layer.eps if hasattr(layer, "eps") else layer.epsilon}
+    if isinstance(layer, BatchNorm):
+        momentum = layer.momentum
+        settings["momentum"] = None if momentum is None else 1 - momentum
+        settings["ddof_running"] = layer.ddof_running
+    return settings
+
+
+def _settings(theirs: Any) -> dict[str, Any]:
+    """The same of a torch module, or its defaults for None."""
+    return {k: getattr(theirs, k, v) for k, v in _TORCH.items()}
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b if a is None or b is None else isclose(a, b)
+
+
+def _named(
+    value: Any, name: str, kinds: tuple[type, ...] = (Parameter, Buffer)
+) -> Iterator[tuple[str, Any]]:
+    """Parameters and buffers, or others, at and below ``value``, by the names that PyTorch would give them."""
+    if isinstance(value, kinds):
         yield name, value
         return
     children: Any = ()
@@ -127,12 +175,4 @@ def _named(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     elif isinstance(value, (list, tuple)):
         children = ((str(i), item) for i, item in enumerate(value))
     for child, v in children:
-        yield from _named(v, f"{name}.{child}" if name else child)
-
-
-def _numpy(value: Any) -> np.ndarray:
-    """A torch tensor, wherever it is, a Tensor, or an array, as a NumPy array."""
-    for step in ("detach", "cpu", "numpy"):
-        if hasattr(value, step):
-            value = getattr(value, step)()
-    return np.asarray(value)
+        yield from _named(v, f"{name}.{child}" if name else child, kinds)

@@ -1,14 +1,19 @@
-"""Where a tensor's memory is: moving it between backends and devices, and sharing it with other libraries by DLPack.
+"""Where a tensor's memory is: on which backend and device, shared with other libraries by DLPack, copied, or pickled.
 
-What Tensor has from this file; ``minigrad.from_dlpack`` is the way in.
+``minigrad.from_dlpack`` is the way in. ``pickle`` and ``copy.deepcopy`` carry the values, ``requires_grad`` and a
+leaf's ``grad``, and no graph: what an op computed is a leaf afterwards, except that a tensor whose graph was freed
+still refuses to go backward. Two tensors of one array (``x`` and ``x.detach()``) share it afterwards as well, while a
+view (``x.T``) gets memory of its own. ``copy.copy`` is the same value in the same memory.
 """
 
 from __future__ import annotations
 
+import copyreg
 from typing import Any
 
 from . import backend as backends
-from .tape import now, revised
+from .op import Op
+from .tape import FREED, Leaf, Node, now, revised
 
 
 class Movable:
@@ -64,3 +69,39 @@ class Movable:
     def __dlpack_device__(self: Any) -> tuple[int, int]:
         """The type and number of the device that the memory is on, as DLPack counts them."""
         return self._data.__dlpack_device__()
+
+    def __copy__(self: Any) -> Any:
+        self._shared_version()
+        copy = object.__new__(type(self))
+        for name, value in self._attributes().items():
+            setattr(copy, name, value)
+        return copy
+
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        self._look("pickle or copy.deepcopy")
+        state = self._attributes()
+        if not self.is_leaf:
+            node = self._ref[0]
+            state["_ref"] = type(node.op).__name__ if node.parents is FREED else (Leaf(), 0)
+        return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
+
+    def _attributes(self) -> dict[str, Any]:
+        """The slots, and the attributes of a subclass."""
+        reduced: Any = super().__reduce_ex__(2)
+        attributes, slots = reduced[2]
+        return {**(attributes or {}), **slots}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        array, ref, version = state["_data"], state["_ref"], state["_version"]
+        known = backends.of(array)  # loads a backend that this process has not used yet
+        if (
+            known is None
+            or (known.name == "numpy" and not (array.flags.behaved and array.dtype.isnative))
+        ):  # a memory map of joblib's, a read-only or unaligned buffer, another machine's byte order
+            state["_data"] = backends.as_array(array, None, "numpy")
+        if isinstance(ref, str):  # the op whose graph was freed
+            state["_ref"] = (Node(type(ref, (Op,), {})(), FREED), 0)
+        if version is not None:
+            version[0] = -1  # the clock was another process's
+        for name, value in state.items():
+            setattr(self, name, value)

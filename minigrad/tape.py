@@ -177,6 +177,9 @@ class Leaf:
             heard.writes(self, value)
         self._grad = value
 
+    def __reduce__(self) -> tuple[Any, ...]:  # for all of pickle's protocols
+        return Leaf, (), (None, {"_grad": self._grad})
+
 
 FREED: list[Ref | None] = []
 

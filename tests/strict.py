@@ -38,6 +38,9 @@ class StrictArray:
     def __array__(self, *args, **kwargs):
         raise TypeError("implicit conversion of a StrictArray to a NumPy array")
 
+    def __reduce__(self):  # as CuPy's, to the device that is current then
+        return StrictArray, (self.hidden,)
+
     def __dlpack__(self, **how):
         raise BufferError("a StrictArray does not leave its device")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from helpers import close, content, error_table, normal, refuses
@@ -119,12 +121,12 @@ class Tied(nn.Module):
     """Modules and tensors wherever they are found, some of them twice."""
 
     def __init__(self):
-        self.first = nn.BatchNorm(2)
+        self.first = nn.BatchNorm.like("torch", 2)
         self.blocks = [nn.Sequential(nn.Linear(2, 2), self.first.twin())]
         self.again = self.blocks[0][0]
         self.scale = nn.Parameter([1.0])
-        self.frozen = nn.FrozenBatchNorm(2)
-        self.unaffine = nn.BatchNorm(2, center=False, scale=False)
+        self.frozen = nn.FrozenBatchNorm(2, epsilon=1e-5)
+        self.unaffine = nn.BatchNorm.like("torch", 2, center=False, scale=False)
 
 
 BN = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
@@ -161,7 +163,7 @@ class TestNames:
 
 class TestLoading:
     def test_in_place(self, backend):
-        layer = nn.BatchNorm(3)
+        layer = nn.BatchNorm.like("torch", 3)
         gamma = layer.gamma
         state = to_torch(varied(nn.BatchNorm(3)))
         from_torch(layer, state)
@@ -175,11 +177,79 @@ class TestLoading:
         close(layer.weight, w, 0)
 
     def test_what_is_in_common(self):
-        layer = varied(nn.BatchNorm(3))
+        layer = varied(nn.BatchNorm.like("torch", 3))
         bias = layer.beta.numpy()
-        from_torch(layer, {"weight": np.full(3, 5, np.float32), "other": np.zeros(1)}, strict=False)
+        state = {"weight": np.full(3, 5, np.float32), "other": np.zeros(1)}
+        found = from_torch(layer, state, strict=False)
+        assert found.missing_keys == BN[1:] and found.unexpected_keys == ["other"]
         close(layer.gamma, [5.0] * 3, 0)
         close(layer.beta, bias, 0)
+
+
+DEFAULTS = "eps=1e-05, momentum=0.1 (its defaults: a state dict does not say; pass the module)"
+LIKE = nn.BatchNorm.like
+SETTINGS = {
+    "batch_norm": (
+        lambda: nn.BatchNorm(3),
+        f"BatchNorm has eps=0.001, momentum=0.01, and PyTorch's {DEFAULTS}",
+    ),
+    "eps": (lambda: LIKE("torch", 3, epsilon=1e-3), "has eps=0.001, and PyTorch's eps=1e-05 ("),
+    "momentum": (
+        lambda: LIKE("torch", 3, momentum=0.99),
+        "has momentum=0.01, and PyTorch's momentum=0.1 (",
+    ),
+    "average": (
+        lambda: LIKE("torch", 3, momentum=None),
+        "has momentum=None, and PyTorch's momentum=0.1 (",
+    ),
+    "ddof": (
+        lambda: LIKE("torch", 3, ddof_running=0),
+        "has ddof_running=0, and PyTorch's ddof_running=1 (",
+    ),
+    "nested": (
+        lambda: nn.Sequential(LIKE("torch", 3), nn.BatchNorm(3)),
+        "Sequential: in PyTorch's terms, BatchNorm '1' has",
+    ),
+    "frozen": (
+        lambda: nn.FrozenBatchNorm(3),
+        "FrozenBatchNorm has eps=0.001, and PyTorch's eps=1e-05 (",
+    ),
+    "layer_norm": (lambda: nn.LayerNorm(3, eps=1e-3), "LayerNorm has eps=0.001, and"),
+    "group_norm": (lambda: nn.GroupNorm(1, 3, eps=1e-3), "GroupNorm has eps=0.001, and"),
+    "instance_norm": (lambda: nn.InstanceNorm(3, eps=1e-3), "InstanceNorm has eps=0.001, and"),
+}
+
+
+class TestSettings:
+    @pytest.mark.parametrize(("make", "words"), SETTINGS.values(), ids=SETTINGS.keys())
+    def test_what_a_state_dict_does_not_say(self, make, words):
+        layer, state = make(), to_torch(varied(make()))
+        with pytest.warns(UserWarning, match=re.escape(words)) as caught:
+            from_torch(layer, state)
+        assert [w.filename for w in caught] == [__file__]
+        assert all((to_torch(layer)[name] == a).all() for name, a in state.items())
+
+    @pytest.mark.parametrize("momentum", [0.1, 0.01, None])
+    @pytest.mark.parametrize("eps", [1e-5, 1e-3])
+    def test_a_module_is_compared_itself(self, torch, eps, momentum, rng):
+        theirs = torch.nn.Sequential(torch.nn.BatchNorm1d(3, eps=eps, momentum=momentum))
+        x = rng.standard_normal((5, 3)).astype(np.float32)
+        theirs(torch.from_numpy(x))
+        alike = LIKE("torch", 3, epsilon=eps, momentum=None if momentum is None else 1 - momentum)
+        alike = nn.Sequential(alike)
+        assert from_torch(alike, theirs) == ([], [])
+        close(alike.eval()(mg.tensor(x)), theirs.eval()(torch.from_numpy(x)).detach().numpy(), 1e-6)
+        words = "BatchNorm '0' has eps=0.5, momentum=0.75, and PyTorch's "
+        words += f"eps={eps:g}, momentum={momentum}. They compute"
+        with pytest.warns(UserWarning, match=re.escape(words)):
+            from_torch(nn.Sequential(nn.BatchNorm(3, 1, 0.25, 0.5)), theirs)
+
+    def test_layers_that_are_not_loaded(self):
+        from_torch(
+            nn.Sequential(nn.BatchNorm(3), nn.Linear(3, 2)),
+            {"1.bias": np.ones(2, np.float32)},
+            strict=False,
+        )
 
 
 def changed(**entries):

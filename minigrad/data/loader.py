@@ -25,7 +25,8 @@ class DataLoader:
     drop_last : bool
         Leave out a last batch that is smaller than the others.
     rng : numpy.random.Generator, optional
-        Draws the orders; the default generator, set by ``minigrad.manual_seed``, if left out.
+        Draws the orders; the default generator, set by ``minigrad.manual_seed``, if left out. Training that is to be
+        resumed exactly keeps its ``bit_generator.state``, which is in no ``state_dict``.
     backend : {"numpy", "cupy"}, optional
         Where the batches go; the default backend if left out. To a GPU (the current one) each is copied from
         page-locked memory while the one before is used.

@@ -78,6 +78,12 @@ class Graph:
     def __repr__(self) -> str:
         return f"<Graph {self.title!r}, {len(self.calls)} ops>"
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} is bound to the tensors that it was captured with, and is neither pickled nor copied: capture "
+            "it again there, or use minigrad.jit, which does so by itself"
+        )
+
     def __str__(self) -> str:
         """A table: see ``minigrad.graph.showing``."""
         return table(self)

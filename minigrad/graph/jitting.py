@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -65,6 +66,14 @@ class Jit:
             if not graph.guards.broken():
                 return graph.run(tensors)
         return self(*args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        """For ``pickle`` and ``copy``: the function, to be captured anew; by name where that leads to this object."""
+        name = getattr(self, "__qualname__", "")
+        found: Any = sys.modules.get(self.__module__)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return name if found is self else (Jit, (self.function,))
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)

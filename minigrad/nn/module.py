@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,13 @@ class Buffer(Tensor):
 
     def __init__(self, data: Any, dtype: Any = None, backend: str | None = None) -> None:
         super().__init__(tensor(data, dtype=dtype, backend=backend)._data)
+
+
+class Loaded(NamedTuple):
+    """The names that loading a state left out, under PyTorch's names for them."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 class Module(Settled):
@@ -128,7 +135,7 @@ class Module(Settled):
         """Parameters and buffers by name, as NumPy copies."""
         return {name: t.numpy() for name, t in self._state()}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Loaded:
         """Take over parameters and buffers, in place.
 
         Parameters
@@ -137,6 +144,11 @@ class Module(Settled):
         strict : bool
             Whether every name must be there and none be left over; if False, those in common are loaded.
 
+        Returns
+        -------
+        Loaded
+            ``missing_keys`` and ``unexpected_keys``: the names here that ``state`` has not, and the reverse.
+
         Raises
         ------
         KeyError
@@ -144,28 +156,9 @@ class Module(Settled):
         ValueError
             If a shape or dtype differs. Whatever is raised, nothing has been loaded.
         """
-        own = dict(self._state())
-        missing = [name for name in own if name not in state]
-        unexpected = [name for name in state if name not in own]
-        if strict and (missing or unexpected):
-            raise KeyError(
-                f"load_state_dict into {type(self).__name__}: missing {missing or 'nothing'}, "
-                f"unexpected {unexpected or 'nothing'}; strict=False loads what is in common"
-            )
-        arrays = {}
-        for name, t in own.items():
-            if name in missing:
-                continue
-            value = state[name]
-            array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
-            if array.shape != t.shape or array.dtype != t.dtype:
-                raise ValueError(
-                    f"load_state_dict into {type(self).__name__}: expected {name} of shape {t.shape} "
-                    f"and dtype {t.dtype}, got {array.shape} and {array.dtype}"
-                )
-            arrays[name] = array
-        for name, array in arrays.items():
-            own[name].load(array)
+        return load(
+            f"load_state_dict into {type(self).__name__}", dict(self._state()), state, strict
+        )
 
     def to(self, backend: str) -> Any:
         """Move all parameters and buffers to a backend, in place, and return this module.
@@ -247,6 +240,41 @@ class Sequential(Module):
 
     def __len__(self) -> int:
         return len(self.layers)
+
+
+def load(into: str, own: dict[str, Tensor], state: Mapping[str, Any], strict: bool) -> Loaded:
+    """Load a state of NumPy arrays, Tensors or torch tensors into tensors; see ``Module.load_state_dict``."""
+    missing = [name for name in own if name not in state]
+    unexpected = [name for name in state if name not in own]
+    if strict and (missing or unexpected):
+        raise KeyError(
+            f"{into}: missing {missing or 'nothing'}, unexpected {unexpected or 'nothing'}; strict=False loads what is "
+            "in common"
+        )
+    arrays = {}
+    for name, t in own.items():
+        if name not in state:
+            continue
+        try:
+            array = _numpy(state[name])
+        except TypeError as error:
+            raise TypeError(f"{into}: {name}: {error}") from error
+        if array.shape != t.shape or array.dtype != t.dtype:
+            raise ValueError(
+                f"{into}: expected {name} of shape {t.shape} and dtype {t.dtype}, got {array.shape} and {array.dtype}"
+            )
+        arrays[name] = array
+    for name, array in arrays.items():
+        own[name].load(array)
+    return Loaded(missing, unexpected)
+
+
+def _numpy(value: Any) -> np.ndarray:
+    """A torch tensor, wherever it is, a Tensor, or an array, as a NumPy array."""
+    for step in ("detach", "cpu", "numpy"):
+        if hasattr(value, step):
+            value = getattr(value, step)()
+    return np.asarray(value)
 
 
 def _find(kind: type, name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:

@@ -87,7 +87,7 @@ class Optimizer(Settled):
         raise NotImplementedError(f"{type(self).__name__} defines no update")
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """``lr``, ``steps``, and the state as NumPy copies named ``slot.index``."""
+        """``lr``, ``steps``, and the state as NumPy copies named ``slot.index``; no other settings."""
         arrays = {f"{slot}.{i}": t.numpy() for slot, i, t in self._named_state()}
         return {"lr": np.array(float(self.lr)), "steps": self.steps.numpy(), **arrays}
 

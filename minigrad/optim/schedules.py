@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
 from .optimizers import Optimizer
 
 
@@ -26,11 +31,36 @@ class ExponentialLR:
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
         if not gamma > 0:
             raise ValueError(f"{type(self).__name__}: expected gamma > 0, got {gamma}")
-        self.optimizer, self.gamma = optimizer, gamma
+        self.optimizer, self.gamma, self.steps = optimizer, gamma, 0
 
     def step(self) -> None:
-        """Move the learning rate on."""
+        """Count one step, and move the learning rate on."""
+        self.steps += 1
         self.optimizer.lr *= self.gamma
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """``steps``: how many have been taken. The learning rate is in the optimizer's, settings are in neither."""
+        return {"steps": np.array(self.steps, np.int64)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` gave, before or after the optimizer takes over its own.
+
+        Raises
+        ------
+        KeyError
+            For missing or unexpected names.
+        TypeError, ValueError
+            If ``steps`` is no integer, or negative. Whatever is raised, nothing has been loaded.
+        """
+        into = f"load_state_dict into {type(self).__name__}"
+        if differing := sorted({"steps"} ^ state.keys()):
+            raise KeyError(f"{into}: missing or unexpected {differing}")
+        steps = np.asarray(state["steps"])
+        if steps.shape != () or steps.dtype.kind not in "iu":
+            raise TypeError(f"{into}: expected steps as an integer, got {state['steps']!r}")
+        if steps < 0:
+            raise ValueError(f"{into}: expected steps >= 0, got {steps}")
+        self.steps = int(steps)
 
 
 class StepLR(ExponentialLR):
@@ -47,10 +77,10 @@ class StepLR(ExponentialLR):
         super().__init__(optimizer, gamma)
         if step_size < 1:
             raise ValueError(f"StepLR: expected step_size >= 1, got {step_size}")
-        self.step_size, self.steps = step_size, 0
+        self.step_size = step_size
 
     def step(self) -> None:
         """Count one step, and move the learning rate on at every ``step_size``-th."""
         self.steps += 1
         if self.steps % self.step_size == 0:
-            super().step()
+            self.optimizer.lr *= self.gamma

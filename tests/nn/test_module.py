@@ -179,10 +179,13 @@ class TestStateDict:
     def test_not_strict_loads_what_is_in_common(self, net):
         state = shifted(net)
         expected = {**net.state_dict(), "scale": state["scale"], "pair.1": state["pair.1"]}
-        net.load_state_dict(
+        found = net.load_state_dict(
             {"extra": 1, "scale": state["scale"], "pair.1": state["pair.1"]}, strict=False
         )
         equal(net.state_dict(), expected)
+        left = [name for name in net.state_dict() if name not in ("scale", "pair.1")]
+        assert found.missing_keys == left and found.unexpected_keys == ["extra"]
+        assert net.load_state_dict(state) == ([], [])
 
     def test_not_strict_refuses_a_misfit_too(self, net):
         before = content(net)

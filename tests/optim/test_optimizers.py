@@ -305,3 +305,49 @@ def test_schedules_multiply_what_is_there():
         every_other.step()
         rates.append(optimizer.lr)
     assert rates == [4.0, 20.0, 10.0, 5.0, 2.5]
+
+
+SCHEDULES = {
+    "exponential": lambda optimizer: mg.optim.ExponentialLR(optimizer, 0.5),
+    "step": lambda optimizer: mg.optim.StepLR(optimizer, 3),
+}
+
+
+class TestStateOfSchedules:
+    @pytest.mark.parametrize("first", ["optimizer", "schedule"])
+    @pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES.keys())
+    def test_goes_on_at_the_same_rates(self, make, first):
+        def run(optimizer, schedule, steps):
+            for _ in range(steps):
+                schedule.step()
+                yield optimizer.lr
+
+        def build(lr):
+            optimizer = SGD([mg.ones(1, requires_grad=True)], lr)
+            return {"optimizer": optimizer, "schedule": make(optimizer)}
+
+        whole, begun, resumed = build(8.0), build(8.0), build(7.0)
+        rates = [*run(*whole.values(), 10)]
+        list(run(*begun.values(), 4))
+        states = {name: part.state_dict() for name, part in begun.items()}
+        for name in sorted(resumed, reverse=first == "schedule"):
+            resumed[name].load_state_dict(states[name])
+        assert [*run(*resumed.values(), 6)] == rates[4:]
+        assert states["schedule"]["steps"].dtype == np.int64
+
+    @pytest.mark.parametrize(
+        ("state", "error", "message"),
+        [
+            ({}, KeyError, r"missing or unexpected \['steps'\]"),
+            ({"steps": 1, "lr": 2}, KeyError, r"\['lr'\]"),
+            ({"steps": 1.0}, TypeError, "steps as an integer, got 1.0"),
+            ({"steps": [1]}, TypeError, r"steps as an integer, got \[1\]"),
+            ({"steps": -1}, ValueError, "steps >= 0, got -1"),
+        ],
+    )
+    def test_a_misfit_loads_nothing(self, state, error, message):
+        schedule = mg.optim.StepLR(SGD([mg.ones(1, requires_grad=True)], 1.0), 3)
+        schedule.step()
+        with pytest.raises(error, match=f"load_state_dict into StepLR: .*{message}"):
+            schedule.load_state_dict(state)
+        assert schedule.steps == 1
