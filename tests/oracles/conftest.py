@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 
 import pytest
 
 
 @pytest.fixture(scope="session")
-def op_db(torch):
-    """PyTorch's ``op_db`` by name. Its import warns, and changes settings of PyTorch's and hypothesis's."""
-    hypothesis = pytest.importorskip("hypothesis")
-    pytest.importorskip("expecttest", reason="PyTorch's own tests import it (extra: oracles)")
-    profile = hypothesis.settings.get_current_profile_name()
-    flags = torch.backends.disable_global_flags
-    torch.backends.disable_global_flags = lambda: None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from torch.testing._internal.common_methods_invocations import op_db as ops
-    finally:
-        torch.backends.disable_global_flags = flags
-        hypothesis.settings.load_profile(profile)
-    return {op.name + (op.variant_test_name and f".{op.variant_test_name}"): op for op in ops}
+def op_db(torch, oracle):
+    """PyTorch's ``op_db`` by name; settings of PyTorch and hypothesis that its import changes are put back."""
+    settings = oracle("hypothesis").settings
+    profile = settings.get_current_profile_name()
+    oracle("expecttest")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends, "disable_global_flags", lambda: None)
+        module = oracle("torch.testing._internal.common_methods_invocations")
+    settings.load_profile(profile)
+    return {
+        op.name + (op.variant_test_name and f".{op.variant_test_name}"): op for op in module.op_db
+    }
 
 
 def pytest_terminal_summary(terminalreporter):
