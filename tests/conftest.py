@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from importlib import import_module
 
 # One thread for each of the processes that share the cores: set before NumPy and Numba read it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -26,6 +27,14 @@ def pytest_addoption(parser):
         choices=["numpy", "strict", "cupy"],
         help="run on this backend; may be given several times (default: numpy and strict)",
     )
+
+
+def pytest_configure(config):
+    for name in config.getoption("--backend") or ():
+        try:
+            backends.get(name)
+        except (ImportError, RuntimeError) as error:
+            pytest.exit(f"--backend {name}: {' '.join(str(error).split())}", returncode=2)
 
 
 def pytest_generate_tests(metafunc):
@@ -58,9 +67,27 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "torch" in getattr(item, "fixturenames", ()):
+            item.add_marker("torch")
+
+
 @pytest.fixture(scope="session")
-def torch():
-    """PyTorch, an oracle from outside; some versions warn when they are imported."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("torch")
+def oracle(request):
+    """Imports a module to compare with; where it is missing the test is skipped, or fails under ``-m torch``."""
+    demanded = request.config.option.markexpr == "torch"
+
+    def find(name):
+        with warnings.catch_warnings():  # of some versions, when they are imported
+            warnings.simplefilter("ignore")
+            return import_module(name) if demanded else pytest.importorskip(name)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def torch(oracle):
+    """PyTorch, an oracle from outside."""
+    return oracle("torch")

@@ -63,7 +63,13 @@ def test_a_result_has_everything_that_is_reported(name):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler's own
 @pytest.mark.parametrize("name", TINY)
-@pytest.mark.parametrize("peer", harness.OPTIONAL)
+@pytest.mark.parametrize(
+    "peer",
+    [
+        pytest.param(peer, marks=pytest.mark.torch if package == "torch" else ())
+        for peer, package in harness.OPTIONAL.items()
+    ],
+)
 def test_peers_compute_the_same_numbers(peer, name):
     pytest.importorskip(harness.OPTIONAL[peer])
     if peer not in TINY[name].makers:

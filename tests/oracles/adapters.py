@@ -1,0 +1,573 @@
+"""minigrad's counterparts of PyTorch's functions: PyTorch's arguments in, minigrad's result out.
+
+``ADAPTERS`` maps an entry of PyTorch's ``op_db`` (``name`` or ``name.variant``) to a function of the sample's
+arguments, its tensors as minigrad Tensors and its dtypes as NumPy's. An adapter renames arguments, translates
+conventions (momentum, ``ddof``, biased variances) and raises ``Unsupported`` for what minigrad does not offer. Where
+minigrad has no function of its own, it spells out what its users write instead.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import minigrad as mg
+
+
+class Unsupported(Exception):
+    """What a sample asks for that minigrad does not offer; the message is the reason that is printed."""
+
+
+def refuse(reason, *, when):
+    if when:
+        raise Unsupported(reason)
+
+
+# --- arithmetic ---
+
+
+def total(x, dims=(), keepdim=False):
+    return x.sum(axes(x, dims), keepdims=keepdim)
+
+
+def lerp(a, b, weight):
+    return a + weight * (b - a)
+
+
+def added(product):
+    """``beta * x + alpha * product(...)``, PyTorch's addmm and its kin."""
+    return lambda x, *factors, alpha=1, beta=1: beta * x + alpha * product(*factors)
+
+
+def clamp(x, low=None, high=None):
+    """The bounds are Tensors; where x equals one, the gradient goes to x alone."""
+    x = x if low is None else mg.where(x < low, low, x)
+    return x if high is None else mg.where(x > high, high, x)
+
+
+# --- reductions ---
+
+
+def axes(x, dim):
+    """PyTorch reduces over all axes for an empty ``dim``, and knows an axis 0 of a tensor that has none."""
+    if dim is None or (isinstance(dim, (list, tuple)) and not dim):
+        return None
+    refuse("an axis of a tensor without axes", when=x.ndim == 0)
+    return dim
+
+
+def reduction(function):
+    return lambda x, dim=None, keepdim=False: function(x, axes(x, dim), keepdims=keepdim)
+
+
+def extreme(function, index=None):
+    """The values, and the indices of those that ``argmax`` finds."""
+
+    def adapter(x, dim=None, keepdim=False):
+        values = function(x, axes(x, dim), keepdims=keepdim)
+        return values if dim is None else (values, index and index(x, dim, keepdim))
+
+    return adapter
+
+
+def argmax(x, dim=None, keepdim=False):
+    places = x.argmax(axes(x, dim))
+    if not keepdim:
+        return places
+    refuse("keepdims of argmax over all axes", when=dim is None)
+    return unsqueeze(places, dim)
+
+
+def aminmax(x, dim=None, keepdim=False):
+    return tuple(f(x, axes(x, dim), keepdims=keepdim) for f in (mg.min, mg.max))
+
+
+def var(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
+    if isinstance(dim, bool):  # var(x, unbiased)
+        dim, unbiased = None, dim
+    ddof = int(unbiased) if correction is None else correction
+    return x.var(axes(x, dim), ddof=ddof, keepdims=keepdim)
+
+
+def var_mean(x, dim=None, *args, **kwargs):
+    over = None if isinstance(dim, bool) else axes(x, dim)
+    return var(x, dim, *args, **kwargs), x.mean(over, keepdims=kwargs.get("keepdim", False))
+
+
+def std(*args, **kwargs):
+    return var(*args, **kwargs).sqrt()
+
+
+def std_mean(*args, **kwargs):
+    variance, mean = var_mean(*args, **kwargs)
+    return variance.sqrt(), mean
+
+
+# --- products and windows ---
+
+
+def outer(a, b):
+    return a[:, None] * b
+
+
+def number(value):
+    return value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
+
+
+def batched(function, ndim):
+    """PyTorch takes an image, or a sequence, without a batch axis too; a tuple of one stands for an int."""
+
+    def adapter(x, *args, **kwargs):
+        refuse("an input without a batch axis", when=x.ndim < ndim)
+        args = map(number, args)
+        return function(x, *args, **{name: number(v) for name, v in kwargs.items()})
+
+    return adapter
+
+
+def max_pool2d(
+    x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+):
+    refuse("ceil_mode", when=ceil_mode)
+    refuse("dilation of a pool", when=dilation not in (1, (1, 1)))
+    refuse("return_indices", when=return_indices)
+    return mg.max_pool2d(x, kernel_size, stride, padding)
+
+
+def avg_pool2d(
+    x,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+):
+    refuse("ceil_mode", when=ceil_mode)
+    refuse("divisor_override, or a mean without the padding", when=divisor_override is not None)
+    refuse(
+        "divisor_override, or a mean without the padding", when=padding and not count_include_pad
+    )
+    return mg.avg_pool2d(x, kernel_size, stride or None, padding)
+
+
+# --- normalization ---
+
+
+def batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    refuse("batch norm without a channel axis", when=x.ndim < 2)
+    if training:
+        return mg.batch_norm(x, weight, bias, eps=eps)[0]
+    return mg.frozen_batch_norm(x, weight, bias, mean, var, eps=eps)
+
+
+def native_batch_norm(x, weight, bias, *args):
+    """Its mean and 1 / sqrt(var + eps) are those of the batch in training, and empty otherwise."""
+    *statistics, training, _, eps = args
+    if not training:
+        return mg.frozen_batch_norm(x, weight, bias, *statistics, eps=eps), None, None
+    y, mean, variance = mg.batch_norm(x, weight, bias, eps=eps)
+    return y, mean, 1 / (variance + eps).sqrt()
+
+
+def layer_norm(x, shape, weight=None, bias=None, eps=1e-5):
+    refuse("negative eps", when=eps < 0)
+    refuse("one value to normalize", when=math.prod(shape) == 1)
+    return mg.layer_norm(x, weight, bias, ndim=len(shape), eps=eps)
+
+
+def native_layer_norm(x, shape, weight, bias, eps):
+    refuse("what PyTorch itself fails at", when=weight is None and bias is not None)
+    over = tuple(range(x.ndim - len(shape), x.ndim))
+    deviation = 1 / (x.var(over, keepdims=True) + eps).sqrt()
+    return layer_norm(x, shape, weight, bias, eps), x.mean(over, keepdims=True), deviation
+
+
+def group_norm(x, groups, weight=None, bias=None, eps=1e-5):
+    refuse("negative eps", when=eps < 0)
+    return mg.group_norm(x, groups, weight, bias, eps)
+
+
+def native_group_norm(x, weight, bias, n, channels, size, groups, eps):
+    return group_norm(x, groups, weight, bias, eps), None, None
+
+
+def instance_norm(
+    x,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    use_input_stats=True,
+    momentum=0.1,
+    eps=1e-5,
+):
+    refuse("instance_norm with running statistics", when=not use_input_stats)
+    return mg.instance_norm(x, weight, bias, eps)
+
+
+# --- losses ---
+
+
+def cross_entropy(
+    x, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0
+):
+    refuse("class weights", when=weight is not None)
+    refuse("ignore_index", when=ignore_index != -100)
+    refuse("label_smoothing", when=label_smoothing)
+    refuse("class probabilities as targets", when=target.dtype.kind == "f")
+    refuse("logits of other shapes than (n, classes)", when=x.ndim != 2)
+    return mg.softmax_cross_entropy(x, target, reduction)
+
+
+def l1_loss(x, target, reduction="mean"):
+    distance = abs(x - target)
+    return distance if reduction == "none" else getattr(distance, reduction)()
+
+
+def with_dtype(function):
+    return lambda x, dim, dtype=None: function(
+        x if dtype is None else x.astype(dtype), axes(x, dim)
+    )
+
+
+# --- shapes ---
+
+
+def flatten(x, start_dim=0, end_dim=-1):
+    if not x.ndim:
+        return x.reshape(1)
+    start, end = start_dim % x.ndim, end_dim % x.ndim
+    shape = (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
+    return mg.flatten(x) if (start, end) == (1, x.ndim - 1) else x.reshape(shape)
+
+
+def unflatten(x, dim, sizes):
+    dim %= x.ndim
+    known = -math.prod(sizes)
+    sizes = [x.shape[dim] // known if n == -1 else n for n in sizes]
+    return x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
+
+
+def unsqueeze(x, dim):
+    dim %= x.ndim + 1
+    return x[(slice(None),) * dim + (None,)]
+
+
+def squeeze(x, dim=None):
+    dims = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+    gone = {d % x.ndim for d in dims if x.ndim}
+    return x.reshape([n for i, n in enumerate(x.shape) if i not in gone or n != 1])
+
+
+def swap(x, a, b):
+    if not x.ndim:
+        return x
+    order = list(range(x.ndim))
+    order[a], order[b] = order[b], order[a]
+    return x.transpose(order) if (a, b) != (0, 1) or x.ndim != 2 else x.T
+
+
+def movedim(x, source, destination):
+    order = dict(zip((d % x.ndim for d in destination), (s % x.ndim for s in source), strict=True))
+    return x.transpose([order[i] for i in range(x.ndim)])
+
+
+def expand(x, shape):
+    lead = len(shape) - x.ndim
+    return x.broadcast_to(tuple(x.shape[i - lead] if n == -1 else n for i, n in enumerate(shape)))
+
+
+def cat(tensors, dim=0):
+    refuse("an empty tensor of another number of axes", when=len({t.ndim for t in tensors}) > 1)
+    return mg.concatenate(tensors, dim)
+
+
+def stacked(axis):
+    """hstack and vstack."""
+
+    def adapter(tensors):
+        if tensors[0].ndim == 1:
+            return mg.concatenate(tensors) if axis else mg.stack(tensors)
+        return mg.concatenate(tensors, axis)
+
+    return adapter
+
+
+def along(x, dim, key):
+    return x[(slice(None),) * (dim % x.ndim) + (key,)]
+
+
+def unbind(x, dim=0):
+    return tuple(along(x, dim, i) for i in range(x.shape[dim])) if dim else tuple(x)
+
+
+def split(x, sizes, dim=0):
+    if isinstance(sizes, int):
+        sizes = [sizes] * math.ceil(x.shape[dim] / sizes)
+    stops = np.cumsum(sizes).tolist()
+    return tuple(along(x, dim, slice(b - n, b)) for n, b in zip(sizes, stops, strict=True))
+
+
+def chunk(x, chunks, dim=0):
+    return split(x, math.ceil(x.shape[dim] / chunks), dim)
+
+
+def index_select(x, dim, index):
+    refuse("an axis of a tensor without axes", when=x.ndim == 0)
+    return along(x, dim, index)
+
+
+def narrow(x, dim, start, length):
+    start = int(start) % x.shape[dim]
+    return along(x, dim, slice(start, start + length))
+
+
+def slice_(x, dim=0, start=None, end=None, step=None):
+    return along(x, dim, slice(start, end, step))
+
+
+def flip(x, dims):
+    flipped = {d % x.ndim for d in dims}
+    return x[tuple(slice(None, None, -1 if i in flipped else 1) for i in range(x.ndim))]
+
+
+def embedding(weight, index, **options):
+    refuse("padding_idx, max_norm and scale_grad_by_freq of an embedding", when=options)
+    return weight[index]
+
+
+def pad(x, widths, mode="constant", value=0.0):
+    """PyTorch's widths are flat, begin with the last axis, and may be negative."""
+    refuse("negative padding", when=min(widths) < 0)
+    given = list(zip(widths[::2], widths[1::2], strict=True))[::-1]
+    return mg.pad(x, [(0, 0)] * (x.ndim - len(given)) + given, value)
+
+
+def masked_fill(x, mask, value):
+    return mg.where(mask, value, x)
+
+
+# --- creation and dtypes ---
+
+
+def created(function):
+    """PyTorch's default dtype is float32 as well."""
+    return lambda shape, *value, dtype=np.float32, **_: function(tuple(shape), *value, dtype=dtype)
+
+
+def created_like(function):
+    def adapter(x, *value, dtype=None, **_):
+        return function(x.shape, *value, dtype=dtype or x.dtype)
+
+    return adapter
+
+
+def new(function):
+    def adapter(x, shape, *value, dtype=None, **_):
+        return function(tuple(shape), *value, dtype=dtype or x.dtype)
+
+    return adapter
+
+
+def arange(start=0, end=None, step=1, **options):
+    whole = all(isinstance(n, int) for n in (start, step, end or 0))
+    return mg.arange(start, end, step, dtype=options.get("dtype", "int64" if whole else "float32"))
+
+
+def cast(dtype):
+    return lambda x, **_: x.astype(dtype)
+
+
+def to(x, *args, **_):
+    """Devices and flags are PyTorch's own; a tensor stands for its dtype."""
+    dtypes = [getattr(a, "dtype", a) for a in args if isinstance(a, (np.dtype, mg.Tensor))]
+    return x.astype(dtypes[0]) if dtypes else x
+
+
+def same(x, **_):
+    return x
+
+
+ADAPTERS = {
+    # arithmetic, by the operators
+    "add": lambda a, b, alpha=1: a + alpha * b,
+    "sub": lambda a, b, alpha=1: a - alpha * b,
+    "rsub": lambda a, b, alpha=1: b - alpha * a,
+    "mul": lambda a, b: a * b,
+    "div.no_rounding_mode": lambda a, b: a / b,
+    "true_divide": lambda a, b: a / b,
+    "pow": lambda a, b: a**b,
+    "float_power": lambda a, b: a**b,
+    "__radd__": lambda a, b: b + a,
+    "__rsub__": lambda a, b: b - a,
+    "__rmul__": lambda a, b: b * a,
+    "__rdiv__": lambda a, b: b / a,
+    "__rpow__": lambda a, b: b**a,
+    "__rmatmul__": lambda a, b: b @ a,
+    "neg": lambda x: -x,
+    "square": lambda x: x**2,
+    "reciprocal": lambda x: 1 / x,
+    "rsqrt": lambda x: x**-0.5,
+    "lerp": lerp,
+    "addcmul": lambda x, a, b, value=1: x + value * a * b,
+    "addcdiv": lambda x, a, b, value=1: x + value * (a / b),
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+    # elementwise
+    "exp": mg.exp,
+    "log": mg.log,
+    "sqrt": mg.sqrt,
+    "tanh": mg.tanh,
+    "sigmoid": mg.sigmoid,
+    "abs": mg.abs,
+    "maximum": mg.maximum,
+    "minimum": mg.minimum,
+    "max.binary": mg.maximum,
+    "min.binary": mg.minimum,
+    "where": lambda a, condition, b: mg.where(condition, a, b),
+    "masked_fill": masked_fill,
+    "clamp": clamp,
+    "clamp_min": lambda x, low: clamp(x, low),
+    "clamp_max": lambda x, high: clamp(x, None, high),
+    "nn.functional.relu": mg.relu,
+    "nn.functional.relu6": lambda x: x.clip(0, 6),
+    "nn.functional.hardtanh": lambda x, min_val=-1, max_val=1: x.clip(min_val, max_val),
+    "softmax": with_dtype(mg.softmax),
+    "softmax.with_dtype": with_dtype(mg.softmax),
+    "log_softmax": with_dtype(mg.log_softmax),
+    "log_softmax.with_dtype": with_dtype(mg.log_softmax),
+    "nn.functional.softmin": with_dtype(lambda x, axis: mg.softmax(-x, axis)),
+    # reductions
+    "sum": reduction(mg.sum),
+    "mean": reduction(mg.mean),
+    "amax": reduction(mg.max),
+    "amin": reduction(mg.min),
+    "aminmax": aminmax,
+    "max.reduction_no_dim": extreme(mg.max),
+    "min.reduction_no_dim": extreme(mg.min),
+    "max.reduction_with_dim": extreme(mg.max, argmax),
+    "min.reduction_with_dim": extreme(mg.min),
+    "argmax": argmax,
+    "var": var,
+    "var.unbiased": var,
+    "var_mean": var_mean,
+    "var_mean.unbiased": var_mean,
+    "std": std,
+    "std.unbiased": std,
+    "std_mean": std_mean,
+    "std_mean.unbiased": std_mean,
+    # products
+    "matmul": mg.matmul,
+    "mm": mg.matmul,
+    "bmm": mg.matmul,
+    "mv": mg.matmul,
+    "dot": mg.matmul,
+    "vdot": mg.matmul,
+    "outer": outer,
+    "addmm": added(mg.matmul),
+    "addmm.decomposed": added(mg.matmul),
+    "addmv": added(mg.matmul),
+    "addr": added(outer),
+    "addbmm": added(lambda a, b: mg.matmul(a, b).sum(0)),
+    "baddbmm": added(mg.matmul),
+    "nn.functional.linear": mg.linear,
+    # windows
+    "nn.functional.conv1d": batched(mg.conv1d, 3),
+    "nn.functional.conv2d": batched(mg.conv2d, 4),
+    "nn.functional.conv_transpose2d": batched(mg.conv_transpose2d, 4),
+    "nn.functional.max_pool2d": batched(max_pool2d, 4),
+    "nn.functional.avg_pool2d": batched(avg_pool2d, 4),
+    # normalization
+    "nn.functional.batch_norm": batch_norm,
+    "nn.functional.batch_norm.without_cudnn": batch_norm,
+    "native_batch_norm": native_batch_norm,
+    "_native_batch_norm_legit": native_batch_norm,
+    "nn.functional.layer_norm": layer_norm,
+    "native_layer_norm": native_layer_norm,
+    "nn.functional.group_norm": group_norm,
+    "native_group_norm": native_group_norm,
+    "nn.functional.instance_norm": instance_norm,
+    # losses
+    "nn.functional.mse_loss": mg.mse_loss,
+    "nn.functional.l1_loss": l1_loss,
+    "nn.functional.cross_entropy": cross_entropy,
+    # shapes
+    "reshape": mg.reshape,
+    "view": mg.reshape,
+    "view_copy": mg.reshape,
+    "reshape_as": lambda x, other: x.reshape(other.shape),
+    "view_as": lambda x, other: x.reshape(other.shape),
+    "ravel": lambda x: x.reshape(-1),
+    "flatten": flatten,
+    "unflatten": unflatten,
+    "squeeze": squeeze,
+    "squeeze.multiple": squeeze,
+    "squeeze_copy": squeeze,
+    "unsqueeze": unsqueeze,
+    "unsqueeze_copy": unsqueeze,
+    "transpose": swap,
+    "transpose_copy": swap,
+    "T": lambda x: x.T,
+    "t": lambda x: x.T,
+    "t_copy": lambda x: x.T,
+    "mT": lambda x: swap(x, -1, -2),
+    "permute": mg.transpose,
+    "permute_copy": mg.transpose,
+    "movedim": movedim,
+    "broadcast_to": mg.broadcast_to,
+    "expand": expand,
+    "expand_copy": expand,
+    "expand_as": lambda x, other: x.broadcast_to(other.shape),
+    "cat": cat,
+    "stack": lambda tensors, dim=0: mg.stack(tensors, dim),
+    "hstack": stacked(1),
+    "vstack": stacked(0),
+    "unbind": unbind,
+    "unbind_copy": unbind,
+    "split": split,
+    "split.list_args": split,
+    "split_with_sizes": split,
+    "chunk": chunk,
+    "__getitem__": lambda x, key: x[key],
+    "select": along,
+    "narrow": narrow,
+    "narrow_copy": narrow,
+    "slice": slice_,
+    "flip": flip,
+    "fliplr": lambda x: flip(x, [1]),
+    "flipud": lambda x: flip(x, [0]),
+    "index_select": index_select,
+    "nn.functional.embedding": embedding,
+    "nn.functional.pad.constant": pad,
+    "constant_pad_nd": lambda x, widths, value=0.0: pad(x, widths, value=value),
+    # creation and dtypes
+    "zeros": created(mg.zeros),
+    "ones": created(mg.ones),
+    "full": created(mg.full),
+    "zeros_like": created_like(mg.zeros),
+    "ones_like": created_like(mg.ones),
+    "full_like": created_like(mg.full),
+    "new_zeros": new(mg.zeros),
+    "new_ones": new(mg.ones),
+    "new_full": new(mg.full),
+    "arange": arange,
+    "to": to,
+    "bool": cast("bool"),
+    "byte": cast("uint8"),
+    "short": cast("int16"),
+    "int": cast("int32"),
+    "long": cast("int64"),
+    "half": cast("float16"),
+    "float": cast("float32"),
+    "double": cast("float64"),
+    "clone": same,
+    "contiguous": same,
+    "positive": same,
+    "item": lambda x: x.item(),
+}
