@@ -82,7 +82,7 @@ def from_torch(module: Module, state: Any, strict: bool = True) -> Loaded:
     Warns
     -----
     UserWarning
-        For normalization layers with another epsilon or momentum than the torch module's: outputs differ then. A state
+        For normalization layers with another eps or momentum than the torch module's: outputs differ then. A state
         dict does not say them, so that PyTorch's defaults are compared with.
 
     Raises
@@ -143,7 +143,7 @@ _TORCH = {"eps": 1e-5, "momentum": 0.1, "ddof_running": 1}
 
 def _in_torchs_terms(layer: Any) -> dict[str, Any]:
     """What a state does not say of a normalization layer."""
-    settings = {"eps": layer.eps if hasattr(layer, "eps") else layer.epsilon}
+    settings = {"eps": layer.eps}
     if isinstance(layer, BatchNorm):
         momentum = layer.momentum
         settings["momentum"] = None if momentum is None else 1 - momentum

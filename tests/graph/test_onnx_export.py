@@ -82,17 +82,9 @@ def test_recurrent_networks_and_attention_are_written_with_their_state_as_inputs
 
 @pytest.mark.parametrize("name", [n for n in BATCH_NORM if n != "bn_lstm"])  # begins with noise
 def test_training_forwards_give_the_running_statistics_too(name, path):
-    """In one node of training mode, whose variances are made unbiased after it."""
     case = MODELS[name]
     model, (x, _) = case.trained(3), case.batch(6, seed=1)
-    graph = mg.capture(model, x)
-    graph.to_onnx(path)
-    norms = [n for n in onnx.load(path).graph.node if n.op_type == "BatchNormalization"]
-    for node in norms:
-        settings = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        layer = dict(model.named_modules())[node.name.rpartition("/")[0]]
-        assert settings["training_mode"] == 1
-        assert settings["momentum"] == pytest.approx(layer.momentum)
+    mg.capture(model, x).to_onnx(path)
     found = outputs_of(path, x)
     with mg.no_grad():
         y = model(x)
@@ -131,6 +123,50 @@ def test_every_kind_of_batch_norm(settings, training, path, rng):
         assert len(made) == (4 if training else 1)
         for new, array in zip(made[1:], layer.buffers(), strict=False):
             np.testing.assert_allclose(new, array.numpy(), rtol=1e-5, atol=1e-5)
+
+
+STATISTICS = {
+    "plain": lambda: nn.BatchNorm(3),
+    "average": lambda: nn.BatchNorm(3, momentum=None),
+    "debiased": lambda: nn.DebiasedBatchNorm(3, momentum=0.9999),
+    "debiased average": lambda: nn.DebiasedBatchNorm(3, momentum=None),
+    "ghost": lambda: nn.GhostBatchNorm(3, virtual_batch_size=4),
+    "frozen": lambda: nn.BatchNorm(3).freeze(moving=False),
+    "skip": lambda: nn.BatchNorm(3, on_nonfinite="skip"),
+    "skip, debiased": lambda: nn.DebiasedBatchNorm(3, momentum=0.5, on_nonfinite="skip"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:invalid value")
+@pytest.mark.parametrize("before", [0, 2])
+@pytest.mark.parametrize("name", STATISTICS)
+def test_every_run_of_a_session_moves_statistics_from_the_same_start(name, before, path, rng):
+    """One session at each level of optimization; its runs do not touch what the file holds."""
+    runtime = pytest.importorskip("onnxruntime", reason="runs the files that are written")
+    layer = STATISTICS[name]()
+    batches = [rng.standard_normal((8, 3, 5)).astype(np.float32) * 3 + 2 for _ in range(4)]
+    for x in batches[:before]:
+        layer(mg.tensor(x))
+    start = layer.state_dict()
+    mg.capture(layer, mg.tensor(batches[2])).to_onnx(path)
+    if layer.on_nonfinite == "skip":
+        batches[3][0, 0, 0] = np.inf
+    expected = []
+    for x in batches[2:]:
+        layer.load_state_dict(start)
+        y = layer(mg.tensor(x)).numpy()
+        buffers = {f"{n}.new": b.numpy() for n, b in layer.named_buffers()}
+        expected.append({"output": y, **buffers})
+    for level in ("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL"):
+        options = runtime.SessionOptions()
+        options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, f"ORT_{level}")
+        run = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        names = [o.name for o in run.get_outputs()]
+        for x, values in zip(batches[2:] * 2, expected * 2, strict=True):
+            found = dict(zip(names, run.run(None, {"input": x}), strict=True))
+            assert found.keys() == values.keys()
+            for n, value in values.items():
+                np.testing.assert_allclose(found[n], value, rtol=1e-5, atol=1e-5)
 
 
 def test_debiased_statistics_and_layers_in_two_places(path):

@@ -1,19 +1,22 @@
 """Reading an ONNX file, which anybody may have made: every claim is checked before anything is done with it.
 
-Nothing in a file is executed: operators are looked up by name among those of ``operators``. No other file is opened,
-and no memory is taken for what the file only claims to hold. Whatever is wrong is a ValueError that says what.
+Nothing in a file is executed: operators are looked up by name among those of ``operators``, and their parameters in
+ONNX's own schemas. No other file is opened, and no memory is taken for what the file only claims to hold. Whatever is
+wrong is a ValueError that says what.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
+from inspect import signature
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from .operators import OPERATORS, OUTPUTS
-from .protobuf import DTYPES, MOST_BYTES, OPSETS_READ, library
-from .schema import schema
+from .protobuf import DTYPES, MOST_BYTES, NUMBERS, OPSETS_READ, library
 
 #: where a tensor's elements stand if they are not raw bytes, and their dtype there
 FIELDS = {
@@ -23,16 +26,23 @@ FIELDS = {
     np.dtype(np.uint32): ("uint64_data", np.uint64),
     np.dtype(np.uint64): ("uint64_data", np.uint64),
 }
-#: onnx.AttributeProto.AttributeType and field of what an operator's annotation asks for
-ATTRIBUTES = {
-    "float": (1, "f"),
-    "int": (2, "i"),
-    "Dtype": (2, "i"),
-    "str": (3, "s"),
-    "Array": (4, "t"),
-    "Floats": (6, "floats"),
-    "Ints": (7, "ints"),
+#: attributes that are 0 or 1
+FLAGS = frozenset(
+    ("allowzero", "ceil_mode", "count_include_pad", "keepdims", "noop_with_empty_axes", "saturate")
+    + ("select_last_index", "spatial", "storage_order", "training_mode", "transA", "transB")
+)
+#: fields of an AttributeProto by the name of its type
+FIELDS_OF_ATTRIBUTES = {
+    "FLOAT": "f",
+    "INT": "i",
+    "STRING": "s",
+    "TENSOR": "t",
+    "FLOATS": "floats",
+    "INTS": "ints",
 }
+#: as ONNX's schemas name them
+TYPES = {f"tensor({name})": np.dtype(name) for name in map(str, NUMBERS)}
+TYPES |= {"tensor(float)": np.dtype(np.float32), "tensor(double)": np.dtype(np.float64)}
 
 
 class Input(NamedTuple):
@@ -47,23 +57,35 @@ class Input(NamedTuple):
         return f"{self.name} of {shape} and dtype {self.dtype}"
 
 
+class Parameter(NamedTuple):
+    """What an input may be: its dtypes, one for all of the same ``type``; a Tensor, or what is read on the host."""
+
+    type: str
+    dtypes: frozenset[np.dtype]
+    optional: bool
+    kind: str = "Tensor"
+
+
 class Operation(NamedTuple):
     """A node, checked: its operator, what it takes and makes, and the names that nobody needs after it."""
 
     name: str
-    kind: str
+    function: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
+    takes_room: bool
     done: tuple[str, ...] = ()
 
 
 class Plan(NamedTuple):
-    """A file's content."""
+    """A file's content; ``constants`` are read on the host, ``arrays`` are the rest of its data."""
 
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...]
     arrays: dict[str, np.ndarray]
+    constants: dict[str, np.ndarray]
     operations: tuple[Operation, ...]
     buffers: frozenset[str]
 
@@ -98,21 +120,27 @@ def plan(content: bytes) -> Plan:
     for info in graph.input:
         if info.name not in arrays:  # before IR version 4 initializers were inputs too
             inputs[_new(info.name, inputs, "input")] = _input(info)
-    operations = _operations(graph, opset, {*arrays, *inputs})
+    constants: dict[str, np.ndarray] = {}
+    operations = _operations(graph, opset, {*arrays, *inputs}, constants)
     outputs = tuple(info.name for info in graph.output)
-    known = {*arrays, *inputs, *(name for o in operations for name in o.outputs)}
+    known = {*arrays, *inputs, *constants, *(name for o in operations for name in o.outputs)}
     for name in outputs:
         if not name or name not in known:
             _refuse(f"its output {name!r} is made by no node")
     if not outputs:
         _refuse("it has no outputs")
+    for name in _only_on_host(operations, outputs).intersection(arrays):
+        constants[name] = arrays.pop(name)
     listed = [str(p.value) for p in model.metadata_props if p.key == "minigrad.buffers"]
+    norm = OPERATORS["BatchNormalization"]
+    statistics = [n for o in operations if o.function is norm for n in o.inputs[3:]]
     return Plan(
         tuple(inputs.values()),
         outputs,
         arrays,
+        constants,
         _with_ends(operations, outputs),
-        frozenset([*"\n".join(listed).split("\n"), *_statistics(operations)]),
+        frozenset([*"\n".join(listed).split("\n"), *statistics]),
     )
 
 
@@ -171,70 +199,167 @@ def array_of(proto: Any, what: str) -> np.ndarray:
     return values.astype(dtype).reshape(shape)
 
 
-def _operations(graph: Any, opset: int, known: set[str]) -> list[Operation]:
+def _operations(
+    graph: Any, opset: int, known: set[str], constants: dict[str, np.ndarray]
+) -> list[Operation]:
     """The nodes in their order, each using only what is there already, so that there is no cycle."""
     operations = []
     for i, node in enumerate(graph.node):
         where = f"node {i} ({node.op_type}{f', {node.name!r}' if node.name else ''})"
-        if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
-            domain = f"{node.domain}." if node.domain else ""
-            _refuse(f"{where}: the operator {domain}{node.op_type} is not read")
-        expected = schema(OPERATORS[node.op_type])
+        constant = node.op_type == "Constant"
+        function = _constant if constant else OPERATORS.get(node.op_type)
+        domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
+        schema = None if domain or function is None else _schema(node.op_type, opset)
+        if function is None or schema is None:
+            _refuse(f"{where}: the operator {domain}{node.op_type} is not read in version {opset}")
         inputs, outputs = tuple(node.input), tuple(node.output)
-        given = sum(1 for name in inputs[: expected.least] if name)
-        if given < expected.least or (expected.most is not None and len(inputs) > expected.most):
-            most = "more" if expected.most is None else expected.most
-            _refuse(f"{where}: expected {expected.least} to {most} inputs, got {len(inputs)}")
-        if expected.most is None and not all(inputs):
-            _refuse(f"{where}: an input is left out")
         for name in inputs:
             if name and name not in known:
                 _refuse(f"{where}: its input {name!r} is not known before it")
-        most_outputs = OUTPUTS.get(node.op_type, 1)
-        if not any(outputs) or (most_outputs is not None and len(outputs) > most_outputs):
-            _refuse(
-                f"{where}: {len(outputs)} outputs, of which {most_outputs or 'any number'} are read"
-            )
-        attributes = _attributes(node, expected.attributes, where)
-        missing = [name for name in expected.required if name not in attributes]
-        if missing:
-            _refuse(f"{where}: the attribute {missing[0]!r} is missing")
-        filled_in = {"opset": opset, "made": len(outputs)}
-        attributes |= {name: filled_in[name] for name in expected.filled_in}
+        parameters = _parameters(schema, function, inputs, where)
+        attributes = _attributes(node, schema, function, where)
+        most = OUTPUTS.get(node.op_type, 1)
+        if node.op_type == "BatchNormalization" and not attributes.get("training_mode"):
+            most = 1
+        if not any(outputs) or len(outputs) > most:
+            _refuse(f"{where}: {len(outputs)} outputs, of which {most} are computed")
         for name in filter(None, outputs):
             known.add(_new(name, known, f"{where}: output"))
-        operations.append(Operation(where, node.op_type, inputs, outputs, attributes))
+        if constant:
+            constants[outputs[0]] = _constant(where, **attributes)
+        else:
+            taken = signature(function).parameters
+            attributes |= {"opset": opset} if "opset" in taken else {}
+            operations.append(
+                Operation(where, function, parameters, inputs, outputs, attributes, "room" in taken)
+            )
     return operations
 
 
-def _attributes(node: Any, expected: dict[str, str], where: str) -> dict[str, Any]:
+class Attribute(NamedTuple):
+    kind: str
+    required: bool
+    default: Any
+
+
+class Schema(NamedTuple):
+    """What ONNX says about a version of an operator."""
+
+    least: int
+    most: int
+    inputs: tuple[Parameter, ...]
+    attributes: dict[str, Attribute]
+
+
+@cache
+def _schema(kind: str, opset: int) -> Schema | None:
+    """ONNX's schema; None if this version does not have the operator."""
+    defs = library().defs
+    try:
+        found = defs.get_schema(kind, opset, "")
+    except defs.SchemaError:
+        return None
+    optional = defs.OpSchema.FormalParameterOption.Optional
+    inputs = tuple(
+        Parameter(
+            p.type_str, frozenset(TYPES[t] for t in p.types if t in TYPES), p.option == optional
+        )
+        for p in found.inputs
+    )
+    attributes = {
+        n: Attribute(a.type.name, a.required, a.default_value) for n, a in found.attributes.items()
+    }
+    return Schema(found.min_input, found.max_input, inputs, attributes)
+
+
+def _parameters(
+    schema: Schema, function: Callable[..., Any], inputs: tuple[str, ...], where: str
+) -> tuple[Parameter, ...]:
+    """What each input may be, if they are as many as there may be; the last of a schema stands for all that follow."""
+    if not schema.least <= len(inputs) <= schema.most:
+        _refuse(f"{where}: expected {schema.least} to {schema.most} inputs, got {len(inputs)}")
+    own = [str(p.annotation) for p in signature(function).parameters.values()]
+    found = []
+    for i, name in enumerate(inputs):
+        parameter = schema.inputs[min(i, len(schema.inputs) - 1)]
+        if not name and not parameter.optional:
+            _refuse(f"{where}: input {i} is left out")
+        kind = own[i].removesuffix(" | None") if i < len(own) else ""
+        found.append(parameter._replace(kind=kind if kind in ("Vector", "Scalar") else "Tensor"))
+    return tuple(found)
+
+
+def _attributes(
+    node: Any, schema: Schema, function: Callable[..., Any], where: str
+) -> dict[str, Any]:
+    """The attributes, and the defaults of those that the function has and the node does not."""
     attributes: dict[str, Any] = {}
+    taken = signature(function).parameters
     for proto in node.attribute:
         name = _new(proto.name, attributes, f"{where}: attribute")
-        if name not in expected:
+        if name not in schema.attributes or name not in taken:
             _refuse(f"{where}: the attribute {name!r} is not read")
-        kind = expected[name]
-        number, field = ATTRIBUTES[kind]
-        if proto.type != number or proto.ref_attr_name:
-            _refuse(f"{where}: expected the attribute {name!r} to be of type {kind}")
-        value = getattr(proto, field)
-        if kind == "Array":
-            value = array_of(value, f"{where}: attribute {name!r}")
-        elif kind == "Dtype":
-            if value not in DTYPES:
-                _refuse(f"{where}: a dtype (number {value}) that is not read")
-            value = DTYPES[value]
-        elif kind == "str":
-            value = value.decode("utf-8")
-        elif kind in ("Ints", "Floats"):
-            value = tuple(value)
-        attributes[name] = value
+        attributes[name] = _value(proto, schema.attributes[name].kind, where)
+    for name, attribute in schema.attributes.items():
+        if name not in attributes:
+            if attribute.required:
+                _refuse(f"{where}: the attribute {name!r} is missing")
+            if attribute.default.type and name in taken:
+                attributes[name] = _value(attribute.default, attribute.kind, where)
     return attributes
 
 
-def _statistics(operations: list[Operation]) -> list[str]:
-    """The names of running statistics: not to be trained."""
-    return [n for o in operations if o.kind == "BatchNormalization" for n in o.inputs[3:5]]
+def _value(proto: Any, kind: str, where: str) -> Any:
+    """The value of an attribute."""
+    name = proto.name
+    if proto.type != getattr(library().AttributeProto, kind) or proto.ref_attr_name:
+        _refuse(f"{where}: expected the attribute {name!r} to be of type {kind.lower()}")
+    value = getattr(proto, FIELDS_OF_ATTRIBUTES[kind])
+    if kind == "TENSOR":
+        return array_of(value, f"{where}: attribute {name!r}")
+    if kind == "STRING":
+        return value.decode("utf-8")
+    if name in FLAGS and value not in (0, 1):
+        _refuse(f"{where}: expected {name} 0 or 1, got {value}")
+    if name == "to":
+        if value not in DTYPES:
+            _refuse(f"{where}: a dtype (number {value}) that is not read")
+        return DTYPES[value]
+    return tuple(value) if kind in ("INTS", "FLOATS") else value
+
+
+def _constant(
+    where: str,
+    *,
+    value: Any = None,
+    value_float: Any = None,
+    value_floats: Any = None,
+    value_int: Any = None,
+    value_ints: Any = None,
+) -> np.ndarray:
+    given = [
+        np.asarray(v, dtype)
+        for v, dtype in (
+            (value, None),
+            (value_float, np.float32),
+            (value_floats, np.float32),
+            (value_int, np.int64),
+            (value_ints, np.int64),
+        )
+        if v is not None
+    ]
+    if len(given) != 1:
+        _refuse(f"{where}: expected one value, got {len(given)}")
+    return given[0]
+
+
+def _only_on_host(operations: list[Operation], outputs: tuple[str, ...]) -> set[str]:
+    """The names whose values all who use them read on the host."""
+    used: dict[bool, set[str]] = {True: set(), False: set(outputs)}
+    for o in operations:
+        for name, parameter in zip(o.inputs, o.parameters, strict=True):
+            used[parameter.kind in ("Vector", "Scalar")].add(name)
+    return used[True] - used[False]
 
 
 def _with_ends(operations: list[Operation], outputs: tuple[str, ...]) -> tuple[Operation, ...]:

@@ -1,10 +1,9 @@
-"""Batch norm with frozen statistics, and with the batch's together with the running ones that it moves.
+"""Batch norm with frozen statistics, and running ones that move.
 
 BatchNormalization keeps axis 1; another axis is brought there and back, and batch norm that keeps several is written as
-its reference. In training mode the node gives ``momentum * running + (1 - momentum) * batch``, so that momentum means
-what it means here; but its variance is biased, whereas the running one here carries the factor m/(m-1), unless
-``ddof_running=0``: what is missing is then added. Training batch norm that moves nothing is written as its reference
-too: ONNX Runtime 1.32 takes a node in training mode for one in inference unless its mean is an output of the graph.
+its reference. So is batch norm by the statistics of the batch: a node in training mode has a biased running variance,
+and ONNX Runtime 1.32 writes that over the initializer, which makes a session's second run wrong, or takes the node for
+one in inference unless its mean is an output of the graph.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from ...nn.running import MoveStatistics
 from ...ops.batch_norm import FrozenBatchNorm, statistics_dtype
 
 if TYPE_CHECKING:
-    from .writer import Step, Wire, Writer
+    from .writer import Step, Writer
 
 
 def frozen_batch_norm(to: Writer, step: Step) -> Any:
@@ -34,45 +33,36 @@ def frozen_batch_norm(to: Writer, step: Step) -> Any:
     )
 
 
-def moving_batch_norm(to: Writer, step: Step, move: Any, running: list[Wire]) -> tuple[Any, Any]:
-    """One node for a batch norm and the running statistics that it moves: the names for both ops."""
-    running_mean, running_var, num_batches = running
-    momentum, correction = move.momentum, move.correction
-    attributes = {"epsilon": step.op.eps, "momentum": momentum, "training_mode": 1}
-
-    def node(x: Any) -> Any:
-        inputs = x, *_affine(to, step), running_mean, running_var
-        return to.node("BatchNormalization", *inputs, outputs=3, **attributes)
-
-    y, mean, var = _around(to, step, node)
-    if correction != 1:
-        # momentum running + (1 - momentum) correction batch, from the same without the correction
-        kept = to.constant((correction - 1) * momentum, running_var.dtype)
-        var = to.node("Mul", var, to.constant(correction, running_var.dtype))
-        var = to.node("Sub", var, to.node("Mul", running_var, kept))
-    count = to.node("Add", num_batches, to.constant(1, np.int64))
-    return (y, None, None, None), (mean, var, count)
-
-
 def move_statistics(to: Writer, step: Step) -> tuple[str, str, str]:
+    """Weights of the old and the new in float64, as eager code has them: 1 - momentum**n cancels."""
     running_mean, running_var, num_batches, mean, var = step.inputs
-    op, dtype = step.op, mean.dtype
+    op, dtype, wide = step.op, mean.dtype, np.float64
     count = to.node("Add", num_batches, to.constant(1, np.int64))
-    one = to.constant(1, dtype)
+    one, n = to.constant(1, wide), to.cast(count, np.dtype(wide))
     if op.momentum is None:
-        new = to.node("Reciprocal", to.cast(count, dtype))
+        new = to.node("Div", one, n)
     else:
-        new = to.constant(1 - op.momentum, dtype)
-    if op.debiased:
-        left = to.node("Pow", to.constant(op.momentum, dtype), to.cast(count, dtype))
-        new = to.node("Div", new, to.node("Sub", one, left))
-    old = to.node("Sub", one, new)
+        new = to.constant(1 - op.momentum, wide)
+        if op.debiased:
+            left = to.node("Pow", to.constant(op.momentum, wide), n)
+            new = to.node("Div", new, to.node("Sub", one, left))
+    new = to.cast(new, dtype)
+    old = to.node("Sub", to.constant(1, dtype), new)
 
     def moved(running: Any, batch: Any) -> str:
         return to.node("Add", to.node("Mul", running, old), to.node("Mul", batch, new))
 
-    var = to.node("Mul", var, to.constant(op.correction, dtype))
-    return moved(running_mean, mean), moved(running_var, var), count
+    unbiased = to.node("Mul", var, to.constant(op.correction, dtype))
+    made = moved(running_mean, mean), moved(running_var, unbiased), count
+    if op.strict:  # where eager code raises, a file can only give NaN
+        return made
+    zeros = to.node("ReduceSum", to.node("Sub", var, var), keepdims=0)
+    finite = to.node("Equal", zeros, to.constant(0, dtype))
+    mean, var, count = (
+        to.node("Where", finite, after, before)
+        for after, before in zip(made, step.inputs, strict=False)
+    )
+    return mean, var, count
 
 
 def _affine(to: Writer, step: Step) -> list[Any]:

@@ -7,18 +7,14 @@ make. An op that has no rule, but a ``reference``, is written as what the refere
 from __future__ import annotations
 
 import os
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import backend as backends
 from ...files import write_whole
 from ...nn.module import Buffer
-from ...nn.running import MoveStatistics
 from ...op import Op
-from ...ops.batch_norm import BatchNorm
 from .protobuf import IR_VERSION, MOST_BYTES, NUMBERS, OPSET, library
-from .rules_norm import moving_batch_norm
 from .writer import Step, Wire, Writer, tensor_proto
 
 if TYPE_CHECKING:
@@ -37,29 +33,8 @@ class Walk:
         self._names.update(zip(graph.inputs, (w.name for w in self.inputs), strict=True))
         #: given out first, so that nobody else gets them
         self._state = {v: self.to.unique(v.name or "state") for v in graph.state()}
-        self._uses = Counter(v for call in graph.calls for v in call.inputs) + Counter(
-            graph.outputs
-        )
-        calls = zip(graph.calls, [*graph.calls[1:], None], strict=True)
-        for call, after in calls:
-            moves = after is not None and self._goes_along(call, after)
-            self._write(call, after if moves else None)
-            if moves:
-                next(calls)
-
-    def _goes_along(self, call: Call, after: Call) -> bool:
-        """Whether ``after`` moves running statistics by those of the batch norm ``call`` as one ONNX node does both."""
-        norm, move = call.op, after.op
-        if not isinstance(norm, BatchNorm) or not isinstance(move, MoveStatistics):
-            return False
-        if norm.ddof or len(norm.kept) != 1 or move.momentum is None or move.debiased:
-            return False
-        _, mean, var, inv_std = call.outputs
-        running_mean = after.written[0]
-        once = (
-            all(self._uses[v] == 1 for v in (mean, var, running_mean)) and not self._uses[inv_std]
-        )
-        return once and after.inputs[3:] == (mean, var)
+        for call in graph.calls:
+            self._write(call)
 
     def _interface(self, name: str, values: list[Value]) -> list[Wire]:
         """Names for what goes in or out: numbered if there are several."""
@@ -68,15 +43,9 @@ class Walk:
             Wire(self.to.unique(n), v.shape, v.dtype) for n, v in zip(names, values, strict=True)
         ]
 
-    def _write(self, call: Call, after: Call | None) -> None:
+    def _write(self, call: Call) -> None:
         self.to.layer = call.layer
-        step = self._step(call)
-        if after is None:
-            made = self.to.write(step)
-        else:
-            running = [self._wire(v, after.op) for v in after.written]
-            made, moved = moving_batch_norm(self.to, step, after.op, running)
-            self._rebind(after, moved)
+        made = self.to.write(self._step(call))
         if call.op.writes:
             self._rebind(call, made)
         self._names.update(zip(call.outputs, made, strict=False))
