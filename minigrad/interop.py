@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .nn.batch_norm import BatchNorm
-from .nn.module import Buffer, Module, Parameter
+from .nn.module import Buffer, Module, Parameter, members
 from .nn.normalization import GroupNorm, InstanceNorm, LayerNorm
 from .nn.variants import FrozenBatchNorm
 from .tensor import Tensor
@@ -119,15 +119,9 @@ def _named(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(value, (Parameter, Buffer)):
         yield name, value
         return
-    children: Any = ()
-    if isinstance(value, NORMS):
-        children = ((NAMES.get(child, child), v) for child, v in value.registered())
-    elif isinstance(value, Module):
-        children = value.registered()
-    elif isinstance(value, (list, tuple)):
-        children = ((str(i), item) for i, item in enumerate(value))
-    for child, v in children:
-        yield from _named(v, f"{name}.{child}" if name else child)
+    for child, v in members(value.registered()) if isinstance(value, Module) else ():
+        own = NAMES.get(child, child) if isinstance(value, NORMS) else child
+        yield from _named(v, f"{name}.{own}" if name else own)
 
 
 def _numpy(value: Any) -> np.ndarray:

@@ -36,7 +36,6 @@ class OnnxModel(Module):
                 self._state_of_file[name] = kind(array)
 
     def registered(self) -> Iterator[tuple[str, Any]]:
-        yield from vars(self).items()
         yield from self._state_of_file.items()
 
     def forward(self, *inputs: Tensor) -> Any:

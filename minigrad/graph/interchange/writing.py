@@ -17,6 +17,7 @@ from ...nn.module import Buffer
 from ...nn.running import MoveStatistics
 from ...op import Op
 from ...ops.batch_norm import BatchNorm
+from ..passes import bases
 from .protobuf import IR_VERSION, MOST_BYTES, NUMBERS, OPSET, library
 from .rules_norm import moving_batch_norm
 from .writer import Step, Wire, Writer, tensor_proto
@@ -78,8 +79,19 @@ class Walk:
             made, moved = moving_batch_norm(self.to, step, after.op, running)
             self._rebind(after, moved)
         if call.op.writes:
+            self._require_unshared(call)
             self._rebind(call, made)
         self._names.update(zip(call.outputs, made, strict=False))
+
+    def _require_unshared(self, call: Call) -> None:
+        """Refuse a change in place that a view would see later: in ONNX values share no memory."""
+        base = bases(self.graph)
+        memory = {base.get(v, v) for v in call.written}
+        later = self.graph.calls[self.graph.calls.index(call) + 1 :]
+        used = {*self.graph.wanted(), *(v for c in later for v in c.inputs if v is not None)}
+        made = {v for c in later for v in c.outputs}
+        if any(base.get(v, v) in memory for v in used.difference(call.written, made)):
+            self.to.refuse(call.op, "it changes memory in place that a view shares")
 
     def _rebind(self, call: Call, made: tuple[Any, ...]) -> None:
         """What an op has written to goes by other names from now on."""
