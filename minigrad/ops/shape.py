@@ -236,10 +236,11 @@ def integers(name: str, args: Any) -> Shape:
     TypeError
         For anything else, such as floats and booleans.
     """
-    one: Any = args[0] if len(args) == 1 else 0
+    items = args
     try:
-        items = args if hasattr(one, "__index__") and not getattr(one, "ndim", 0) else tuple(one)
-        if any([type(n) is bool for n in items]):
+        if len(args) == 1 and (not hasattr(args[0], "__index__") or getattr(args[0], "ndim", 0)):
+            items = tuple(args[0])
+        if bool in map(type, items):
             raise TypeError
         return tuple(map(index, items))
     except TypeError:
