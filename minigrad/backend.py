@@ -60,7 +60,7 @@ class Backend:
     read_only: Callable[[Any], Any] = lambda array: array
     #: whether an array is no view of another's memory
     owned: Callable[[Any], bool] = lambda array: array.base is None
-    #: whether an array may be written to
+    #: whether an array's memory may be written to
     writable: Callable[[Any], bool] = lambda array: True
     #: None where there is but one
     devices: Devices | None = None
@@ -215,6 +215,17 @@ def where(array: Any) -> str:
     return (
         backend.name if backend.devices is None else f"{backend.name}:{backend.devices.of(array)}"
     )
+
+
+def writable(array: Any) -> bool:
+    """Whether an array may be written to: its memory is not read-only, and no two elements share it."""
+    axes = [(abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1]
+    extent = array.dtype.itemsize
+    for stride, n in sorted(axes) if array.size else ():
+        if stride < extent:
+            return False
+        extent += stride * (n - 1)
+    return by_type[type(array)].writable(array)
 
 
 def beside(array: Any) -> AbstractContextManager[Any]:

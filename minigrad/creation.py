@@ -2,50 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from . import backend as backends
 from .dtypes import real
+from .ops.shape import sizes
 from .tensor import Tensor, tensor, written_out
 
 
 def full(
-    shape: int | tuple[int, ...],
+    shape: int | Sequence[int],
     value: float,
+    *,
     requires_grad: bool = False,
     dtype: Any = np.float32,
     backend: str | None = None,
 ) -> Tensor:
-    """A tensor of ``shape`` filled with ``value``, float32 by default."""
-    return written_out(tensor(np.full(shape, value, dtype), requires_grad, backend=backend))
+    """A tensor of ``shape``, an int or a tuple of them, filled with ``value``; float32 by default.
+
+    Raises
+    ------
+    TypeError
+        For a shape that is not made of integers.
+    ValueError
+        For negative sizes.
+    """
+    return _filled("full", (shape,), value, requires_grad, dtype, backend)
 
 
 def zeros(
-    shape: int | tuple[int, ...],
+    *shape: int | Sequence[int],
     requires_grad: bool = False,
     dtype: Any = np.float32,
     backend: str | None = None,
 ) -> Tensor:
-    """A tensor of zeros, float32 by default."""
-    return full(shape, 0, requires_grad, dtype, backend)
+    """A tensor of zeros, of a shape given as ints or one tuple; float32 by default. It raises as ``full`` does.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.zeros(2, 3).shape, mg.zeros((2, 3)).shape, mg.zeros(()).shape
+    ((2, 3), (2, 3), ())
+    """
+    return _filled("zeros", shape, 0, requires_grad, dtype, backend)
 
 
 def ones(
-    shape: int | tuple[int, ...],
+    *shape: int | Sequence[int],
     requires_grad: bool = False,
     dtype: Any = np.float32,
     backend: str | None = None,
 ) -> Tensor:
-    """A tensor of ones, float32 by default."""
-    return full(shape, 1, requires_grad, dtype, backend)
+    """A tensor of ones, of a shape given as ints or one tuple; float32 by default. It raises as ``full`` does."""
+    return _filled("ones", shape, 1, requires_grad, dtype, backend)
+
+
+def _filled(
+    name: str,
+    shape: Sequence[Any],
+    value: float,
+    requires_grad: bool,
+    dtype: Any,
+    backend: str | None,
+) -> Tensor:
+    array = np.full(sizes(name, shape), value, real(dtype))
+    return written_out(tensor(array, requires_grad=requires_grad, backend=backend))
 
 
 def arange(
     start: float,
     stop: float | None = None,
     step: float = 1,
+    *,
     dtype: Any = np.float32,
     backend: str | None = None,
 ) -> Tensor:
@@ -63,7 +94,7 @@ def arange(
     return written_out(tensor(values, backend=backend))
 
 
-def constant(data: Any, dtype: Any = None, backend: str | None = None) -> Tensor:
+def constant(data: Any, *, dtype: Any = None, backend: str | None = None) -> Tensor:
     """A tensor whose values belong to the program, as numbers written in it do: they are the same in every call.
 
     ``minigrad.capture`` refuses arrays that come in from outside, which might be others the next time. This says of one

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from .nn.batch_norm import BatchNorm
-from .nn.module import Buffer, Loaded, Module, Parameter, load
+from .nn.module import Buffer, Loaded, Module, Parameter, load, members
 from .nn.normalization import GroupNorm, InstanceNorm, LayerNorm
 from .nn.variants import FrozenBatchNorm
 
@@ -167,12 +167,6 @@ def _named(
     if isinstance(value, kinds):
         yield name, value
         return
-    children: Any = ()
-    if isinstance(value, NORMS):
-        children = ((NAMES.get(child, child), v) for child, v in value.registered())
-    elif isinstance(value, Module):
-        children = value.registered()
-    elif isinstance(value, (list, tuple)):
-        children = ((str(i), item) for i, item in enumerate(value))
-    for child, v in children:
-        yield from _named(v, f"{name}.{child}" if name else child, kinds)
+    for child, v in members(value.registered()) if isinstance(value, Module) else ():
+        own = NAMES.get(child, child) if isinstance(value, NORMS) else child
+        yield from _named(v, f"{name}.{own}" if name else own, kinds)

@@ -112,11 +112,18 @@ class Settled:
         return made
 
     def __setattr__(self, name: str, value: Any) -> None:
+        self._changing(name)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._changing(name)
+        object.__delattr__(self, name)
+
+    def _changing(self, name: str) -> None:
         heard = listening.get()
         if heard is not None:
             heard.changed(f"{type(self).__name__}.{name}", self)
         revised[0] = now()
-        object.__setattr__(self, name, value)
 
 
 class no_grad(Override):

@@ -103,15 +103,22 @@ class Tensor(
 ):
     """An array that remembers how it was computed.
 
-    Made by ``minigrad.tensor`` from any data, and by every op; called itself, ``Tensor(array)`` wraps an array without
-    a copy: the array belongs to the tensor from then on.
+    Made by ``minigrad.tensor``, which copies, from any data, and by every op. Called itself, ``Tensor(array)`` wraps an
+    array without a copy: the array belongs to the tensor from then on, and ``t += 1`` changes the caller's memory.
+
+    ``+= -= *= /= **= @=`` change a tensor in place, in its own dtype and shape, if no op recorded it: parameters,
+    buffers, data, and their views (``t[0]``, ``t.T``), which share memory. A leaf that requires a gradient is changed
+    under ``no_grad`` only. Where the result has to be recorded, because the tensor was computed by a recorded op or
+    the right side requires a gradient, it is a new tensor under the old name.
 
     Attributes
     ----------
     data : array
-        The NumPy or CuPy array, to read. Assigning (``t.data = t.data - a``) changes the tensor in place; a graph that
-        still needs the old value then refuses to go backward. Writing into the array (``t.data[0] = 1``) would go
-        unseen, so NumPy arrays refuse it; CuPy's can't, so don't between a forward and its backward.
+        The NumPy or CuPy array, to read. To change a tensor in place, use ``t -= a`` or ``t.copy_(a)``, under
+        ``no_grad`` where it requires a gradient, or assign an array of its shape and dtype: ``t.data = t.data - a``. A
+        graph that still needs the old value then refuses to go backward. Writing into the array (``t.data[0] = 1``,
+        ``t.data -= a``) would go unseen, so NumPy arrays refuse it; CuPy's can't, so don't between a forward and its
+        backward.
     grad : Tensor or None
         What ``backward`` collected, for leaves (tensors made with ``requires_grad=True``).
     requires_grad : bool
@@ -147,7 +154,7 @@ class Tensor(
             raise TypeError(f"data: expected a {self.backend} array, got {type(value).__name__}")
         if (there := backends.where(value)) != (here := backends.where(self._data)):
             raise ValueError(f"data: expected an array on {here}, got one on {there}")
-        if not backend.writable(self._data):
+        if not backends.writable(self._data):
             raise ValueError(
                 "data: this tensor shares memory that must not be written to, as that of JAX; "
                 "copy it with minigrad.tensor"
@@ -266,7 +273,7 @@ class Tensor(
         """A copy on a backend's current device, a new leaf if this requires a gradient; itself if it is there."""
         if backends.where(self._data) == backends.get(backend).here():
             return self
-        return tensor(self, self.requires_grad, backend=backend)
+        return tensor(self, requires_grad=self.requires_grad, backend=backend)
 
     def astype(self, dtype: Any) -> Tensor:
         """The values in another dtype; differentiable from floating to floating."""
@@ -353,7 +360,7 @@ class Tensor(
 
 
 def tensor(
-    data: Any, requires_grad: bool = False, dtype: Any = None, backend: str | None = None
+    data: Any, *, requires_grad: bool = False, dtype: Any = None, backend: str | None = None
 ) -> Tensor:
     """A Tensor holding a copy of ``data``.
 

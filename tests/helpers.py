@@ -19,7 +19,7 @@ def device(array):
 
 def normal(rng, *shape, requires_grad=False):
     """Normal float64 values."""
-    return mg.tensor(rng.standard_normal(shape), requires_grad)
+    return mg.tensor(rng.standard_normal(shape), requires_grad=requires_grad)
 
 
 def leaf(values, dtype=np.float64):

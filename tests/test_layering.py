@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     "contexts messages dtypes kernels op files",
     "backend tape",
-    "ops.arithmetic ops.elementwise ops.indexing ops.matmul ops.reduction ops.shape",
+    "ops.arithmetic ops.elementwise ops.in_place ops.indexing ops.matmul ops.reduction ops.shape",
     "autograd moving",
     "tensor",
     "creation",

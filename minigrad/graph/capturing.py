@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend as backends
+from ..autograd import COPY
 from ..nn.module import Buffer, Module, Parameter
 from ..op import Op
 from ..ops.indexing import NonZero
@@ -61,6 +62,7 @@ class Capture:
         self._gradients: dict[Leaf, Tensor | None] = {}
         self._values: dict[int, Value] = {}
         self._known: dict[int, weakref.ref[Any]] = {}
+        self._bases: dict[Value, Value] = {}
         self._states: dict[int, tuple[Tensor, str]] = {}
         self._names: dict[Module, dict[Module, str]] = {}
         self._layers = [""]
@@ -111,15 +113,21 @@ class Capture:
                     f"capture: a mask of shape {t.shape} picks as many elements as are true, and a graph's shapes are "
                     "those that it was captured with; use minigrad.where, or multiply by the mask"
                 )
-            if i >= op.writes or v.kind == "result":
+            if i >= op.writes:
                 continue
-            if v.kind != "state":
+            memory = self._bases.get(v, v)
+            if v.kind == "constant" and v not in self._bases.values():
+                self._copied(t, v)
+            elif v.kind == "state":
+                if self._undo:
+                    array, time = t._data, t._shared_version()[0]
+                    self._copies.setdefault(id(array), (t, array.copy(), time))
+            elif memory.kind != "result":
+                what = f"{'' if memory is v else 'a view of '}{memory.name or f'a {memory.kind}'}"
                 raise CaptureError(
-                    f"capture: {snake(op)} changes {v.name or f'a {v.kind}'} in place; a graph may only change "
-                    "parameters, buffers and optimizer state, so what it moves must not be an argument"
+                    f"capture: {snake(op)} changes {what} in place; a graph may only change parameters, buffers and "
+                    "optimizer state, each as a whole, so it must not move an argument: write x = x + y for x += y"
                 )
-            if self._undo:
-                self._copies.setdefault(id(t._data), (t, t._data.copy(), t._shared_version()[0]))
 
     def applied(
         self, op: Op, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]
@@ -127,16 +135,25 @@ class Capture:
         if any(id(y._data) in self._values for y in outputs):
             return  # the same array under a new name
         arguments = tuple([None if t is None else self._values[id(t._data)] for t in inputs])
+        made = tuple([self._add(y, "result") for y in outputs])
+        if op.aliases and arguments[0] is not None:
+            self._bases[made[0]] = self._bases.get(arguments[0], arguments[0])
         behind, layer = self.behind, self._layers[-1]
         if behind is not None:
             layer = self._layer_of.get(behind, layer)
-        made = tuple([self._add(y, "result") for y in outputs])
         moves = any(v is not None and v.kind == "state" for v in arguments[: op.writes])
         phase = "update" if moves else "forward" if behind is None else "backward"
         recorded = bool(recording.get()) or not self._on
         self.calls_made.append(Call(op, arguments, made, layer, phase, recorded))
         if outputs and outputs[0]._ref is not None:
             self._layer_of[outputs[0]._ref[0]] = layer  # type: ignore[index]
+
+    def _copied(self, t: Tensor, v: Value) -> None:
+        """Make a constant that is about to be changed in place the copy of one, a new copy in each replay."""
+        v.tensor = Tensor(t._data.copy())
+        self._values[id(v.tensor._data)] = v
+        del self._values[id(t._data)]
+        self.applied(COPY, (v.tensor,), (t,))
 
     def written_out(self, tensor: Tensor) -> None:
         self._add(tensor, "constant").tensor = tensor

@@ -25,7 +25,7 @@ from .fused import (
     ActivatedLinear,
     Chain,
 )
-from .passes import prune, uses
+from .passes import bases, prune, uses
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -50,6 +50,7 @@ class _Known:
         self.makers = {v: call for call in graph.calls for v in call.outputs}
         self.users = uses(graph)
         self.left = set(graph.wanted())
+        self._bases = bases(graph)
         self._writes = [
             (i, {self._memory(v) for v in call.written})
             for i, call in enumerate(graph.calls)
@@ -63,10 +64,7 @@ class _Known:
 
     def _memory(self, v: Value) -> Value | None:
         """What v is a view of; None for memory from outside, whose tensors may share it."""
-        while v.kind == "result" and self.makers[v].op.aliases:
-            (source, *_) = self.makers[v].inputs
-            assert source is not None
-            v = source
+        v = self._bases.get(v, v)
         return v if v.kind == "result" else None
 
     def stays(self, values: Iterable[Value | None], start: Call, stop: Call) -> bool:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def prune(graph: Graph) -> Graph:
     """Without the calls whose results nobody needs."""
+    base = bases(graph)
     needed = set(graph.wanted())
+    memory = {base.get(v, v) for v in needed}
     kept: list[Call] = []
     for call in reversed(graph.calls):
         # A mask that nobody needs is drawn all the same: the next one would be another.
@@ -28,24 +30,27 @@ def prune(graph: Graph) -> Graph:
         if (
             draws
             or needed.intersection(call.outputs)
-            or any(v.kind != "result" or v in needed for v in call.written)
+            or any(v.kind != "result" or base.get(v, v) in memory for v in call.written)
         ):
             kept.append(call)
             needed.update(v for v in call.inputs if v is not None)
+            memory.update(base.get(v, v) for v in call.inputs if v is not None)
     return replace(graph, calls=kept[::-1])
 
 
 def fold_constants(graph: Graph) -> Graph:
     """With what depends on constants alone computed here and now."""
     kernels = get(graph.backend).kernels
-    moved = {v for call in graph.calls for v in call.written}
+    base = bases(graph)
+    moved = {base.get(v, v) for call in graph.calls for v in call.written}
     calls: list[Call] = []
     known: dict[Value, Value] = {}
     for call in graph.calls:
         inputs = [known.get(v, v) if v else None for v in call.inputs]
         tensors = [v.tensor for v in inputs if v is not None and v.kind == "constant"]
         fixed = len(tensors) == sum(v is not None for v in inputs)
-        changes = call.op.writes or isinstance(call.op, DropoutMask) or moved & {*call.outputs}
+        made = {base.get(v, v) for v in call.outputs}
+        changes = call.op.writes or isinstance(call.op, DropoutMask) or moved & made
         if not fixed or changes:
             calls.append(replace(call, inputs=tuple(inputs)))
             continue
@@ -102,6 +107,15 @@ def replaced(graph: Graph, known: Mapping[Value, Value]) -> Graph:
 def constant(t: Tensor, name: str = "") -> Value:
     """A value that stands in the program."""
     return Value(t.shape, t.dtype, "constant", name, t)
+
+
+def bases(graph: Graph) -> dict[Value, Value]:
+    """The values whose memory views share, by view."""
+    found: dict[Value, Value] = {}
+    for call in graph.calls:
+        if call.op.aliases and call.inputs[0] is not None:
+            found[call.outputs[0]] = found.get(call.inputs[0], call.inputs[0])
+    return found
 
 
 def uses(graph: Graph) -> dict[Value, list[Call]]:

@@ -1,12 +1,12 @@
 """Modules: objects whose attributes are parameters, buffers and other modules.
 
-Registration is assignment: whatever Parameter, Buffer or Module stands in an attribute, or in a list or tuple
-there, is found under the attribute's name.
+Registration is assignment: whatever Parameter, Buffer or Module stands in an attribute, or in lists, tuples and dicts
+there, however nested, is found under the attribute's name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -39,6 +39,13 @@ class Buffer(Tensor):
     def __init__(self, data: Any, dtype: Any = None, backend: str | None = None) -> None:
         super().__init__(tensor(data, dtype=dtype, backend=backend)._data)
 
+    @classmethod
+    def sharing(cls, t: Tensor) -> Buffer:
+        """A Buffer of the memory and the history of ``t``."""
+        made = cls.__new__(cls)
+        Tensor.__init__(made, t._data, t._ref, t._shared_version())
+        return made
+
 
 class Loaded(NamedTuple):
     """The names that loading a state left out, under PyTorch's names for them."""
@@ -49,6 +56,12 @@ class Loaded(NamedTuple):
 
 class Module(Settled):
     """Base class of layers and models: define ``forward``, call the module.
+
+    Parameters, Buffers and Modules are found in attributes, and in lists, tuples and dicts there, however nested, by
+    position or key: ``blocks.0.weight``. Other containers are not searched. Over a Parameter or Buffer nothing else can
+    be assigned but None (``m.w = None``) or a Module; a Tensor assigned over a Buffer becomes one, which shares its
+    memory. To change values, use ``m.w.copy_(a)`` or ``m.w -= a`` under ``no_grad``, or ``m.w.data = a``. Items of
+    lists and dicts are not watched: what is assigned over a Parameter there replaces it.
 
     Attributes
     ----------
@@ -70,6 +83,21 @@ class Module(Settled):
     """
 
     training: bool = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        old = vars(self).get(name)
+        if isinstance(old, (Parameter, Buffer)):
+            if value is old:  # after self.w -= a
+                return
+            if isinstance(old, Buffer) and type(value) is Tensor:
+                value = Buffer.sharing(value)
+            elif value is not None and not isinstance(value, (Parameter, Buffer, Module)):
+                kind, x = type(old).__name__, f"{type(self).__name__}.{name}"
+                raise TypeError(
+                    f"{x} is a {kind}, and a {type(value).__name__} would take its place; to change its values, use "
+                    f"`{x}.data = ...`, or `{x}.copy_(...)` under minigrad.no_grad(); only a {kind} or None replaces it"
+                )
+        super().__setattr__(name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
@@ -196,7 +224,8 @@ class Module(Settled):
         return ""
 
     def __repr__(self) -> str:
-        below = [f"{name}={module!r}" for name, module in _children(self)]
+        found = members(self.registered())
+        below = [f"{name}={child!r}" for name, child in found if isinstance(child, Module)]
         if not below:
             return f"{type(self).__name__}({self.extra_repr()})"
         lines = ",\n".join(below).replace("\n", "\n  ")
@@ -278,28 +307,24 @@ def _numpy(value: Any) -> np.ndarray:
 
 
 def _find(kind: type, name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """All instances of ``kind`` at and below ``value``, with their dotted names."""
+    """All instances of ``kind`` at and below a module or tensor, with their dotted names."""
     if id(value) in seen:
         return
-    if isinstance(value, (Module, Tensor)):
-        seen.add(id(value))
+    seen.add(id(value))
     if isinstance(value, kind):
         yield name, value
-    for child_name, child in _attributes(value):
-        yield from _find(kind, f"{name}.{child_name}" if name else child_name, child, seen)
-
-
-def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Module):
-        yield from value.registered()
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            yield str(i), item
+        for path, child in members(value.registered()):
+            yield from _find(kind, f"{name}.{path}" if name else path, child, seen)
 
 
-def _children(module: Module) -> Iterator[tuple[str, Module]]:
-    """The modules directly below, named by attribute and position."""
-    for name, value in module.registered():
-        for path, found in [(name, value)] if isinstance(value, Module) else _attributes(value):
-            if isinstance(found, Module):
-                yield path if path == name else f"{name}.{path}", found
+def members(named: Iterable[tuple[str, Any]], inside: Any = ()) -> Iterator[tuple[str, Any]]:
+    """The modules and tensors among named values and in containers there; ``inside`` are the containers around."""
+    for name, value in named:
+        if isinstance(value, (Module, Tensor)):
+            yield name, value
+        elif isinstance(value, (list, tuple, dict)) and id(value) not in inside:
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            kinds = (Module, Tensor, list, tuple, dict)
+            below = ((f"{name}.{k}", v) for k, v in items if isinstance(v, kinds))
+            yield from members(below, (*inside, id(value)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..messages import renamed
 from ..ops.normalization import group_norm, instance_norm, layer_norm
+from ..ops.shape import integers
 from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter
@@ -34,12 +36,12 @@ class LayerNorm(Module):
     @renamed("epsilon", "eps")
     def __init__(
         self,
-        normalized_shape: int | tuple[int, ...],
+        normalized_shape: int | Sequence[int],
         eps: float = 1e-5,
         affine: bool = True,
         dtype: Any = np.float32,
     ) -> None:
-        shape = normalized_shape if isinstance(normalized_shape, tuple) else (normalized_shape,)
+        shape = integers("LayerNorm", (normalized_shape,))
         for size in shape or (0,):
             init.require_positive("LayerNorm", normalized_shape=size)
         self.normalized_shape, self.eps = shape, eps

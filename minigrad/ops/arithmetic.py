@@ -12,6 +12,7 @@ import numpy as np
 
 from ..dtypes import floating, half
 from ..op import Op, of_tensor
+from .in_place import copy_, in_place
 from .shape import broadcast_to
 
 if TYPE_CHECKING:
@@ -308,6 +309,12 @@ class Arithmetic:
     __truediv__ = divide
     __pow__ = power
     __neg__ = negative
+    __iadd__ = in_place("+=", add)
+    __isub__ = in_place("-=", subtract)
+    __imul__ = in_place("*=", multiply)
+    __itruediv__ = in_place("/=", divide)
+    __ipow__ = in_place("**=", power)
+    copy_ = copy_
 
     def __rsub__(self: Any, other: Operand) -> Any:
         return subtract(self.lift(other, SUBTRACT), self)

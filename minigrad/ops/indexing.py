@@ -8,9 +8,10 @@ import numpy as np
 
 from ..dtypes import half
 from ..op import Op
+from .in_place import require_free
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..tensor import Operand, Tensor
 
 #: stands in a key where one of the op's index arrays belongs
 ARRAY = object()
@@ -40,7 +41,10 @@ class Index(Keyed):
         return ARRAY not in self.key
 
     def forward(self, k: Any, x: Any, *arrays: Any) -> Any:
-        return x[fill(self.key, arrays)]
+        key = fill(self.key, arrays)
+        if not arrays and Ellipsis not in key:
+            key = (*key, ...)  # for NumPy to give a view of a single element too
+        return x[key]
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         arrays = node.inputs
@@ -138,9 +142,22 @@ def _axes_taken(part: Any) -> int:
     return part.ndim if hasattr(part, "lift") and part.dtype.kind == "b" else 1
 
 
+def setitem(x: Tensor, key: Any, value: Operand) -> None:
+    """x[key] = value, in place, for a key of ints, slices, None and ..., under the rules of ``copy_``."""
+    require_free("x[key] = value", x)
+    view = getitem(x, key)
+    if view._version is None:  # a copy: it shares no version with x
+        raise TypeError(
+            "x[key] = value: expected a key of ints, slices, None and ..., got an array or mask; use "
+            "x = minigrad.where(mask, value, x)"
+        )
+    view.copy_(value)
+
+
 class Indexing:
     """The methods that a Tensor has from this file."""
 
     __slots__ = ()
 
     __getitem__ = getitem
+    __setitem__ = setitem

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..op import Op, of_tensor
+from .in_place import in_place
 
 if TYPE_CHECKING:
     from ..tensor import Operand, Tensor
@@ -97,6 +98,7 @@ class Matrices:
     __slots__ = ()
 
     __matmul__ = matmul
+    __imatmul__ = in_place("@=", matmul)
 
     def __rmatmul__(self: Any, other: Operand) -> Any:
         return matmul(self.lift(other, MATMUL), self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ class Pad(Op):
 
 
 @of_tensor
-def reshape(x: Tensor, *shape: int | Shape) -> Tensor:
+def reshape(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
     """The same elements in another shape, given as ints or one tuple; one -1 stands for what is left.
 
     Raises
@@ -112,7 +113,7 @@ def reshape(x: Tensor, *shape: int | Shape) -> Tensor:
     Tensor([[0., 1., 2.],
             [3., 4., 5.]])
     """
-    new = _ints(shape)
+    new = integers("reshape", shape)
     known = math.prod(n for n in new if n != -1)
     if new.count(-1) == 1 and known and x.size % known == 0:
         new = tuple(x.size // known if n == -1 else n for n in new)
@@ -137,9 +138,9 @@ def flatten(x: Tensor) -> Tensor:
 
 
 @of_tensor
-def transpose(x: Tensor, *axes: int | Shape) -> Tensor:
+def transpose(x: Tensor, *axes: int | Sequence[int]) -> Tensor:
     """Axes in another order, given as ints or one tuple; reversed without one."""
-    order = _ints(axes) or tuple(reversed(range(x.ndim)))
+    order = integers("transpose", axes) or tuple(reversed(range(x.ndim)))
     positive = tuple(a + x.ndim if a < 0 else a for a in order)
     if sorted(positive) != list(range(x.ndim)):
         raise ValueError(f"transpose: axes {order} are not a permutation of {x.ndim} dimensions")
@@ -147,14 +148,20 @@ def transpose(x: Tensor, *axes: int | Shape) -> Tensor:
 
 
 @of_tensor
-def broadcast_to(x: Tensor, shape: Shape) -> Tensor:
-    """x repeated along new or stretched axes, without a copy; the gradient is summed back."""
-    if x.shape == tuple(shape):
+def broadcast_to(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
+    """x repeated along new or stretched axes to a shape given as ints or one tuple, without a copy; the gradient is
+    summed back."""
+    new = integers("broadcast_to", shape)
+    if x.shape == new:
         return x
-    lead = len(shape) - x.ndim
-    if lead < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[lead:], strict=True)):
-        raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {tuple(shape)}")
-    return x.apply(BroadcastTo(x.shape, tuple(shape)), x)
+    lead = len(new) - x.ndim
+    if (
+        lead < 0
+        or min(new) < 0
+        or any(n not in (1, m) for n, m in zip(x.shape, new[lead:], strict=True))
+    ):
+        raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {new}")
+    return x.apply(BroadcastTo(x.shape, new), x)
 
 
 def concatenate(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
@@ -221,10 +228,32 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
     return x.apply(Pad(pairs, value), x)
 
 
-def _ints(args: Any) -> Shape:
-    if len(args) == 1 and not hasattr(args[0], "__index__"):
-        args = args[0]
-    return tuple(map(index, args))
+def integers(name: str, args: Any) -> Shape:
+    """A shape or axes given to ``name`` as integers or as one sequence of them.
+
+    Raises
+    ------
+    TypeError
+        For anything else, such as floats and booleans.
+    """
+    items = args
+    try:
+        if len(args) == 1 and (not hasattr(args[0], "__index__") or getattr(args[0], "ndim", 0)):
+            items = tuple(args[0])
+        if bool in map(type, items):
+            raise TypeError
+        return tuple(map(index, items))
+    except TypeError:
+        given = ", ".join(map(str, args))
+        raise TypeError(f"{name}: expected integers or one tuple of them, got {given}") from None
+
+
+def sizes(name: str, args: Any) -> Shape:
+    """A shape given to ``name`` as integers or as one sequence of them; ValueError for negative ones."""
+    shape = integers(name, args)
+    if shape and min(shape) < 0:
+        raise ValueError(f"{name}: expected sizes of at least 0, got {shape}")
+    return shape
 
 
 def _first(tensors: Any, name: str) -> Tensor:

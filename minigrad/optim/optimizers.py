@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import beside, by_type, where
+from ..backend import beside, where, writable
 from ..op import Op
 from ..tape import Settled, unheard
 from ..tensor import Tensor, apply, tensor
@@ -48,7 +48,7 @@ class Optimizer(Settled):
                 raise ValueError(
                     f"{name}: parameter {i} is computed from others; pass those, or .detach() it"
                 )
-            if not by_type[type(p._data)].writable(p._data):
+            if not writable(p._data):
                 raise ValueError(
                     f"{name}: parameter {i} shares memory that must not be written to; copy it with "
                     "minigrad.tensor"

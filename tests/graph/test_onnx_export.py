@@ -337,6 +337,41 @@ def test_what_onnx_does_not_have_is_refused(path):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+class Summing(nn.Module):
+    """Changes in place: a buffer, and tensors of its own."""
+
+    def __init__(self):
+        self.total = nn.Buffer(np.zeros(3, np.float32))
+
+    def forward(self, x):
+        own = mg.ones(3)
+        y = x * own
+        self.total += x.sum(0)
+        own *= self.total
+        flat = (y * 2).reshape(6)
+        flat += 1
+        return own, flat
+
+
+def seen_by_a_view(x):
+    y = x * 2
+    row = y[0]
+    y += 1
+    return row
+
+
+def test_changes_in_place(path):
+    model, x = Summing(), mg.tensor([[1.0, 2, 3], [4, 5, 6]])
+    mg.capture(model, x).to_onnx(path)
+    results = [*model(x), model.total]
+    for found, expected in zip(outputs_of(path, x).values(), results, strict=True):
+        np.testing.assert_array_equal(found, expected.numpy())
+    with refuses(
+        ValueError, "Assign can't be written: it changes memory in place that a view shares"
+    ):
+        mg.capture(seen_by_a_view, x).to_onnx(path)
+
+
 def test_an_error_names_the_layer(path):
     class Picking(nn.Module):
         def forward(self, x):

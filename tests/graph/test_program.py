@@ -60,7 +60,9 @@ CASES = {
         {"planes_backward", "relu_grad"},
     ),
     "losses": (
-        lambda rng: lambda x: mg.softmax_cross_entropy(x, mg.constant([1, 5, 2], "int64"), "none"),
+        lambda rng: (
+            lambda x: mg.softmax_cross_entropy(x, mg.constant([1, 5, 2], dtype="int64"), "none")
+        ),
         (3, 6),
         {"softmax_cross_entropy"},
     ),

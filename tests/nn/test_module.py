@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 import pytest
-from helpers import content
+from helpers import content, leaf, refuses
 
 import minigrad as mg
 from minigrad import nn
@@ -98,6 +98,81 @@ class TestFinding:
     def test_an_integer_parameter_is_refused(self):
         with pytest.raises(TypeError, match="floating"):
             nn.Parameter(np.arange(3))
+
+
+class Nest(nn.Module):
+    """A module whose parts stand in containers of all kinds, one of them in itself."""
+
+    def __init__(self):
+        self.by_name = {"one": nn.Linear(1, 2), 2: [nn.Parameter([1.0])]}
+        self.deep = ([{"x": (nn.Buffer([2.0]), 3, "four")}],)
+        self.again = [self.by_name, {"one": self.by_name["one"]}]
+        self.words = {"many": 1, "others": None}
+        self.again.append(self.again)
+
+
+def test_containers_however_nested():
+    nest = Nest()
+    names = ["by_name.one.weight", "by_name.one.bias", "by_name.2.0"]
+    assert [name for name, _ in nest.named_parameters()] == names
+    assert [name for name, _ in nest.named_buffers()] == ["deep.0.0.x.0"]
+    assert [name for name, _ in nest.named_modules()] == ["", "by_name.one"]
+    nest.eval()
+    assert not nest.by_name["one"].training
+    assert repr(nest).count("Linear(1, 2, bias=True)") == 3
+    other = Nest()
+    other.load_state_dict(nest.state_dict())
+    assert content(other) == content(nest)
+    nest.by_name["late"] = nn.Tanh()
+    assert "by_name.late" in dict(nest.named_modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "values"),
+    [
+        ("scale", "Parameter", [mg.ones(1), leaf([1.0]), np.ones(1), 2.0, [1.0], "a"]),
+        ("kept", "Buffer", [np.ones(1), 2.0, np.float32(2), [1.0]]),
+    ],
+)
+def test_nothing_takes_the_place_of_a_parameter_or_buffer(net, name, kind, values):
+    net.kept = nn.Buffer([3.0])
+    before, old = content(net), getattr(net, name)
+    for value in values:
+        with refuses(TypeError, f"Net.{name} is a {kind}, and a {type(value).__name__} would take"):
+            setattr(net, name, value)
+    assert content(net) == before and getattr(net, name) is old
+
+
+def test_what_may_replace_a_parameter_or_buffer(net):
+    net.kept = nn.Buffer([3.0])
+    net.scale = new = nn.Parameter([5.0])
+    assert new in net.parameters()
+    net.scale = None
+    net.scale = nn.Tanh()
+    net.scale = nn.Parameter([1.0])
+    del net.scale
+    assert "scale" not in net.state_dict()
+    x = mg.tensor([4.0])
+    net.kept = x
+    assert type(net.kept) is nn.Buffer
+    x += 1
+    assert net.state_dict()["kept"] == 5
+    net.kept = nn.Buffer([6.0])
+    net.kept = None
+    assert "kept" not in net.state_dict()
+
+
+def test_in_place_operators_on_attributes(net):
+    scale, names = net.scale, list(net.state_dict())
+    with mg.no_grad():
+        net.scale -= 0.5
+        net.blocks[0].linear.weight *= 0
+        net.pair[1].copy_(7)
+    assert net.scale is scale and list(net.state_dict()) == names
+    assert net.scale.item() == 1.5 and net.pair[1].item() == 7
+    assert not net.blocks[0].linear.weight.numpy().any()
+    with refuses(RuntimeError, "only under minigrad.no_grad()"):
+        net.scale -= 1
 
 
 class TestModes:
@@ -258,6 +333,7 @@ Sequential(
       bn=BatchNorm(3, axis=1, momentum=0.99, eps=0.001)
     ),
     blocks.1=ReLU(),
+    nested.0.0=Linear(3, 1, bias=True),
     again=Linear(2, 3, bias=False)
   ),
   1=Dropout(p=0.1),

@@ -10,9 +10,11 @@ from cases import CASES, Sample, channels, integers, normal
 from helpers import close, device
 
 import minigrad as mg
+from minigrad import backend as backends
 from minigrad.op import Op
 from minigrad.ops import activation, batch_norm, conv, linear, loss, moments
 from minigrad.ops.windows import make_window
+from minigrad.tape import listening
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -21,7 +23,7 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 def tensors(arrays):
     """Leaves; the floating ones require a gradient."""
-    return [mg.tensor(a, mg.dtypes.floating(a.dtype)) for a in arrays]
+    return [mg.tensor(a, requires_grad=mg.dtypes.floating(a.dtype)) for a in arrays]
 
 
 def floating(ts):
@@ -187,3 +189,33 @@ def test_every_reference_is_compared():
     with_reference = {op for op in subclasses(Op) if op.reference is not Op.reference}
     ours = {op for op in with_reference if op.__module__.startswith("minigrad.ops")}
     assert ours == {type(op) for op, *_ in FUSED}
+
+
+class Watch:
+    """Who hears all applications, and looks whether results share memory that the op says nothing of."""
+
+    behind = None
+
+    def __init__(self):
+        self.sharing = set()
+
+    def __getattr__(self, name):
+        return lambda *args: None
+
+    def applied(self, op, inputs, outputs):
+        xp = backends.default().xp
+        for y in outputs if not op.aliases else ():
+            if any(t is not None and xp.may_share_memory(y._data, t._data) for t in inputs):
+                self.sharing.add(type(op).__name__)
+
+
+def test_results_share_memory_only_where_the_op_says_so():
+    heard = Watch()
+    token = listening.set(heard)
+    try:
+        for case in CASES.values():
+            for dtype in [np.float32, np.float64]:
+                gradients(case, tensors(case.arrays(np.random.default_rng(0), dtype)))
+    finally:
+        listening.reset(token)
+    assert heard.sharing == set()

@@ -10,6 +10,15 @@ import minigrad as mg
 
 pytestmark = pytest.mark.usefixtures("backend")
 
+#: functions that take a shape as numbers or as one tuple
+SHAPED = {
+    "zeros": mg.zeros,
+    "ones": mg.ones,
+    "full": lambda *shape: mg.full(shape[0] if len(shape) == 1 else shape, 1),
+    "reshape": lambda *shape: mg.reshape(mg.zeros((2, 3)), *shape),
+    "broadcast_to": lambda *shape: mg.broadcast_to(mg.zeros((2, 3)), *shape),
+}
+
 
 @pytest.mark.parametrize(
     "arguments",
@@ -18,6 +27,25 @@ pytestmark = pytest.mark.usefixtures("backend")
 )
 def test_ways_to_give_a_shape(arguments):
     equal(mg.arange(6).reshape(*arguments), np.arange(6).reshape(3, 2))
+
+
+@pytest.mark.parametrize(
+    "arguments", [(2, 3), ((2, 3),), ([2, 3],), (np.int64(2), 3), (np.array([2, 3]),)], ids=str
+)
+@pytest.mark.parametrize("name", ["zeros", "ones", "broadcast_to", "reshape"])
+def test_shapes_are_numbers_or_a_tuple(name, arguments):
+    assert SHAPED[name](*arguments).shape == (2, 3)
+
+
+def test_shapes_of_one_and_of_no_axes():
+    for size in (3, np.int64(3), (3,), [3], np.array(3)):
+        for make in (mg.zeros, mg.ones, lambda shape: mg.full(shape, 2), mg.zeros(1).broadcast_to):
+            assert make(size).shape == (3,)
+        assert mg.broadcast_to(mg.zeros(()), size).shape == (3,)
+        assert mg.nn.LayerNorm(size).gamma.shape == (3,)
+    for make in (mg.zeros, mg.ones, mg.tensor([1]).reshape, mg.zeros(()).broadcast_to):
+        assert make().shape == make(()).shape == make([]).shape == ()
+    assert mg.zeros(0, 2).shape == (0, 2)
 
 
 @pytest.mark.parametrize("size", [6, -1, np.int64(6), np.int64(-1)])
@@ -117,7 +145,40 @@ def zeros(*shape, dtype=np.float32):
             "does not fit (-2, -3)",
             lambda: zeros(2, 3).reshape(-2, -3),
         ),
-        "reshape: a float": (TypeError, "'float' object", lambda: zeros(2, 3).reshape(2.0, 3)),
+        **{
+            f"{name}: {shape}": (
+                TypeError,
+                f"{name}: expected integers or one tuple of them, got "
+                + (f"({given})" if name == "full" and len(shape) > 1 else given),
+                lambda call=call, shape=shape: call(*shape),
+            )
+            for name, call in SHAPED.items()
+            for shape, given in [
+                ((2.0, 3), "2.0, 3"),
+                ((2.5,), "2.5"),
+                (((2, 3.0),), "(2, 3.0)"),
+                ((True,), "True"),
+                ((2, True), "2, True"),
+                (((2, np.True_),), ""),
+                (("23",), "23"),
+                ((None,), "None"),
+                (((2, 3), 4), "(2, 3), 4"),
+            ]
+        },
+        **{
+            f"{name}: a negative size": (
+                ValueError,
+                f"{name}: expected sizes of at least 0, got (2, -1)",
+                lambda call=call: call((2, -1)),
+            )
+            for name, call in SHAPED.items()
+            if name in ("zeros", "ones", "full")
+        },
+        "broadcast_to: a negative size": (
+            ValueError,
+            "broadcast_to: shape (3,) does not broadcast to (-1, 3)",
+            lambda: mg.broadcast_to(zeros(3), (-1, 3)),
+        ),
         "transpose: too few": (
             ValueError,
             "transpose: axes (0,) are not a permutation of 2 dimensions",

@@ -39,7 +39,6 @@ class OnnxModel(Module):
         self._bytes = sum(a.nbytes for a in (*content.arrays.values(), *content.constants.values()))
 
     def registered(self) -> Iterator[tuple[str, Any]]:
-        yield from vars(self).items()
         yield from self._state_of_file.items()
 
     def forward(self, *inputs: Tensor) -> Any:

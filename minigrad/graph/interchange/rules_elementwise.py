@@ -23,6 +23,7 @@ from ...ops.arithmetic import (
     Where,
 )
 from ...ops.elementwise import Abs, Cast, Clip, Exp, Log, Sign, Sqrt, Tanh
+from ...ops.in_place import Assign
 from ...ops.loss import OneHot
 from ...ops.random import DropoutMask
 from ...ops.reduction import ArgMax, Max, Min, Sum
@@ -69,6 +70,10 @@ def power_scalar(to: Writer, step: Step) -> str:
     return to.node("Pow", x, to.constant(step.op.exponent, x.dtype))
 
 
+def assign(to: Writer, step: Step) -> str:
+    return to.node("Identity", step.inputs[1])
+
+
 def clip(to: Writer, step: Step) -> str:
     (x,), bounds = step.inputs, (step.op.low, step.op.high)
     return to.node("Clip", x, *(None if b is None else to.constant(b, x.dtype) for b in bounds))
@@ -110,6 +115,7 @@ ELEMENTWISE: dict[type, Rule] = {
     Minimum: same("Min"),
     Comparison: comparison,
     Where: same("Where"),
+    Assign: assign,
     Exp: same("Exp"),
     Log: same("Log"),
     Sqrt: same("Sqrt"),

@@ -14,6 +14,7 @@ from ... import backend as backends
 from ...files import write_whole
 from ...nn.module import Buffer
 from ...op import Op
+from ..passes import bases
 from .protobuf import IR_VERSION, MOST_BYTES, NUMBERS, OPSET, library
 from .writer import Step, Wire, Writer, tensor_proto
 
@@ -47,8 +48,19 @@ class Walk:
         self.to.layer = call.layer
         made = self.to.write(self._step(call))
         if call.op.writes:
+            self._require_unshared(call)
             self._rebind(call, made)
         self._names.update(zip(call.outputs, made, strict=False))
+
+    def _require_unshared(self, call: Call) -> None:
+        """Refuse a change in place that a view would see later: in ONNX values share no memory."""
+        base = bases(self.graph)
+        memory = {base.get(v, v) for v in call.written}
+        later = self.graph.calls[self.graph.calls.index(call) + 1 :]
+        used = {*self.graph.wanted(), *(v for c in later for v in c.inputs if v is not None)}
+        made = {v for c in later for v in c.outputs}
+        if any(base.get(v, v) in memory for v in used.difference(call.written, made)):
+            self.to.refuse(call.op, "it changes memory in place that a view shares")
 
     def _rebind(self, call: Call, made: tuple[Any, ...]) -> None:
         """What an op has written to goes by other names from now on."""
