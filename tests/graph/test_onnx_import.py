@@ -338,6 +338,7 @@ HOSTILE = {
     "part of one": (lambda: weight(raw_data=b"12345"), "has 1.25 elements"),
     "negative": (lambda: weight(dims=[-3, -2]), "an impossible shape (-3, -2)"),
     "huge": (lambda: weight(dims=[2**62, 4]), "an impossible shape"),
+    "many sizes": (lambda: weight(dims=[1] * 65), "an impossible shape"),
     "huge and empty": (lambda: weight(dims=[2**62, 2**62, 0], raw_data=b""), "an impossible shape"),
     "bfloat16": (lambda: weight(data_type=T.BFLOAT16), "a dtype (number 16) that is not read"),
     "strings": (lambda: weight(data_type=T.STRING), "a dtype (number 8) that is not read"),

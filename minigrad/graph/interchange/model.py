@@ -13,6 +13,7 @@ from ...nn.module import Buffer, Module, Parameter
 from ...tape import no_grad, unheard
 from ...tensor import Tensor, tensor, written_out
 from ..guards import CaptureError
+from .operators import OPERATORS
 from .protobuf import MOST_BYTES
 from .reading import Operation, Plan, plan
 from .room import Room
@@ -104,10 +105,10 @@ def _run(operation: Operation, values: list[Known], room: Room) -> tuple[Known, 
     _require_types(operation, values)
     backend = next((t.backend for t in values if isinstance(t, Tensor)), None)
     taken = [
-        _lifted(v, backend or "numpy") if p.kind == "Tensor" else _read(v, p.kind)
+        _read(v, p.read) if p.read in ("Vector", "Scalar") else _lifted(v, backend or "numpy")
         for v, p in zip(values, operation.parameters, strict=True)
     ]
-    settings = operation.attributes
+    function, settings = OPERATORS[operation.kind], operation.attributes
     if operation.takes_room:
         settings = settings | {"room": room}
     else:
@@ -115,10 +116,10 @@ def _run(operation: Operation, values: list[Known], room: Room) -> tuple[Known, 
             if isinstance(t, Tensor):
                 room(t.shape, t.dtype)
     if backend:
-        made = operation.function(*taken, **settings)
+        made = function(*taken, **settings)
         return made if isinstance(made, tuple) else (made,)
     with unheard(), no_grad():
-        made = operation.function(*taken, **settings)
+        made = function(*taken, **settings)
         made = made if isinstance(made, tuple) else (made,)
         return tuple([m.numpy() if isinstance(m, Tensor) else m for m in made])
 

@@ -85,42 +85,39 @@ def conv_transpose(
     output_shape: Vector | None = None,
     room: Room,
 ) -> Tensor:
-    """A wanted output shape becomes padding, and where that is negative, output padding."""
-    kernel = _kernel(x, weight, kernel_shape)
-    same = _same(auto_pad, pads)
+    kernel, same = _kernel(x, weight, kernel_shape), _same(auto_pad, pads)
     axes = _axes(x, kernel, strides, pads, dilations, "NOTSET")
-    extra = _ints(output_padding, len(kernel), 0, "output_padding")
+    extra = [0] * (2 - len(kernel)) + _ints(output_padding, len(kernel), 0, "output_padding")
     if output_shape is None and same:
         output_shape = tuple(a.n * a.stride for a in axes[-len(kernel) :])
-    wanted: list[int | None] = [None] * 2
     if output_shape is not None:
-        wanted[2 - len(kernel) :] = _ints(output_shape, len(kernel), 0, "output_shape")
-    extra = [0] * (2 - len(kernel)) + extra
-    for i, (a, size) in enumerate(zip(axes, wanted, strict=True)):
-        full = (a.n - 1) * a.stride + a.span
-        if size is not None:
-            over = full + extra[i] - size
-            if over < 0 and same:
-                raise ValueError(
-                    f"auto_pad={auto_pad} asks for more than the {full} that {a} gives"
-                )
-            extra[i], over = extra[i] - min(over, 0), max(over, 0)
-            half = over // 2 if auto_pad == "SAME_UPPER" else over - over // 2
-            axes[i] = a._replace(before=half, after=over - half)
+        sizes = [1] * (2 - len(kernel)) + _ints(output_shape, len(kernel), 0, "output_shape")
+        for i, size in enumerate(sizes):
+            axes[i], extra[i] = _fitted(axes[i], extra[i], size, auto_pad)
     # It is computed as a convolution over a kernel that is filled up with zeros.
     back = [
         Axis(a.n * a.stride + a.span + e, a.span if a.dilation > 1 < a.stride else a.size)
         for a, e in zip(axes, extra, strict=True)
     ]
-    room(
-        (*weight.shape[:2], *(b.size + a.stride for a, b in zip(axes, back, strict=True))), x.dtype
-    )
+    filled = [b.size + a.stride for a, b in zip(axes, back, strict=True)]
+    room((*weight.shape[:2], *filled), x.dtype)
     _require_room(room, x, back, weight.shape[1] * group, weight.shape[0] // max(group, 1))
     stride, padding, dilation = _settings(axes)
     y = conv_transpose2d(
         _image(x), _image(weight), bias, stride, padding, (extra[0], extra[1]), dilation, group
     )
     return _as(y, x)
+
+
+def _fitted(axis: Axis, extra: int, size: int, auto_pad: str) -> tuple[Axis, int]:
+    """A wanted output size becomes padding, and where that is negative, output padding."""
+    full = (axis.n - 1) * axis.stride + axis.span
+    over = full + extra - size
+    if over < 0 and _same(auto_pad):
+        raise ValueError(f"auto_pad={auto_pad} asks for {size}, more than the {full} there are")
+    extra, over = extra - min(over, 0), max(over, 0)
+    half = over // 2 if auto_pad == "SAME_UPPER" else over - over // 2
+    return axis._replace(before=half, after=over - half), extra
 
 
 def max_pool(

@@ -8,9 +8,9 @@ wrong is a ValueError that says what.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from inspect import signature
+from itertools import chain
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -32,13 +32,12 @@ FLAGS = frozenset(
     + ("select_last_index", "spatial", "storage_order", "training_mode", "transA", "transB")
 )
 #: fields of an AttributeProto by the name of its type
-FIELDS_OF_ATTRIBUTES = {
-    "FLOAT": "f",
-    "INT": "i",
-    "STRING": "s",
-    "TENSOR": "t",
-    "FLOATS": "floats",
-    "INTS": "ints",
+KINDS = {"FLOAT": "f", "INT": "i", "STRING": "s", "TENSOR": "t", "FLOATS": "floats", "INTS": "ints"}
+#: what a Constant may hold, and its dtype
+CONSTANTS = {
+    "value": None,
+    **dict.fromkeys(("value_float", "value_floats"), np.float32),
+    **dict.fromkeys(("value_int", "value_ints"), np.int64),
 }
 #: as ONNX's schemas name them
 TYPES = {f"tensor({name})": np.dtype(name) for name in map(str, NUMBERS)}
@@ -58,19 +57,19 @@ class Input(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """What an input may be: its dtypes, one for all of the same ``type``; a Tensor, or what is read on the host."""
+    """What an input may be: its dtypes, one for all of the same ``type``; ``read`` on the host as Vector or Scalar."""
 
     type: str
     dtypes: frozenset[np.dtype]
     optional: bool
-    kind: str = "Tensor"
+    read: str
 
 
 class Operation(NamedTuple):
     """A node, checked: its operator, what it takes and makes, and the names that nobody needs after it."""
 
     name: str
-    function: Callable[..., Any]
+    kind: str
     parameters: tuple[Parameter, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -98,20 +97,8 @@ def plan(content: bytes) -> Plan:
     ValueError
         If it is anything else than a model that can be run here.
     """
-    model = library().ModelProto()
-    try:
-        model.ParseFromString(content)
-    except Exception as error:  # a type of protobuf's own, which is no dependency of this package
-        raise ValueError(f"it is no complete ONNX file: {error}") from error
-    if not model.HasField("graph"):
-        _refuse("it is no complete ONNX file: it has no graph")
-    opset = _opset(model)
-    for what in ("functions", "training_info"):
-        if getattr(model, what):
-            _refuse(f"{what} of its own are not read")
-    graph = model.graph
-    if graph.sparse_initializer:
-        _refuse("sparse initializers are not read")
+    model = _model(content)
+    graph, opset = model.graph, _opset(model)
     arrays: dict[str, np.ndarray] = {}
     for proto in graph.initializer:
         name = _new(proto.name, arrays, "initializer")
@@ -132,16 +119,31 @@ def plan(content: bytes) -> Plan:
     for name in _only_on_host(operations, outputs).intersection(arrays):
         constants[name] = arrays.pop(name)
     listed = [str(p.value) for p in model.metadata_props if p.key == "minigrad.buffers"]
-    norm = OPERATORS["BatchNormalization"]
-    statistics = [n for o in operations if o.function is norm for n in o.inputs[3:]]
+    norms = [o for o in operations if o.kind == "BatchNormalization"]
     return Plan(
         tuple(inputs.values()),
         outputs,
         arrays,
         constants,
         _with_ends(operations, outputs),
-        frozenset([*"\n".join(listed).split("\n"), *statistics]),
+        frozenset(chain("\n".join(listed).split("\n"), *(o.inputs[3:] for o in norms))),
     )
+
+
+def _model(content: bytes) -> Any:
+    model = library().ModelProto()
+    try:
+        model.ParseFromString(content)
+    except Exception as error:  # a type of protobuf's own, which is no dependency of this package
+        raise ValueError(f"it is no complete ONNX file: {error}") from error
+    if not model.HasField("graph"):
+        _refuse("it is no complete ONNX file: it has no graph")
+    for what in ("functions", "training_info"):
+        if getattr(model, what):
+            _refuse(f"{what} of its own are not read")
+    if model.graph.sparse_initializer:
+        _refuse("sparse initializers are not read")
+    return model
 
 
 def _opset(model: Any) -> int:
@@ -179,7 +181,11 @@ def array_of(proto: Any, what: str) -> np.ndarray:
     if proto.data_type not in DTYPES:
         _refuse(f"{what} has a dtype (number {proto.data_type}) that is not read")
     dtype, shape = DTYPES[proto.data_type], tuple(proto.dims)
-    if any(n < 0 for n in shape) or math.prod(max(n, 1) for n in shape) > MOST_BYTES:
+    if (
+        len(shape) > 64
+        or any(n < 0 for n in shape)
+        or math.prod(max(n, 1) for n in shape) > MOST_BYTES
+    ):
         _refuse(f"{what} has an impossible shape {shape}")
     if proto.HasField("raw_data"):
         raw = np.frombuffer(proto.raw_data, np.uint8)
@@ -207,105 +213,95 @@ def _operations(
     for i, node in enumerate(graph.node):
         where = f"node {i} ({node.op_type}{f', {node.name!r}' if node.name else ''})"
         constant = node.op_type == "Constant"
-        function = _constant if constant else OPERATORS.get(node.op_type)
-        domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
-        schema = None if domain or function is None else _schema(node.op_type, opset)
-        if function is None or schema is None:
-            _refuse(f"{where}: the operator {domain}{node.op_type} is not read in version {opset}")
+        schema = _schema_of(node, opset, where)
         inputs, outputs = tuple(node.input), tuple(node.output)
-        for name in inputs:
-            if name and name not in known:
-                _refuse(f"{where}: its input {name!r} is not known before it")
-        parameters = _parameters(schema, function, inputs, where)
-        attributes = _attributes(node, schema, function, where)
-        most = OUTPUTS.get(node.op_type, 1)
+        parameters = _inputs(node, schema, opset, known, where)
+        taken = CONSTANTS if constant else signature(OPERATORS[node.op_type]).parameters
+        attributes = _attributes(node, schema, taken, where)
+        computed = OUTPUTS.get(node.op_type, 1)
         if node.op_type == "BatchNormalization" and not attributes.get("training_mode"):
-            most = 1
-        if not any(outputs) or len(outputs) > most:
-            _refuse(f"{where}: {len(outputs)} outputs, of which {most} are computed")
+            computed = 1
+        if not any(outputs) or len(outputs) > computed:
+            _refuse(f"{where}: {len(outputs)} outputs, of which {computed} are computed")
         for name in filter(None, outputs):
             known.add(_new(name, known, f"{where}: output"))
         if constant:
-            constants[outputs[0]] = _constant(where, **attributes)
-        else:
-            taken = signature(function).parameters
-            attributes |= {"opset": opset} if "opset" in taken else {}
-            operations.append(
-                Operation(where, function, parameters, inputs, outputs, attributes, "room" in taken)
-            )
+            if len(attributes) != 1:
+                _refuse(f"{where}: expected one value, got {len(attributes)}")
+            ((name, value),) = attributes.items()
+            constants[outputs[0]] = np.asarray(value, CONSTANTS[name])
+            continue
+        attributes |= {"opset": opset} if "opset" in taken else {}
+        operations.append(
+            Operation(where, node.op_type, parameters, inputs, outputs, attributes, "room" in taken)
+        )
     return operations
 
 
-class Attribute(NamedTuple):
-    kind: str
-    required: bool
-    default: Any
+def _schema_of(node: Any, opset: int, where: str) -> Any:
+    domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
+    read = not domain and (node.op_type == "Constant" or node.op_type in OPERATORS)
+    schema = _schema(node.op_type, opset) if read else None
+    if schema is None:
+        _refuse(f"{where}: the operator {domain}{node.op_type} is not read in version {opset}")
+    return schema
 
 
-class Schema(NamedTuple):
-    """What ONNX says about a version of an operator."""
-
-    least: int
-    most: int
-    inputs: tuple[Parameter, ...]
-    attributes: dict[str, Attribute]
+def _inputs(
+    node: Any, schema: Any, opset: int, known: set[str], where: str
+) -> tuple[Parameter, ...]:
+    """What the inputs may be, if there are as many as there must be, and all are known."""
+    least, most = schema.min_input, schema.max_input
+    if not least <= len(node.input) <= most:
+        _refuse(f"{where}: expected {least} to {most} inputs, got {len(node.input)}")
+    parameters = _parameters(node.op_type, opset, len(node.input))
+    for i, (name, parameter) in enumerate(zip(node.input, parameters, strict=True)):
+        if name and name not in known:
+            _refuse(f"{where}: its input {name!r} is not known before it")
+        if not name and not parameter.optional:
+            _refuse(f"{where}: input {i} is left out")
+    return parameters
 
 
 @cache
-def _schema(kind: str, opset: int) -> Schema | None:
+def _schema(kind: str, opset: int) -> Any:
     """ONNX's schema; None if this version does not have the operator."""
     defs = library().defs
     try:
-        found = defs.get_schema(kind, opset, "")
+        return defs.get_schema(kind, opset, "")
     except defs.SchemaError:
         return None
-    optional = defs.OpSchema.FormalParameterOption.Optional
-    inputs = tuple(
-        Parameter(
-            p.type_str, frozenset(TYPES[t] for t in p.types if t in TYPES), p.option == optional
-        )
-        for p in found.inputs
-    )
-    attributes = {
-        n: Attribute(a.type.name, a.required, a.default_value) for n, a in found.attributes.items()
-    }
-    return Schema(found.min_input, found.max_input, inputs, attributes)
 
 
-def _parameters(
-    schema: Schema, function: Callable[..., Any], inputs: tuple[str, ...], where: str
-) -> tuple[Parameter, ...]:
-    """What each input may be, if they are as many as there may be; the last of a schema stands for all that follow."""
-    if not schema.least <= len(inputs) <= schema.most:
-        _refuse(f"{where}: expected {schema.least} to {schema.most} inputs, got {len(inputs)}")
-    own = [str(p.annotation) for p in signature(function).parameters.values()]
+@lru_cache(maxsize=1024)
+def _parameters(kind: str, opset: int, inputs: int) -> tuple[Parameter, ...]:
+    """What each input may be; the last of a schema stands for all that follow."""
+    optional = library().defs.OpSchema.FormalParameterOption.Optional
+    formal = _schema(kind, opset).inputs
+    own = list(signature(OPERATORS[kind]).parameters.values()) if inputs else []
     found = []
-    for i, name in enumerate(inputs):
-        parameter = schema.inputs[min(i, len(schema.inputs) - 1)]
-        if not name and not parameter.optional:
-            _refuse(f"{where}: input {i} is left out")
-        kind = own[i].removesuffix(" | None") if i < len(own) else ""
-        found.append(parameter._replace(kind=kind if kind in ("Vector", "Scalar") else "Tensor"))
+    for i in range(inputs):
+        p = formal[min(i, len(formal) - 1)]
+        read = str(own[i].annotation).removesuffix(" | None") if i < len(own) else ""
+        dtypes = frozenset(TYPES[t] for t in p.types if t in TYPES)
+        found.append(Parameter(p.type_str, dtypes, p.option == optional, read))
     return tuple(found)
 
 
-def _attributes(
-    node: Any, schema: Schema, function: Callable[..., Any], where: str
-) -> dict[str, Any]:
-    """The attributes, and the defaults of those that the function has and the node does not."""
+def _attributes(node: Any, schema: Any, taken: Any, where: str) -> dict[str, Any]:
+    """The attributes, and the defaults of those that are ``taken`` and that the node does not have."""
     attributes: dict[str, Any] = {}
-    taken = signature(function).parameters
     for proto in node.attribute:
         name = _new(proto.name, attributes, f"{where}: attribute")
         if name not in schema.attributes or name not in taken:
             _refuse(f"{where}: the attribute {name!r} is not read")
-        attributes[name] = _value(proto, schema.attributes[name].kind, where)
-    for name, attribute in schema.attributes.items():
+        attributes[name] = _value(proto, schema.attributes[name].type.name, where)
+    for name, formal in schema.attributes.items():
         if name not in attributes:
-            if attribute.required:
+            if formal.required:
                 _refuse(f"{where}: the attribute {name!r} is missing")
-            if attribute.default.type and name in taken:
-                attributes[name] = _value(attribute.default, attribute.kind, where)
+            if formal.default_value.type and name in taken:
+                attributes[name] = _value(formal.default_value, formal.type.name, where)
     return attributes
 
 
@@ -314,7 +310,7 @@ def _value(proto: Any, kind: str, where: str) -> Any:
     name = proto.name
     if proto.type != getattr(library().AttributeProto, kind) or proto.ref_attr_name:
         _refuse(f"{where}: expected the attribute {name!r} to be of type {kind.lower()}")
-    value = getattr(proto, FIELDS_OF_ATTRIBUTES[kind])
+    value = getattr(proto, KINDS[kind])
     if kind == "TENSOR":
         return array_of(value, f"{where}: attribute {name!r}")
     if kind == "STRING":
@@ -328,37 +324,12 @@ def _value(proto: Any, kind: str, where: str) -> Any:
     return tuple(value) if kind in ("INTS", "FLOATS") else value
 
 
-def _constant(
-    where: str,
-    *,
-    value: Any = None,
-    value_float: Any = None,
-    value_floats: Any = None,
-    value_int: Any = None,
-    value_ints: Any = None,
-) -> np.ndarray:
-    given = [
-        np.asarray(v, dtype)
-        for v, dtype in (
-            (value, None),
-            (value_float, np.float32),
-            (value_floats, np.float32),
-            (value_int, np.int64),
-            (value_ints, np.int64),
-        )
-        if v is not None
-    ]
-    if len(given) != 1:
-        _refuse(f"{where}: expected one value, got {len(given)}")
-    return given[0]
-
-
 def _only_on_host(operations: list[Operation], outputs: tuple[str, ...]) -> set[str]:
     """The names whose values all who use them read on the host."""
     used: dict[bool, set[str]] = {True: set(), False: set(outputs)}
     for o in operations:
         for name, parameter in zip(o.inputs, o.parameters, strict=True):
-            used[parameter.kind in ("Vector", "Scalar")].add(name)
+            used[parameter.read in ("Vector", "Scalar")].add(name)
     return used[True] - used[False]
 
 
