@@ -46,6 +46,12 @@ class Devices:
         )
 
 
+def _of_numbers(array: Any) -> Any:
+    """``array``; TypeError unless it holds real numbers."""
+    real(array.dtype)
+    return array
+
+
 @dataclass(frozen=True)
 class Backend:
     """An array module, its array type, its kernels, the way to and from NumPy, and how to look without touching."""
@@ -60,6 +66,8 @@ class Backend:
     read_only: Callable[[Any], Any] = lambda array: array
     #: whether an array is no view of another's memory
     owned: Callable[[Any], bool] = lambda array: array.base is None
+    #: an array as kernels take it: itself, where they can
+    usable: Callable[[Any], Any] = _of_numbers
     #: whether an array's memory may be written to
     writable: Callable[[Any], bool] = lambda array: True
     #: None where there is but one
@@ -81,6 +89,12 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
+def _usable(array: np.ndarray) -> np.ndarray:
+    """An array of numbers in this machine's byte order, each at a multiple of its size: a copy where it isn't."""
+    dtype = real(array.dtype)
+    return array if dtype == array.dtype and array.flags.aligned else array.astype(dtype)
+
+
 def _numpy() -> Backend:
     kernels = NumbaKernels if _compiled() else NumpyKernels
     return Backend(
@@ -92,6 +106,7 @@ def _numpy() -> Backend:
         np.array,
         _read_only,
         pool.owned,
+        usable=_usable,
         writable=lambda array: array.flags.writeable,
     )
 

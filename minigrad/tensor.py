@@ -21,6 +21,8 @@ from .tape import Leaf, Node, Ref, listening, now, recording, revised
 
 Array = Any
 by_type = backends.by_type
+#: the ``ref`` of a tensor that wraps an array from outside
+OUTSIDE: Any = object()
 Operand = Union["Tensor", float, Array, list]
 
 
@@ -104,7 +106,9 @@ class Tensor(
     """An array that remembers how it was computed.
 
     Made by ``minigrad.tensor``, which copies, from any data, and by every op. Called itself, ``Tensor(array)`` wraps an
-    array without a copy: the array belongs to the tensor from then on, and ``t += 1`` changes the caller's memory.
+    array without a copy: the array belongs to the tensor from then on, and ``t += 1`` changes the caller's memory. Only
+    what kernels can't read is copied, into this machine's byte order and an aligned place; arrays of anything but real
+    numbers are a TypeError.
 
     ``+= -= *= /= **= @=`` change a tensor in place, in its own dtype and shape, if no op recorded it: parameters,
     buffers, data, and their views (``t[0]``, ``t.T``), which share memory. A leaf that requires a gradient is changed
@@ -128,12 +132,14 @@ class Tensor(
     __slots__ = ("_data", "_ref", "_version")
 
     def __init__(
-        self, data: Array, ref: Ref | None = None, version: list[int] | None = None
+        self, data: Array, ref: Ref | None = OUTSIDE, version: list[int] | None = None
     ) -> None:
         if type(data) not in by_type:
             raise TypeError(
                 f"Tensor wraps an array, got {type(data).__name__}: use minigrad.tensor"
             )
+        if ref is OUTSIDE:  # what ops made needs no look
+            data, ref = by_type[type(data)].usable(data), None
         self._data = data
         self._ref = ref
         self._version = version
@@ -176,7 +182,7 @@ class Tensor(
     def filled(self, value: float) -> Tensor:
         """A tensor of this one's shape, dtype and backend, all ``value``."""
         data = self._data
-        return written_out(Tensor(by_type[type(data)].xp.full(data.shape, value, data.dtype)))
+        return written_out(Tensor(by_type[type(data)].xp.full(data.shape, value, data.dtype), None))
 
     def _look(self, how: str) -> None:
         """Tell who listens that the values are about to leave."""
@@ -303,7 +309,7 @@ class Tensor(
                 dtype = np.dtype(np.int64)
             if not floating(dtype) and isinstance(value, (float, np.floating)):
                 dtype = np.dtype(np.float32)
-            return written_out(Tensor(by_type[type(self._data)].scalar(value, dtype)))
+            return written_out(Tensor(by_type[type(self._data)].scalar(value, dtype), None))
         if isinstance(value, (list, tuple)):
             double = self.dtype == np.float64  # float32 would round its numbers
             return tensor(value, dtype=np.float64 if double else None, backend=self.backend)
@@ -388,7 +394,7 @@ def tensor(
     Tensor([1. , 2.5])
     """
     array = data._data if isinstance(data, Tensor) else data
-    t = Tensor(backends.as_array(array, dtype, backend))
+    t = Tensor(backends.as_array(array, dtype, backend), None)
     if requires_grad:
         t.requires_grad = True
     if isinstance(data, (bool, int, float, list, tuple)):

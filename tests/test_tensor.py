@@ -49,6 +49,67 @@ def test_python_numbers_and_lists_become_float32(data):
     equal(t, np.array(data, np.float32))
 
 
+def swapped(a):
+    """The same numbers in the other byte order."""
+    return a.astype(a.dtype.newbyteorder())
+
+
+def shifted(a):
+    """The same numbers where no compiled loop may read them: one byte beyond where they belong."""
+    wide = np.zeros(a.shape, [("first", "i1"), ("value", a.dtype)])
+    wide["value"] = a
+    return wide["value"]
+
+
+IMAGES = np.random.default_rng(0).standard_normal((4, 3, 6, 6)).astype(np.float32)
+ROWS = IMAGES.reshape(12, 36)
+READERS = {
+    "relu": (mg.relu, [ROWS]),
+    "sigmoid": (mg.sigmoid, [ROWS]),
+    "sum": (lambda x: x.sum(0), [ROWS]),
+    "mean": (lambda x: x.mean(1), [ROWS]),
+    "matmul": (lambda x, y: x @ y, [ROWS, ROWS.T]),
+    "linear": (mg.linear, [ROWS, ROWS[:5], ROWS[0, :5]]),
+    "batch_norm": (lambda *xs: mg.batch_norm(*xs)[0], [IMAGES, ROWS[0, :3], ROWS[1, :3]]),
+    "layer_norm": (mg.layer_norm, [IMAGES]),
+    "conv2d": (lambda x, w: mg.conv2d(x, w, padding=1), [IMAGES, IMAGES[:, :, :3, :3]]),
+    "max_pool2d": (lambda x: mg.max_pool2d(x, 2), [IMAGES]),
+    "avg_pool2d": (lambda x: mg.avg_pool2d(x, 2), [IMAGES]),
+    "softmax_cross_entropy": (mg.softmax_cross_entropy, [ROWS, np.arange(12)]),
+    "mse_loss": (mg.mse_loss, [ROWS, ROWS[::-1]]),
+    "getitem": (lambda x, i: x[i], [ROWS, np.arange(3)]),
+    "of float16": (lambda x: x.sum(0), [ROWS.astype(np.float16)]),
+}
+
+
+@pytest.mark.parametrize("how", [swapped, shifted])
+@pytest.mark.parametrize("name", READERS)
+def test_wrapped_arrays_that_kernels_cannot_read(name, how):
+    fn, arrays = READERS[name]
+    found = []
+    for change in (how, np.copy):
+        xs = [mg.Tensor(change(a)) for a in arrays]
+        x = xs[0]
+        x.requires_grad = True
+        y = fn(*xs)
+        (y * y).sum().backward()
+        assert all(t.dtype.isnative for t in (*xs, y, x.grad))
+        found.append((y.numpy(), x.grad.numpy()))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_other_arrays_are_wrapped_where_they_are():
+    for array in (np.ones(3, np.float32), np.ones((2, 2))[:, ::-1], np.zeros(2, np.int64)):
+        assert mg.Tensor(array)._data is array
+
+
+@pytest.mark.parametrize("array", [np.ones(2, complex), np.array(["a"]), np.array([None])])
+def test_wrapped_arrays_hold_real_numbers(array):
+    with refuses(TypeError, f"tensor: expected numbers, got {array.dtype}"):
+        mg.Tensor(array)
+
+
 def test_numbers_take_the_byte_order_of_this_machine():
     swapped = np.array([1.5, -2]).astype(np.dtype(np.float32).newbyteorder("S"))
     x = mg.tensor(swapped)

@@ -212,8 +212,8 @@ class Plan:
             )
         number = self._loose[place.storage]
         if (number, place.shape, place.dtype) in self._single and place.whole():
-            return lambda inputs, arrays: Tensor(arrays[number])
-        return lambda inputs, arrays: Tensor(place.of(arrays[number]))
+            return lambda inputs, arrays: Tensor(arrays[number], None)
+        return lambda inputs, arrays: Tensor(place.of(arrays[number]), None)
 
     def _behind(self, place: Place) -> Iterator[Storage]:
         """The storage of a place, and what it is a view of, which is needed as long."""
