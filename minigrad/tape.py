@@ -115,8 +115,15 @@ class Settled:
         heard = listening.get()
         if heard is not None:
             heard.changed(f"{type(self).__name__}.{name}", self)
-        revised[0] = now()
         object.__setattr__(self, name, value)
+        revised[0] = now()  # after the change, or another thread may look before it
+
+    def __delattr__(self, name: str) -> None:
+        heard = listening.get()
+        if heard is not None:
+            heard.changed(f"{type(self).__name__}.{name}", self)
+        object.__delattr__(self, name)
+        revised[0] = now()
 
 
 class no_grad(Override):

@@ -146,6 +146,10 @@ GLOBALS = {
         "f = nn.Sequential(M())",
         "M.s = 3.0",
     ),
+    "an attribute of a model that goes": (
+        "class M(nn.Module):\n s = 3.0\n def forward(self, x): return x * self.s\nf = M()\nf.s = 2.0",
+        "del f.s",
+    ),
     "a global of a model": (
         "s = 2.0\nclass M(nn.Module):\n def forward(self, x): return x * s\nm = M()\n"
         "f = nn.Sequential(m)",
