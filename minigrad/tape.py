@@ -114,16 +114,17 @@ class Settled:
     def __setattr__(self, name: str, value: Any) -> None:
         self._changing(name)
         object.__setattr__(self, name, value)
+        revised[0] = now()  # after the change, or another thread may look before it
 
     def __delattr__(self, name: str) -> None:
         self._changing(name)
         object.__delattr__(self, name)
+        revised[0] = now()
 
     def _changing(self, name: str) -> None:
         heard = listening.get()
         if heard is not None:
             heard.changed(f"{type(self).__name__}.{name}", self)
-        revised[0] = now()
 
 
 class no_grad(Override):

@@ -12,7 +12,8 @@ What a capture watches for, the worst first, since a replay would be wrong witho
 4. Python numbers that are other ones the next time (a counter, a noise): the function is run twice, and both runs must
    have applied the same ops with the same settings to the same constants;
 5. gradients that were there before and are added to, or were not (``Guards.leaves``);
-6. settings, modes, devices, or lists of layers that change later (``Guards``);
+6. settings, modes, devices, lists of layers, or what the function reads from outside, that change later (``Guards``,
+   ``Outside``);
 7. arguments of other shapes, dtypes, backends or structure (``Signature``);
 8. results that the next replay would overwrite: each has memory of its own.
 """
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,7 @@ from .calls import Call, Value, snake
 from .comparing import require_same
 from .graph import Graph
 from .guards import CaptureError, Guards, attributes, contexts, leaf_of
+from .outside import Outside
 from .structure import Signature, fixed, kind_of, put_together, take_apart
 
 
@@ -228,7 +230,12 @@ class Capture:
         return v
 
     def finish(
-        self, signature: Signature, results: list[Tensor], title: str, backend: str
+        self,
+        signature: Signature,
+        outside: Outside,
+        results: list[Tensor],
+        title: str,
+        backend: str,
     ) -> Graph:
         """The graph of what was heard."""
         outputs = [self.value(t) for t in results]
@@ -251,6 +258,8 @@ class Capture:
             self.inner,
             self.decisions,
             any(call.phase == "backward" for call in self.calls_made),
+            outside.names,
+            outside.containers,
         )
         alive = any(
             t._ref is not None and isinstance(t._ref[0], Node) and t._ref[0].parents is not FREED
@@ -304,15 +313,20 @@ def run(
     """What ``function`` returns, and the graph of what it did; with ``undo`` it has done nothing afterwards."""
     arguments, tensors = take_apart((args, kwargs))
     heard = Capture(tensors, undo)
-    heard.modules.update(dict.fromkeys(_modules_in(function, arguments)))
+    outside = Outside()
+    outside.visit((function, *fixed(arguments)))
+    heard.modules.update(outside.modules)
     args, kwargs = put_together(arguments, iter(heard.arguments))
     token = listening.set(heard)
     try:
         result = function(*args, **kwargs)
+        outside.settle()
+        for module in heard.modules:
+            outside.visit(module)
         structure, found = take_apart(result, _refuse_result)
         backend = next((t.backend for t in (*tensors, *found)), backends.default().name)
         signature = Signature(arguments, tuple(map(kind_of, tensors)), structure)
-        graph = heard.finish(signature, found, title, backend)
+        graph = heard.finish(signature, outside, found, title, backend)
         given = dict(zip(graph.inputs, tensors, strict=True))
         result = signature.rebuild(
             given.get(v, t) for v, t in zip(graph.outputs, found, strict=True)
@@ -323,19 +337,6 @@ def run(
         if undo:
             heard.put_back()
     return result, graph
-
-
-def _modules_in(function: Any, arguments: Any) -> Iterator[Module]:
-    """The modules that a function can name, whose settings it may read without calling them."""
-    named = [function, getattr(function, "__self__", None), *fixed(arguments)]
-    if (code := getattr(function, "__code__", None)) is not None:
-        named += [function.__globals__.get(name) for name in code.co_names]
-        for cell in function.__closure__ or ():
-            with suppress(ValueError):  # a variable that has no value yet
-                named.append(cell.cell_contents)
-    for found in named:
-        if isinstance(found, Module):
-            yield from found.modules()
 
 
 def _refuse_result(value: Any) -> Any:
@@ -382,7 +383,7 @@ def capture(function: Callable[..., Any], *example_inputs: Any, **keywords: Any)
     CaptureError
         For what a replay would do otherwise than the function: arrays from outside that are no arguments; ``.item()``,
         ``.numpy()`` or ``bool()``; changes that no op makes; Python numbers that are other ones in the second run;
-        results that are no Tensors.
+        results that are no Tensors; what ``jit`` refuses for being too large to compare.
 
     Examples
     --------

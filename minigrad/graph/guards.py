@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,19 @@ class CaptureError(RuntimeError):
 
 
 _PLAIN = (bool, int, float, str, bytes, slice, np.dtype, np.generic)
+
+
+#: where there is nothing
+MISSING = object()
+
+
+class Name(NamedTuple):
+    """What a name outside of the captured function stands for: ``get(key, MISSING)``."""
+
+    get: Callable[[str, Any], Any]
+    key: str
+    value: Any
+    shown: str
 
 
 def contexts() -> tuple[bool, Any, Any]:
@@ -54,6 +67,10 @@ class Guards:
         Attributes that may change.
     differentiates : bool
         Whether it goes backward, for which the tape has to be on.
+    names : list of Name
+        What the function reads from outside.
+    containers : list of (container, tuple of its items)
+        The lists, dicts, sets and arrays among that.
     """
 
     contexts: tuple[Any, ...]
@@ -63,13 +80,15 @@ class Guards:
     inner: list[Guards] = field(default_factory=list)
     decisions: list[tuple[Callable[[], Any], Any]] = field(default_factory=list)
     differentiates: bool = False
+    names: list[Name] = field(default_factory=list)
+    containers: list[tuple[Any, tuple[Any, ...]]] = field(default_factory=list)
     #: whether a batch norm has looked at its statistics, to warn of them, decides nothing
     free: frozenset[str] = frozenset({"_checked"})
 
     def __post_init__(self) -> None:
         values = [value for module in self.modules for value in attributes(module, False).values()]
         found = [container for value in values for container in _containers(value)]
-        self._containers = [(container, _items(container)) for container in found]
+        self._containers = self.containers + [(c, items(c)) for c in found]
         self._revision = -2
 
     def broken(self) -> str:
@@ -80,13 +99,8 @@ class Guards:
             if (leaf._grad is not None) != had:
                 there = "has no gradient and had one" if had else "has a gradient and had none"
                 return f"a parameter {there} when it was captured, so that it would be added up differently"
-        for container, before in self._containers:
-            items = _items(container)
-            if len(items) != len(before) or any(
-                a is not b and not same(a, b)
-                for a, b in zip(items, before)  # noqa: B905
-            ):
-                return f"a {type(container).__name__} of a layer has changed since it was captured"
+        if reason := changed(self.names, self._containers):
+            return reason
         revision = revised[0]
         if revision != self._revision:
             reason = self._changed()
@@ -142,16 +156,39 @@ def attributes(module: Any, copied: bool = True) -> dict[str, Any]:
 
 def _containers(value: Any) -> Iterator[Any]:
     """The lists and dicts in a value."""
-    if type(value) in (list, dict):
+    if type(value) in (list, dict, set):
         yield value
     if type(value) in (list, dict, tuple):
-        for item in _items(value):
+        for item in items(value):
             yield from _containers(item)
 
 
-def _items(container: Any) -> Sequence[Any]:
+def items(container: Any) -> tuple[Any, ...]:
     """What is in a container; keys too."""
-    return [*container, *container.values()] if type(container) is dict else tuple(container)
+    if isinstance(container, dict):
+        return (*container, *container.values())
+    if isinstance(container, np.ndarray):
+        return container.shape, container.dtype, container.tobytes()
+    return tuple(container)
+
+
+def changed(names: Sequence[Name], containers: Sequence[tuple[Any, tuple[Any, ...]]] = ()) -> str:
+    """Which name stands for something else, or what container has other items, in words; nothing as a rule."""
+    try:
+        for get, key, value, shown in names:
+            found = get(key, MISSING)
+            if found is not value and not (plain(value) and same(found, value)):
+                return f"{shown} has changed since it was captured"
+    except ValueError:  # a variable without a value
+        return f"{shown} has changed since it was captured"
+    for container, before in containers:
+        after = items(container)
+        if len(after) != len(before) or any(
+            a is not b and not same(a, b)
+            for a, b in zip(after, before)  # noqa: B905
+        ):
+            return f"a {type(container).__name__} that it reads has changed since it was captured"
+    return ""
 
 
 def leaf_of(t: Tensor) -> Leaf | None:

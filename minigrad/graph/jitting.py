@@ -98,7 +98,22 @@ def jit(function: Callable[..., Any]) -> Jit:
     It is captured again for each new combination of shapes, dtypes, backend, train or eval mode, and whatever else a
     graph depends on: a last batch that is smaller simply works. The first two calls of each combination run the
     function itself; the second must do what the first did, or a Python value that changes from call to call would be
-    frozen. Inside of ``capture`` or another ``jit`` it is the plain function.
+    frozen. Inside of ``capture`` or another ``jit`` it is the plain function. Calls from several threads that change
+    gradients, parameters or buffers wait for each other.
+
+    What the function reads from outside is a part of that: global names, variables of enclosing functions, default
+    arguments and attributes (``cfg.lr``, ``self.scale``, ``Model.forward``), in the function and in the Python
+    functions that it calls by such names; where they are lists, dicts, sets, arrays or objects of settings, the items
+    too. Not seen, so that replays go on with what was captured, are:
+
+    - what functions of minigrad, of the standard library and of installed packages read for themselves: the time,
+      random numbers of Python and NumPy, files, environment variables, input;
+    - what is found by a computed name (``getattr(cfg, name)``, ``globals()[name]``), or in code that ``eval`` or an
+      import inside of the function brings;
+    - of a local variable that holds something from outside (``c = cfg``, an argument of a helper): attributes, if it is
+      a Python module; objects in its attributes; and what its methods read;
+    - items of a list, dict, set or array that the function itself changes, and what else it does to Python: printing,
+      appending, writing files happen in the first two calls only.
 
     Parameters
     ----------
@@ -114,7 +129,9 @@ def jit(function: Callable[..., Any]) -> Jit:
     Raises
     ------
     CaptureError
-        When called, for what ``capture`` refuses. What the function did until then is done.
+        When called, for what ``capture`` refuses, as names that the function sets outside of itself, and lists, dicts,
+        sets and arrays from outside that are too large to compare in each call (1,000 items, 64 KiB). What the function
+        did until then is done.
 
     Examples
     --------
