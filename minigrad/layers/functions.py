@@ -16,7 +16,7 @@ from ..ops.checks import require_floating
 from ..ops.linear import linear
 from ..ops.reduction import normalize_axes
 from ..tensor import Tensor
-from .scopes import Call, Regularizer
+from .scopes import Call, Regularizer, Scope
 
 
 def dense(
@@ -29,7 +29,7 @@ def dense(
     kernel_regularizer: Regularizer | None = None,
     bias_regularizer: Regularizer | None = None,
     trainable: bool = True,
-    name: str | None = None,
+    name: str | Scope | None = None,
     reuse: bool | None = None,
 ) -> Tensor:
     """activation(inputs @ kernel + bias), over the last axis.
@@ -47,7 +47,7 @@ def dense(
         A variable's part of ``regularization_loss``, shape ().
     trainable : bool
         Whether the variables collect gradients.
-    name : str, optional
+    name : str or Scope, optional
         "dense", "dense_1", ..., whichever is the next in this scope, if left out.
     reuse : bool, optional
         Whether the variables must exist already (True) or must not; None and False leave it to ``variable_scope``.
@@ -114,7 +114,7 @@ def batch_normalization(
     gamma_regularizer: Regularizer | None = None,
     training: bool = False,
     trainable: bool = True,
-    name: str | None = None,
+    name: str | Scope | None = None,
     reuse: bool | None = None,
 ) -> Tensor:
     """Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167): ``minigrad.nn.BatchNorm`` with variables by name.
@@ -145,7 +145,7 @@ def batch_normalization(
         By which statistics to normalize. The default is the moving ones.
     trainable : bool
         Whether gamma and beta collect gradients. Moving statistics move whether they do or not.
-    name : str, optional
+    name : str or Scope, optional
         "batch_normalization", "batch_normalization_1", ..., whichever is the next in this scope, if left out.
     reuse : bool, optional
         Whether the variables must exist already (True) or must not; None and False leave it to ``variable_scope``.

@@ -54,12 +54,21 @@ class Store:
 
 @dataclass
 class Scope:
-    """An open scope: where variables are made, whether they must exist, and what has been opened in it."""
+    """A scope: where variables are made, whether they must exist, and what has been opened in it while it is open."""
 
     store: Store
     path: str = ""
     reuse: bool = False
     taken: set[str] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        """Its full name, with those of the scopes around."""
+        return self.path
+
+    def reuse_variables(self) -> None:
+        """From now on variables must exist already, here and in scopes that are opened in here."""
+        self.reuse = True
 
     def inside(self, name: str) -> str:
         return f"{self.path}/{name}" if self.path else name
@@ -78,14 +87,22 @@ def opened(scope: Scope) -> Override:
 
 
 @contextmanager
-def variable_scope(name: str, reuse: bool | None = None) -> Iterator[None]:
+def variable_scope(name: str | Scope, reuse: bool | None = None) -> Iterator[Scope]:
     """Inside, variables are called ``name/...``, after the names of the scopes around.
 
     Parameters
     ----------
-    name : str
+    name : str or Scope
+        Of a scope that was opened before, the same again, wherever that is: under its full name.
     reuse : bool, optional
-        Whether variables must exist already (True) or must not; None and False inherit it from the scope around.
+        Whether variables must exist already (True) or must not; None and False inherit it from the scope around, or
+        from the scope that is given.
+
+    Yields
+    ------
+    Scope
+        With its full ``name``, ``reuse``, and ``reuse_variables()``, which sets that; also ``name=`` of a layer, whose
+        variables are then directly in it.
 
     Raises
     ------
@@ -96,9 +113,9 @@ def variable_scope(name: str, reuse: bool | None = None) -> Iterator[None]:
     --------
     >>> import minigrad as mg
     >>> x = mg.ones((2, 3))
-    >>> with variable_scope("tower"):
+    >>> with variable_scope("tower") as scope:
     ...     y = mg.layers.dense(x, 4)
-    >>> with variable_scope("tower", reuse=True):
+    >>> with variable_scope(scope, reuse=True):
     ...     same = mg.layers.dense(x, 4)
     >>> [name for name in mg.layers.variables() if name.startswith("tower")]
     ['tower/dense/kernel', 'tower/dense/bias']
@@ -106,21 +123,29 @@ def variable_scope(name: str, reuse: bool | None = None) -> Iterator[None]:
     True
     """
     require_names("variable_scope", name, reuse)
-    outer = current.get()
-    path = outer.inside(name)
-    outer.taken.add(path)
-    with opened(Scope(outer.store, path, outer.reuse or bool(reuse))):
-        yield
+    if isinstance(name, Scope):
+        scope = Scope(name.store, name.path, name.reuse or bool(reuse), set(name.taken))
+    else:
+        outer = current.get()
+        scope = Scope(outer.store, outer.inside(name), outer.reuse or bool(reuse))
+        outer.taken.add(scope.path)
+    try:
+        with opened(scope):
+            yield scope
+    finally:
+        scope.taken.clear()  # opened again, it starts over
 
 
 class Call:
     """One call of a layer: the variables it finds, and those it makes, which are kept if it succeeds."""
 
-    def __init__(self, function: str, name: str | None, reuse: bool | None) -> None:
+    def __init__(self, function: str, name: str | Scope | None, reuse: bool | None) -> None:
         require_names(function, function if name is None else name, reuse)
-        self.scope = current.get()
+        self.scope = name if isinstance(name, Scope) else current.get()
         self.reuse = self.scope.reuse or bool(reuse)
-        if name is None and not reuse:
+        if isinstance(name, Scope):
+            self.path = name.path
+        elif name is None and not reuse:
             self.path = self.scope.unused(function)
         else:
             self.path = self.scope.inside(name or function)
@@ -177,9 +202,9 @@ class Call:
         return made
 
 
-def require_names(function: str, name: str, reuse: bool | None) -> None:
-    """Raise ValueError unless ``name`` is one or several joined by slashes, and ``reuse`` a bool or None."""
-    if not isinstance(name, str) or not all(name.split("/")):
+def require_names(function: str, name: str | Scope, reuse: bool | None) -> None:
+    """Raise ValueError unless ``name`` is a scope or names joined by slashes, and ``reuse`` a bool or None."""
+    if not isinstance(name, Scope) and not (isinstance(name, str) and all(name.split("/"))):
         raise ValueError(f"{function}: expected a name, got {name!r}")
     if reuse is not None and not isinstance(reuse, bool):
         raise ValueError(f"{function}: expected reuse True, False or None, got {reuse!r}")

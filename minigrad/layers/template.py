@@ -19,6 +19,8 @@ class Template(Module):
     """
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        if isinstance(name, Scope):
+            raise TypeError(f"make_template: expected a name, got the scope {name.name!r}")
         require_names("make_template", name, None)
         if not callable(function):
             raise TypeError(f"make_template: expected a callable, got {function!r}")

@@ -215,3 +215,76 @@ class TestVariable:
         close(y, mg.sigmoid(bn(x, training=True)))
         y.sum().backward()
         assert gamma.grad is not None and beta.grad is not None
+
+
+class TestScopeObjects:
+    def test_what_is_yielded(self):
+        with layers.variable_scope("a") as a, layers.variable_scope("b") as b:
+            assert (a.name, b.name, b.reuse) == ("a", "a/b", False)
+            with layers.variable_scope("c", reuse=True) as c, layers.variable_scope("d") as d:
+                assert (c.reuse, d.name, d.reuse) == (True, "a/b/c/d", True)
+
+    def test_opened_again_from_anywhere(self, rng):
+        x = x2(rng)
+        with layers.variable_scope("a"), layers.variable_scope("b") as b:
+            y = dense(x, 2)
+        with layers.variable_scope("elsewhere", reuse=True):
+            with layers.variable_scope(b) as again:
+                assert (again.name, again.reuse) == ("a/b", False)
+                dense(x, 2, name="new", use_bias=False)
+                with layers.variable_scope("c") as c:
+                    assert c.name == "a/b/c"
+            with layers.variable_scope(name=b, reuse=True):
+                equal(dense(x, 2), y)
+        assert names() == ["a/b/dense/kernel", "a/b/dense/bias", "a/b/new/kernel"]
+        with layers.variable_scope(b), refuses(ValueError, "'a/b/dense/kernel' already exists"):
+            dense(x, 2)
+
+    def test_names_go_on_in_a_scope_that_is_open(self, rng):
+        x = x2(rng)
+        with layers.variable_scope("a") as a:
+            dense(x, 2, use_bias=False)
+            with layers.variable_scope(a):
+                dense(x, 2, use_bias=False)
+        assert names() == ["a/dense/kernel", "a/dense_1/kernel"]
+
+    def test_reuse_from_here_on(self, rng):
+        x = x2(rng)
+        with layers.variable_scope("a") as a:
+            y = dense(x, 2, name="d")
+            a.reuse_variables()
+            equal(dense(x, 2, name="d"), y)
+            with refuses(ValueError, "variable 'a/e/kernel' does not exist"):
+                dense(x, 2, name="e")
+        with layers.variable_scope(a) as again:
+            assert again.reuse
+            equal(dense(x, 2, name="d"), y)
+
+    def test_a_layer_in_a_scope(self, rng):
+        x = x2(rng)
+        with layers.variable_scope("a") as a:
+            pass
+        y = dense(x, 2, name=a)
+        bn(y, name=a, training=True)
+        assert names()[:3] == ["a/kernel", "a/bias", "a/gamma"]
+        with refuses(ValueError, "dense 'a': variable 'a/kernel' already exists"):
+            dense(x, 2, name=a)
+        equal(dense(x, 2, name=a, reuse=True), y)
+
+    def test_of_a_template(self, rng):
+        x, scopes = x2(rng), []
+
+        def network(x):
+            with layers.variable_scope("a") as a:
+                y = dense(x, 2)
+            scopes.append(a)
+            with layers.variable_scope(a, reuse=True):
+                return y + dense(x, 2)
+
+        net = layers.make_template("net", network)
+        y = net(x)
+        equal(net(x), y)
+        assert [s.reuse for s in scopes] == [False, True]
+        assert list(net.variables()) == ["net/a/dense/kernel", "net/a/dense/bias"] and names() == []
+        with refuses(TypeError, "make_template: expected a name, got the scope 'net/a'"):
+            layers.make_template(scopes[0], network)
