@@ -40,7 +40,7 @@ def layer_norm(
     Raises
     ------
     ValueError
-        If no axis is left before the features, one has fewer than two of them, or gamma or beta have another shape.
+        If x has fewer axes, an example fewer than two values, or gamma or beta have another shape.
     TypeError
         If an argument is no Tensor, or the dtypes do not fit.
 
@@ -52,10 +52,12 @@ def layer_norm(
             [-1.,  1.]])
     """
     require_floating("layer_norm", x)
-    if not 0 < ndim < x.ndim:
+    if not 0 < ndim <= x.ndim:
         raise ValueError(
-            f"layer_norm: expected 1 to {x.ndim - 1} feature axes of x {x.shape}, got ndim={ndim}"
+            f"layer_norm: expected 1 to {x.ndim} feature axes of x {x.shape}, got ndim={ndim}"
         )
+    if ndim == x.ndim:  # a single example
+        return layer_norm(x.reshape(1, *x.shape), gamma, beta, ndim, eps).reshape(x.shape)
     y, _, _ = batch_norm(x, None, None, tuple(range(x.ndim - ndim)), eps)
     return _affine("layer_norm", y, gamma, beta, x.shape[x.ndim - ndim :], x.ndim - ndim)
 
@@ -149,7 +151,7 @@ def _affine(
 ) -> Tensor:
     """gamma y + beta, for parameters of ``shape`` that belong to the axes from ``axis`` on."""
     require_tensor(name, gamma=gamma, beta=beta)
-    require_dtype(name, statistics_dtype(y.dtype), gamma=gamma, beta=beta)
+    require_dtype(name, y, statistics_dtype, gamma=gamma, beta=beta)
     parameters: list[Any] = []
     for argument, value in (("gamma", gamma), ("beta", beta)):
         if value is not None and value.shape != shape:
