@@ -24,6 +24,7 @@ from examples.experiment import (
     DATA,
     Split,
     at_least_two,
+    choose_backend,
     flatten_state,
     interruption,
     load,
@@ -262,8 +263,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    if args.backend:
-        mg.set_backend(args.backend)
+    choose_backend(args.backend)
     settings = Settings(**{name: getattr(args, name) for name in asdict(Settings())})
     try:
         run = Run(settings, Data.load(settings), Curves.empty(settings))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import minigrad as mg
+from minigrad import backend as backends
 from minigrad import nn
 
 DATA = {"digits": mg.data.digits, "mnist": mg.data.mnist, "fashion-mnist": mg.data.fashion_mnist}
@@ -43,6 +45,19 @@ def make_parser(name: str, description: str | None) -> argparse.ArgumentParser:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def choose_backend(name: str | None) -> None:
+    """Make the backend called ``name`` the default one; exit with code 2 and one line where it does not work."""
+    try:
+        if name is None:
+            backends.default()
+        else:
+            mg.set_backend(name)
+    except (ImportError, RuntimeError, ValueError) as error:
+        option = "MINIGRAD_BACKEND" if name is None else f"--backend {name}"
+        print(f"{option}:", *str(error).split(), file=sys.stderr)
+        sys.exit(2)
 
 
 def natural(text: str) -> int:

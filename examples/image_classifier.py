@@ -23,6 +23,7 @@ from examples.experiment import (
     DATA,
     Split,
     at_least_two,
+    choose_backend,
     flatten_state,
     interruption,
     load,
@@ -230,8 +231,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    if args.backend:
-        mg.set_backend(args.backend)
+    choose_backend(args.backend)
     settings = Settings(**{name: getattr(args, name) for name in asdict(Settings())})
     try:
         run = Run.load(settings)

@@ -30,6 +30,7 @@ from examples.experiment import (
     Split,
     accuracy,
     at_least_two,
+    choose_backend,
     load,
     make_parser,
     natural,
@@ -185,8 +186,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    if args.backend:
-        mg.set_backend(args.backend)
+    choose_backend(args.backend)
     try:
         splits = load(args.data, args.batch_size)
     except (OSError, ValueError) as error:  # missing files, no network, too few images

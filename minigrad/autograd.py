@@ -137,7 +137,9 @@ class Differentiable:
 
     __slots__ = ()
 
-    def backward(self: Any, grad: Tensor | None = None, create_graph: bool = False) -> None:
+    def backward(
+        self: Any, grad: Tensor | None = None, create_graph: bool = False, **others: Any
+    ) -> None:
         """Add the gradient of this tensor to the ``.grad`` of every leaf it depends on, and free the graph.
 
         Parameters
@@ -155,6 +157,11 @@ class Differentiable:
             If this tensor requires no gradient, its graph was freed by an earlier ``backward``, or a tensor that it
             saved was changed in place. No ``.grad`` has changed then.
         """
+        if others:
+            raise TypeError(
+                f"backward: expected grad and create_graph, got {', '.join(others)}; a graph is kept by "
+                "backward(create_graph=True) and by minigrad.grad, which frees nothing"
+            )
         seed = _cotangent("backward", self, grad)
         taken = {id(seed._data)}
         cotangents = {self._ref: seed}

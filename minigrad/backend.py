@@ -255,9 +255,14 @@ def as_array(data: Any, dtype: Any, name: str | None) -> Any:
     says otherwise."""
     source = of(data)
     if source is None:
-        if not isinstance(data, (np.ndarray, np.generic)):
+        if not hasattr(data, "dtype"):
             dtype = np.float32 if dtype is None else dtype
-        data, source = np.asarray(data), get("numpy")
+        try:
+            data, source = np.asarray(data), get("numpy")
+        except ValueError as error:  # lists of different lengths
+            raise ValueError(
+                f"tensor: expected numbers in lists of equal lengths: {error}"
+            ) from None
     if name is not None:
         target = get(name)
     else:

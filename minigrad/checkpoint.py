@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .files import write_whole
+from .messages import kind_of
 from .tensor import Tensor
 
 
@@ -44,6 +45,8 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
     ...     found = layer.load_state_dict(mg.load(f"{folder}/layer.safetensors"))
     """
     library = _safetensors()
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(state, Mapping):
+        raise TypeError(_swapped(path, state))
     arrays = {}
     for name, value in state.items():
         array = value.numpy() if isinstance(value, Tensor) else value
@@ -58,6 +61,16 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
             )
         arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
     write_whole(Path(path), library.save(arrays))
+
+
+def _swapped(path: Any, state: Any) -> str:
+    """What to say of arguments of ``save`` that are not a path and a mapping."""
+    says = f"save: expected save(path, state), got {kind_of(path)} and {kind_of(state)}"
+    if isinstance(state, (str, os.PathLike)):
+        says += "; the path comes first"
+    if any(hasattr(value, "state_dict") for value in (path, state)):
+        says += "; of a model or optimizer save its .state_dict()"
+    return says
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ def not_a_tensor(value: Any) -> str:
         return f"{says} of {len(value)}: take one of them{returns if type(value) is tuple else ''}"
     if isinstance(value, type):
         return f"{says}: {value.__name__} is a class; call it first"
-    if hasattr(value, "lift_module") or hasattr(value, "state_dict"):
+    if hasattr(value, "state_dict"):
         return f"{says}: call it with a Tensor first"
     package = type(value).__module__.partition(".")[0]
     if hasattr(value, "__dlpack__") and package not in ("numpy", "cupy"):

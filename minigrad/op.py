@@ -21,6 +21,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ClassVar, TypeVar
 
+from .messages import not_a_tensor
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -54,10 +56,7 @@ def of_tensor(function: Function) -> Function:
     @wraps(function)
     def checked(x: Any, *args: Any, **kwargs: Any) -> Any:
         if not hasattr(x, "lift"):
-            raise TypeError(
-                f"{function.__name__.strip('_')}: expected a Tensor, got {type(x).__name__}; "
-                "wrap it with minigrad.tensor"
-            )
+            raise TypeError(f"{function.__name__.strip('_')}: {not_a_tensor(x)}")
         return function(x, *args, **kwargs)
 
     return checked  # type: ignore[return-value]

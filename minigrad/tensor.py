@@ -8,7 +8,9 @@ import numpy as np
 
 from . import backend as backends
 from .autograd import Differentiable
+from .conversion import Convertible
 from .dtypes import floating, half, real
+from .messages import kind_of, not_a_tensor
 from .moving import Movable
 from .op import Op
 from .ops.arithmetic import Arithmetic
@@ -101,7 +103,15 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
 
 
 class Tensor(
-    Arithmetic, Elementwise, Reductions, Shaping, Indexing, Matrices, Differentiable, Movable
+    Arithmetic,
+    Elementwise,
+    Reductions,
+    Shaping,
+    Indexing,
+    Matrices,
+    Differentiable,
+    Movable,
+    Convertible,
 ):
     """An array that remembers how it was computed.
 
@@ -135,9 +145,7 @@ class Tensor(
         self, data: Array, ref: Ref | None = OUTSIDE, version: list[int] | None = None
     ) -> None:
         if type(data) not in by_type:
-            raise TypeError(
-                f"Tensor wraps an array, got {type(data).__name__}: use minigrad.tensor"
-            )
+            raise TypeError(f"Tensor wraps an array, got {kind_of(data)}: use minigrad.tensor")
         if ref is OUTSIDE:  # what ops made needs no look
             data, ref = by_type[type(data)].usable(data), None
         self._data = data
@@ -157,7 +165,7 @@ class Tensor(
             value = np.asarray(value)
         backend = by_type[type(self._data)]
         if backends.of(value) is not backend:
-            raise TypeError(f"data: expected a {self.backend} array, got {type(value).__name__}")
+            raise TypeError(f"data: expected a {self.backend} array, got {kind_of(value)}")
         if (there := backends.where(value)) != (here := backends.where(self._data)):
             raise ValueError(f"data: expected an array on {here}, got one on {there}")
         if not backends.writable(self._data):
@@ -297,10 +305,10 @@ class Tensor(
         """Itself, or as float32 if it holds float16 or bfloat16, which sums and their gradients are computed in."""
         return self.astype(np.float32) if half(self._data.dtype) else self
 
-    def lift(self, value: Any, op: Op) -> Tensor:
-        """``value`` as an operand beside this tensor in ``op``. A number takes this tensor's dtype, or float32 where
-        that one is integer and the number is not; a list becomes float32, or float64 beside that; an array is copied
-        and keeps its own."""
+    def lift(self, value: Any, op: Op | str) -> Tensor:
+        """``value`` as an operand beside this tensor in ``op``, or in the function of that name. A number takes this
+        tensor's dtype, or float32 where that one is integer and the number is not; a list becomes float32, or float64
+        beside that; an array is copied and keeps its own."""
         if isinstance(value, Tensor):
             return value
         if isinstance(value, (bool, int, float, np.floating, np.integer, np.bool_)):
@@ -310,48 +318,25 @@ class Tensor(
             if not floating(dtype) and isinstance(value, (float, np.floating)):
                 dtype = np.dtype(np.float32)
             return written_out(Tensor(by_type[type(self._data)].scalar(value, dtype), None))
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple)) and not any(hasattr(v, "lift") for v in value):
             double = self.dtype == np.float64  # float32 would round its numbers
             return tensor(value, dtype=np.float64 if double else None, backend=self.backend)
         if (own := backends.of(value)) is not None or isinstance(value, np.ndarray):
             return tensor(value, backend=own.name if own else "numpy")
-        raise TypeError(
-            f"{type(op).__name__.lower()}: expected a Tensor, an array or a number, got {type(value).__name__}"
-        )
+        name = op if isinstance(op, str) else type(op).__name__.lower()
+        raise TypeError(f"{name}: {not_a_tensor(value)}")
 
-    def lift_index(self, value: Any) -> Tensor:
-        """``value`` as an index into this tensor: a list becomes an array of its own dtype on this backend."""
-        if isinstance(value, (list, bool)):
+    def lift_index(self, value: Any, name: str) -> Tensor:
+        """``value`` as an index into this tensor: a list, tuple or range becomes an array of its dtype here."""
+        if isinstance(value, (list, tuple, range, bool, np.bool_)):
             array = np.asarray(value)
             empty = array.size == 0
             array = array.astype(np.int64) if empty else array
             return written_out(tensor(array, backend=self.backend))
-        return self.lift(value, Op())
+        return self.lift(value, name)
 
     #: the door, for the files below this one
     apply = staticmethod(apply)
-
-    def __len__(self) -> int:
-        if not self.ndim:
-            raise TypeError("len: a tensor of no axes has no length")
-        return self.shape[0]
-
-    def __iter__(self) -> Any:
-        return (self[i] for i in range(len(self)))
-
-    def __bool__(self) -> bool:
-        if self.size != 1:
-            raise ValueError(f"bool: the truth of a tensor of shape {self.shape} is ambiguous")
-        return bool(self.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        raise TypeError("a Tensor is not converted to a NumPy array silently: call .numpy()")
 
     def __repr__(self) -> str:
         values = self.numpy()

@@ -75,6 +75,8 @@ class StrictArray:
 
 def _operator(name):
     def method(self, *others):
+        if any(hasattr(other, "lift") for other in others):
+            return NotImplemented  # CuPy asks the __array_ufunc__ of a Tensor
         value = _lifted(getattr(_unwrap(self), name))(*others)
         return self if name.startswith("__i") and name != "__invert__" else value
 

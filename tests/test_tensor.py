@@ -14,6 +14,7 @@ from helpers import device, equal, error_table, leaf, refuses
 
 import minigrad as mg
 from minigrad import backend as backends
+from minigrad.messages import kind_of
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -313,8 +314,8 @@ def test_assigned_data_is_copied():
         ),
         "dtype": (ValueError, "got (3,) and float64", lambda: device(np.zeros(3))),
         "a list": (TypeError, "array, got list", lambda: [0.0] * 3),
-        "a Tensor": (TypeError, "array, got Tensor", lambda: mg.zeros(3)),
-        "None": (TypeError, "array, got NoneType", lambda: None),
+        "a Tensor": (TypeError, "array, got minigrad.Tensor", lambda: mg.zeros(3)),
+        "None": (TypeError, "array, got None", lambda: None),
     }
 )
 def test_data_is_checked(backend, error, words, call):
@@ -323,7 +324,7 @@ def test_data_is_checked(backend, error, words, call):
         t.data = call()
     equal(t, [0, 0, 0])
     if backend != "numpy":
-        with refuses(TypeError, f"data: expected a {backend} array, got ndarray"):
+        with refuses(TypeError, f"data: expected a {backend} array, got numpy.ndarray"):
             t.data = np.zeros(3, np.float32)
 
 
@@ -423,7 +424,7 @@ def test_no_tensor_equals_none():
         **{
             f"{name} with {kind}": (
                 TypeError,
-                f"{name}: expected a Tensor, an array or a number, got {kind}",
+                f"{name}: expected a minigrad Tensor, got {kind}",
                 lambda fn=fn, other=other: fn(mg.ones(2), other),
             )
             for name, fn in [
@@ -433,9 +434,13 @@ def test_no_tensor_equals_none():
                 ("power", operator.pow),
                 ("comparison", operator.lt),
             ]
-            for kind, other in [("str", "1"), ("NoneType", None), ("complex", 1j), ("dict", {})]
+            for kind, other in [("str", "1"), ("None", None), ("complex", 1j), ("dict", {})]
         },
-        "reflected": (TypeError, "add: expected a Tensor", lambda: "1" + mg.ones(2)),
+        "reflected": (
+            TypeError,
+            "add: expected a minigrad Tensor, got str",
+            lambda: "1" + mg.ones(2),
+        ),
         "floor division": (TypeError, "unsupported operand", lambda: mg.ones(2) // 2),
         "remainder": (TypeError, "unsupported operand", lambda: mg.ones(2) % 2),
     }
@@ -654,5 +659,5 @@ def test_an_unknown_backend_in_the_environment_is_an_error():
 )
 @pytest.mark.parametrize("value", [3.0, [1.0], np.ones(3), None], ids=repr)
 def test_functions_of_tensors_name_what_they_got(call, value):
-    with pytest.raises(TypeError, match=f"expected a Tensor, got {type(value).__name__}; wrap it"):
+    with pytest.raises(TypeError, match=f"expected a minigrad Tensor, got {kind_of(value)}"):
         call(value)

@@ -86,7 +86,7 @@ class Attention(Module):
         )
         scores = q @ k.transpose(0, 1, 3, 2) / math.sqrt(self.features // self.heads)
         if mask is not None:
-            allowed = x.lift_index(mask)
+            allowed = x.lift_index(mask, self.title())
             if allowed.ndim == 3:
                 allowed = allowed.reshape(allowed.shape[0], 1, *allowed.shape[1:])
             scores = where(allowed, scores, -1e9 if scores.dtype.itemsize > 2 else -6e4)

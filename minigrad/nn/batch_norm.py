@@ -187,7 +187,7 @@ class BatchNorm(RunningStatistics):
                     raise ValueError(
                         "expected a mask or a weight, got both; a weight of 0 is a mask"
                     )
-                weight = x.lift_index(mask)
+                weight = x.lift_index(mask, "batch_norm")
                 if weight.dtype.kind != "b":
                     raise TypeError(f"expected a boolean mask, got dtype {weight.dtype}")
             if weight is None:
@@ -229,7 +229,8 @@ class BatchNorm(RunningStatistics):
         found = own if merge is None else merge(self, own)
         if not found.count.item() > 1:
             raise ValueError(
-                f"expected more than one value per channel in the whole batch, got {found.count.item()}"
+                f"expected more than one value per channel in the whole batch, got {found.count.item()}; for "
+                "inference call model.eval() first, in training use larger batches, or drop_last=True"
             )
         return found
 

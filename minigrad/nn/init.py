@@ -126,5 +126,5 @@ def drawn(layer: str, init: Init, shape: Shape, rng: RNG, dtype: Any) -> Tensor:
 def require_positive(layer: str, **sizes: int) -> None:
     """Raise ValueError for a size that is no positive integer, naming the layer."""
     for name, size in sizes.items():
-        if not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"{layer}: expected {name} to be a positive integer, got {size}")
+        if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{layer}: expected {name} to be a positive integer, got {size!r}")

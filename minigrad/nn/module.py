@@ -249,7 +249,9 @@ class Sequential(Module):
     def __init__(self, *layers: Module) -> None:
         for i, layer in enumerate(layers):
             if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: expected layer {i} to be a Module, got {layer!r}")
+                raise TypeError(
+                    f"Sequential: expected layer {i} to be a Module, {_no_layer(layer)}"
+                )
         self.layers = list(layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -304,6 +306,20 @@ def _numpy(value: Any) -> np.ndarray:
         if hasattr(value, step):
             value = getattr(value, step)()
     return np.asarray(value)
+
+
+def _no_layer(value: Any) -> str:
+    """What to say of ``value`` where a Module is expected."""
+    if isinstance(value, type) and issubclass(value, Module):
+        return f"got the class {value.__name__}: call it, as in {value.__name__}()"
+    if isinstance(value, (list, tuple)):
+        return (
+            f"got a {type(value).__name__}: pass its layers one by one, as in Sequential(*layers)"
+        )
+    if callable(value):
+        name = getattr(value, "__name__", repr(value))
+        return f"got the function {name}: use its layer (nn.ReLU() for relu), or call it in a Module's forward"
+    return f"got {value!r}"
 
 
 def _find(kind: type, name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:

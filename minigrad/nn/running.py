@@ -120,7 +120,8 @@ class RunningStatistics(Module):
         running = self.running_mean
         if mean._data.dtype != running._data.dtype:
             raise TypeError(
-                f"expected running statistics of dtype {mean.dtype}, got {running.dtype}; build the layer with dtype="
+                f"x is {mean.dtype} and the running statistics {running.dtype}: cast x with "
+                f"x.astype('{running.dtype}'), or build the layer with dtype='{mean.dtype}'"
             )
         if type(mean._data) is not type(running._data):
             raise TypeError(

@@ -82,7 +82,7 @@ class GhostBatchNorm(BatchNorm):
         if 0 in kept_axes("batch_norm", x.shape, self.axis)[0]:
             raise ValueError(f"axis 0 is the batch, and cannot be kept, got axis={self.axis}")
         if weight is not None:
-            weight = x.lift_index(weight)
+            weight = x.lift_index(weight, "batch_norm")
         size = self.virtual_batch_size
         cuts = [slice(i, i + size) for i in range(0, max(len(x), 1), size)]
         found = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..dtypes import floating, half
+from ..messages import not_a_tensor
 from ..op import Op, of_tensor
 from .in_place import copy_, in_place
 from .shape import broadcast_to
@@ -276,8 +277,8 @@ def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:
     """
     tensor: Any = next((t for t in (a, b, condition) if hasattr(t, "lift")), None)
     if tensor is None:
-        raise TypeError(f"where: expected a Tensor, got {type(condition).__name__}")
-    condition = tensor.lift_index(condition)
+        raise TypeError(f"where: {not_a_tensor(condition)}")
+    condition = tensor.lift_index(condition, "where")
     if condition.dtype.kind != "b":
         raise TypeError(f"where: expected a boolean condition, got dtype {condition.dtype}")
     like = a if hasattr(a, "lift") else b if hasattr(b, "lift") else tensor.lift(0.0, WHERE)
@@ -297,9 +298,6 @@ class Arithmetic:
     """The operators. A reflected one lifts its left operand to a Tensor first."""
 
     __slots__ = ()
-
-    #: NumPy arrays on the left leave the operation to the Tensor on the right
-    __array_ufunc__ = None
 
     __add__ = add
     __radd__ = add

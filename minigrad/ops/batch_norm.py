@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..messages import not_a_tensor
 from ..op import Op
 from ..tensor import Tensor, apply
 from .checks import require_dtype, require_floating, require_tensor
@@ -205,7 +206,9 @@ def batch_norm(
     if values < 2:
         raise ValueError(
             f"batch_norm: expected at least 2 values per channel, got {values} from shape {x.shape} "
-            f"with axis={axis}: their variance says nothing; use a larger batch or frozen_batch_norm"
+            f"with axis={axis}: their variance says nothing. For inference call model.eval() first (or use "
+            "frozen_batch_norm); in training use larger batches, and DataLoader(drop_last=True) if the "
+            "last is too small"
         )
     if not 0 <= ddof < values:
         raise ValueError(
@@ -258,7 +261,7 @@ def frozen_batch_norm(
     """
     for argument, value in (("mean", mean), ("var", var)):
         if value is None:
-            raise TypeError(f"frozen_batch_norm: expected {argument} to be a Tensor, got None")
+            raise TypeError(f"frozen_batch_norm, argument {argument}: {not_a_tensor(value)}")
     channels = {"gamma": gamma, "beta": beta, "mean": mean, "var": var}
     op, _ = _fitted(FrozenBatchNorm, (eps,), "frozen_batch_norm", x, axis, **channels)
     return apply(op, x, gamma, beta, mean, var)
@@ -318,8 +321,8 @@ def _fitted(
         if value is None:
             continue
         if not isinstance(value, Tensor) or value._data.dtype != dtype:
-            require_tensor(name, **{argument: value})
-            require_dtype(name, dtype, **{argument: value})
+            require_tensor(name, **channels)
+            require_dtype(name, x, statistics_dtype, **channels)
         if value._data.shape != expected:
             raise ValueError(
                 f"{name}: expected {argument} of shape {expected} for x {x.shape} with axis={axis}, "

@@ -172,7 +172,7 @@ def conv2d(
             f"groups={groups}, got x {x.shape}"
         )
     _require_bias("conv2d", bias, weight.shape[0])
-    require_dtype("conv2d", x.dtype, weight=weight, bias=bias)
+    require_dtype("conv2d", x, weight=weight, bias=bias)
     size = x.shape[2], x.shape[3]
     window = make_window(
         "conv2d", size, (weight.shape[2], weight.shape[3]), stride, padding, dilation, groups
@@ -260,7 +260,7 @@ def conv_transpose2d(
         )
     groups = _fitting_groups(name, groups, weight.shape[0])
     _require_bias(name, bias, weight.shape[1] * groups)
-    require_dtype(name, x.dtype, weight=weight, bias=bias)
+    require_dtype(name, x, weight=weight, bias=bias)
     extra = pair(name, "output_padding", output_padding, 0)
     strides, dilations = (
         pair(name, "stride", stride, 1),

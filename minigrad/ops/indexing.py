@@ -9,6 +9,7 @@ import numpy as np
 from ..dtypes import half
 from ..op import Op
 from .in_place import require_free
+from .shape import Reshape
 
 if TYPE_CHECKING:
     from ..tensor import Operand, Tensor
@@ -91,6 +92,11 @@ def fill(key: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 def getitem(x: Tensor, key: Any) -> Tensor:
     """x[key], as NumPy's; gradients of elements picked more than once add up."""
     parts = [_lifted(x, part) for part in (key if isinstance(key, tuple) else (key,))]
+    for i, part in enumerate(parts):
+        if _is_mask(part) and not part.ndim:  # picks from a new axis of length 1
+            start = _start(x, parts, i)
+            x = x.apply(Reshape(x.shape, (*x.shape[:start], 1, *x.shape[start:])), x)
+            (parts[i],) = part.apply(NONZERO, part.reshape(1))
     static: list[Any] = []
     arrays: list[Tensor] = []
     for i, part in enumerate(parts):
@@ -98,7 +104,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
             static.append(part)
             continue
         picked = [part]
-        if part.dtype.kind == "b":
+        if _is_mask(part):
             _require_fit(x, parts, i)
             picked = list(part.apply(NONZERO, part))
         static.extend([ARRAY] * len(picked))
@@ -115,7 +121,7 @@ def _lifted(x: Tensor, part: Any) -> Any:
         return part
     if isinstance(part, (int, np.integer)) and not isinstance(part, bool):
         return int(part)
-    index = x.lift_index(part)
+    index = x.lift_index(part, "indexing a Tensor")
     if index.dtype.kind not in "iub":
         raise IndexError(
             f"indexing a Tensor: expected ints, slices, None, ... or integer or boolean arrays, "
@@ -126,20 +132,28 @@ def _lifted(x: Tensor, part: Any) -> Any:
 
 def _require_fit(x: Tensor, parts: list[Any], i: int) -> None:
     """Raise IndexError unless the mask ``parts[i]`` has the shape of the axes it picks from."""
-    mask = parts[i]
-    start = sum(map(_axes_taken, parts[:i]))
-    if any(part is Ellipsis for part in parts[:i]):
-        start = x.ndim - sum(map(_axes_taken, parts[i:]))
-    if not mask.ndim or mask.shape != x.shape[start : start + mask.ndim]:
+    mask, start = parts[i], _start(x, parts, i)
+    if mask.shape != x.shape[start : start + mask.ndim]:
         raise IndexError(
             f"indexing a Tensor of shape {x.shape}: a mask of shape {mask.shape} does not fit axis {start}"
         )
 
 
+def _start(x: Tensor, parts: list[Any], i: int) -> int:
+    """The first axis of x that ``parts[i]`` picks from."""
+    if any(part is Ellipsis for part in parts[:i]):
+        return x.ndim - sum(map(_axes_taken, parts[i:]))
+    return sum(map(_axes_taken, parts[:i]))
+
+
 def _axes_taken(part: Any) -> int:
     if part is None or part is Ellipsis:
         return 0
-    return part.ndim if hasattr(part, "lift") and part.dtype.kind == "b" else 1
+    return part.ndim if _is_mask(part) else 1
+
+
+def _is_mask(part: Any) -> bool:
+    return hasattr(part, "lift") and part.dtype.kind == "b"
 
 
 def setitem(x: Tensor, key: Any, value: Operand) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..messages import not_a_tensor
 from ..op import Op
 from ..tensor import Tensor, apply
 from .checks import require_dtype, require_tensor
@@ -85,8 +86,9 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 def _refuse(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     """Say what does not fit."""
-    if x is None or weight is None:
-        raise TypeError("linear: expected x and weight to be Tensors, got None")
+    for argument, value in (("x", x), ("weight", weight)):
+        if value is None:
+            raise TypeError(f"linear, argument {argument}: {not_a_tensor(value)}")
     require_tensor("linear", x=x, weight=weight, bias=bias)
     if weight.ndim != 2:
         raise ValueError(f"linear: expected weight of shape (out, in), got {weight.shape}")
@@ -97,4 +99,4 @@ def _refuse(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: expected bias of shape {weight.shape[:1]}, got {bias.shape}")
-    require_dtype("linear", x.dtype, weight=weight, bias=bias)
+    require_dtype("linear", x, weight=weight, bias=bias)

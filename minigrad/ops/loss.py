@@ -114,13 +114,21 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
     require_floating(name, logits)
     if logits.ndim != 2 or (len(logits) and not logits.size):
         raise ValueError(f"{name}: expected logits of shape (n, classes), got {logits.shape}")
-    labels = logits.lift_index(labels)
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected integer labels, got {labels.dtype}; cast with .astype")
+    labels = logits.lift_index(labels, name)
     if labels.shape != logits.shape[:1]:
+        how = ""
+        if labels.shape == logits.shape:
+            how = "; of one-hot labels take labels.argmax(axis=1)"
+        elif labels.size == len(logits):
+            how = f"; reshape them with labels.reshape({labels.size})"
         raise ValueError(
-            f"{name}: expected labels of shape {logits.shape[:1]} for logits {logits.shape}, "
-            f"got {labels.shape}"
+            f"{name}: expected labels of shape {logits.shape[:1]}, a class for each row of the logits "
+            f"{logits.shape}, got {labels.shape}{how}"
+        )
+    if labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name}: expected integer labels, got {labels.dtype}; cast with labels.astype('int64'), or say "
+            "minigrad.tensor(labels, dtype='int64'), where lists become float32"
         )
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{name}: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
@@ -155,7 +163,7 @@ def mse_loss(prediction: Tensor, target: Operand, reduction: str = "mean") -> Te
     Tensor(2.)
     """
     require_floating("mse_loss", prediction)
-    target = prediction.lift(target, Op())
+    target = prediction.lift(target, "mse_loss")
     if prediction.shape != target.shape:
         raise ValueError(f"mse_loss: shapes {prediction.shape} and {target.shape} differ")
     if reduction not in ("mean", "sum", "none"):

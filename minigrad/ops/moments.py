@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..op import Op
 from ..tensor import Tensor, apply
 from .arithmetic import where
 from .batch_norm import Axes, PerChannel, frozen_batch_norm, kept_axes, statistics_dtype
@@ -131,7 +130,7 @@ def moments(x: Tensor, axis: Axes = 1, weight: Any = None) -> Moments:
         raise ValueError(f"moments: expected at least one value per channel, got shape {x.shape}")
     else:
         mean, m2 = apply(op, x)
-    return Moments(mean.lift(float(values), Op()), mean, m2)
+    return Moments(mean.lift(float(values), "moments"), mean, m2)
 
 
 def merge_moments(parts: Sequence[Moments]) -> Moments:
@@ -252,7 +251,7 @@ def position_weights(name: str, x: Tensor, weight: Any, axis: Axes) -> Tensor:
         If it requires a gradient.
     """
     kept, _, _ = kept_axes(name, x.shape, axis)
-    w = x.lift_index(weight)
+    w = x.lift_index(weight, name)
     positions = tuple(n for i, n in enumerate(x.shape) if i not in kept)
     if not w.ndim or w.shape != positions[: w.ndim]:
         raise ValueError(

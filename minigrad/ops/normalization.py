@@ -40,7 +40,7 @@ def layer_norm(
     Raises
     ------
     ValueError
-        If no axis is left before the features, one has fewer than two of them, or gamma or beta have another shape.
+        If x has fewer axes, an example fewer than two values, or gamma or beta have another shape.
     TypeError
         If an argument is no Tensor, or the dtypes do not fit.
 
@@ -52,10 +52,12 @@ def layer_norm(
             [-1.,  1.]])
     """
     require_floating("layer_norm", x)
-    if not 0 < ndim < x.ndim:
+    if not 0 < ndim <= x.ndim:
         raise ValueError(
-            f"layer_norm: expected 1 to {x.ndim - 1} feature axes of x {x.shape}, got ndim={ndim}"
+            f"layer_norm: expected 1 to {x.ndim} feature axes of x {x.shape}, got ndim={ndim}"
         )
+    if ndim == x.ndim:  # a single example
+        return layer_norm(x.reshape(1, *x.shape), gamma, beta, ndim, eps).reshape(x.shape)
     axis = x.ndim - ndim
     kept = tuple(range(axis))
     return _normalized("layer_norm", x, x.shape, kept, eps, gamma, beta, x.shape[axis:], axis)
@@ -153,7 +155,7 @@ def _normalized(
     float16 and bfloat16 are rounded once, at the end.
     """
     require_tensor(name, gamma=gamma, beta=beta)
-    require_dtype(name, statistics_dtype(x.dtype), gamma=gamma, beta=beta)
+    require_dtype(name, x, statistics_dtype, gamma=gamma, beta=beta)
     y = x.widened()
     if x.size:  # else there is nothing to normalize, and no statistics
         y = batch_norm(y.reshape(seen), None, None, kept, eps)[0].reshape(x.shape)

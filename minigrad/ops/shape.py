@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..messages import kind_of, not_a_tensor
 from ..op import Op, of_tensor
 
 if TYPE_CHECKING:
@@ -208,8 +211,8 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
     Parameters
     ----------
     x : Tensor
-    widths : int, or one (before, after) pair per axis
-        How many elements to add at each end.
+    widths : int, (before, after) pair, or one such pair per axis
+        How many elements to add at each end; an int or a single pair holds for every axis.
     value : float
         What to put there, 0 by default.
 
@@ -219,13 +222,16 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
     >>> mg.pad(mg.ones(2), [(1, 2)])
     Tensor([0., 1., 1., 0., 0.])
     """
-    one = hasattr(widths, "__index__")
-    pairs = ((widths, widths),) * x.ndim if one else tuple(map(tuple, widths))
-    if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
+    try:
+        given = np.array(widths)
+        pairs = np.broadcast_to(given, (x.ndim, 2)) if given.dtype.kind in "iu" else given
+        if pairs.shape != (x.ndim, 2) or (pairs.size and pairs.min() < 0):
+            raise ValueError
+    except ValueError:  # NumPy's too, for what is ragged or does not broadcast
         raise ValueError(
-            f"pad: expected {x.ndim} (before, after) pairs of non-negative widths, got {widths}"
-        )
-    return x.apply(Pad(pairs, value), x)
+            f"pad: expected an int, a (before, after) pair or {x.ndim} such pairs, none negative, got {widths}"
+        ) from None
+    return x.apply(Pad(tuple((int(a), int(b)) for a, b in pairs), value), x)
 
 
 def integers(name: str, args: Any) -> Shape:
@@ -257,10 +263,11 @@ def sizes(name: str, args: Any) -> Shape:
 
 
 def _first(tensors: Any, name: str) -> Tensor:
-    if not isinstance(tensors, (list, tuple)) or not all(hasattr(t, "lift") for t in tensors):
-        raise TypeError(
-            f"{name}: expected a list or tuple of Tensors, got {type(tensors).__name__}"
-        )
+    if not isinstance(tensors, (list, tuple)):
+        raise TypeError(f"{name}: expected a list or tuple of Tensors, got {kind_of(tensors)}")
+    for i, t in enumerate(tensors):
+        if not hasattr(t, "lift"):
+            raise TypeError(f"{name}, tensor {i}: {not_a_tensor(t)}")
     if not tensors:
         raise ValueError(f"{name}: expected at least one Tensor, got none")
     return tensors[0]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import beside, where, writable
+from ..messages import not_a_tensor
 from ..op import Op
 from ..tape import Settled, unheard
 from ..tensor import Tensor, apply, tensor
@@ -41,9 +42,7 @@ class Optimizer(Settled):
             raise ValueError(f"{name}: expected at least one parameter, got none")
         for i, p in enumerate(self.params):
             if not isinstance(p, Tensor):
-                raise TypeError(
-                    f"{name}: expected parameter {i} to be a Tensor, got {type(p).__name__}"
-                )
+                raise TypeError(f"{name}, parameter {i}: {not_a_tensor(p)}")
             if not p.is_leaf:
                 raise ValueError(
                     f"{name}: parameter {i} is computed from others; pass those, or .detach() it"
@@ -55,13 +54,17 @@ class Optimizer(Settled):
                 )
         if len({id(p) for p in self.params}) < len(self.params):
             raise ValueError(f"{name}: a parameter is given twice")
-        if not lr >= 0:
-            raise ValueError(f"{name}: expected lr >= 0, got {lr}")
+        require_numbers(name, lr=lr)
         self.lr = lr
         self.steps = tensor(np.zeros(len(self.params), np.int64), backend=self.params[0].backend)
         self.state: dict[str, list[Tensor]] = {
             slot: [p.widened().filled(0) for p in self.params] for slot in self.slots
         }
+
+    def __repr__(self) -> str:
+        hidden = ("params", "steps", "state", "slots")
+        settings = [f"{k}={v!r}" for k, v in vars(self).items() if k not in hidden and k[0] != "_"]
+        return f"{type(self).__name__}({len(self.params)} parameters, {', '.join(settings)})"
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -130,6 +133,16 @@ class Optimizer(Settled):
         return ((slot, i, t) for slot, ts in self.state.items() for i, t in enumerate(ts))
 
 
+def require_numbers(name: str, **settings: Any) -> None:
+    """Raise unless all are numbers >= 0; one in a Tensor or an array of no axes is no number."""
+    for setting, value in settings.items():
+        if not isinstance(value, (int, float, np.integer, np.floating)):
+            hint = "; read it with .item()" if hasattr(value, "item") else ""
+            raise TypeError(f"{name}: expected {setting} as a number, got {value!r}{hint}")
+        if not value >= 0:
+            raise ValueError(f"{name}: expected {setting} >= 0, got {value}")
+
+
 class Update(Op):
     """An optimizer's step, by the settings that it has when the step is taken.
 
@@ -195,10 +208,7 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        if not momentum >= 0 or not weight_decay >= 0:
-            raise ValueError(
-                f"SGD: expected momentum >= 0 and weight_decay >= 0, got {momentum} and {weight_decay}"
-            )
+        require_numbers("SGD", momentum=momentum, weight_decay=weight_decay)
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov needs momentum > 0")
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
@@ -245,12 +255,11 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        if not all(0 <= b < 1 for b in betas):
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ValueError(f"Adam: expected betas as a pair of numbers, got {betas!r}")
+        if not all(isinstance(b, (int, float, np.floating)) and 0 <= b < 1 for b in betas):
             raise ValueError(f"Adam: expected betas in [0, 1), got {betas}")
-        if not eps >= 0 or not weight_decay >= 0:
-            raise ValueError(
-                f"Adam: expected eps >= 0 and weight_decay >= 0, got {eps} and {weight_decay}"
-            )
+        require_numbers("Adam", eps=eps, weight_decay=weight_decay)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         super().__init__(params, lr)
 

@@ -29,8 +29,8 @@ class ExponentialLR:
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
-        if not gamma > 0:
-            raise ValueError(f"{type(self).__name__}: expected gamma > 0, got {gamma}")
+        if not isinstance(gamma, (int, float, np.floating)) or not gamma > 0:
+            raise ValueError(f"{type(self).__name__}: expected gamma > 0, got {gamma!r}")
         self.optimizer, self.gamma, self.steps = optimizer, gamma, 0
 
     def step(self) -> None:
@@ -75,8 +75,8 @@ class StepLR(ExponentialLR):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         super().__init__(optimizer, gamma)
-        if step_size < 1:
-            raise ValueError(f"StepLR: expected step_size >= 1, got {step_size}")
+        if not isinstance(step_size, (int, np.integer)) or step_size < 1:
+            raise ValueError(f"StepLR: expected step_size >= 1, an int, got {step_size!r}")
         self.step_size = step_size
 
     def step(self) -> None:

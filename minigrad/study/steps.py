@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..creation import full
+from ..messages import not_a_tensor
 from ..ops.batch_norm import Axes, kept_axes, statistics_dtype
 from ..ops.checks import require_dtype, require_floating, require_tensor
 from ..tensor import Tensor
@@ -126,11 +127,11 @@ def problem(
     if not eps > 0:
         raise ValueError(f"{name}: expected eps > 0, got {eps}")
     if gy is None:
-        raise TypeError(f"{name}: expected gy to be a Tensor, got None")
+        raise TypeError(f"{name}, argument gy: {not_a_tensor(gy)}")
     statistics = statistics_dtype(x.dtype)
     require_tensor(name, gamma=gamma, beta=beta, gy=gy)
-    require_dtype(name, x.dtype, gy=gy)
-    require_dtype(name, statistics, gamma=gamma, beta=beta)
+    require_dtype(name, x, gy=gy)
+    require_dtype(name, x, statistics_dtype, gamma=gamma, beta=beta)
     expected = {"gamma": (gamma, channels), "beta": (beta, channels), "gy": (gy, x.shape)}
     for argument, (value, shape) in expected.items():
         if value is not None and value.shape != shape:

@@ -21,7 +21,7 @@ def wrong_shape(shape, rng):
 
 ones = partial(mg.ones, (4, 3))
 ERRORS = {
-    "array": (TypeError, "dense 'dense': expected x to be a Tensor", lambda: dense(np.ones(3), 2)),
+    "array": (TypeError, "dense 'dense', argument x: expected a minigrad Tensor", lambda: dense(np.ones(3), 2)),
     "integers": (
         TypeError,
         "batch_normalization 'batch_normalization': expected a floating dtype",
@@ -78,7 +78,7 @@ ERRORS = {
     "scale": (ValueError, "l2_regularizer: expected scale >= 0, got -1", lambda: layers.l2_regularizer(-1)),
     "moments": (ValueError, "moments: axis 2 is out of range", lambda: layers.moments(ones(), [2])),
     "moments_empty": (ValueError, "moments: expected at least one", lambda: layers.moments(mg.ones((0, 3)), [0])),
-    "moments_array": (TypeError, "moments: expected x to be a Tensor", lambda: layers.moments(np.ones(3), [0])),
+    "moments_array": (TypeError, "moments, argument x: expected", lambda: layers.moments(np.ones(3), [0])),
 }  # fmt: skip
 
 

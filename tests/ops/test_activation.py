@@ -61,13 +61,17 @@ def test_softmax_of_nothing_along_another_axis():
 
 @error_table(
     {
-        f"{name} of {kind}": (TypeError, f"{name}: expected {words}", lambda fn=fn, x=x: fn(x()))
+        f"{name} of {kind}": (TypeError, f"{name}{words}", lambda fn=fn, x=x: fn(x()))
         for name in ["sigmoid", "relu", "softmax", "log_softmax"]
         for fn in [getattr(mg, name)]
         for kind, words, x in [
-            ("integers", "a floating dtype, got int64; cast", lambda: mg.zeros(2, dtype="int64")),
-            ("a list", "x to be a Tensor, got list; wrap it", lambda: [0.0]),
-            ("None", "x to be a Tensor, got None", lambda: None),
+            (
+                "integers",
+                ": expected a floating dtype, got int64; cast",
+                lambda: mg.zeros(2, dtype="int64"),
+            ),
+            ("a list", ", argument x: expected a minigrad Tensor, got list", lambda: [0.0]),
+            ("None", ", argument x: expected a minigrad Tensor, got None", lambda: None),
         ]
     }
     | {

@@ -235,22 +235,22 @@ def two(a, b):
         ),
         "where: no Tensor": (
             TypeError,
-            "where: expected a Tensor, got bool",
+            "where: expected a minigrad Tensor, got bool",
             lambda: mg.where(True, 1, 0),
         ),
         "a string": (
             TypeError,
-            "add: expected a Tensor, an array or a number, got str",
+            "add: expected a minigrad Tensor, got str",
             lambda: mg.zeros(2) + "2",
         ),
         "None": (
             TypeError,
-            "multiply: expected a Tensor, an array or a number, got NoneType",
+            "multiply: expected a minigrad Tensor, got None",
             lambda: mg.zeros(2) * None,
         ),
         "a complex number": (
             TypeError,
-            "add: expected a Tensor, an array or a number, got complex",
+            "add: expected a minigrad Tensor, got complex",
             lambda: mg.zeros(2) + 1j,
         ),
     }

@@ -277,7 +277,7 @@ def frozen(**changes):
         "one value per channel": (
             ValueError,
             "batch_norm: expected at least 2 values per channel, got 1 from shape (1, 3) with axis=1: "
-            "their variance says nothing; use a larger batch or frozen_batch_norm",
+            "their variance says nothing. For inference call model.eval() first",
             train((1, 3)),
         ),
         "empty batch": (ValueError, "got 0 from shape (0, 3)", train((0, 3))),
@@ -322,42 +322,42 @@ def frozen(**changes):
         ),
         "integers": (
             TypeError,
-            "batch_norm: expected a floating dtype, got int64; cast with .astype",
+            "batch_norm: expected a floating dtype, got int64; cast x with x.astype",
             train(dtypes=("int64", "float32", "float32")),
         ),
         "gamma's dtype": (
             TypeError,
-            "batch_norm: expected gamma of dtype float64, got float32; cast with .astype",
+            "batch_norm: expected gamma of dtype float64 for x of float64, got float32; cast it with .astype",
             train(dtypes=("float64", "float32", "float64")),
         ),
         "float16 beta": (
             TypeError,
-            "batch_norm: expected beta of dtype float32, got float16",
+            "batch_norm: expected beta of dtype float32 for x of float16, got float16",
             train(dtypes=("float16", "float32", "float16")),
         ),
         "x is no Tensor": (
             TypeError,
-            "batch_norm: expected x to be a Tensor, got list; wrap it with minigrad.tensor",
+            "batch_norm, argument x: expected a minigrad Tensor, got list; wrap it with minigrad.tensor",
             lambda: mg.batch_norm([[1.0], [2.0]], None, None),
         ),
         "no x": (
             TypeError,
-            "batch_norm: expected x to be a Tensor, got None",
+            "batch_norm, argument x: expected a minigrad Tensor, got None",
             lambda: mg.batch_norm(None, None, None),
         ),
         "gamma is no Tensor": (
             TypeError,
-            "batch_norm: expected gamma to be a Tensor, got float",
+            "batch_norm, argument gamma: expected a minigrad Tensor, got float",
             lambda: mg.batch_norm(mg.ones((4, 3)), 1.0, None),
         ),
         "frozen: no mean": (
             TypeError,
-            "frozen_batch_norm: expected mean to be a Tensor, got None",
+            "frozen_batch_norm, argument mean: expected a minigrad Tensor, got None",
             frozen(mean=None),
         ),
         "frozen: var is no Tensor": (
             TypeError,
-            "frozen_batch_norm: expected var to be a Tensor, got list",
+            "frozen_batch_norm, argument var: expected a minigrad Tensor, got list",
             frozen(var=[1.0] * 3),
         ),
         "frozen: eps": (ValueError, "frozen_batch_norm: expected eps > 0, got -1", frozen(eps=-1)),

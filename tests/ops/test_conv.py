@@ -225,7 +225,7 @@ def wrong(function="conv2d", x=X, w=W, **settings):
         ),
         "dtype": (
             TypeError,
-            "conv2d: expected weight of dtype float32, got float64",
+            "conv2d: x is float32 and weight float64: cast x with x.astype('float64')",
             lambda: mg.conv2d(mg.ones(X), mg.ones(W, dtype=np.float64)),
         ),
         "integers": (

@@ -121,7 +121,6 @@ def zeros():
             "a mask of shape (2, 3, 1) does not fit axis 0",
             lambda: zeros()[np.ones((2, 3, 1), bool).tolist()],
         ),
-        "one truth value": (IndexError, "a mask of shape () does not fit", lambda: zeros()[True]),
         "a string": (TypeError, "got str", lambda: zeros()["first"]),
     }
 )

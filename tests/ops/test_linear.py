@@ -61,27 +61,27 @@ def call(x=(5, 3), weight=(2, 3), bias=(2,), dtypes=("float32",) * 3):
         ),
         "weight dtype": (
             TypeError,
-            "linear: expected weight of dtype float32, got float64; cast with .astype",
+            "linear: expected weight of dtype float32 for x of float32, got float64",
             call(dtypes=("float32", "float64", "float32")),
         ),
         "bias dtype": (
             TypeError,
-            "linear: expected bias of dtype float16, got float32",
+            "linear: expected bias of dtype float16 for x of float16, got float32",
             call(dtypes=("float16", "float16", "float32")),
         ),
         "a list": (
             TypeError,
-            "linear: expected x to be a Tensor, got list; wrap it with minigrad.tensor",
+            "linear, argument x: expected a minigrad Tensor, got list; wrap it with minigrad.tensor",
             lambda: mg.linear([[1.0]], mg.ones((1, 1))),
         ),
         "no weight": (
             TypeError,
-            "linear: expected x and weight to be Tensors, got None",
+            "linear, argument weight: expected a minigrad Tensor, got None",
             lambda: mg.linear(mg.ones((1, 1)), None),
         ),
         "no input": (
             TypeError,
-            "linear: expected x and weight to be Tensors, got None",
+            "linear, argument x: expected a minigrad Tensor, got None",
             lambda: mg.linear(None, mg.ones((1, 1))),
         ),
     }

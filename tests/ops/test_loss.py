@@ -95,12 +95,12 @@ CE = "softmax_cross_entropy: expected "
         "label too small": (ValueError, CE + "labels 0 ... 2, got -1", entropy(labels=[-1, 0])),
         "too few labels": (
             ValueError,
-            CE + "labels of shape (2,) for logits (2, 3), got (1,)",
+            CE + "labels of shape (2,), a class for each row of the logits (2, 3), got (1,)",
             entropy(labels=[0]),
         ),
         "one-hot labels": (
             ValueError,
-            CE + "labels of shape (2,) for logits (2, 3), got (2, 3)",
+            CE + "labels of shape (2,), a class for each row of the logits (2, 3), got (2, 3)",
             entropy(labels=[[1, 0, 0], [0, 1, 0]]),
         ),
         "floating labels": (
@@ -137,7 +137,7 @@ CE = "softmax_cross_entropy: expected "
         ),
         "no logits": (
             TypeError,
-            CE + "x to be a Tensor, got list",
+            "softmax_cross_entropy, argument x: expected a minigrad Tensor, got list",
             lambda: mg.softmax_cross_entropy([[0.0]], [0]),
         ),
         "mse: shapes": (

@@ -78,7 +78,11 @@ def test_dtypes(dtype):
             "matmul: dtypes float32 and float64 differ; cast one with .astype",
             lambda: mg.ones((2, 3)) @ mg.ones((3, 2), dtype="float64"),
         ),
-        "a string": (TypeError, "matmul: expected a Tensor", lambda: mg.ones((2, 3)) @ "w"),
+        "a string": (
+            TypeError,
+            "matmul: expected a minigrad Tensor, got",
+            lambda: mg.ones((2, 3)) @ "w",
+        ),
     }
 )
 def test_errors(error, words, call):

@@ -86,7 +86,7 @@ def test_numpys_global_state_is_left_alone():
         ),
         "no Tensor": (
             TypeError,
-            "dropout: expected x to be a Tensor, got list",
+            "dropout, argument x: expected a minigrad Tensor, got list",
             lambda: mg.dropout([1.0]),
         ),
         "a seed": (

@@ -211,12 +211,12 @@ def zeros(*shape, dtype=np.float32):
         ),
         "concatenate: a Tensor": (
             TypeError,
-            "concatenate: expected a list or tuple of Tensors, got Tensor",
+            "concatenate: expected a list or tuple of Tensors, got minigrad.Tensor",
             lambda: mg.concatenate(zeros(2, 3)),
         ),
         "concatenate: numbers": (
             TypeError,
-            "concatenate: expected a list or tuple of Tensors, got list",
+            "concatenate, tensor 1: expected a minigrad Tensor, got float",
             lambda: mg.concatenate([zeros(1), 1.0]),
         ),
         "concatenate: shapes": (

@@ -216,7 +216,7 @@ def forms(name="batch_norm_forms", shape=(4, 3), **changes):
     {
         "x": (
             TypeError,
-            "batch_norm_forms: expected x to be a Tensor, got list; wrap it with minigrad.tensor",
+            "batch_norm_forms, argument x: expected a minigrad Tensor, got list; wrap it with minigrad.tensor",
             forms(x=[[1.0], [2.0]]),
         ),
         "integers": (
@@ -226,7 +226,7 @@ def forms(name="batch_norm_forms", shape=(4, 3), **changes):
         ),
         "no gy": (
             TypeError,
-            "batch_norm_paths: expected gy to be a Tensor, got None",
+            "batch_norm_paths, argument gy: expected a minigrad Tensor, got None",
             forms("batch_norm_paths", gy=None),
         ),
         "gy's shape": (
@@ -236,7 +236,7 @@ def forms(name="batch_norm_forms", shape=(4, 3), **changes):
         ),
         "gy's dtype": (
             TypeError,
-            "batch_norm_paths: expected gy of dtype float32, got float64",
+            "batch_norm_paths: x is float32 and gy float64",
             forms("batch_norm_paths", gy=mg.ones((4, 3), dtype="float64")),
         ),
         "gamma's shape": (
@@ -246,12 +246,12 @@ def forms(name="batch_norm_forms", shape=(4, 3), **changes):
         ),
         "gamma": (
             TypeError,
-            "batch_norm_forms: expected gamma to be a Tensor, got float",
+            "batch_norm_forms, argument gamma: expected a minigrad Tensor, got float",
             forms(gamma=1.0),
         ),
         "beta's dtype": (
             TypeError,
-            "batch_norm_forms: expected beta of dtype float32, got float64",
+            "batch_norm_forms: expected beta of dtype float32 for x of float32, got float64",
             forms(beta=mg.ones(3, dtype="float64")),
         ),
         "one value per channel": (

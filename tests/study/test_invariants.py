@@ -126,8 +126,16 @@ def ask(**changes):
             "invariants: expected gamma of shape (3,) for x (4, 3) with axis=1, got (4,)",
             ask(gamma=mg.ones(4)),
         ),
-        "x": (TypeError, "invariants: expected x to be a Tensor, got list", ask(x=[[1.0]])),
-        "no gy": (TypeError, "invariants: expected gy to be a Tensor, got None", ask(gy=None)),
+        "x": (
+            TypeError,
+            "invariants, argument x: expected a minigrad Tensor, got list",
+            ask(x=[[1.0]]),
+        ),
+        "no gy": (
+            TypeError,
+            "invariants, argument gy: expected a minigrad Tensor, got None",
+            ask(gy=None),
+        ),
     }
 )
 def test_errors(error, words, call):

@@ -211,7 +211,11 @@ def ask(name="gx", mine=None, **changes):
             ask("dx"),
         ),
         "no numbers": (TypeError, "expected numbers", ask(mine=np.array(["a"]))),
-        "x": (TypeError, "check_step: expected x to be a Tensor, got list", ask(x=[[1.0]])),
+        "x": (
+            TypeError,
+            "check_step, argument x: expected a minigrad Tensor, got list",
+            ask(x=[[1.0]]),
+        ),
         "gy": (
             ValueError,
             "check_step: expected gy of shape (4, 3) for x (4, 3) with axis=1, got (3,)",

@@ -9,6 +9,7 @@ from typing import Any, Union
 
 import numpy as np
 
+from ...messages import not_a_tensor
 from ...nn.module import Buffer, Module, Parameter
 from ...tape import no_grad, unheard
 from ...tensor import Tensor, tensor, written_out
@@ -81,10 +82,7 @@ class OnnxModel(Module):
             )
         for i, t in zip(expected, inputs, strict=True):
             if not isinstance(t, Tensor):
-                raise TypeError(
-                    f"{self.title()}: expected {i.name} to be a Tensor, got {type(t).__name__}; wrap it with "
-                    "minigrad.tensor"
-                )
+                raise TypeError(f"{self.title()}, argument {i.name}: {not_a_tensor(t)}")
             fits = i.shape is None or (
                 len(i.shape) == t.ndim
                 and all(n in (None, m) for n, m in zip(i.shape, t.shape, strict=True))
