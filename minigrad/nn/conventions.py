@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..messages import old_name
-
 
 class Convention(NamedTuple):
     """The defaults of one framework. All start from a running mean of 0 and variance of 1, gamma 1 and beta 0."""
@@ -20,8 +18,6 @@ class Convention(NamedTuple):
     ddof_running: int
     axis: int
     source: str
-
-    epsilon = old_name("epsilon", "eps")
 
 
 CONVENTIONS = {

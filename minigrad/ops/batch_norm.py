@@ -200,9 +200,10 @@ def batch_norm(
     >>> y, mean, var
     (Tensor([[-1., -1.], [ 1.,  1.]]), Tensor([ 2., 20.]), Tensor([  1., 100.]))
     """
+    op: Any
     op, values = _fitted(BatchNorm, (eps, ddof), "batch_norm", x, axis, gamma=gamma, beta=beta)
     if not x._data.size and not all(x.shape[i] for i in op.kept):
-        return op.reference(x, gamma, beta)[:3]  # type: ignore[no-any-return]  # no channels
+        return op.reference(x, gamma, beta)[:3]  # no channels
     if values < 2:
         raise ValueError(
             f"batch_norm: expected at least 2 values per channel, got {values} from shape {x.shape} "
