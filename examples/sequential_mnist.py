@@ -37,6 +37,7 @@ from examples.experiment import (
 )
 from examples.figure_one import COLORS
 from minigrad import nn
+from minigrad.command import command
 from models.bn_lstm import bn_lstm, lstm
 
 NETWORKS = ("LSTM", "BN-LSTM")
@@ -139,6 +140,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     if args.backend:
