@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from minigrad.command import command
+
 from . import device, environment, harness, report
 from .agreement import OURS, Disagreement
 from .plots import plot
@@ -100,6 +102,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.backend == "cupy":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ def serve(workload: str, name: str, pipe: Connection) -> None:
             method, arguments = pipe.recv()
             result = getattr(peer, method)(*arguments)
             pipe.send(None if method == "step" else result)
-    except EOFError:
+    except (BrokenPipeError, EOFError):
         pass
 
 
@@ -64,7 +65,12 @@ def processes() -> Iterator[Start]:
     def start(workload: str, name: str) -> Remote:
         here, there = context.Pipe()
         process = context.Process(target=serve, args=(workload, name, there), daemon=True)
-        process.start()
+        # It inherits that Ctrl-C is ignored, and ends when this side hangs up.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         there.close()
         started.append((here, process))
         return Remote(here)

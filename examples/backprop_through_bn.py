@@ -12,6 +12,7 @@ import numpy as np
 
 import minigrad as mg
 from examples.experiment import make_parser, natural, positive
+from minigrad.command import command
 
 EPS = 1e-3
 
@@ -106,6 +107,7 @@ def show(name: str, t: mg.Tensor, text: str) -> None:
         print(f"{head:<20}{row:<20}   {line}".rstrip())
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("backprop_through_bn", __doc__)
     parser.add_argument(

@@ -24,6 +24,7 @@ import minigrad as mg
 from examples.experiment import accuracy, make_parser, natural, positive, write_csv
 from examples.figure_one import COLORS, PERCENTILES, annotate_end, typical_unit
 from minigrad import nn
+from minigrad.command import command
 from models.mlp import MLP
 
 KINDS, FEATURES, SIZE, BATCH = 10, 20, 3000, 60
@@ -213,6 +214,7 @@ def plot(path: Path, at: np.ndarray, seen: np.ndarray, moved: np.ndarray, unit: 
     figure.savefig(path, dpi=140)
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("covariate_shift", __doc__)
     add = parser.add_argument

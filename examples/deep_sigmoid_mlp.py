@@ -35,6 +35,7 @@ from examples.experiment import (
     positive_number,
 )
 from examples.figure_one import NETWORKS, PERCENTILES, plot, table, typical_unit, write_csv
+from minigrad.command import command
 from models.mlp import MLP
 
 POINTS = 100  # evaluations over a run, besides the one before the first step
@@ -261,6 +262,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     choose_backend(args.backend)

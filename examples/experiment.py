@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import backend as backends
 from minigrad import nn
+from minigrad.files import write_whole
 
 DATA = {"digits": mg.data.digits, "mnist": mg.data.mnist, "fashion-mnist": mg.data.fashion_mnist}
 PART = 1000  # examples that are read at a time in tests
@@ -146,5 +148,6 @@ def load_checkpoint(path: Path, own: dict[str, np.ndarray]) -> dict[str, dict[st
 
 
 def write_csv(path: Path, head: list[str], rows: Iterable[Iterable]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([head, *rows])
+    text = io.StringIO()
+    csv.writer(text).writerows([head, *rows])
+    write_whole(path, text.getvalue().encode())

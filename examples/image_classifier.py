@@ -35,6 +35,7 @@ from examples.experiment import (
     predict,
 )
 from minigrad import nn
+from minigrad.command import command
 from minigrad.data import augment
 from models.lenet_bn import lenet_bn
 
@@ -229,6 +230,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     choose_backend(args.backend)

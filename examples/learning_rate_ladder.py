@@ -39,6 +39,7 @@ from examples.experiment import (
     write_csv,
 )
 from minigrad import nn
+from minigrad.command import command
 
 # (channels, stride) of the 3 x 3 convolutions
 CONVOLUTIONS = [(16, 1)] * 2 + [(16, 2)] + [(16, 1)] * 3 + [(32, 2)] + [(32, 1)] * 5
@@ -184,6 +185,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     choose_backend(args.backend)

@@ -38,6 +38,7 @@ from examples.experiment import (
 )
 from examples.figure_one import COLORS
 from minigrad import nn
+from minigrad.command import command
 from models.bn_lstm import bn_lstm, lstm
 
 NETWORKS = ("LSTM", "BN-LSTM")
@@ -140,6 +141,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     choose_backend(args.backend)

@@ -14,6 +14,7 @@ import minigrad as mg
 from examples.experiment import make_parser, natural, positive
 from minigrad import backend as backends
 from minigrad import nn
+from minigrad.command import command
 
 Result = tuple[list[float], dict[str, np.ndarray]]
 
@@ -104,6 +105,7 @@ def report(names: Sequence[str], steps: int, seed: int) -> dict[str, Result]:
     return results
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("swap_backends", __doc__)
     add = parser.add_argument

@@ -14,6 +14,7 @@ import numpy as np
 import minigrad as mg
 from examples.experiment import make_parser, natural, positive
 from minigrad import layers, nn
+from minigrad.command import command
 
 # What stands where "import tensorflow as tf" stood. All below is written as it was for TensorFlow.
 tf = SimpleNamespace(
@@ -101,6 +102,7 @@ def moving(net: layers.Template) -> dict[str, np.ndarray]:
     return {name: v.numpy() for name, v in net.variables().items() if "/moving_" in name}
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("tf_layers", __doc__)
     add = parser.add_argument

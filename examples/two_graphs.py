@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import minigrad as mg
+from minigrad.command import command
 from models.mlp import MLP
 
 from .experiment import at_least_two, make_parser
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("two_graphs", __doc__)
     parser.add_argument("--batch-size", type=at_least_two, default=60, help="default: 60")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import backend
+from .command import command
 from .kernels.threads import get_num_threads
 
 #: kernels of OpenBLAS that use 256-bit vectors where the processor has 512-bit ones
@@ -122,6 +123,7 @@ def _devices() -> str:
     return f"{cupy.__version__}, {', '.join(names)}"
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
     argparse.ArgumentParser(prog="python -m minigrad.info", description=__doc__).parse_args(argv)
     for part in (describe, measure):
