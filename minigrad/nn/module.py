@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend as backends
+from ..messages import require_state
 from ..tape import Settled, listening
 from ..tensor import Tensor, tensor
 
@@ -144,6 +145,7 @@ class Module(Settled):
         ValueError
             If a shape or dtype differs. Whatever is raised, nothing has been loaded.
         """
+        require_state(type(self).__name__, state)
         own = dict(self._state())
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..messages import kind_of, not_a_tensor
+from ..messages import kind_of, not_a_tensor, require_numbers
 from ..op import Op, of_tensor
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def reshape(x: Tensor, *shape: int | Shape) -> Tensor:
     Tensor([[0., 1., 2.],
             [3., 4., 5.]])
     """
-    new = _ints(shape)
+    new = _ints("reshape", shape)
     known = math.prod(n for n in new if n != -1)
     if new.count(-1) == 1 and known and x.size % known == 0:
         new = tuple(x.size // known if n == -1 else n for n in new)
@@ -142,7 +142,7 @@ def flatten(x: Tensor) -> Tensor:
 @of_tensor
 def transpose(x: Tensor, *axes: int | Shape) -> Tensor:
     """Axes in another order, given as ints or one tuple; reversed without one."""
-    order = _ints(axes) or tuple(reversed(range(x.ndim)))
+    order = _ints("transpose", axes) or tuple(reversed(range(x.ndim)))
     positive = tuple(a + x.ndim if a < 0 else a for a in order)
     if sorted(positive) != list(range(x.ndim)):
         raise ValueError(f"transpose: axes {order} are not a permutation of {x.ndim} dimensions")
@@ -170,6 +170,7 @@ def concatenate(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Te
     Tensor([0., 0., 1.])
     """
     first = _first(tensors, "concatenate")
+    require_axis("concatenate", axis)
     if not -first.ndim <= axis < first.ndim:
         raise ValueError(f"concatenate: axis {axis} is out of range for shape {first.shape}")
     axis %= first.ndim
@@ -190,6 +191,7 @@ def stack(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
     for t in tensors:
         if t.shape != first.shape:
             raise ValueError(f"stack: shapes {first.shape} and {t.shape} differ")
+    require_axis("stack", axis)
     if not -first.ndim - 1 <= axis <= first.ndim:
         raise ValueError(f"stack: axis {axis} is out of range for shape {first.shape}")
     axis %= first.ndim + 1
@@ -215,6 +217,7 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
     >>> mg.pad(mg.ones(2), [(1, 2)])
     Tensor([0., 1., 1., 0., 0.])
     """
+    require_numbers("pad", value=value)
     try:
         given = np.array(widths)
         pairs = np.broadcast_to(given, (x.ndim, 2)) if given.dtype.kind in "iu" else given
@@ -227,10 +230,18 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
     return x.apply(Pad(tuple((int(a), int(b)) for a, b in pairs), value), x)
 
 
-def _ints(args: Any) -> Shape:
+def _ints(name: str, args: Any) -> Shape:
     if len(args) == 1 and not hasattr(args[0], "__index__"):
         args = args[0]
-    return tuple(map(index, args))
+    try:
+        return tuple(map(index, args))
+    except TypeError:
+        raise TypeError(f"{name}: expected ints or a tuple of ints, got {args!r}") from None
+
+
+def require_axis(name: str, axis: Any) -> None:
+    if not hasattr(axis, "__index__"):
+        raise TypeError(f"{name}: expected axis as an int, got {axis!r}")
 
 
 def _first(tensors: Any, name: str) -> Tensor:
