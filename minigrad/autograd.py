@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backend import by_type, where
 from .dtypes import half
+from .messages import not_a_tensor
 from .op import Op
 from .ops.arithmetic import ADD
 from .tape import FREED, Leaf, Node, listening, moving, recording
@@ -115,6 +116,10 @@ def grad(
         raise ValueError(
             f"grad: expected {len(outs)} grad_outputs, one per output, got {len(seeds)}"
         )
+    for name, ts in (("output", outs), ("input", ins)):
+        for i, t in enumerate(ts):
+            if not hasattr(t, "lift"):
+                raise TypeError(f"grad, {name} {i}: {not_a_tensor(t)}")
     for i, x in enumerate(ins):
         if not x.requires_grad:
             raise RuntimeError(f"grad: input {i} requires no gradient")
@@ -206,7 +211,7 @@ def _cotangent(name: str, y: Tensor, g: Tensor | None) -> Tensor:
                 "with one element has a default, 1"
             )
         return y.filled(1)
-    g = y.lift(g, ADD)
+    g = y.lift(g, name)
     if (there := where(g._data)) != (here := where(y._data)):
         raise TypeError(
             f"{name}: the output is on {here} and its gradient on {there}; move one with .to(backend)"

@@ -258,11 +258,14 @@ def as_array(data: Any, dtype: Any, name: str | None) -> Any:
         if not hasattr(data, "dtype"):
             dtype = np.float32 if dtype is None else dtype
         try:
-            data, source = np.asarray(data), get("numpy")
+            array, source = np.asarray(data), get("numpy")
         except ValueError as error:  # lists of different lengths
             raise ValueError(
                 f"tensor: expected numbers in lists of equal lengths: {error}"
             ) from None
+        if array.dtype.kind == "O" and not hasattr(data, "dtype"):
+            raise TypeError(f"tensor: expected numbers, got {data!r}")
+        data = array
     if name is not None:
         target = get(name)
     else:

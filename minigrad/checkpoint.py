@@ -57,7 +57,7 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
         if not isinstance(array, (np.ndarray, np.generic)) or array.dtype.kind not in "biuf":
             raise TypeError(
                 f"save: expected {name!r} to be a Tensor or a NumPy array of numbers, "
-                f"got {getattr(array, 'dtype', type(value).__name__)}"
+                f"got {getattr(array, 'dtype', kind_of(value))}"
             )
         arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
     write_whole(Path(path), library.save(arrays))
@@ -86,6 +86,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         If it is no safetensors file, or a damaged one.
     """
     library = _safetensors()
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"load: expected a path, got {kind_of(path)}")
     path = Path(path)
     content = path.read_bytes()
     try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar
+
+import numpy as np
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -26,8 +29,9 @@ def not_a_tensor(value: Any) -> str:
     """What to say of ``value`` where a Tensor is expected: its kind, and the way to a Tensor."""
     says = f"expected a minigrad Tensor, got {kind_of(value)}"
     if isinstance(value, (tuple, list)) and any(hasattr(v, "lift") for v in value):
-        returns = " (batch_norm returns y, mean, var; a recurrent layer its outputs and last state)"
-        return f"{says} of {len(value)}: take one of them{returns if type(value) is tuple else ''}"
+        outputs = type(value) is tuple and all(hasattr(v, "lift") for v in value)
+        returns = " (batch_norm returns y, mean, var)" if outputs and len(value) == 3 else ""
+        return f"{says} of {len(value)}: take one of them{returns}"
     if isinstance(value, type):
         return f"{says}: {value.__name__} is a class; call it first"
     if hasattr(value, "state_dict"):
@@ -36,6 +40,32 @@ def not_a_tensor(value: Any) -> str:
     if hasattr(value, "__dlpack__") and package not in ("numpy", "cupy"):
         return f"{says}: use mg.from_dlpack"
     return says if value is None else f"{says}; wrap it with minigrad.tensor"
+
+
+def require_numbers(name: str, **settings: Any) -> None:
+    """Raise TypeError for a setting that is no Python or NumPy number, naming the function or layer ``name``."""
+    for setting, value in settings.items():
+        if not isinstance(value, (int, float, np.integer, np.floating)):
+            hint = "; read it with .item()" if hasattr(value, "item") else ""
+            raise TypeError(f"{name}: expected {setting} as a number, got {value!r}{hint}")
+
+
+def require_at_least_0(name: str, **settings: Any) -> None:
+    """As ``require_numbers``; ValueError for a negative number or NaN."""
+    require_numbers(name, **settings)
+    for setting, value in settings.items():
+        if not value >= 0:
+            raise ValueError(f"{name}: expected {setting} >= 0, got {value}")
+
+
+def require_state(into: str, state: Any) -> None:
+    """Raise TypeError for what is no mapping, naming what the state was to be loaded into."""
+    if not isinstance(state, Mapping):
+        hint = "; minigrad.load reads a file" if isinstance(state, (str, os.PathLike)) else ""
+        hint = "; take its .state_dict()" if hasattr(state, "state_dict") else hint
+        raise TypeError(
+            f"load_state_dict into {into}: expected names with their arrays, got {kind_of(state)}{hint}"
+        )
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

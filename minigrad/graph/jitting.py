@@ -30,6 +30,8 @@ class Jit:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        if not callable(function):
+            raise TypeError(f"jit: expected a function or a Module, got {function!r}")
         self.function = function
         self._kept: OrderedDict[Graph, None] = OrderedDict()  # those used last come last
         self._new: set[Graph] = set()

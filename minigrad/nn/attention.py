@@ -9,6 +9,7 @@ import numpy as np
 
 from ..ops.activation import softmax
 from ..ops.arithmetic import where
+from ..ops.checks import require_floating
 from ..ops.random import generator
 from ..tensor import Tensor
 from . import init
@@ -75,6 +76,7 @@ class Attention(Module):
         """
         memory = x if memory is None else memory
         for t in (x, memory):
+            require_floating(self.title(), t)
             if t.ndim != 3 or t.shape[2] != self.features:
                 raise ValueError(
                     f"{self.title()}: expected shape (n, time, {self.features}), got {t.shape}"

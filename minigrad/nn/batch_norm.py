@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import old_name, renamed, warn
+from ..messages import old_name, renamed, require_numbers, warn
 from ..ops.arithmetic import where
 from ..ops.batch_norm import batch_norm, frozen_batch_norm, kept_axes
 from ..ops.checks import require_floating
@@ -108,9 +108,13 @@ class BatchNorm(RunningStatistics):
         shape = num_features if isinstance(num_features, tuple) else (num_features,)
         for size in shape or (0,):
             init.require_positive(name, num_features=size)
+        require_numbers(name, eps=eps)
         if not np.dtype(dtype).type(eps) > 0:
             raise ValueError(f"{name}: expected eps > 0, got {eps}, in {np.dtype(dtype)}")
-        axes = tuple(map(index, axis if isinstance(axis, (tuple, list)) else (axis,)))
+        given = axis if isinstance(axis, (tuple, list)) else (axis,)
+        if not all(hasattr(a, "__index__") for a in given):
+            raise TypeError(f"{name}: expected axis as an int or a tuple of ints, got {axis!r}")
+        axes = tuple(map(index, given))
         if len(axes) != len(shape):
             raise ValueError(
                 f"{name}: expected one axis per feature dimension, got axis={axis} for "

@@ -94,7 +94,7 @@ def he_normal(shape: Shape, rng: RNG | None = None, dtype: Any = np.float32) -> 
 
 
 def _fans(shape: Shape) -> tuple[int, int]:
-    if len(shape) < 2 or 0 in shape:
+    if not isinstance(shape, (tuple, list)) or len(shape) < 2 or 0 in shape:
         raise ValueError(f"init: expected a weight of shape (out, in, ...), got {shape}")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..messages import require_numbers
 from ..ops.activation import relu, sigmoid
 from ..ops.elementwise import tanh
 from ..ops.linear import linear
@@ -100,6 +101,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None) -> None:
+        require_numbers("Dropout", p=p)
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: expected 0 <= p < 1, got {p}")
         self.p, self.rng = p, rng

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import backend as backends
+from ..messages import require_state
 from ..tape import Settled, listening
 from ..tensor import Tensor, tensor
 
@@ -184,9 +185,9 @@ class Module(Settled):
         ValueError
             If a shape or dtype differs. Whatever is raised, nothing has been loaded.
         """
-        return load(
-            f"load_state_dict into {type(self).__name__}", dict(self._state()), state, strict
-        )
+        name = type(self).__name__
+        require_state(name, state)
+        return load(f"load_state_dict into {name}", dict(self._state()), state, strict)
 
     def to(self, backend: str) -> Any:
         """Move all parameters and buffers to a backend, in place, and return this module.

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..creation import zeros
 from ..ops.activation import sigmoid
+from ..ops.checks import require_floating
 from ..ops.elementwise import tanh
 from ..ops.linear import linear
 from ..ops.random import generator
@@ -77,6 +78,7 @@ class RNN(Module):
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """The hidden states (n, time, hidden_size), and the last state; ``state`` is zeros if left out."""
+        require_floating(self.title(), x)
         if x.ndim != 3 or x.shape[2] != self.input_size or not x.shape[1]:
             raise ValueError(
                 f"{self.title()}: expected x of shape (n, time, {self.input_size}), got {x.shape}"
@@ -176,6 +178,7 @@ class ConvLSTM(Module):
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The hidden states (n, time, hidden_channels, height, width), and the last (h, c)."""
+        require_floating(self.title(), x)
         if x.ndim != 5 or not x.shape[1]:
             raise ValueError(
                 f"{self.title()}: expected x of shape (n, time, channels, height, width), got {x.shape}"

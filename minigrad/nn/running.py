@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend import by_type
 from ..kernels.generic import refuse_statistics
+from ..messages import require_numbers
 from ..op import Op
 from ..ops.random import generator
 from ..tape import moving
@@ -34,6 +35,8 @@ class RunningStatistics(Module):
         dtype: Any,
     ) -> None:
         name = type(self).__name__
+        if momentum is not None:
+            require_numbers(name, momentum=momentum)
         if momentum is not None and not 0 <= momentum <= 1:
             raise ValueError(f"{name}: expected momentum in [0, 1] or None, got {momentum}")
         if ddof_running not in (0, 1):

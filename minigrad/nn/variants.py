@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import old_name, renamed
+from ..messages import kind_of, old_name, renamed
 from ..ops.batch_norm import PerChannel, frozen_batch_norm, kept_axes
 from ..ops.shape import concatenate
 from ..tape import decided, no_grad
@@ -225,6 +225,8 @@ class FrozenBatchNorm(Module):
     @classmethod
     def of(cls, layer: BatchNorm) -> FrozenBatchNorm:
         """What ``layer`` computes in eval now, on the same backend; ValueError if that is not affine."""
+        if not isinstance(layer, BatchNorm):
+            raise TypeError(f"FrozenBatchNorm.of: expected a BatchNorm, got {kind_of(layer)}")
         if layer.statistics == "batch":
             raise ValueError(
                 "FrozenBatchNorm.of: expected statistics to freeze, got statistics='batch'"

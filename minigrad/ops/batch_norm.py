@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import not_a_tensor
+from ..messages import not_a_tensor, require_numbers
 from ..op import Op
 from ..tensor import Tensor, apply
 from .checks import require_dtype, require_floating, require_tensor
@@ -299,6 +299,7 @@ def _op(
     """The op for values of this shape, the shape of what it takes per channel, and the values per channel."""
     kept, expected, values = kept_axes(name, shape, axis)
     eps = settings[0]
+    require_numbers(name, eps=eps)
     if not eps > 0:
         raise ValueError(f"{name}: expected eps > 0, got {eps}")
     return cls(kept, *settings), expected, values

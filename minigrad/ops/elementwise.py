@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..dtypes import floating
+from ..messages import require_numbers
 from ..op import Op, of_tensor
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tens
     """
     if low is None and high is None:
         raise ValueError("clip: expected a lower bound, an upper bound or both, got neither")
+    require_numbers("clip", **{k: b for k, b in (("low", low), ("high", high)) if b is not None})
     if low is not None and high is not None and low > high:
         raise ValueError(f"clip: expected low <= high, got low={low} and high={high}")
     # A NumPy float64 is a float too, but one that would widen x; and a float bound makes integers floats.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..messages import require_numbers
 from ..tensor import Tensor
 from .batch_norm import batch_norm, statistics_dtype
 from .checks import require_dtype, require_floating, require_tensor
@@ -100,6 +101,7 @@ def group_norm(
     Tensor([[-1.,  1., -1.,  1.]])
     """
     require_floating("group_norm", x)
+    require_numbers("group_norm", groups=groups)
     if x.ndim < 2 or groups < 1 or x.shape[1] % groups:
         raise ValueError(
             f"group_norm: expected groups that divide the channels of x {x.shape}, got {groups}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..messages import require_numbers
 from ..op import Op
 from ..tensor import Tensor, apply
 from .checks import require_floating
@@ -104,6 +105,7 @@ def dropout(x: Tensor, p: float = 0.5, rng: np.random.Generator | None = None) -
         If x is not a Tensor of floating dtype, or rng not a Generator.
     """
     require_floating("dropout", x)
+    require_numbers("dropout", p=p)
     if not 0 <= p < 1:
         raise ValueError(f"dropout: expected 0 <= p < 1, got {p}")
     generator(rng)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..messages import kind_of, not_a_tensor
+from ..messages import kind_of, not_a_tensor, require_numbers
 from ..op import Op, of_tensor
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ def concatenate(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Te
     Tensor([0., 0., 1.])
     """
     first = _first(tensors, "concatenate")
+    require_axis("concatenate", axis)
     if not -first.ndim <= axis < first.ndim:
         raise ValueError(f"concatenate: axis {axis} is out of range for shape {first.shape}")
     axis %= first.ndim
@@ -197,6 +198,7 @@ def stack(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
     for t in tensors:
         if t.shape != first.shape:
             raise ValueError(f"stack: shapes {first.shape} and {t.shape} differ")
+    require_axis("stack", axis)
     if not -first.ndim - 1 <= axis <= first.ndim:
         raise ValueError(f"stack: axis {axis} is out of range for shape {first.shape}")
     axis %= first.ndim + 1
@@ -222,6 +224,7 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
     >>> mg.pad(mg.ones(2), [(1, 2)])
     Tensor([0., 1., 1., 0., 0.])
     """
+    require_numbers("pad", value=value)
     try:
         given = np.array(widths)
         pairs = np.broadcast_to(given, (x.ndim, 2)) if given.dtype.kind in "iu" else given
@@ -262,6 +265,11 @@ def sizes(name: str, args: Any) -> Shape:
     if shape and min(shape) < 0:
         raise ValueError(f"{name}: expected sizes of at least 0, got {shape}")
     return shape
+
+
+def require_axis(name: str, axis: Any) -> None:
+    if not hasattr(axis, "__index__"):
+        raise TypeError(f"{name}: expected axis as an int, got {axis!r}")
 
 
 def _first(tensors: Any, name: str) -> Tensor:

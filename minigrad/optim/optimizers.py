@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import beside, where, writable
-from ..messages import not_a_tensor
+from ..messages import kind_of, not_a_tensor, require_at_least_0, require_state
 from ..op import Op
 from ..tape import Settled, unheard
 from ..tensor import Tensor, apply, tensor
@@ -37,6 +37,10 @@ class Optimizer(Settled):
         name = type(self).__name__
         if isinstance(params, Tensor):
             raise TypeError(f"{name}: expected a list of Tensors, got one Tensor")
+        if not isinstance(params, Iterable):
+            hint = "; pass its .parameters()" if hasattr(params, "parameters") else ""
+            hint = "; call it" if callable(params) and not hint else hint
+            raise TypeError(f"{name}: expected a list of Tensors, got {kind_of(params)}{hint}")
         self.params = list(params)
         if not self.params:
             raise ValueError(f"{name}: expected at least one parameter, got none")
@@ -54,7 +58,7 @@ class Optimizer(Settled):
                 )
         if len({id(p) for p in self.params}) < len(self.params):
             raise ValueError(f"{name}: a parameter is given twice")
-        require_numbers(name, lr=lr)
+        require_at_least_0(name, lr=lr)
         self.lr = lr
         self.steps = tensor(np.zeros(len(self.params), np.int64), backend=self.params[0].backend)
         self.state: dict[str, list[Tensor]] = {
@@ -62,9 +66,11 @@ class Optimizer(Settled):
         }
 
     def __repr__(self) -> str:
-        hidden = ("params", "steps", "state", "slots")
-        settings = [f"{k}={v!r}" for k, v in vars(self).items() if k not in hidden and k[0] != "_"]
-        return f"{type(self).__name__}({len(self.params)} parameters, {', '.join(settings)})"
+        count = len(self.params)
+        hidden = ("lr", "params", "steps", "state", "slots")
+        others = {k: v for k, v in vars(self).items() if k not in hidden and k[0] != "_"}
+        settings = [f"{k}={v!r}" for k, v in {"lr": self.lr, **others}.items()]
+        return f"{type(self).__name__}({', '.join(settings)}, {count} parameter{'s' * (count > 1)})"
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -104,6 +110,7 @@ class Optimizer(Settled):
         ValueError
             If a shape or dtype differs. Whatever is raised, nothing has been loaded.
         """
+        require_state(type(self).__name__, state)
         own = self.state_dict()
         if differing := sorted(own.keys() ^ state.keys()):
             raise KeyError(
@@ -131,16 +138,6 @@ class Optimizer(Settled):
 
     def _named_state(self) -> Iterator[tuple[str, int, Tensor]]:
         return ((slot, i, t) for slot, ts in self.state.items() for i, t in enumerate(ts))
-
-
-def require_numbers(name: str, **settings: Any) -> None:
-    """Raise unless all are numbers >= 0; one in a Tensor or an array of no axes is no number."""
-    for setting, value in settings.items():
-        if not isinstance(value, (int, float, np.integer, np.floating)):
-            hint = "; read it with .item()" if hasattr(value, "item") else ""
-            raise TypeError(f"{name}: expected {setting} as a number, got {value!r}{hint}")
-        if not value >= 0:
-            raise ValueError(f"{name}: expected {setting} >= 0, got {value}")
 
 
 class Update(Op):
@@ -208,7 +205,7 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        require_numbers("SGD", momentum=momentum, weight_decay=weight_decay)
+        require_at_least_0("SGD", momentum=momentum, weight_decay=weight_decay)
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov needs momentum > 0")
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
@@ -259,7 +256,7 @@ class Adam(Optimizer):
             raise ValueError(f"Adam: expected betas as a pair of numbers, got {betas!r}")
         if not all(isinstance(b, (int, float, np.floating)) and 0 <= b < 1 for b in betas):
             raise ValueError(f"Adam: expected betas in [0, 1), got {betas}")
-        require_numbers("Adam", eps=eps, weight_decay=weight_decay)
+        require_at_least_0("Adam", eps=eps, weight_decay=weight_decay)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         super().__init__(params, lr)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..messages import kind_of
 from .optimizers import Optimizer
 
 
@@ -29,6 +30,10 @@ class ExponentialLR:
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"{type(self).__name__}: expected an Optimizer, got {kind_of(optimizer)}"
+            )
         if not isinstance(gamma, (int, float, np.floating)) or not gamma > 0:
             raise ValueError(f"{type(self).__name__}: expected gamma > 0, got {gamma!r}")
         self.optimizer, self.gamma, self.steps = optimizer, gamma, 0

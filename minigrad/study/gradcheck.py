@@ -16,6 +16,7 @@ import numpy as np
 
 from ..autograd import grad
 from ..dtypes import floating
+from ..messages import kind_of
 from ..nn.statistics import hold_statistics
 from ..tape import no_grad
 from ..tensor import Tensor, tensor
@@ -81,6 +82,8 @@ def gradcheck(
     >>> mg.gradcheck(mg.tanh, mg.tensor(np.array([0.3, -2.0])))
     True
     """
+    if not callable(fn):
+        raise TypeError(f"gradcheck: expected a function first, got {kind_of(fn)}")
     if order < 1:
         raise ValueError(f"gradcheck: expected order >= 1, got {order}")
     if directions < 1:

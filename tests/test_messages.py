@@ -1,0 +1,237 @@
+"""What typical mistakes are told: what came, what was expected, which function it was, and what to do."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+class Tensor:
+    """Another library's, as far as can be seen without it."""
+
+    __module__ = "torch"
+
+    def __dlpack__(self, **how):
+        raise NotImplementedError
+
+    def __dlpack_device__(self):
+        return 1, 0
+
+
+FOREIGN = "expected a minigrad Tensor, got torch.Tensor: use mg.from_dlpack"
+CAST = r"cast x with x\.astype\('float32'\)"
+WRAP = "expected a minigrad Tensor, got numpy.ndarray; wrap it with minigrad.tensor"
+
+#: a line of a program, the error, and patterns of its message; ``torch`` stands for a foreign tensor
+MISTAKES = [
+    *[
+        (call, TypeError, rf"^[\w ,]+: {re.escape(FOREIGN)}$")
+        for call in [
+            "mg.relu(torch)",
+            "mg.exp(torch)",
+            "x + torch",
+            "torch * x",
+            "x @ torch",
+            "x[torch]",
+            "mg.where(x > 0, x, torch)",
+            "mg.concatenate([x, torch])",
+            "mg.stack([torch])",
+            "mg.linear(x, torch)",
+            "mg.mse_loss(x, torch)",
+            "mg.softmax_cross_entropy(x, torch)",
+            "mg.grad(x, torch)",
+            "p.sum().backward(torch)",
+            "mg.optim.SGD([torch], 0.1)",
+            "linear(torch)",
+            "nn.LayerNorm(3)(torch)",
+            "nn.LSTM(3, 4)(torch)",
+            "nn.Attention(4)(torch)",
+            "mg.moments(torch)",
+        ]
+    ],
+    ("linear(a)", TypeError, f"^linear, argument x: {WRAP}"),
+    ("mg.relu(mg.batch_norm(x, None, None))", TypeError, "tuple of 3.*batch_norm returns y, mean, var"),
+    ("x + mg.batch_norm(x, None, None)", TypeError, "^add: .*batch_norm returns y, mean, var"),
+    ("mg.relu(nn.ReLU)", TypeError, "ReLU is a class; call it first"),
+    ("mg.relu(nn.ReLU())", TypeError, "got minigrad.ReLU: call it with a Tensor first"),
+    *[
+        (f"{layer}(mg.ones({shape}, dtype='{dtype}'))", TypeError, rf"x is {dtype} and .* float32: {CAST}")
+        for dtype in ["float64", "float16"]
+        for layer, shape in [
+            ("linear", (4, 3)),
+            ("nn.Conv1d(3, 4, 1)", (1, 3, 4)),
+            ("nn.Conv2d(3, 4, 1)", (1, 3, 4, 4)),
+            ("nn.ConvTranspose2d(3, 4, 1)", (1, 3, 4, 4)),
+            ("nn.RNN(3, 4)", (2, 5, 3)),
+            ("nn.BatchNorm(3)", (4, 3)),
+            ("nn.BatchNorm(3, scale=False, center=False)", (4, 3)),
+            ("nn.LayerNorm(3)", (4, 3)),
+            ("nn.GroupNorm(1, 3)", (4, 3)),
+            ("nn.InstanceNorm(3, affine=True)", (4, 3, 2)),
+        ]
+        if dtype == "float64" or "Norm" not in layer
+    ],
+    *[
+        (f"{layer}(mg.ones({shape}, dtype='{dtype}'))", TypeError, rf"{dtype}.*{CAST}")
+        for dtype in ["int64", "uint8"]
+        for layer, shape in [
+            ("linear", (4, 3)),
+            ("nn.Conv2d(3, 4, 1)", (1, 3, 4, 4)),
+            ("nn.BatchNorm(3)", (4, 3)),
+            ("nn.MaxPool2d(2)", (1, 1, 4, 4)),
+            ("nn.LSTM(3, 4)", (2, 5, 3)),
+            ("mg.relu", (3,)),
+            ("mg.softmax", (3,)),
+        ]
+    ],
+    ("mg.linear(x, mg.ones((2, 3)), mg.ones(2, dtype='float64'))", TypeError, "expected bias of dtype float32"),
+    ("np.exp(x)", TypeError, r"^numpy.exp: .*mg\.exp"),
+    ("np.sqrt(x)", TypeError, r"mg\.sqrt"),
+    ("np.abs(x)", TypeError, r"mg\.abs"),
+    ("np.maximum(x, 0)", TypeError, r"mg\.maximum"),
+    ("np.mean(x)", TypeError, r"^numpy.mean: .*\.mean\(\)"),
+    ("np.sum(x, axis=0)", TypeError, r"\.sum\(\)"),
+    ("np.concatenate([x, x])", TypeError, r"mg\.concatenate"),
+    ("np.where(x > 0, x, 0)", TypeError, r"mg\.where"),
+    ("np.isnan(x)", TypeError, r"\.numpy\(\)"),
+    ("np.add(a, x, out=a)", TypeError, r"\.numpy\(\)"),
+    ("np.add.reduce(x)", TypeError, r"^numpy.add.reduce: .*\.numpy\(\)"),
+    ("mg.tensor([x, x])", TypeError, r"call \.numpy\(\); minigrad\.stack"),
+    ("mg.tensor([[1], [1, 2]])", ValueError, "^tensor: expected numbers in lists of equal lengths"),
+    ("mg.tensor(None)", TypeError, "^tensor: expected numbers, got None"),
+    ("f'{x:.2f}'", TypeError, r"^format: expected one element for the format '.2f', got shape \(4, 3\)"),
+    ("round(x)", TypeError, r"^round: expected one element, got shape \(4, 3\)"),
+    ("nn.BatchNorm(3)(mg.ones((1, 3)))", ValueError, r"model\.eval\(\).*drop_last=True"),
+    ("mg.softmax_cross_entropy(x, mg.tensor([0, 1, 2, 0]))", TypeError, "dtype='int64'.*lists become float32"),
+    ("mg.softmax_cross_entropy(x, mg.ones((4, 3)))", ValueError, r"one-hot labels take labels\.argmax\(axis=1\)"),
+    ("mg.softmax_cross_entropy(x, [[0], [1], [2], [0]])", ValueError, r"labels\.reshape\(4\)"),
+    ("mg.softmax_cross_entropy(a, [0])", TypeError, WRAP),
+    ("mg.save(linear, 'f')", TypeError, r"got minigrad.Linear and str; the path comes first; .*state_dict\(\)"),
+    ("mg.save('f', linear)", TypeError, r"got str and minigrad.Linear; .*\.state_dict\(\)"),
+    ("mg.save(linear.state_dict(), 'f')", TypeError, "got dict and str; the path comes first"),
+    ("mg.save('f', [x])", TypeError, "got str and list"),
+    ("mg.load(linear)", TypeError, "^load: expected a path, got minigrad.Linear"),
+    ("linear.load_state_dict('f')", TypeError, "got str; minigrad.load reads a file"),
+    ("linear.load_state_dict(linear)", TypeError, r"got minigrad.Linear; take its \.state_dict\(\)"),
+    ("mg.optim.SGD([p], 0.1).load_state_dict(None)", TypeError, "into SGD: .* got None"),
+    ("nn.Sequential([linear])", TypeError, r"layer 0 .*got a list: .*Sequential\(\*layers\)"),
+    ("nn.Sequential(mg.relu)", TypeError, r"the function relu: use its layer \(nn\.ReLU\(\)"),
+    ("nn.Sequential(linear, nn.ReLU)", TypeError, r"layer 1 .*the class ReLU: call it, as in ReLU\(\)"),
+    ("nn.Sequential(linear, None)", TypeError, "layer 1 to be a Module, got None"),
+    *[
+        (
+            f"nn.Linear({size!r}, 4)",
+            ValueError,
+            f"^Linear: expected in_features .* integer, got {re.escape(repr(size))}",
+        )
+        for size in ["8", 8.0, True, -1, 0, None]
+    ],
+    ("nn.BatchNorm('3')", ValueError, "^BatchNorm: expected num_features .*'3'"),
+    ("nn.BatchNorm(3, momentum='0.9')", TypeError, "^BatchNorm: expected momentum as a number, got '0.9'"),
+    ("nn.BatchNorm(3, eps='1')", TypeError, "^BatchNorm: expected eps as a number, got '1'"),
+    ("nn.BatchNorm(3, axis='1')", TypeError, "^BatchNorm: expected axis as an int"),
+    ("mg.batch_norm(x, None, None, eps='1')", TypeError, "^batch_norm: expected eps as a number"),
+    ("nn.Dropout('0.5')", TypeError, "^Dropout: expected p as a number, got '0.5'"),
+    ("mg.dropout(x, None)", TypeError, "^dropout: expected p as a number, got None"),
+    ("mg.clip(x, x, None)", TypeError, "^clip: expected low as a number"),
+    ("mg.pad(x, (1, 2, 3))", ValueError, r"^pad: expected an int, a \(before, after\) pair or 2 such pairs"),
+    ("mg.pad(x, 1.5)", ValueError, "^pad: expected an int"),
+    ("mg.concatenate([x], '0')", TypeError, "^concatenate: expected axis as an int, got '0'"),
+    ("x.reshape('a')", TypeError, "^reshape: expected ints"),
+    *[
+        (f"mg.optim.{call}", error, words)
+        for call, error, words in [
+            ("SGD([p], lr='0.1')", TypeError, "^SGD: expected lr as a number, got '0.1'"),
+            ("SGD([p], lr=mg.tensor(0.1))", TypeError, r"^SGD: expected lr .*\.item\(\)"),
+            ("SGD([p], lr=-1)", ValueError, "^SGD: expected lr >= 0, got -1"),
+            ("SGD([p], lr=float('nan'))", ValueError, "^SGD: expected lr >= 0, got nan"),
+            ("SGD([p], 0.1, momentum='0.9')", TypeError, "^SGD: expected momentum as a number"),
+            ("Adam([p], betas=0.9)", ValueError, "^Adam: expected betas as a pair"),
+            ("Adam([p], betas=('0.9', 0.9))", ValueError, r"^Adam: expected betas in \[0, 1\)"),
+            ("SGD(linear, 0.1)", TypeError, r"got minigrad.Linear; pass its \.parameters\(\)"),
+            ("SGD(linear.parameters, 0.1)", TypeError, "got method; call it"),
+            ("StepLR(linear, 1)", TypeError, "^StepLR: expected an Optimizer, got minigrad.Linear"),
+            ("StepLR(sgd, '1')", ValueError, "^StepLR: expected step_size >= 1, an int, got '1'"),
+            ("ExponentialLR(sgd, '1')", ValueError, "^ExponentialLR: expected gamma > 0, got '1'"),
+        ]
+    ],
+    ("p.sum().backward(retain_graph=True)", TypeError, "got retain_graph; .*create_graph=True.*minigrad.grad"),
+    ("mg.grad(1.0, p)", TypeError, "^grad, output 0: expected a minigrad Tensor, got float"),
+    ("mg.grad(p.sum(), [p, None])", TypeError, "^grad, input 1: expected a minigrad Tensor, got None"),
+    ("mg.data.DataLoader([a], batch_size='2')", ValueError, "^DataLoader: expected batch_size >= 1, an int"),
+    ("mg.jit(5)", TypeError, "^jit: expected a function or a Module, got 5"),
+    ("mg.gradcheck(5, x)", TypeError, "^gradcheck: expected a function first, got int"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "pattern"), MISTAKES, ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_a_mistake_is_named(line, error, pattern):
+    p = mg.ones(2, requires_grad=True)
+    names = {"mg": mg, "nn": nn, "np": np, "x": mg.ones((4, 3)), "a": np.ones((4, 3), np.float32)}
+    names |= {"p": p, "linear": nn.Linear(3, 2), "torch": Tensor(), "sgd": mg.optim.SGD([p], 0.1)}
+    with pytest.raises(error) as caught:
+        eval(line, names)
+    assert type(caught.value) is error
+    message = str(caught.value)
+    assert re.search(pattern, message), message
+    assert not re.search(r"NoneType|_data|_ref|\bop: ", message)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_one_element_is_formatted_and_rounded_as_a_number(dtype, shape):
+    loss = mg.tensor(np.full(shape, 1234.5), dtype=dtype)
+    value = loss.item()
+    assert f"{loss:.4f}" == f"{value:.4f}" and format(loss, ">10.3e") == f"{value:>10.3e}"
+    assert round(loss, 2) == round(value, 2) and round(loss) == round(value)
+    assert f"{loss}" == str(loss)
+    assert f"{mg.tensor(3, dtype='int64'):03d}" == "003"
+
+
+def test_formatting_reads_values_and_a_capture_says_so():
+    with pytest.raises(mg.CaptureError, match="item"):
+        mg.capture(lambda x: x * float(f"{x.sum():.3f}"), mg.ones(2))
+
+
+def test_shapes_are_still_numpys():
+    x = mg.ones((2, 3))
+    assert (np.shape(x), np.ndim(x), np.size(x)) == ((2, 3), 2, 6)
+
+
+def test_optimizers_show_their_settings():
+    p = mg.ones(2, requires_grad=True)
+    sgd, adam = mg.optim.SGD([p], lr=0.1, momentum=0.9), mg.optim.Adam([p])
+    assert repr(sgd) == "SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0, 1 parameter)"
+    assert (
+        repr(adam) == "Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, 1 parameter)"
+    )
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "examples.deep_sigmoid_mlp",
+        "examples.image_classifier",
+        "examples.learning_rate_ladder",
+        "examples.sequential_mnist",
+        "benchmarks",
+    ],
+)
+def test_a_backend_that_is_missing_is_one_line(module, tmp_path):
+    (tmp_path / "cupy.py").write_text("def is_available(): return False\n")
+    command = [sys.executable, "-c", f"import sys, runpy; sys.path.insert(0, {str(tmp_path)!r}); "
+               f"sys.argv = ['', '--backend', 'cupy']; runpy.run_module({module!r}, run_name='__main__')"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "GPU" in done.stderr
