@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 class Add(Op):
+    elementwise = True
     saves_inputs = False
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
@@ -29,6 +30,7 @@ class Add(Op):
 
 
 class Subtract(Op):
+    elementwise = True
     saves_inputs = False
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
@@ -39,6 +41,8 @@ class Subtract(Op):
 
 
 class Multiply(Op):
+    elementwise = True
+
     def forward(self, k: Any, a: Any, b: Any) -> Any:
         return k.multiply(a, b)
 
@@ -48,6 +52,8 @@ class Multiply(Op):
 
 
 class Divide(Op):
+    elementwise = True
+
     def forward(self, k: Any, a: Any, b: Any) -> Any:
         return k.divide(a, b)
 
@@ -58,6 +64,7 @@ class Divide(Op):
 
 
 class Negative(Op):
+    elementwise = True
     saves_inputs = False
 
     def forward(self, k: Any, x: Any) -> Any:
@@ -68,6 +75,8 @@ class Negative(Op):
 
 
 class Power(Op):
+    elementwise = True
+
     def forward(self, k: Any, a: Any, b: Any) -> Any:
         return a**b
 
@@ -82,6 +91,7 @@ class Power(Op):
 class PowerScalar(Op):
     """x ** exponent for a Python number, whose derivatives end in zeros instead of 0 * inf at x = 0."""
 
+    elementwise = True
     __slots__ = ("exponent",)
 
     def __init__(self, exponent: float) -> None:
@@ -100,6 +110,8 @@ class PowerScalar(Op):
 
 class Maximum(Op):
     """Where both are equal each gets half of the gradient."""
+
+    elementwise = True
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
         return k.xp.maximum(a, b)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 class Exp(Op):
+    elementwise = True
     saves_inputs = False
     saves_outputs = (0,)
 
@@ -24,6 +25,8 @@ class Exp(Op):
 
 
 class Log(Op):
+    elementwise = True
+
     def forward(self, k: Any, x: Any) -> Any:
         return k.xp.log(x)
 
@@ -33,6 +36,7 @@ class Log(Op):
 
 
 class Sqrt(Op):
+    elementwise = True
     saves_inputs = False
     saves_outputs = (0,)
 
@@ -45,6 +49,7 @@ class Sqrt(Op):
 
 
 class Tanh(Op):
+    elementwise = True
     saves_inputs = False
     saves_outputs = (0,)
 
@@ -57,6 +62,8 @@ class Tanh(Op):
 
 
 class Abs(Op):
+    elementwise = True
+
     def forward(self, k: Any, x: Any) -> Any:
         return abs(x)
 
@@ -92,6 +99,7 @@ class Clip(Op):
 
 
 class Cast(Op):
+    elementwise = True
     saves_inputs = False
     __slots__ = ("dtype", "old")
 
