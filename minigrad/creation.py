@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from . import backend as backends
 from .dtypes import real
+from .ops.shape import require_size
 from .tensor import Tensor, tensor, written_out
 
 
@@ -19,6 +21,7 @@ def full(
     backend: str | None = None,
 ) -> Tensor:
     """A tensor of ``shape`` filled with ``value``, float32 by default."""
+    require_size("full", (shape,) if hasattr(shape, "__index__") else shape)
     return written_out(tensor(np.full(shape, value, dtype), requires_grad, backend=backend))
 
 
@@ -59,6 +62,8 @@ def arange(
     """
     if stop is None:
         start, stop = 0.0, start
+    if step and math.isfinite(count := (stop - start) / step):
+        require_size("arange", (math.ceil(count),))
     values = np.arange(float(start), stop, step).astype(dtype)
     return written_out(tensor(values, backend=backend))
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..ops.random import generator
+from ..ops.shape import require_size
 
 Shape = tuple[int, ...]
 RNG = np.random.Generator
@@ -26,16 +27,19 @@ def normal(shape: Shape, rng: RNG | None = None, mean: float = 0.0, std: float =
     >>> normal((2, 3), np.random.default_rng(0), std=0.1).shape
     (2, 3)
     """
+    require_size("normal", shape)
     return (mean + std * generator(rng).standard_normal(shape)).astype(np.float32)
 
 
 def uniform(shape: Shape, rng: RNG | None = None, low: float = -0.05, high: float = 0.05) -> Any:
     """Values evenly spread over [low, high)."""
+    require_size("uniform", shape)
     return generator(rng).uniform(low, high, shape).astype(np.float32)
 
 
 def constant(shape: Shape, rng: RNG | None = None, value: float = 0.0) -> Any:
     """The same value everywhere; ``rng`` is not used."""
+    require_size("constant", shape)
     return np.full(shape, value, np.float32)
 
 
@@ -85,3 +89,4 @@ def require_positive(layer: str, **sizes: int) -> None:
     for name, size in sizes.items():
         if not isinstance(size, (int, np.integer)) or size < 1:
             raise ValueError(f"{layer}: expected {name} to be a positive integer, got {size}")
+        require_size(f"{layer}, {name}", (size,))

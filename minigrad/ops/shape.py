@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
+#: an array of so many elements or more is a slip, not a wish: no machine has the memory
+TOO_MANY = 2**40
+
 
 class Reshape(Op):
     saves_inputs = False
@@ -154,6 +157,7 @@ def broadcast_to(x: Tensor, shape: Shape) -> Tensor:
     lead = len(shape) - x.ndim
     if lead < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[lead:], strict=True)):
         raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {tuple(shape)}")
+    require_size("broadcast_to", shape)
     return x.apply(BroadcastTo(x.shape, tuple(shape)), x)
 
 
@@ -218,7 +222,16 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
         raise ValueError(
             f"pad: expected {x.ndim} (before, after) pairs of non-negative widths, got {widths}"
         )
+    require_size("pad", tuple(n + sum(p) for n, p in zip(x.shape, pairs, strict=True)))
     return x.apply(Pad(pairs, value), x)
+
+
+def require_size(name: str, shape: Shape) -> None:
+    """Raise ValueError for a shape of so many elements that no machine holds them."""
+    if (count := math.prod(shape)) >= TOO_MANY:
+        raise ValueError(
+            f"{name}: expected fewer than 2**40 elements, got shape {tuple(shape)} with {count}"
+        )
 
 
 def _ints(args: Any) -> Shape:
