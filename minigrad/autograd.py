@@ -28,6 +28,7 @@ _order = attrgetter("order")
 class Copy(Op):
     """An array of its own for a gradient that shares memory with another."""
 
+    elementwise = True
     saves_inputs = False
 
     def forward(self, k: Any, x: Any) -> Any:
@@ -40,6 +41,7 @@ class Copy(Op):
 class Alias(Op):
     """The same value under a new name."""
 
+    elementwise = True
     saves_inputs = False
     aliases = True
 
@@ -271,12 +273,16 @@ def _walk(
                     continue
             if heard is not None:
                 heard.behind = outer or node
-            if op.num_outputs == 1:
+            gy = None  # what each gradient has the shape of, for an elementwise op
+            if op.elementwise:
+                gy = take((node, 0), None)
+                gys, arrived = (gy,), gy is not None
+            elif op.num_outputs == 1:
                 gys = (take((node, 0), None),)
                 arrived = gys[0] is not None
             else:
                 gys = tuple([take((node, i), None) for i in range(op.num_outputs)])
-                arrived = any([gy is not None for gy in gys])
+                arrived = any([g is not None for g in gys])
             if arrived:
                 if halves:
                     gys = tuple([_rounded(gy, halves.get((node, i))) for i, gy in enumerate(gys)])
@@ -286,8 +292,14 @@ def _walk(
                     gxs: Any = _through_reference(op, node, needs, gys, create_graph)
                 else:
                     gxs = op.backward(node, needs, *gys)
-                for ref, gx in zip(needs, gxs if type(gxs) is tuple else (gxs,)):  # noqa: B905
+                if type(gxs) is not tuple:
+                    gxs = (gxs,)
+                if gy is None:
+                    node.check_gradients(needs, None, gxs)
+                for ref, gx in zip(needs, gxs):  # noqa: B905
                     if ref is not None and gx is not None:
+                        if gx is not gy and gy is not None and gx._data.shape != gy._data.shape:
+                            node.check_gradients(needs, gy, gxs)
                         old = get(ref)
                         if old is None:
                             cotangents[ref] = gx

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from . import backend as backends
 from .dtypes import real
-from .ops.shape import sizes
+from .ops.shape import require_size, sizes
 from .tensor import Tensor, tensor, written_out
 
 
@@ -90,6 +91,8 @@ def arange(
     """
     if stop is None:
         start, stop = 0.0, start
+    if step and math.isfinite(count := (stop - start) / step):
+        require_size("arange", (math.ceil(count),))
     values = np.arange(float(start), stop, step).astype(dtype)
     return written_out(tensor(values, backend=backend))
 

@@ -6,10 +6,10 @@ application: that is a ``Node`` of the tape. Three methods make an op:
 ``forward(k, *arrays)``
     computes arrays from arrays. ``k`` is the kernel set of the arrays' backend and ``k.xp`` its array module.
 ``backward(node, needs, *gy)``
-    takes Tensors and returns one Tensor (or None) per input, written with differentiable Tensor arithmetic, so
-    that gradients of every order exist. ``node.inputs`` and ``node.outputs`` are what the op asked to be saved;
-    ``needs[i]`` is falsy where input ``i`` needs no gradient; ``gy`` has one Tensor per output, None for an
-    output that nothing downstream used.
+    takes Tensors and returns one Tensor (or None) per input, of that input's shape, written with differentiable
+    Tensor arithmetic, so that gradients of every order exist. ``node.inputs`` and ``node.outputs`` are what the op
+    asked to be saved; ``needs[i]`` is falsy where input ``i`` needs no gradient; ``gy`` has one Tensor per output,
+    None for an output that nothing downstream used.
 ``reference(*tensors)``
     the same function in plain Tensor arithmetic. It documents a fused ``forward``, tests it, and is
     differentiated in place of a ``backward`` where none is written.
@@ -39,6 +39,8 @@ class Op:
     #: ``forward`` writes into that many of its first inputs and returns nothing: optimizer steps, running statistics
     writes: int = 0
     differentiable: bool = True
+    #: one output, and every input that a gradient flows back to has its shape
+    elementwise: ClassVar[bool] = False
     num_outputs: ClassVar[int] = 1
 
     backward: ClassVar[Callable[..., Any] | None] = None

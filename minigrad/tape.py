@@ -8,7 +8,7 @@ the last Tensor that came out of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
@@ -197,10 +197,12 @@ class Node:
 
     ``parents`` are the values of its inputs, None for those without a gradient, and ``FREED`` after ``free``.
     ``order`` is the time of the application: parents are always older than their children, and whatever was saved
-    and has been written to since is younger than its node.
+    and has been written to since is younger than its node. ``shapes`` are those of the inputs, for an op that neither
+    saves all of them nor is elementwise.
     """
 
-    __slots__ = ("op", "parents", "order", "inputs", "_outputs")
+    __slots__ = ("op", "parents", "order", "inputs", "_outputs", "shapes")
+    shapes: Sequence[tuple[int, ...] | None]
     grad = None  # only a Leaf has one
 
     def __init__(self, op: Op, parents: list[Ref | None]) -> None:
@@ -224,6 +226,21 @@ class Node:
             return self._outputs
         pairs = zip(self.op.saves_outputs, self._outputs, strict=True)
         return tuple([y.as_value((self, i)) for i, y in pairs])
+
+    def check_gradients(
+        self, needs: Any, gy: Tensor | None, gxs: tuple[Tensor | None, ...]
+    ) -> None:
+        """Raise unless each gradient that is needed has the shape of its input, which is gy's for an elementwise op."""
+        for i, gx in enumerate(gxs):
+            if gx is None or needs[i] is None:
+                continue
+            like = gy if self.op.saves_inputs is not True else self.inputs[i]
+            shape = self.shapes[i] if like is None else like._data.shape
+            if gx._data.shape != shape:
+                raise RuntimeError(
+                    f"{type(self.op).__name__}: the backward pass computed a gradient of shape {gx.shape} for input "
+                    f"{i} of shape {shape}; an op's backward must return each gradient in the shape of its input"
+                )
 
     def check(self) -> None:
         """Raise unless a gradient can pass: the graph is there, and nothing it saved has changed since."""

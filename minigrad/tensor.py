@@ -75,6 +75,9 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
     else:
         result = op.forward(backend.kernels, *arrays)
     node = Node(op, parents) if any(parents) and op.differentiable and recording.get() else None
+    if node is not None and not op.elementwise and op.saves_inputs is not True:
+        one = len(arrays) == 1
+        node.shapes = (arrays[0].shape,) if one else [a if a is None else a.shape for a in arrays]
     if type(result) is kind or isinstance(result, np.generic):
         if type(result) is not kind:  # NumPy's reductions to no axes give scalars
             result = backend.xp.asarray(result)

@@ -14,6 +14,8 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .halves import in_float32
 
 Array = Any
@@ -83,6 +85,17 @@ def positions(out: Pair, window: Window) -> tuple[tuple[int, int, slice, slice],
 
 
 @lru_cache(maxsize=1024)
+def first_inside(size: Pair, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Along each axis, the first place of each window that is not over padding; -1 where there is none."""
+    found = []
+    for n, out, k, s, (p, _), d in zip(size, window.output_size(size), *window[:4], strict=True):
+        start = np.arange(out) * s - p
+        place = np.maximum(-(start // d), 0)
+        found.append(np.where((place < k) & (start + place * d < n), place, -1))
+    return found[0], found[1]
+
+
+@lru_cache(maxsize=1024)
 def way_back(out: int, size: int, axis: int, window: Window) -> tuple[slice, Pair, int, int]:
     """Along one axis, the outputs that ``size`` gradients come from, with padding; the first stride and how many."""
     stride, before = window.stride[axis], window.padding[axis][0]
@@ -145,6 +158,11 @@ class ConvolutionKernels:
         With padded positions s q + a and places a + s u of the window, gx[s q + a] is the sum of w[a + s u] gy[q - u]
         over u: for each a a kernel of every s-th place, backwards.
         """
+        # Where there is one window, no stride has an effect, and a large one would make large kernels.
+        height, width = (
+            1 if n == 1 else s for n, s in zip(gy.shape[2:], window.stride, strict=True)
+        )
+        window = window._replace(stride=(height, width))
         if max(window.stride) > 1 and max(window.dilation) > 1:
             weight, window = self._undilated(weight, window)
         groups, (sh, sw), (o, c, kh, kw) = window.groups, window.stride, weight.shape
@@ -184,15 +202,16 @@ class ConvolutionKernels:
     def max_pool2d(self, x: Array, window: Window) -> tuple[Array, Array]:
         """The largest value of each window, and at which of its places it stands, the first of equals."""
         padded = self._pad(x.transpose(0, 2, 3, 1), window, -math.inf)
-        pixels = self._pad(self.xp.ones((1, *x.shape[2:], 1), bool), window, 0)
         (_, _, across, along), *others = positions(window.output_size(x.shape[2:]), window)
-        values, found = padded[:, across, along].copy(), pixels[:, across, along]
-        place = self.xp.zeros(values.shape, "int16")
+        values = padded[:, across, along].copy()
+        rows, columns = first_inside(x.shape[2:], window)
+        first = (rows[:, None] * window.size[1] + columns)[:, :, None].astype("int16")
+        place = self.xp.zeros(values.shape, "int16") + self.xp.asarray(first)
         for index, (_, _, across, along) in enumerate(others, 1):
-            candidate, pixel = padded[:, across, along], pixels[:, across, along]
-            # A NaN is never passed over nor replaced, and a pixel of -inf is more than padding.
-            keep = ((candidate <= values) | (values != values)) & (found | ~pixel)
-            place, found = self.xp.where(keep, place, index), found | pixel
+            candidate = padded[:, across, along]
+            # Neither a NaN that comes is passed over, nor one that is there replaced.
+            stays = (candidate <= values) | (values != values)
+            place = self.xp.where(stays, place, index)
             self.xp.maximum(values, candidate, out=values)
         return values.transpose(0, 3, 1, 2), place.transpose(0, 3, 1, 2)
 
@@ -201,7 +220,7 @@ class ConvolutionKernels:
         gy, place = gy.transpose(0, 2, 3, 1), place.transpose(0, 2, 3, 1)
         gx = self._padded((len(gy), *size, gy.shape[3]), window, gy.dtype)
         for index, (_, _, across, along) in enumerate(positions(gy.shape[1:3], window)):
-            gx[:, across, along] += gy * (place == index)
+            gx[:, across, along] += self.xp.where(place == index, gy, 0)
         return self._unpadded(gx, window, size).transpose(0, 3, 1, 2)
 
     def pick(self, x: Array, place: Array, window: Window) -> Array:
@@ -209,7 +228,7 @@ class ConvolutionKernels:
         padded, place = self._pad(x.transpose(0, 2, 3, 1), window, 0), place.transpose(0, 2, 3, 1)
         y = self.xp.zeros(place.shape, x.dtype)
         for index, (_, _, across, along) in enumerate(positions(place.shape[1:3], window)):
-            y += padded[:, across, along] * (place == index)
+            y += self.xp.where(place == index, padded[:, across, along], 0)
         return y.transpose(0, 3, 1, 2)
 
     @in_float32

@@ -263,7 +263,13 @@ class NumbaKernels(NumbaNormKernels):
         gy, place = (self.channels_last(a).transpose(0, 2, 3, 1) for a in (gy, place))
         gx = pool.empty((len(gy), *size, gy.shape[3]), gy.dtype)
         gx.fill(0)
-        self._windows.max_pool_grad(gy.size, gy, place, *_moves(window), gx)
+        found = np.empty(1, np.bool_)
+        self._windows.max_pool_grad(gy.size, gy, place, *_moves(window), gx, found)
+        if not found[0]:
+            raise ValueError(
+                f"max_pool2d_grad: expected places of windows of {window.size} over images of {size}, got "
+                f"{place.min()} ... {place.max()}"
+            )
         return gx.transpose(0, 3, 1, 2)
 
     def sum_pool2d(self, x: Any, window: Window) -> Any:

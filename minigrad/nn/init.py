@@ -17,6 +17,7 @@ import numpy as np
 
 from ..dtypes import real
 from ..ops.random import generator
+from ..ops.shape import require_size
 from ..tensor import Tensor, tensor
 
 Shape = tuple[int, ...]
@@ -38,6 +39,7 @@ def normal(
     >>> normal((2, 3), np.random.default_rng(0), std=0.1).shape
     (2, 3)
     """
+    require_size("normal", shape)
     return (mean + std * generator(rng).standard_normal(shape)).astype(dtype)
 
 
@@ -49,6 +51,7 @@ def uniform(
     dtype: Any = np.float32,
 ) -> Any:
     """Values evenly spread over [low, high)."""
+    require_size("uniform", shape)
     return generator(rng).uniform(low, high, shape).astype(dtype)
 
 
@@ -56,6 +59,7 @@ def constant(
     shape: Shape, rng: RNG | None = None, value: float = 0.0, dtype: Any = np.float32
 ) -> Any:
     """The same value everywhere; ``rng`` is not used."""
+    require_size("constant", shape)
     return np.full(shape, value, dtype)
 
 
@@ -128,3 +132,4 @@ def require_positive(layer: str, **sizes: int) -> None:
     for name, size in sizes.items():
         if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
             raise ValueError(f"{layer}: expected {name} to be a positive integer, got {size!r}")
+        require_size(f"{layer}, {name}", (size,))

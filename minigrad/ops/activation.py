@@ -15,6 +15,7 @@ from .reduction import normalize_axes
 
 
 class Sigmoid(Op):
+    elementwise = True
     saves_inputs = False
     saves_outputs = (0,)
 
@@ -30,6 +31,8 @@ class Sigmoid(Op):
 
 
 class SigmoidGrad(Op):
+    elementwise = True
+
     def reference(self, y: Tensor, gy: Tensor) -> Tensor:
         return gy * y * (1 - y)
 
@@ -38,6 +41,8 @@ class SigmoidGrad(Op):
 
 
 class Relu(Op):
+    elementwise = True
+
     def reference(self, x: Tensor) -> Tensor:
         return x * (x > 0).astype(x.dtype)
 
@@ -50,6 +55,8 @@ class Relu(Op):
 
 
 class ReluGrad(Op):
+    elementwise = True
+
     def reference(self, x: Tensor, gy: Tensor) -> Tensor:
         return gy * (x > 0).astype(gy.dtype)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 class Add(Op):
+    elementwise = True
     saves_inputs = False
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
@@ -31,6 +32,7 @@ class Add(Op):
 
 
 class Subtract(Op):
+    elementwise = True
     saves_inputs = False
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
@@ -41,6 +43,8 @@ class Subtract(Op):
 
 
 class Multiply(Op):
+    elementwise = True
+
     def forward(self, k: Any, a: Any, b: Any) -> Any:
         return k.multiply(a, b)
 
@@ -50,6 +54,8 @@ class Multiply(Op):
 
 
 class Divide(Op):
+    elementwise = True
+
     def forward(self, k: Any, a: Any, b: Any) -> Any:
         return k.divide(a, b)
 
@@ -60,6 +66,7 @@ class Divide(Op):
 
 
 class Negative(Op):
+    elementwise = True
     saves_inputs = False
 
     def forward(self, k: Any, x: Any) -> Any:
@@ -70,6 +77,8 @@ class Negative(Op):
 
 
 class Power(Op):
+    elementwise = True
+
     def forward(self, k: Any, a: Any, b: Any) -> Any:
         return a**b
 
@@ -88,6 +97,7 @@ class Power(Op):
 class PowerScalar(Op):
     """x ** exponent for a Python number, whose derivatives end in zeros instead of 0 * inf at x = 0."""
 
+    elementwise = True
     __slots__ = ("exponent",)
 
     def __init__(self, exponent: float) -> None:
@@ -106,6 +116,8 @@ class PowerScalar(Op):
 
 class Maximum(Op):
     """Where both are equal each gets half of the gradient."""
+
+    elementwise = True
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
         return k.xp.maximum(a, b)

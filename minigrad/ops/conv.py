@@ -17,8 +17,8 @@ from ..kernels.convolution import Pair, Window
 from ..op import Op
 from ..tensor import Tensor, apply
 from .checks import require_dtype, require_floating, require_tensor
-from .shape import pad
-from .windows import Padding, edges_of, make_window, pair, require_images
+from .shape import pad, require_size
+from .windows import Padding, edges_of, make_window, pair, require_images, require_padded
 
 
 class Windowed(Op):
@@ -158,25 +158,39 @@ def conv2d(
             [4., 4., 2.],
             [2., 2., 1.]])
     """
-    require_images("conv2d", x)
-    require_tensor("conv2d", weight=weight, bias=bias)
+    return _convolved("conv2d", x, weight, bias, stride, padding, dilation, groups)
+
+
+def _convolved(
+    name: str,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Pair,
+    padding: Padding,
+    dilation: int | Pair,
+    groups: int,
+) -> Tensor:
+    """``conv2d`` for the function ``name``."""
+    require_images(name, x)
+    require_tensor(name, weight=weight, bias=bias)
     if weight is None or weight.ndim != 4 or 0 in weight.shape[2:]:
         raise ValueError(
-            "conv2d: expected weight of shape (out, channels / groups, kernel height, kernel width), "
+            f"{name}: expected weight of shape (out, channels / groups, kernel height, kernel width), "
             f"got {None if weight is None else weight.shape}"
         )
-    groups = _fitting_groups("conv2d", groups, weight.shape[0])
+    groups = _fitting_groups(name, groups, weight.shape[0])
     if x.shape[1] != weight.shape[1] * groups:
         raise ValueError(
-            f"conv2d: expected x of {weight.shape[1] * groups} channels for weight {weight.shape} and "
+            f"{name}: expected x of {weight.shape[1] * groups} channels for weight {weight.shape} and "
             f"groups={groups}, got x {x.shape}"
         )
-    _require_bias("conv2d", bias, weight.shape[0])
-    require_dtype("conv2d", x, weight=weight, bias=bias)
+    _require_bias(name, bias, weight.shape[0])
+    require_dtype(name, x, weight=weight, bias=bias)
+    kernel = weight.shape[2], weight.shape[3]
+    window = make_window(name, x.shape, kernel, stride, padding, dilation, groups)
     size = x.shape[2], x.shape[3]
-    window = make_window(
-        "conv2d", size, (weight.shape[2], weight.shape[3]), stride, padding, dilation, groups
-    )
+    require_size(name, (len(x), len(weight), *window.output_size(size)))
     return apply(Conv2d(window, size), x, weight, bias)
 
 
@@ -205,7 +219,7 @@ def conv1d(
             raise ValueError(f"conv1d: expected {name} of three axes, got shape {t.shape}")
     flat = padding if isinstance(padding, str) else ((0, 0), pair("conv1d", "padding", padding, 0))
     rows, kernels = (t.reshape(*t.shape[:2], 1, t.shape[2]) for t in (x, weight))
-    y = conv2d(rows, kernels, bias, (1, stride), flat, (1, dilation), groups)
+    y = _convolved("conv1d", rows, kernels, bias, (1, stride), flat, (1, dilation), groups)
     return y.reshape(*y.shape[:2], y.shape[3])
 
 
@@ -276,17 +290,29 @@ def conv_transpose2d(
             )
         reach = (weight.shape[2 + i] - 1) * dilations[i]
         size.append((x.shape[2 + i] - 1) * strides[i] - sum(edges[i]) + reach + extra[i] + 1)
-        if size[i] < 1:
+        if x.shape[2 + i] < 1 or size[i] < 1:
             raise ValueError(
                 f"{name}: padding {edges[i]} leaves nothing of the {axis} of x {x.shape}"
             )
-    kernel = weight.shape[2], weight.shape[3]
-    window = Window(kernel, strides, edges, dilations, groups)
-    op = InputGrad(window, (size[0], size[1]))
+    window = Window((weight.shape[2], weight.shape[3]), strides, edges, dilations, groups)
+    require_padded(name, (len(x), weight.shape[1] * groups, *size), window)
     if bias is None:
-        return apply(op, x, weight)
-    y = apply(op, x.widened(), weight.widened()) + bias.reshape(-1, 1, 1).widened()
-    return y.astype(x.dtype)
+        return _spread(x, weight, window, size, extra)
+    y = _spread(x.widened(), weight.widened(), window, size, extra)
+    return (y + bias.reshape(-1, 1, 1).widened()).astype(x.dtype)
+
+
+def _spread(x: Tensor, weight: Tensor, window: Window, size: list[int], extra: Pair) -> Tensor:
+    """The images of ``size``, of which ``extra`` rows and columns, that x is a convolution of in ``InputGrad``."""
+    (top, bottom), (left, right) = window.padding
+    if all(e < s for e, s in zip(extra, window.stride, strict=True)):
+        return apply(InputGrad(window, (size[0], size[1])), x, weight)
+    # A convolution of this size would have more windows than x has values: the rows and columns that none of them
+    # reaches are added afterwards.
+    whole = size[0] - extra[0] + top + bottom, size[1] - extra[1] + left + right
+    y = apply(InputGrad(window._replace(padding=((0, 0), (0, 0))), whole), x, weight)
+    y = pad(y, [(0, 0), (0, 0), (0, extra[0]), (0, extra[1])])
+    return y[:, :, top : top + size[0], left : left + size[1]]
 
 
 def _fitting_groups(name: str, groups: int, outputs: int) -> int:

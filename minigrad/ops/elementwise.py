@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 class Exp(Op):
+    elementwise = True
     saves_inputs = False
     saves_outputs = (0,)
 
@@ -25,6 +26,8 @@ class Exp(Op):
 
 
 class Log(Op):
+    elementwise = True
+
     def forward(self, k: Any, x: Any) -> Any:
         return k.xp.log(x)
 
@@ -34,6 +37,7 @@ class Log(Op):
 
 
 class Sqrt(Op):
+    elementwise = True
     saves_inputs = False
     saves_outputs = (0,)
 
@@ -46,6 +50,7 @@ class Sqrt(Op):
 
 
 class Tanh(Op):
+    elementwise = True
     saves_inputs = False
     saves_outputs = (0,)
 
@@ -58,6 +63,8 @@ class Tanh(Op):
 
 
 class Abs(Op):
+    elementwise = True
+
     def forward(self, k: Any, x: Any) -> Any:
         return abs(x)
 
@@ -93,6 +100,7 @@ class Clip(Op):
 
 
 class Cast(Op):
+    elementwise = True
     saves_inputs = False
     __slots__ = ("dtype", "old")
 

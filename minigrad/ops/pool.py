@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..kernels.convolution import Pair, Window
+from ..kernels.convolution import Pair, Window, first_inside
 from ..tensor import Tensor, apply
 from .conv import Windowed
 from .windows import make_window, pair, require_images
@@ -25,6 +25,19 @@ class MaxPool2d(Windowed):
     saves_inputs = False
     saves_outputs = (1,)
     __slots__ = ()
+
+    def __init__(self, window: Window, size: Pair) -> None:
+        super().__init__(window, size)
+        places = window.size[0] * window.size[1]
+        if places > PLACES:
+            raise ValueError(
+                f"max_pool2d: expected windows of at most {PLACES} values, got {places}; pool rows, then columns"
+            )
+        for axis, first in zip(("height", "width"), first_inside(size, window), strict=True):
+            if (first < 0).any():
+                raise ValueError(
+                    f"max_pool2d: a window lies in the padding of the {axis} alone: images of {size}, {window}"
+                )
 
     def forward(self, k: Any, x: Any) -> Any:
         return k.max_pool2d(x, self.window)
@@ -119,11 +132,6 @@ def max_pool2d(
             [13., 15.]])
     """
     window = _window("max_pool2d", x, kernel_size, stride, padding)
-    places = window.size[0] * window.size[1]
-    if places > PLACES:
-        raise ValueError(
-            f"max_pool2d: expected windows of at most {PLACES} values, got {places}; pool rows, then columns"
-        )
     y, _ = apply(MaxPool2d(window, (x.shape[2], x.shape[3])), x)
     return y
 
@@ -160,4 +168,4 @@ def _window(name: str, x: Tensor, kernel_size: Any, stride: Any, padding: Any) -
             f"{name}: expected padding of at most half of the window, got {frame} for {kernel}"
         )
     strides = kernel if stride is None else stride
-    return make_window(name, (x.shape[2], x.shape[3]), kernel, strides, frame)
+    return make_window(name, x.shape, kernel, strides, frame)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
+#: an array of so many elements or more is a slip, not a wish: no machine has the memory
+TOO_MANY = 2**40
+
 
 class Reshape(Op):
     saves_inputs = False
@@ -164,6 +167,7 @@ def broadcast_to(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
         or any(n not in (1, m) for n, m in zip(x.shape, new[lead:], strict=True))
     ):
         raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {new}")
+    require_size("broadcast_to", new)
     return x.apply(BroadcastTo(x.shape, new), x)
 
 
@@ -234,7 +238,9 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
         raise ValueError(
             f"pad: expected an int, a (before, after) pair or {x.ndim} such pairs, none negative, got {widths}"
         ) from None
-    return x.apply(Pad(tuple((int(a), int(b)) for a, b in pairs), value), x)
+    ends = tuple((int(a), int(b)) for a, b in pairs)
+    require_size("pad", tuple(n + sum(e) for n, e in zip(x.shape, ends, strict=True)))
+    return x.apply(Pad(ends, value), x)
 
 
 def integers(name: str, args: Any) -> Shape:
@@ -260,11 +266,20 @@ def integers(name: str, args: Any) -> Shape:
 
 
 def sizes(name: str, args: Any) -> Shape:
-    """A shape given to ``name`` as integers or as one sequence of them; ValueError for negative ones."""
+    """A shape given to ``name`` as integers or as one sequence of them; ValueError for negative or absurd ones."""
     shape = integers(name, args)
     if shape and min(shape) < 0:
         raise ValueError(f"{name}: expected sizes of at least 0, got {shape}")
+    require_size(name, shape)
     return shape
+
+
+def require_size(name: str, shape: Shape) -> None:
+    """Raise ValueError for a shape of so many elements that no machine holds them."""
+    if (count := math.prod(shape)) >= TOO_MANY:
+        raise ValueError(
+            f"{name}: expected fewer than 2**40 elements, got shape {tuple(shape)} with {count}"
+        )
 
 
 def require_axis(name: str, axis: Any) -> None:

@@ -7,26 +7,32 @@ from typing import Any
 from ..kernels.convolution import Pair, Window
 from ..tensor import Tensor
 from .checks import require_floating
+from .shape import require_size
 
 Padding = int | str | tuple[Any, Any]
+
+#: strides, paddings, dilations, kernels and padded sizes go so far
+LARGEST = 2**31 - 1
 
 
 def make_window(
     name: str,
-    size: Pair,
+    shape: tuple[int, ...],
     kernel: Pair,
     stride: int | Pair,
     padding: Padding,
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Window:
-    """The window of a convolution or a pool over images of ``size``.
+    """The window of a convolution or a pool over images of ``shape`` (..., height, width).
 
     Raises
     ------
     ValueError
-        For settings that are no positive ints, or a window that does not fit, with the numbers that do not.
+        For settings that are no positive ints, a window that does not fit, with the numbers that do not, or padding
+        that makes images too large.
     """
+    size = shape[-2], shape[-1]
     strides, dilations = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
     if padding == "same":
         edges = tuple(
@@ -45,7 +51,19 @@ def make_window(
                 f"{name}: the window does not fit into the {axis}: it spans {(k - 1) * d + 1} "
                 f"(kernel {k}, dilation {d}), the input has {n} + {sum(p)} of padding"
             )
+    require_padded(name, shape, window)
     return window
+
+
+def require_padded(name: str, shape: tuple[int, ...], window: Window) -> None:
+    """Raise ValueError for images (..., height, width) that are empty, or too large with the padding."""
+    padded = [n + sum(p) for n, p in zip(shape[-2:], window.padding, strict=True)]
+    for axis, n, whole in zip(("height", "width"), shape[-2:], padded, strict=True):
+        if n < 1 or whole > LARGEST:
+            raise ValueError(
+                f"{name}: expected a {axis} of 1 to {LARGEST}, padding included, got {n} + {whole - n}"
+            )
+    require_size(f"{name}, padding included", (*shape[:-2], *padded))
 
 
 def require_images(name: str, x: Tensor) -> None:
@@ -65,6 +83,8 @@ def pair(name: str, argument: str, value: Any, least: int) -> Pair:
         raise ValueError(
             f"{name}: expected {argument} as an int >= {least} or a pair of them, got {value!r}"
         )
+    if max(both) > LARGEST:
+        raise ValueError(f"{name}: expected {argument} of at most {LARGEST}, got {value!r}")
     return int(both[0]), int(both[1])
 
 

@@ -163,9 +163,14 @@ def max_pool(x, kernel, stride, padding, dilation, y, place):
 
 
 @Threaded
-def max_pool_grad(gy, place, kernel, stride, padding, dilation, gx):
-    """gx += gy at the places; gx (n, rows, columns, channels) begins as zeros."""
+def max_pool_grad(gy, place, kernel, stride, padding, dilation, gx, found):
+    """gx += gy at the places; gx (n, rows, columns, channels) begins as zeros.
+
+    ``found`` gets whether all places are of their windows and over the images; nothing is added at others.
+    """
     n, height, width, channels = gy.shape
+    _, rows, columns, _ = gx.shape
+    found[0] = True
     for image in prange(n):
         for i in range(height):
             for j in range(width):
@@ -173,7 +178,10 @@ def max_pool_grad(gy, place, kernel, stride, padding, dilation, gx):
                     index = place[image, i, j, k]
                     r = i * stride[0] + index // kernel[1] * dilation[0] - padding[0]
                     c = j * stride[1] + index % kernel[1] * dilation[1] - padding[1]
-                    gx[image, r, c, k] += gy[image, i, j, k]
+                    if 0 <= index < kernel[0] * kernel[1] and 0 <= r < rows and 0 <= c < columns:
+                        gx[image, r, c, k] += gy[image, i, j, k]
+                    else:
+                        found[0] = False
 
 
 @Threaded
