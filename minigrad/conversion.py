@@ -36,7 +36,7 @@ class Convertible:
     def __len__(self: Any) -> int:
         if not self.ndim:
             raise TypeError("len: a tensor of no axes has no length")
-        return self.shape[0]  # type: ignore[no-any-return]
+        return self.shape[0]
 
     def __iter__(self: Any) -> Any:
         return (self[i] for i in range(len(self)))
@@ -67,7 +67,7 @@ class Convertible:
         """As a Python number for one element."""
         if self.size != 1:
             raise TypeError(f"round: expected one element, got shape {self.shape}")
-        return round(self.item(), digits)  # type: ignore[no-any-return]
+        return round(self.item(), digits)
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         raise TypeError(

@@ -128,7 +128,7 @@ MISTAKES = [
     ("nn.Sequential(linear, nn.ReLU)", TypeError, r"layer 1 .*the class ReLU: call it, as in ReLU\(\)"),
     ("nn.Sequential(linear, None)", TypeError, "layer 1 to be a Module, got None"),
     *[
-        (f"nn.Linear({size!r}, 4)", ValueError, f"^Linear: expected in_features .* integer, got {re.escape(repr(size))}")
+        (f"nn.Linear({size!r}, 4)", ValueError, f"^Linear: expected in_features .* got {re.escape(repr(size))}")
         for size in ["8", 8.0, True, -1, 0, None]
     ],
     ("nn.BatchNorm('3')", ValueError, "^BatchNorm: expected num_features .*'3'"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..messages import old_name
+from ..messages import warn
 
 
 class Convention(NamedTuple):
@@ -21,7 +21,11 @@ class Convention(NamedTuple):
     axis: int
     source: str
 
-    epsilon = old_name("epsilon", "eps")
+    @property
+    def epsilon(self) -> float:
+        """The old name of ``eps``."""
+        warn("Convention.epsilon is called eps now", DeprecationWarning)
+        return self.eps
 
 
 CONVENTIONS = {
