@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..messages import warn
+
 
 class Convention(NamedTuple):
     """The defaults of one framework. All start from a running mean of 0 and variance of 1, gamma 1 and beta 0."""
@@ -18,6 +20,12 @@ class Convention(NamedTuple):
     ddof_running: int
     axis: int
     source: str
+
+    @property
+    def epsilon(self) -> float:
+        """The old name of ``eps``."""
+        warn("Convention.epsilon is called eps now", DeprecationWarning)
+        return self.eps
 
 
 CONVENTIONS = {

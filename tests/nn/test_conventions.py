@@ -91,4 +91,5 @@ def test_eps_is_still_taken_under_its_old_name():
     with pytest.warns(DeprecationWarning, match="epsilon is called eps now") as caught:
         bn.epsilon = 0.25
         assert bn.epsilon == bn.eps == 0.25
+        assert nn.CONVENTIONS["torch"].epsilon == 1e-5
     assert {w.filename for w in caught} == {__file__}
