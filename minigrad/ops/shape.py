@@ -228,10 +228,8 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
 
 def require_size(name: str, shape: Shape) -> None:
     """Raise ValueError for a shape of so many elements that no machine holds them."""
-    if (count := math.prod(shape)) >= TOO_MANY:
-        raise ValueError(
-            f"{name}: expected fewer than 2**40 elements, got shape {tuple(shape)} with {count}"
-        )
+    if math.prod(shape) >= TOO_MANY:
+        raise ValueError(f"{name}: expected fewer than 2**40 elements, got shape {tuple(shape)}")
 
 
 def _ints(args: Any) -> Shape:
