@@ -21,7 +21,7 @@ def full(
     backend: str | None = None,
 ) -> Tensor:
     """A tensor of ``shape`` filled with ``value``, float32 by default."""
-    require_size("full", (shape,) if hasattr(shape, "__index__") else shape)
+    require_size("full", (shape,) if isinstance(shape, (int, np.integer)) else shape)
     return written_out(tensor(np.full(shape, value, dtype), requires_grad, backend=backend))
 
 

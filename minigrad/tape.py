@@ -7,7 +7,7 @@ the last Tensor that came out of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar, Token
 from itertools import count
@@ -176,6 +176,7 @@ class Node:
 
     __slots__ = ("op", "parents", "order", "inputs", "_outputs", "shapes")
     grad = None  # only a Leaf has one
+    shapes: Sequence[Any]
 
     def __init__(self, op: Op, parents: list[Ref | None]) -> None:
         self.op = op
