@@ -14,6 +14,7 @@ from helpers import close, device, equal, error_table, leaf, normal, refuses
 import minigrad as mg
 from minigrad import backend as backends
 from minigrad.op import Op
+from minigrad.ops.arithmetic import ADD
 from minigrad.ops.batch_norm import BatchNormGrad
 from minigrad.tape import Leaf, Node
 
@@ -756,3 +757,87 @@ def test_the_gradient_of_beta_does_not_depend_on_x(rng):
     gbeta = mg.grad(mg.batch_norm(x, None, beta)[0], beta, normal(rng, 4, 3), create_graph=True)
     seconds = mg.grad(gbeta.sum(), x, allow_unused=True)
     assert seconds is None or not seconds.numpy().any()
+
+
+class Planted(Op):
+    """x and 2 x as one value of its shape, with the gradient for input ``index`` in another form."""
+
+    saves_inputs = False
+
+    def __init__(self, form, index, **settings):
+        self.form, self.index = form, index
+        for name, value in settings.items():
+            setattr(self, name, value)
+
+    def forward(self, k, *arrays):
+        return (
+            arrays[0] + arrays[-1]
+            if self.num_outputs == 1
+            else (arrays[0] + arrays[-1], arrays[0] * 2)
+        )
+
+    def backward(self, node, needs, *gys):
+        gy = next(g for g in gys if g is not None)
+        return tuple(self.form(gy) if i == self.index else gy for i in range(len(needs)))
+
+
+class PlantedReference(Planted):
+    """The same without a backward."""
+
+    backward = None
+    saves_inputs = True
+
+    def reference(self, *tensors):
+        return tensors[0].apply(Planted(self.form, self.index), *tensors)
+
+
+FORMS = {
+    "a row": lambda gy: gy[:1],
+    "one": lambda gy: gy.sum().reshape(1, 1),
+    "an axis more": lambda gy: gy.reshape(1, 2, 3),
+    "a number": lambda gy: gy.sum(),
+    "transposed": lambda gy: gy.T,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (Planted, {}),
+        (Planted, {"saves_inputs": True}),
+        (Planted, {"saves_inputs": slice(1)}),
+        (Planted, {"elementwise": True}),
+        (Planted, {"num_outputs": 2}),
+        (PlantedReference, {}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("index", [0, 1])
+def test_no_backward_hands_on_a_gradient_of_another_shape(kind, settings, form, index):
+    """Neither to a leaf, nor to an interior value, nor to one that has a gradient already."""
+    words = f"a gradient of shape {FORMS[form](mg.ones((2, 3))).shape} for input {index} of shape (2, 3)"
+    right = lambda gy: gy  # noqa: E731
+    for wrap in (right, lambda x: 2 * x):
+        for use in (right, lambda y: y + 0 * y):
+            for others in (lambda *_: 0, lambda a, b: (a * b * b).sum()):
+                leaves = [leaf(np.ones((2, 3))) for _ in range(2)]
+                a, b = map(wrap, leaves)
+                for planted, error in ((FORMS[form], True), (right, False)):
+                    y = a.apply(kind(planted, index, **settings), a, b)
+                    loss = use(y[0] if isinstance(y, tuple) else y).sum() + others(a, b)
+                    if error:
+                        with refuses(RuntimeError, words):
+                            mg.grad(loss, leaves, create_graph=True)
+                    else:
+                        loss.backward()
+
+
+def test_the_shape_of_a_planted_gradient_is_reported_with_its_op(monkeypatch):
+    monkeypatch.setattr(type(ADD), "backward", lambda self, node, needs, gy: (gy.sum(), gy))
+    x = leaf(np.ones(3))
+    with refuses(
+        RuntimeError,
+        "Add: the backward pass computed a gradient of shape () for input 0 of shape (3,)",
+    ):
+        (x + x).sum().backward()

@@ -58,7 +58,10 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         if buffer is not None:
             _idle_bytes -= size
     if buffer is None:
-        buffer = mmap.mmap(-1, size, **_PRIVATE)
+        try:
+            buffer = mmap.mmap(-1, size, **_PRIVATE)
+        except OSError as error:
+            raise MemoryError(f"no {size:,} bytes for an array of shape {shape}: {error}") from None
         if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
             buffer.madvise(mmap.MADV_HUGEPAGE)
     return np.ndarray(shape, dtype, _Lease(size, np.uint8, buffer))

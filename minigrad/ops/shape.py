@@ -276,10 +276,8 @@ def sizes(name: str, args: Any) -> Shape:
 
 def require_size(name: str, shape: Shape) -> None:
     """Raise ValueError for a shape of so many elements that no machine holds them."""
-    if (count := math.prod(shape)) >= TOO_MANY:
-        raise ValueError(
-            f"{name}: expected fewer than 2**40 elements, got shape {tuple(shape)} with {count}"
-        )
+    if math.prod(shape) >= TOO_MANY:
+        raise ValueError(f"{name}: expected fewer than 2**40 elements, got shape {tuple(shape)}")
 
 
 def require_axis(name: str, axis: Any) -> None:

@@ -76,3 +76,16 @@ def test_max_pool_and_its_gradient(rng, threads, stride):
         np.testing.assert_array_equal(*places)
         gx = PLAIN.max_pool2d_grad(gy, places[0], window, (7, 6))
         np.testing.assert_allclose(gx.sum(), gy.sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("place", [-1, 6, 2**15 - 1, -(2**15)])
+@pytest.mark.parametrize("real", TYPES)
+def test_places_outside_are_refused(threads, place, real):
+    """Also those of a window that are padding."""
+    window = Window((3, 2), (1, 1), ((1, 0), (0, 0)))
+    gy, places = np.ones((1, 2, 3, 3), real), np.full((1, 2, 3, 3), 2, np.int16)
+    FAST.max_pool2d_grad(gy, places, window, (4, 4))
+    for wrong in (place, 0):
+        places[0, 1, 0, 2] = wrong
+        with pytest.raises(ValueError, match="max_pool2d_grad: expected places of windows"):
+            FAST.max_pool2d_grad(gy, places, window, (4, 4))

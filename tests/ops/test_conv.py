@@ -119,57 +119,100 @@ def test_transposed_is_the_transpose(rng):
         close((mg.conv2d(x, w, **settings) * y).sum(), (x * up).sum())
 
 
-def configurations(n, seed=0):
-    """Random shapes and settings that fit."""
+def configurations(n, seed, flat):
+    """Random shapes and settings; one axis has a single pixel and no settings for ``flat``, which is conv1d."""
     rng = np.random.default_rng(seed)
+    one = np.array([1, 0]) if flat else np.zeros(2, int)
     for _ in range(n):
         groups = int(rng.integers(1, 4))
         inputs, outputs = (groups * int(rng.integers(1, 4)) for _ in range(2))
-        kernel, stride = rng.integers(1, 4, 2), rng.integers(1, 4, 2)
-        dilation, padding = rng.integers(1, 3, 2), rng.integers(0, 3, 2)
-        size = rng.integers(0, 6, 2) + (kernel - 1) * dilation + 1
-        arrays = [
-            rng.standard_normal((int(rng.integers(1, 4)), inputs, *size)),
-            rng.standard_normal((outputs, inputs // groups, *kernel)),
-            rng.standard_normal(outputs),
-        ]
+        kernel, stride, dilation = (np.maximum(rng.integers(1, 4, 2) * (1 - one), 1) for _ in "ksd")
+        padding = rng.integers(0, 4, (2, 2)) * (1 - one)[:, None]
+        size = np.maximum(rng.integers(0, 6, 2) * (1 - one), 1)
+        extra = [int(rng.integers(0, max(p))) for p in zip(stride, dilation, strict=True)]
         settings = {
             "stride": tuple(map(int, stride)),
-            "padding": tuple(map(int, padding)),
+            "padding": tuple((int(p), int(q)) for p, q in padding),
             "dilation": tuple(map(int, dilation)),
             "groups": groups,
         }
-        yield arrays, settings
+        shape = int(rng.integers(1, 4)), inputs, *map(int, size)
+        yield rng, shape, (outputs, inputs // groups, *map(int, kernel)), extra, settings
 
 
-def test_two_hundred_configurations_of_torch(rng, torch):
-    for arrays, settings in configurations(200):
-        ours = [leaf(a) for a in arrays]
-        theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
-        y, z = mg.conv2d(*ours, **settings), torch.nn.functional.conv2d(*theirs, **settings)
-        gy = rng.standard_normal(y.shape)
-        close(y, z.detach().numpy(), 1e-10)
-        grads = torch.autograd.grad(z, theirs, torch.tensor(gy))
-        for a, b in zip(mg.grad(y, ours, mg.tensor(gy)), grads, strict=True):
-            close(a, b.numpy(), 1e-10)
+def torch_conv2d(torch, x, w, b, padding, **settings):
+    (top, bottom), (left, right) = padding
+    padded = torch.nn.functional.pad(x, (left, right, top, bottom))
+    return torch.nn.functional.conv2d(padded, w, b, **settings)
 
 
-def test_transposed_configurations_of_torch(rng, torch):
-    compared = 0
-    for (x, w, _), settings in configurations(100, seed=1):
-        weight = rng.standard_normal((x.shape[1], len(w) // settings["groups"], *w.shape[2:]))
-        bias = rng.standard_normal(len(w))
-        pairs = zip(settings["stride"], settings["dilation"], strict=True)
-        extra = tuple(int(rng.integers(0, max(pair))) for pair in pairs)
-        arguments = [torch.tensor(a) for a in (x, weight, bias)]
+def torch_transpose2d(torch, x, w, b, padding, **settings):
+    (top, bottom), (left, right) = padding
+    y = torch.nn.functional.conv_transpose2d(x, w, b, **settings)
+    return y[:, :, top : y.shape[2] - bottom, left : y.shape[3] - right]
+
+
+def ours_conv1d(x, w, b, stride, padding, dilation, groups):
+    y = mg.conv1d(x[:, :, 0], w[:, :, 0], b, stride[1], padding[1], dilation[1], groups)
+    return y.reshape(*y.shape[:2], 1, y.shape[2])
+
+
+@pytest.mark.parametrize("name", ["conv2d", "conv1d", "conv_transpose2d", "flat conv_transpose2d"])
+def test_values_and_two_derivatives_are_those_of_torch(torch, name):
+    """With any stride, padding, output padding, dilation and groups."""
+    transposed, compared, beyond = "transpose" in name, 0, 0
+    ours = ours_conv1d if name == "conv1d" else getattr(mg, name.split()[-1])
+    theirs = torch_transpose2d if transposed else torch_conv2d
+    for rng, shape, weight, extra, settings in configurations(
+        60, 0, name[-2:] == "1d" or " " in name
+    ):
+        if transposed:
+            weight = (shape[1], weight[0] // settings["groups"], *weight[2:])
+            settings |= {"output_padding": tuple(extra)}
+            beyond += any(e >= s for e, s in zip(extra, settings["stride"], strict=True))
+        bias = weight[1] * settings["groups"] if transposed else weight[0]
+        arrays = [rng.standard_normal(s) for s in (shape, weight, bias)]
+        a, b = [leaf(v) for v in arrays], [torch.tensor(v, requires_grad=True) for v in arrays]
         try:
-            z = torch.nn.functional.conv_transpose2d(*arguments, output_padding=extra, **settings)
-        except RuntimeError:  # the padding leaves nothing
+            y = ours(*a, **settings)
+        except ValueError:  # too small for the window, or nothing is left
             continue
-        ours = [mg.tensor(a) for a in (x, weight, bias)]
-        close(mg.conv_transpose2d(*ours, output_padding=extra, **settings), z.numpy(), 1e-10)
+        z = theirs(torch, *b, **settings)
+        close(y, z.detach().numpy(), 1e-10)
+        cotangents = [rng.standard_normal(s) for s in (y.shape, shape, weight)]
+        gy, *v = [leaf(c) for c in cotangents]
+        gz, *u = [torch.tensor(c, requires_grad=True) for c in cotangents]
+        first = mg.grad(y, a, gy, create_graph=True)
+        expected = torch.autograd.grad(z, b, gz, create_graph=True)
+        for f, e in zip(first, expected, strict=True):
+            close(f, e.detach().numpy(), 1e-10)
+        second = mg.grad(sum((f * d).sum() for f, d in zip(first, v)), [*a[:2], gy])  # noqa: B905
+        total = sum((e * d).sum() for e, d in zip(expected, u))  # noqa: B905
+        for f, e in zip(second, torch.autograd.grad(total, [*b[:2], gz]), strict=True):
+            close(f, e.numpy(), 1e-10)
         compared += 1
-    assert compared > 80
+    assert compared > 25 and (beyond > 5 or not transposed)
+
+
+def test_rows_beyond_all_windows_of_a_transposed_convolution():
+    """Output padding of a stride or more: the gradients have the inputs' shapes, in any composition."""
+    settings = {"output_padding": 1, "dilation": 2}
+    x, w = (mg.ones((1, 1, 2, 2), requires_grad=True) for _ in range(2))
+    mg.conv_transpose2d(x, w, **settings).sum().backward()
+    close(x.grad, np.full((1, 1, 2, 2), 4))
+    close(w.grad, np.full((1, 1, 2, 2), 4))
+    y = mg.conv_transpose2d(mg.relu(mg.pad(x, [(0, 0), (0, 0), (1, 0), (0, 1)])), w, **settings)
+    assert y.shape == (1, 1, 6, 6)
+    assert mg.grad(y.sum(), x).shape == x.shape
+
+
+def test_a_stride_beyond_the_image_costs_nothing():
+    """Neither forward nor backward."""
+    x, w = (mg.ones((1, 1, 4, 4), requires_grad=True) for _ in range(2))
+    y = mg.conv2d(x, w, stride=2**30, dilation=1)
+    gx, gw = mg.grad(y.sum(), [x, w])
+    close(gx, np.ones(x.shape))
+    close(gw, np.ones(w.shape))
 
 
 X, W = (2, 4, 6, 5), (6, 4, 3, 3)

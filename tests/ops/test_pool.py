@@ -7,6 +7,8 @@ import pytest
 from helpers import close, error_table, leaf, refuses
 
 import minigrad as mg
+from minigrad.kernels.convolution import Window
+from minigrad.ops.pool import MaxPool2d
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -28,6 +30,55 @@ def test_nan_goes_on():
     x[0, 0, 0, 1] = np.nan
     y = mg.max_pool2d(mg.tensor(x), 2).numpy()
     assert np.isnan(y[0, 0, 0, 0]) and y[0, 0, 0, 1] == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("value", [-np.inf, np.nan])
+def test_the_place_is_in_the_image_whatever_the_values(value, dtype):
+    """Of -inf, or of NaN, in all places: the first that is no padding."""
+    x = mg.tensor(np.full((1, 1, 3, 3), value), requires_grad=True, dtype=dtype)
+    y = mg.max_pool2d(x, 2, 2, 1)
+    gy = mg.tensor(np.arange(1, 5).reshape(1, 1, 2, 2), requires_grad=True, dtype=dtype)
+    gx = mg.grad(y, x, gy, create_graph=True)
+    close(gx, [[[[1, 2, 0], [3, 4, 0], [0, 0, 0]]]])
+    close(
+        mg.grad(gx, gy, mg.tensor(np.arange(9).reshape(1, 1, 3, 3), dtype=dtype)),
+        [[[[0, 1], [3, 4]]]],
+    )
+
+
+def test_an_infinite_gradient_stays_at_its_place():
+    x = leaf([[[[1.0, 2.0]]]])
+    y = mg.max_pool2d(x, (1, 2))
+    gy = leaf([[[[np.inf]]]])
+    gx = mg.grad(y, x, gy, create_graph=True)
+    close(gx, [[[[0, np.inf]]]])
+    close(mg.grad(gx, gy, mg.tensor(np.array([[[[np.inf, 3.0]]]]))), [[[[3]]]])
+
+
+@pytest.mark.parametrize(
+    ("window", "size"),
+    [
+        (Window((2, 2), (1, 1), ((3, 3), (0, 0))), (4, 4)),
+        (Window((2, 2), (1, 1), ((0, 0), (0, 3))), (4, 4)),
+        (Window((2, 2), (1, 1), ((1, 1), (1, 1)), (2, 2)), (1, 1)),
+        (Window((1, 3), (1, 1), ((0, 0), (4, 6)), (1, 4)), (2, 2)),
+        (Window((2, 2**14), (1, 1), ((0, 0), (0, 0))), (2, 2**14)),
+    ],
+)
+def test_no_door_takes_windows_without_a_place(window, size):
+    with refuses(ValueError, "max_pool2d: "):
+        MaxPool2d(window, size)
+
+
+def test_windows_that_reach_over_padding_are_taken():
+    for window, size in (
+        (Window((2, 2), (3, 3), ((1, 1), (1, 1)), (2, 2)), (2, 2)),
+        (Window((3, 1), (1, 1), ((2, 2), (0, 0))), (1, 1)),
+    ):
+        x = leaf(np.full((1, 1, *size), -np.inf))
+        y, _ = x.apply(MaxPool2d(window, size), x)
+        close(mg.grad(y.sum(), x).sum(), y.size)
 
 
 def test_padding_is_never_the_largest():
@@ -70,6 +121,11 @@ def test_two_hundred_configurations_of_torch(torch, name):
             ValueError,
             "avg_pool2d: the window does not fit into the height: it spans 4",
             lambda: mg.avg_pool2d(mg.ones((1, 1, 3, 5)), 4),
+        ),
+        "no rows": (
+            ValueError,
+            "max_pool2d: expected a height of 1 to 2147483647, padding included, got 0 + 2",
+            lambda: mg.max_pool2d(mg.ones((1, 1, 0, 5)), 2, padding=1),
         ),
         "padding": (
             ValueError,
