@@ -142,7 +142,7 @@ class TestWriting:
                 "'x' to be a Tensor or a NumPy array of numbers, got list",
             ),
             ({"x": 1.0}, TypeError, "numbers, got float"),
-            ({"x": None}, TypeError, "numbers, got NoneType"),
+            ({"x": None}, TypeError, "numbers, got None"),
             ({"x": np.array(["a"])}, TypeError, "numbers, got <U1"),
             ({"x": np.array([None])}, TypeError, "numbers, got object"),
             ({"x": np.ones(2, complex)}, TypeError, "numbers, got complex128"),

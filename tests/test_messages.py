@@ -167,7 +167,7 @@ MISTAKES = [
     ("p.sum().backward(retain_graph=True)", TypeError, "got retain_graph; .*create_graph=True.*minigrad.grad"),
     ("mg.grad(1.0, p)", TypeError, "^grad, output 0: expected a minigrad Tensor, got float"),
     ("mg.grad(p.sum(), [p, None])", TypeError, "^grad, input 1: expected a minigrad Tensor, got None"),
-    ("mg.data.DataLoader([a], batch_size='2')", ValueError, "^DataLoader: expected batch_size >= 1, an int"),
+    ("mg.data.DataLoader([a], batch_size='2')", ValueError, "^DataLoader: expected batch_size >= 1, got '2'"),
     ("mg.jit(5)", TypeError, "^jit: expected a function or a Module, got 5"),
     ("mg.gradcheck(5, x)", TypeError, "^gradcheck: expected a function first, got int"),
 ]  # fmt: skip

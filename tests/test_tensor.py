@@ -197,7 +197,7 @@ def test_flags_are_given_by_name(call):
             for name, kind, data in [
                 ("a string", "<U3", "one"),
                 ("an array of strings", "<U3", np.array(["one"])),
-                ("None", "object", None),
+                ("None", "None", None),
                 ("an array of objects", "object", np.array([None])),
                 ("a complex number", "complex128", 1j),
                 ("a list of complex numbers", "complex128", [1j]),

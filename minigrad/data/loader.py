@@ -69,7 +69,7 @@ class DataLoader:
         if len(set(lengths)) > 1:
             raise ValueError(f"DataLoader: expected arrays of one length, got {lengths}")
         if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-            raise ValueError(f"DataLoader: expected batch_size >= 1, an int, got {batch_size!r}")
+            raise ValueError(f"DataLoader: expected batch_size >= 1, got {batch_size!r}")
         if backend is not None:
             backends.get(backend)
         self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last

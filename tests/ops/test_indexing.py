@@ -30,6 +30,42 @@ def test_gradients_of_repeated_picks_add_up(key, counts):
     equal(x.grad, counts)
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        True,
+        False,
+        np.bool_(True),
+        (True, 0),
+        (0, True),
+        (slice(None), False),
+        (..., True),
+        (True, True),
+        (None, True, ..., 1),
+        (True, [0, 1]),
+        (range(3), [0, 1, 1]),
+        (slice(None), range(0, 2, 2)),
+        ((0, 2), (1, 0)),
+    ],
+    ids=str,
+)
+def test_truth_values_ranges_and_tuples_are_numpys(rng, key):
+    values = rng.standard_normal((3, 2))
+    x, expected = leaf(values), values[key]
+    y = x[key]
+    equal(y, expected)
+    u, gx = rng.standard_normal(expected.shape), np.zeros_like(values)
+    np.add.at(gx, key, u)
+    equal(mg.grad(y, x, mg.tensor(u)), gx)
+
+
+def test_a_mask_of_no_axes_is_a_truth_value():
+    for truth in (True, False):
+        mask = mg.tensor(np.array(truth))
+        equal(mg.ones(2)[mask], np.ones(2)[truth])
+        equal(mg.tensor(5.0)[mask], np.array(5.0)[truth])
+
+
 @pytest.mark.parametrize("wrap", [mg.tensor, device], ids=["tensor", "array"])
 @pytest.mark.parametrize("index", [[2, 0], [-1, 1], [[0, 1], [2, 2]]])
 def test_index_arrays(wrap, index):

@@ -76,8 +76,8 @@ def test_the_numbers_of_torch(rng, torch):
     {
         "no features": (
             ValueError,
-            "layer_norm: expected 1 to 1 feature axes of x (2, 3), got ndim=2",
-            lambda: mg.layer_norm(mg.ones((2, 3)), ndim=2),
+            "layer_norm: expected 1 to 2 feature axes of x (2, 3), got ndim=3",
+            lambda: mg.layer_norm(mg.ones((2, 3)), ndim=3),
         ),
         "one feature": (
             ValueError,
@@ -114,3 +114,13 @@ def test_the_numbers_of_torch(rng, torch):
 def test_errors(error, words, call):
     with refuses(error, words):
         call()
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3)])
+def test_a_single_example_needs_no_axis_before_its_features(rng, shape):
+    """As one of a batch, in values and both derivatives; the layer too."""
+    x, gamma, beta = (normal(rng, *shape, requires_grad=True) for _ in range(3))
+    y = mg.layer_norm(x, gamma, beta, len(shape))
+    close(y, mg.layer_norm(x.reshape(1, *shape), gamma, beta, len(shape)).reshape(shape))
+    mg.gradcheck(lambda *ts: mg.layer_norm(*ts, len(shape)), [x, gamma, beta])
+    assert mg.nn.LayerNorm(shape)(mg.ones(shape)).shape == shape

@@ -98,9 +98,11 @@ def test_pad_with_a_value():
     equal(x.grad, [[2, 3]])
 
 
-@pytest.mark.parametrize("width", [0, 1, np.int64(1)])
-def test_pad_with_one_width(width):
-    equal(mg.pad(mg.ones((2, 3)), width), np.pad(np.ones((2, 3)), int(width)))
+@pytest.mark.parametrize(
+    "width", [0, 1, np.int64(1), (1, 2), [1, 2], [(1, 2)], (1,), np.array([[1], [2]])]
+)
+def test_pad_takes_widths_as_numpy_does(width):
+    equal(mg.pad(mg.ones((2, 3)), width), np.pad(np.ones((2, 3)), width))
 
 
 @pytest.mark.parametrize("join", [mg.concatenate, mg.stack])
@@ -261,8 +263,8 @@ def zeros(*shape, dtype=np.float32):
         ),
         "pad: too few pairs": (
             ValueError,
-            "pad: expected 2 (before, after) pairs of non-negative widths, got [(1, 1)]",
-            lambda: mg.pad(zeros(2, 3), [(1, 1)]),
+            "pad: expected an int, a (before, after) pair or 3 such pairs, none negative, got [(1, 1), (2, 2)]",
+            lambda: mg.pad(zeros(2, 3, 1), [(1, 1), (2, 2)]),
         ),
         "pad: negative": (ValueError, "got [(0, -1)]", lambda: mg.pad(zeros(2), [(0, -1)])),
         "pad: triples": (ValueError, "got [(0, 1, 2)]", lambda: mg.pad(zeros(2), [(0, 1, 2)])),
