@@ -238,7 +238,9 @@ def integers(name: str, args: Any) -> Shape:
     """
     items = args
     try:
-        if len(args) == 1 and (not hasattr(args[0], "__index__") or getattr(args[0], "ndim", 0)):
+        if len(args) == 1 and (
+            not hasattr(args[0], "__index__") or getattr(args[0], "ndim", False)
+        ):
             items = tuple(args[0])
         if bool in map(type, items):
             raise TypeError
