@@ -59,6 +59,17 @@ def test_a_step_sends_nothing_but_the_loss(make, shape, optimizer, captured, rng
     assert crossed(before) == {"from_numpy": sent, "to_numpy": 1}
 
 
+def test_changes_in_place_send_nothing():
+    p, g = mg.ones(3, requires_grad=True), mg.ones(3)
+    before = strict.crossings.copy()
+    with mg.no_grad():
+        p -= 0.1 * g
+        p **= 2
+        p[1] = 3
+        p.copy_(2.5)
+    assert crossed(before) == {"from_numpy": 0, "to_numpy": 0}
+
+
 @pytest.mark.parametrize(
     ("direction", "way"),
     [
