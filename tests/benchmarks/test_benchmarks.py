@@ -66,8 +66,8 @@ def test_a_result_has_everything_that_is_reported(name):
 @pytest.mark.parametrize(
     "peer",
     [
-        pytest.param(peer, marks=pytest.mark.torch if package == "torch" else ())
-        for peer, package in harness.OPTIONAL.items()
+        pytest.param(peer, marks=pytest.mark.torch if peer == "torch" else ())
+        for peer in harness.OPTIONAL
     ],
 )
 def test_peers_compute_the_same_numbers(peer, name):
