@@ -154,13 +154,15 @@ def attributes(module: Any, copied: bool = True) -> dict[str, Any]:
     return {k: tuple(v) if copied and type(v) is list else v for k, v in own.items()}
 
 
-def _containers(value: Any) -> Iterator[Any]:
-    """The lists and dicts in a value."""
-    if type(value) in (list, dict, set):
+def _containers(value: Any, inside: tuple[int, ...] = ()) -> Iterator[Any]:
+    """The lists, dicts and sets in a value, each once on the way to it; ``inside`` are the containers around."""
+    if type(value) not in (list, dict, set, tuple) or id(value) in inside:
+        return
+    if type(value) is not tuple:
         yield value
-    if type(value) in (list, dict, tuple):
+    if type(value) is not set:
         for item in items(value):
-            yield from _containers(item)
+            yield from _containers(item, (*inside, id(value)))
 
 
 def items(container: Any) -> tuple[Any, ...]:

@@ -298,3 +298,13 @@ def test_two_functions_share_a_name(backend):
             equal(f(x), X * s)
             equal(g(x), X + s)
     assert len(f.graphs) == len(g.graphs) == 2
+
+
+def test_a_container_that_holds_itself(backend):
+    model = nn.Linear(2, 2)
+    model.notes = [1.0]
+    model.notes.append(model.notes)
+    x = mg.ones((1, 2))
+    fast = mg.jit(model)
+    for _ in range(3):
+        np.testing.assert_array_equal(fast(x).numpy(), model(x).numpy())
