@@ -125,7 +125,7 @@ class Tied(nn.Module):
         self.blocks = [nn.Sequential(nn.Linear(2, 2), self.first.twin())]
         self.again = self.blocks[0][0]
         self.scale = nn.Parameter([1.0])
-        self.frozen = nn.FrozenBatchNorm(2, epsilon=1e-5)
+        self.frozen = nn.FrozenBatchNorm(2, eps=1e-5)
         self.unaffine = nn.BatchNorm.like("torch", 2, center=False, scale=False)
 
 
@@ -193,7 +193,7 @@ SETTINGS = {
         lambda: nn.BatchNorm(3),
         f"BatchNorm has eps=0.001, momentum=0.01, and PyTorch's {DEFAULTS}",
     ),
-    "eps": (lambda: LIKE("torch", 3, epsilon=1e-3), "has eps=0.001, and PyTorch's eps=1e-05 ("),
+    "eps": (lambda: LIKE("torch", 3, eps=1e-3), "has eps=0.001, and PyTorch's eps=1e-05 ("),
     "momentum": (
         lambda: LIKE("torch", 3, momentum=0.99),
         "has momentum=0.01, and PyTorch's momentum=0.1 (",
@@ -235,7 +235,7 @@ class TestSettings:
         theirs = torch.nn.Sequential(torch.nn.BatchNorm1d(3, eps=eps, momentum=momentum))
         x = rng.standard_normal((5, 3)).astype(np.float32)
         theirs(torch.from_numpy(x))
-        alike = LIKE("torch", 3, epsilon=eps, momentum=None if momentum is None else 1 - momentum)
+        alike = LIKE("torch", 3, eps=eps, momentum=None if momentum is None else 1 - momentum)
         alike = nn.Sequential(alike)
         assert from_torch(alike, theirs) == ([], [])
         close(alike.eval()(mg.tensor(x)), theirs.eval()(torch.from_numpy(x)).detach().numpy(), 1e-6)

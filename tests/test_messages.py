@@ -146,7 +146,7 @@ MISTAKES = [
     ("mg.pad(x, (1, 2, 3))", ValueError, r"^pad: expected an int, a \(before, after\) pair or 2 such pairs"),
     ("mg.pad(x, 1.5)", ValueError, "^pad: expected an int"),
     ("mg.concatenate([x], '0')", TypeError, "^concatenate: expected axis as an int, got '0'"),
-    ("x.reshape('a')", TypeError, "^reshape: expected ints"),
+    ("x.reshape('a')", TypeError, "^reshape: expected integers"),
     *[
         (f"mg.optim.{call}", error, words)
         for call, error, words in [

@@ -12,8 +12,7 @@ What a capture watches for, the worst first, since a replay would be wrong witho
 4. Python numbers that are other ones the next time (a counter, a noise): the function is run twice, and both runs must
    have applied the same ops with the same settings to the same constants;
 5. gradients that were there before and are added to, or were not (``Guards.leaves``);
-6. settings, modes, devices, lists of layers, or what the function reads from outside, that change later (``Guards``,
-   ``Outside``);
+6. settings, modes, devices, lists of layers, or names from outside, that change later (``Guards``, ``Outside``);
 7. arguments of other shapes, dtypes, backends or structure (``Signature``);
 8. results that the next replay would overwrite: each has memory of its own.
 """

@@ -103,7 +103,7 @@ def test_value_and_derivatives(name, dtype):
     dtypes = [dtype] * len(shapes)
     if "norm" in name:
         dtypes[1:] = [np.promote_types(dtype, np.float32)] * (len(shapes) - 1)
-    xs = [mg.ones(s, True, d) for s, d in zip(shapes, dtypes, strict=True)]
+    xs = [mg.ones(s, requires_grad=True, dtype=d) for s, d in zip(shapes, dtypes, strict=True)]
     y = fn(*xs)
     assert y.dtype in (dtype, dtypes[-1], np.promote_types(dtype, np.float32))
     if expected is not None:
