@@ -102,7 +102,7 @@ def way_back(out: int, size: int, axis: int, window: Window) -> tuple[slice, Pai
     reach = (-(-window.size[axis] // stride) - 1) * window.dilation[axis]
     first, last = before // stride, (before + size - 1) // stride
     seen = slice(min(max(first - reach, 0), out), max(min(last + 1, out), 0))
-    padding = max(reach - first, 0), max(last + 1 - out, 0)
+    padding = max(reach - first, 0), max(last + 1 - max(out, first - reach), 0)
     return seen, padding, first, last + 1 - first
 
 

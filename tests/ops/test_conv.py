@@ -206,6 +206,15 @@ def test_rows_beyond_all_windows_of_a_transposed_convolution():
     assert mg.grad(y.sum(), x).shape == x.shape
 
 
+def test_one_window_over_padding_alone():
+    """Before the image, so that none of its values is seen."""
+    x, w = (mg.ones((1, 1, n, n), requires_grad=True) for n in (2, 1))
+    y = mg.conv2d(x, w, stride=6, padding=((3, 0), (3, 0)))
+    gx, gw = mg.grad(y.sum(), [x, w])
+    close(gx, np.zeros(x.shape))
+    close(gw, np.zeros(w.shape))
+
+
 def test_a_stride_beyond_the_image_costs_nothing():
     """Neither forward nor backward."""
     x, w = (mg.ones((1, 1, 4, 4), requires_grad=True) for _ in range(2))
