@@ -243,14 +243,12 @@ def divide(a: Tensor, b: Operand) -> Tensor:
 
 def power(a: Tensor, b: Operand) -> Tensor:
     """a ** b; the gradient for b is defined where a > 0 (and is 0 at a = 0)."""
-    if isinstance(b, np.generic):
-        b = b.item()
     if isinstance(b, (int, float)):
         if not floating(a.dtype) and (isinstance(b, float) or b < 0):
             a = a.astype(np.float32)
         # A NumPy float64 is a float too, but one that would widen a.
         return a.apply(PowerScalar(float(b) if isinstance(b, float) else b), a)
-    return _binary(POWER, a, b)
+    return power(a, b.item()) if isinstance(b, np.generic) else _binary(POWER, a, b)
 
 
 def negative(x: Tensor) -> Tensor:
