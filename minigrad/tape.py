@@ -137,7 +137,7 @@ class no_grad(Override):
     Raises
     ------
     TypeError
-        For a decorated class, or something else that is no function.
+        If what is decorated is a class or cannot be called.
 
     Examples
     --------

@@ -199,9 +199,8 @@ class Graph:
         with moving if self.moves else nullcontext():
             for leaf in self.gradients:
                 if leaf not in self.guards.leaves:
-                    leaf.grad = (
-                        None  # nobody asks for what is there, and its memory can be used again
-                    )
+                    # It is replaced without being read, so its memory can be reused now.
+                    leaf.grad = None
             heard = listening.get()
             if heard is not None:
                 heard.includes(self)
