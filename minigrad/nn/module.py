@@ -291,7 +291,7 @@ def load(into: str, own: dict[str, Tensor], state: Mapping[str, Any], strict: bo
             array = _numpy(state[name])
         except TypeError as error:
             raise TypeError(f"{into}: {name}: {error}") from error
-        if array.shape != t.shape or array.dtype != t.dtype:
+        if array.shape != t.shape or array.dtype.newbyteorder("=") != t.dtype:
             raise ValueError(
                 f"{into}: expected {name} of shape {t.shape} and dtype {t.dtype}, got {array.shape} and {array.dtype}"
             )
