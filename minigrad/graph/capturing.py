@@ -259,6 +259,7 @@ class Capture:
             any(call.phase == "backward" for call in self.calls_made),
             outside.names,
             outside.containers,
+            outside.mentioned,
         )
         alive = any(
             t._ref is not None and isinstance(t._ref[0], Node) and t._ref[0].parents is not FREED
