@@ -16,7 +16,7 @@ import sys
 import sysconfig
 from array import array
 from collections import ChainMap, UserDict, UserList, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from contextlib import suppress
 from functools import cached_property, lru_cache, partial, partialmethod
 from pathlib import Path
@@ -42,7 +42,7 @@ from .guards import MISSING, CaptureError, Name, changed, items, plain
 #: items of a container, and bytes of an array, beyond which it is refused
 MOST_ITEMS, MOST_BYTES = 1000, 2**16
 
-_CONTAINERS = (
+_CONTAINERS: tuple[type, ...] = (
     *(list, dict, set, tuple, frozenset, deque, bytearray, array, np.ndarray),
     *(UserDict, UserList, ChainMap, MappingProxyType),
     *(type({}.keys()), type({}.values()), type({}.items())),
@@ -73,7 +73,7 @@ def _names(code: CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[st
     texts = (c for c in names if isinstance(c, str) and c.isidentifier())
     inner = [_names(c) for c in code.co_consts if isinstance(c, CodeType)]
     own = frozenset(read), frozenset(code.co_names), frozenset(texts)
-    return tuple(a.union(*others) for a, *others in zip(own, *inner, strict=True))  # type: ignore[return-value]
+    return tuple(a.union(*others) for a, *others in zip(own, *inner, strict=True))
 
 
 class Outside:
@@ -181,7 +181,7 @@ class Outside:
         for name in names:
             self.visit(self._watch(function.__globals__.get, name, f"global {name}"))
 
-    def _mention(self, names: set[str]) -> None:
+    def _mention(self, names: Set[str]) -> None:
         """Follow attributes of these names, wherever they are read from."""
         new = names - self.mentioned
         self.mentioned |= new
