@@ -8,6 +8,7 @@ tells that nothing happened.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -174,12 +175,12 @@ def attributes(module: Any, copied: bool = True) -> dict[str, Any]:
 
 
 def _containers(value: Any, inside: tuple[int, ...] = ()) -> Iterator[Any]:
-    """The lists, dicts and sets in a value, each once on the way to it; ``inside`` are the containers around."""
-    if type(value) not in (list, dict, set, tuple) or id(value) in inside:
+    """The lists, deques, dicts and sets in a value, each once on the way to it; ``inside``: the containers around."""
+    if not isinstance(value, (list, dict, set, tuple, deque)) or id(value) in inside:
         return
-    if type(value) is not tuple:
+    if not isinstance(value, tuple):
         yield value
-    if type(value) is not set:
+    if not isinstance(value, set):
         for item in items(value):
             yield from _containers(item, (*inside, id(value)))
 

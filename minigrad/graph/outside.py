@@ -49,6 +49,8 @@ _CONTAINERS: tuple[type, ...] = (
 )
 #: methods that make an object, which are of no interest once it is made
 _MAKING = {"__init__", "__new__", "__post_init__"}
+#: methods that ``dataclass`` writes, which read every field
+_COMPARING = {"__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__"}
 #: names that code mentions where it may read attributes by texts, or all attributes of an object
 _BY_TEXT = {"getattr", "hasattr", "setattr", "delattr", "vars", "__dict__"}
 _ALL = {"vars", "__dict__", "asdict", "astuple"}
@@ -240,8 +242,10 @@ def _bases(value: Any) -> list[type]:
 
 def _specials(value: Any) -> set[str]:
     """The methods of an object or class that are called without being mentioned: ``__call__``, ``__getitem__``, ..."""
-    methods = (item for base in _bases(value) for item in vars(base).items())
-    names = {name for name, found in methods if name[:2] == name[-2:] == "__" and callable(found)}
+    names = set()
+    for base in map(vars, _bases(value)):
+        own = {name for name in base if name[:2] == name[-2:] == "__" and callable(base[name])}
+        names |= own - _COMPARING if "__dataclass_fields__" in base else own
     return names if isinstance(value, type) else names - _MAKING
 
 

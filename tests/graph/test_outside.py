@@ -410,9 +410,11 @@ def test_a_container_that_holds_itself(backend):
 
 
 def test_what_is_not_read_does_not_count(backend):
+    @dataclass
     class Trainer:
-        def __init__(self):
-            self.scale, self.steps, self.images = 2.0, 0, np.zeros((1000, 1000))
+        scale = 2.0
+        steps: int = 0
+        images: object = dataclasses.field(default_factory=lambda: np.zeros((1000, 1000)))
 
         def step(self, x):
             return x * self.scale
