@@ -83,7 +83,7 @@ class Conv2d(Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = self._kernel(kernel_size)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        drawn = partial(init.drawn, name, rng=rng, dtype=dtype)
+        drawn = partial(init.drawn, name, rng=rng, dtype=init.floating_dtype(name, dtype))
         self.weight = Parameter(drawn(weight_init, self._shape()))
         self.bias = Parameter(drawn(bias_init, (out_channels,))) if bias else None
 

@@ -119,7 +119,7 @@ def drawn(layer: str, init: Init, shape: Shape, rng: RNG, dtype: Any) -> Tensor:
             f"{layer}: expected an initializer, a function of (shape, rng), got {init!r}; "
             "functools.partial(nn.init.constant, value=0.1) is one"
         )
-    dtype = floating_dtype(layer, dtype)
+    dtype = real(dtype)
     settings = {"dtype": dtype} if "dtype" in signature(init).parameters else {}
     values = tensor(init(shape, rng, **settings), dtype=dtype)
     if values.shape != shape:
