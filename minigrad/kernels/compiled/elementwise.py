@@ -92,7 +92,7 @@ def _relu(x, y):
 @serial
 def _relu_grad(x, gy, gx):
     for i in range(len(x)):
-        gx[i] = gy[i] * x.dtype.type(x[i] > 0)
+        gx[i] = gy[i] * x.dtype.type(not x[i] <= 0)
 
 
 @Threaded
@@ -112,7 +112,7 @@ def relu_grad(x, gy, gx):
 @serial
 def _relu_grad_over(x, gy):
     for i in range(len(x)):
-        gy[i] = gy[i] * x.dtype.type(x[i] > 0)
+        gy[i] = gy[i] * x.dtype.type(not x[i] <= 0)
 
 
 @Threaded
