@@ -2,9 +2,9 @@
 
     python .ci/mutants.py [--only N...] [--jobs J] [--list]
 
-Each mistake is applied alone, in a copy of the checkout, where its tests run without compiled kernels. Prints whether it
-was caught; the exit status is 1 if one survived without a reason given in the table, or an old text is not found exactly
-once in its file: whoever changes that code changes the table.
+Each mistake is applied alone, in a copy of the checkout, where its tests run without compiled kernels. Prints whether
+it was caught; the exit status is 1 if one survived without a reason given in the table, or an old text is not found
+exactly once in its file: whoever changes that code changes the table.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ TABLE = r"""
 - object.__delattr__(self, name)
 -         revised[0] = now()
 + object.__delattr__(self, name)
-@ tape.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ tape.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             heard.changed(f"{type(self).__name__}.{name}", self)
 +             pass
 @ tape.py | graph/test_capture.py graph/test_jit.py graph/test_stale.py
@@ -122,10 +122,10 @@ TABLE = r"""
 @ tensor.py | test_autograd.py test_tensor.py -k "change or detach or unused or intermediate or version"
 -         return Tensor(self._data, None, self._shared_version())
 +         return Tensor(self._data, None)
-@ tensor.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ tensor.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             heard.changed(f"the data of a tensor of shape {self.shape}")
 +             pass
-@ tensor.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ tensor.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -         self._look(".numpy()")
 +         pass
 @ tensor.py | ops/test_arithmetic.py test_tensor.py -k "widen or promotion or operators"
@@ -189,7 +189,7 @@ TABLE = r"""
 @ ops/reduction.py | ops/test_reduction.py
 -     positive = sorted(a % ndim for a in axes)
 +     positive = sorted(abs(a) for a in axes)
-@ ops/reduction.py | ops/test_halves.py
+@ ops/reduction.py | ops/test_reduction.py ops/test_halves.py
 - wide = x.widened()
 -     return (sum(wide, axes, keepdims)
 + wide = x
@@ -233,7 +233,7 @@ TABLE = r"""
 @ ops/conv.py | ops/test_conv.py
 - - sum(edges[i]) + reach + extra[i] + 1)
 + - 2 * edges[i][0] + reach + extra[i] + 1)
-@ ops/windows.py | ops/test_conv.py
+@ ops/windows.py | ops/test_every_op.py -k "conv2d and same"
 -             (total // 2, total - total // 2)
 +             (total - total // 2, total // 2)
 @ ops/pool.py | ops/test_every_op.py -k "pool"
@@ -245,7 +245,7 @@ TABLE = r"""
 @ ops/activation.py | ops/test_every_op.py -k "sigmoid"
 -         return gy * y * (1 - y)
 +         return gy * y * (1 + y)
-@ ops/activation.py | ops/test_activation.py ops/test_arithmetic.py
+@ ops/activation.py | ops/test_activation.py
 -         return gy * (1 - (x <= 0).astype(gy.dtype))
 +         return gy * (x > 0).astype(gy.dtype)
 @ ops/activation.py | ops/test_every_op.py -k "softmax"
@@ -269,7 +269,7 @@ TABLE = r"""
 @ ops/random.py | ops/test_random.py
 -         return int(generator(self.rng).integers(2**63))
 +         return int(generator(None).integers(2**63))
-@ ops/in_place.py | ops/test_in_place.py
+@ ops/in_place.py | ops/test_in_place.py | NumPy copies overlapping arrays by itself, CuPy does not
 -         a[...] = b.copy() if k.xp.may_share_memory(a, b) else b
 +         a[...] = b
 @ ops/in_place.py | ops/test_in_place.py
@@ -281,7 +281,7 @@ TABLE = r"""
 @ ops/batch_norm.py | ops/test_batch_norm.py
 -             through = ginv_std * inv_std**3 * -0.5
 +             through = ginv_std * inv_std**2 * -0.5
-@ ops/batch_norm.py | ops/test_batch_norm.py
+@ ops/batch_norm.py | ops/test_every_op.py -k "unbiased"
 -             slope = self.wide(gvar, x) * (2 / (m - self.ddof))
 +             slope = self.wide(gvar, x) * (2 / m)
 @ ops/batch_norm.py | ops/test_batch_norm.py
@@ -398,34 +398,34 @@ TABLE = r"""
 @ optim/optimizers.py | test_moving.py -k "optimizer"
 -             self._follow()
 +             pass
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -         if value is None or value.kind != "constant":
 +         if value is not None and value.kind != "constant":
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -         if isinstance(node, Node) and node.order < self._start:
 +         if False:
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             if isinstance(op, NonZero) and v.kind != "constant":
 +             if False:
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             elif memory.kind != "result":
 +             elif False:
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             if leaf_of(t) in asked:
 +             if False:
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             t._data[...] = before
 +             pass
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             t._shared_version()[0] = time
 +             pass
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             rng.bit_generator.state = state
 +             pass
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             self._bases[made[0]] = self._bases.get(arguments[0], arguments[0])
 +             pass
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -     require_same(graph, again)
 -     graph.examples
 +     graph.examples
@@ -441,13 +441,13 @@ TABLE = r"""
 @ graph/guards.py | graph/test_stale.py
 -             if leaf_of(t) is not leaf:
 +             if False:
-@ graph/guards.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/guards.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             if (now_at := where(t._data)) != was:
 +             if (now_at := where(t._data)) != was and False:
-@ graph/guards.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/guards.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -         if was and not on and self.differentiates:
 +         if False:
-@ graph/guards.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/guards.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -         if on and not was:
 +         if False:
 @ graph/guards.py | graph/test_stale.py
@@ -511,19 +511,19 @@ TABLE = r"""
 @ graph/folding.py | graph/test_passes.py
 - value in left or len(axes) != 1
 + len(axes) != 1
-@ graph/graph.py | graph/test_stale.py graph/test_capture.py graph/test_memory.py -k "not thousand_steps and not any_setting"
+@ graph/graph.py | graph/test_stale.py graph/test_capture.py graph/test_memory.py -k "not thousand and not any_setting"
 -                     v.tensor._bump()
 +                     pass
-@ graph/graph.py | graph/test_stale.py graph/test_capture.py graph/test_memory.py -k "not thousand_steps and not any_setting"
+@ graph/graph.py | graph/test_stale.py graph/test_capture.py graph/test_memory.py -k "not thousand and not any_setting"
 -             return Tensor(known[v]._data.copy()) if v.kind == "constant" else known[v]
 +             return known[v]
-@ graph/graph.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/graph.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             token = recording.set(ambient and call.recorded)
 +             token = recording.set(ambient)
-@ graph/comparing.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/comparing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -         if not same(ours[name], theirs[name]):
 +         if False:
-@ graph/comparing.py | graph/test_stale.py graph/test_capture.py -k "not thousand_steps and not any_setting"
+@ graph/comparing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -         return _array(v).tobytes() == _array(w).tobytes()
 +         return True
 """
@@ -583,7 +583,9 @@ def run(folder: Path, mutant: Mutant, ticks: count[int]) -> str:
     path = folder / "minigrad" / mutant.file
     before = path.read_bytes()
     path.write_text(mutant.applied(before.decode("utf-8")), "utf-8")
-    os.utime(path, times=(next(ticks),) * 2)  # or Python would take its cache of a text of this size and second
+    os.utime(
+        path, times=(next(ticks),) * 2
+    )  # or Python would take its cache of a text of this size and second
     settings = {"MINIGRAD_KERNELS": "numpy", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *arguments(mutant.tests)]
     try:
