@@ -579,7 +579,7 @@ def arguments(tests: str) -> list[str]:
 
 
 def run(folder: Path, mutant: Mutant, ticks: count[int]) -> str:
-    """How the tests end: "caught" or "survived"."""
+    """How the tests end: "caught", "survived" or, which counts as caught, "too long"."""
     path = folder / "minigrad" / mutant.file
     before = path.read_bytes()
     path.write_text(mutant.applied(before.decode("utf-8")), "utf-8")
@@ -598,7 +598,7 @@ def run(folder: Path, mutant: Mutant, ticks: count[int]) -> str:
             timeout=LIMIT,
         )
     except subprocess.TimeoutExpired:
-        return "caught"
+        return "too long"
     finally:
         path.write_bytes(before)
         os.utime(path, times=(next(ticks),) * 2)
