@@ -366,11 +366,15 @@ BATCH_NORM = {
     }.items()
 } | {
     "batch_norm by the unbiased variance": Case(
-        lambda m, *xs: m.batch_norm(*xs, ddof=1)[0],
+        call("batch_norm", ddof=1),
         normal(4, 3),
         channels(3),
         channels(3),
-        oracle=lambda x, g, b: np_frozen(x, g, b, x.mean(0), x.var(0, ddof=1), [1]),
+        oracle=lambda x, g, b: (
+            np_frozen(x, g, b, x.mean(0), x.var(0, ddof=1), [1]),
+            x.mean(0),
+            x.var(0, ddof=1),
+        ),
     ),
     **{
         f"weighted_batch_norm {shape}": Case(

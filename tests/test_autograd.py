@@ -124,6 +124,22 @@ def test_a_value_computed_later_is_unused():
     assert mg.grad(y, later, allow_unused=True) is None
 
 
+def test_gradients_that_nobody_asked_for_are_not_computed():
+    asked = []
+
+    class Product(Op):
+        def forward(self, k, a, b):
+            return a * b
+
+        def backward(self, node, needs, gy):
+            asked.append([need is not None for need in needs])
+            return gy, gy
+
+    x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    mg.grad(x.apply(Product(), x, w).sum(), w)
+    assert asked == [[False, True]]
+
+
 @pytest.mark.parametrize("order", range(1, 6))
 def test_derivatives_of_every_order(order):
     x = leaf(2.0)

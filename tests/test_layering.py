@@ -59,23 +59,23 @@ MODULES = {
 OURS = [name for name in MODULES if name.split(".")[0] == "minigrad"]
 
 
-def statements(body, inside=False):
-    """Import statements, and whether they stand in a function; those for type checkers are left out."""
+def statements(body, inside=False, types=False):
+    """Import statements, and whether they are in a function; those for type checkers only if ``types``."""
     for node in body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             yield node, inside
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not types:
             yield from statements(node.orelse, inside)
         else:
             function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-            yield from statements(ast.iter_child_nodes(node), inside or function)
+            yield from statements(ast.iter_child_nodes(node), inside or function, types)
 
 
-def imports(name):
+def imports(name, types=False):
     """What a module imports, as full names, and whether inside a function."""
     path = MODULES[name]
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-    for statement, inside in statements(ast.parse(path.read_text("utf-8")).body):
+    for statement, inside in statements(ast.parse(path.read_text("utf-8")).body, types=types):
         if isinstance(statement, ast.Import):
             yield from ((alias.name, inside) for alias in statement.names)
             continue

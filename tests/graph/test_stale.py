@@ -351,7 +351,7 @@ def test_settings_that_change_later(backend, rng, change):
     """A graph refuses, and jit captures again, as eager code would go on."""
     model, x = network(p=0.0), batches(rng)[0][0]
     graph, f = mg.capture(model, x), mg.jit(model)
-    f(x), f(x), f(x)
+    f(x), f(x), f(x), graph(x)
     change(model)
     with pytest.raises(RuntimeError, match="capture it again"):
         graph(x)
@@ -364,6 +364,23 @@ def test_settings_that_change_later(backend, rng, change):
         equal(f(x), expected)
         for b, array in before.items():
             b.data = mg.tensor(array).data
+
+
+def test_a_setting_that_is_deleted(backend):
+    """The class's takes its place."""
+
+    class Scaled(nn.Module):
+        by = 2.0
+
+        def forward(self, x):
+            return x * self.by
+
+    module, x = Scaled(), mg.tensor(X)
+    module.by = 3.0
+    f = mg.jit(module)
+    f(x), f(x), f(x)
+    del module.by
+    equal(f(x), 2 * X)
 
 
 def test_parameters_that_an_optimizer_gets_later(backend, rng):

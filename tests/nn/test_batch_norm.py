@@ -353,6 +353,7 @@ def test_freezing_without_gamma_and_beta():
     bn = nn.BatchNorm(3, center=False, scale=False)
     bn.freeze().unfreeze()
     assert bn.moving and not bn.frozen
+    assert not nn.BatchNorm(3, statistics="population").freeze().unfreeze().moving
 
 
 # --- one layer at several places ---

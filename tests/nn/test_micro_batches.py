@@ -92,6 +92,19 @@ def test_gradients_accumulate(rng):
         close(p.grad, 2 * g)
 
 
+def test_each_micro_batch_draws_numbers_of_its_own():
+    model, kept = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)), []
+
+    def loss(x):
+        y = model(x)
+        kept.append(tuple(y.numpy().ravel() != 0))
+        return y.sum()
+
+    nn.micro_batch_backward(model, loss, [(mg.ones((4, 8)),), (mg.ones((4, 8)),)])
+    assert len(kept) > 2 and kept[0] != kept[1]
+    assert (set(kept[::2]), set(kept[1::2])) == ({kept[0]}, {kept[1]})
+
+
 def test_random_layers_see_the_same_numbers_in_every_pass(rng):
     """With dropout the loss is a function of the weights all the same: its gradient is checked against differences."""
     net, data = Net(dropout=0.4), cut(batch(rng), 5)

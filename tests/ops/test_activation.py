@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import close, equal, error_table, leaf, normal, refuses
+from helpers import equal, error_table, leaf, refuses
 
 import minigrad as mg
 
@@ -39,9 +39,10 @@ def test_relu_and_its_gradient_at_zero():
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_relu_of_nan_passes_the_gradient_on(dtype):
-    x = leaf([np.nan, -1.0, 1.0, np.nan], dtype)
-    mg.relu(x).sum().backward()
-    equal(x.grad, [1, 0, 1, 1])
+    x, gy = leaf([np.nan, -1.0, 1.0, np.nan], dtype), leaf([1.0, 1.0, 1.0, 1.0], dtype)
+    gx = mg.grad(mg.relu(x), x, gy, create_graph=True)
+    equal(gx, [1, 0, 1, 1])
+    equal(mg.grad(gx.sum(), gy), [1, 0, 1, 1])
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -49,21 +50,6 @@ def test_softmax_far_out(dtype):
     x = mg.tensor([[1e4, 1e4, -1e4], [1e4, 0, 0]], dtype=dtype)
     equal(mg.softmax(x), [[0.5, 0.5, 0], [1, 0, 0]])
     equal(mg.log_softmax(x)[1], [0, -1e4, -1e4])
-
-
-@pytest.mark.parametrize("axis", [0, 1, -1])
-def test_softmax_sums_to_one_and_its_gradient_to_zero(rng, axis):
-    x = normal(rng, 4, 3, requires_grad=True)
-    y = mg.softmax(x, axis)
-    close(y.sum(axis), np.ones(y.shape[1 - axis % 2]))
-    close(mg.log_softmax(x, axis).exp(), y)
-    close(mg.softmax(x + 100, axis), y)
-    y.backward(normal(rng, 4, 3))
-    close(x.grad.sum(axis), np.zeros(y.shape[1 - axis % 2]))
-
-
-def test_softmax_of_nothing_along_another_axis():
-    assert mg.softmax(mg.zeros((0, 3)), axis=1).shape == (0, 3)
 
 
 @error_table(

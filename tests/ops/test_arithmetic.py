@@ -66,42 +66,6 @@ def test_integers_divide_as_float32(dtype):
     equal(x / 2, np.float32([0.5, 0.5]))
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "to_a", "to_b"),
-    [
-        ((2, 3), (3,), 1, 2),
-        ((2, 3), (2, 1), 1, 3),
-        ((2, 3), (), 1, 6),
-        ((2, 1), (1, 3), 3, 2),
-        ((4, 1, 3), (2, 1), 2, 12),
-    ],
-)
-@pytest.mark.parametrize("sign", [1, -1])
-def test_gradients_of_stretched_axes_add_up(a, b, to_a, to_b, sign):
-    x, y = leaf(np.zeros(a)), leaf(np.zeros(b))
-    (x + y if sign > 0 else x - y).sum().backward()
-    equal(x.grad, np.full(a, to_a))
-    equal(y.grad, np.full(b, sign * to_b))
-
-
-@pytest.mark.parametrize(
-    ("x", "exponent", "first", "second"),
-    [
-        (0.0, 2, 0.0, 2.0),
-        (0.0, 1, 1.0, 0.0),
-        (-2.0, 3, 12.0, -12.0),
-        (-2.0, 2.0, -4.0, 2.0),
-        (4.0, 0.5, 0.25, -1 / 32),
-        (2.0, -1, -0.25, 0.25),
-    ],
-)
-def test_derivatives_of_powers(x, exponent, first, second):
-    x = leaf(x)
-    dy = mg.grad(x**exponent, x, create_graph=True)
-    equal(dy, first)
-    equal(mg.grad(dy, x), second)
-
-
 EXPONENTS = {
     "a number": lambda b: b,
     "an int where it is one": lambda b: int(b) if b == int(b) else b,
@@ -137,13 +101,6 @@ def test_derivatives_of_powers_by_the_exponent():
     with np.errstate(divide="ignore"):
         a, b = leaf([0.0]), leaf([-1.0])
         equal(mg.grad(a**b, b), [-np.inf])
-
-
-def test_zero_to_a_positive_power_is_flat_in_the_exponent():
-    a, b = leaf([0.0, 0.0, 1.0]), leaf([1.0, 2.5, 3.0])
-    (a**b).sum().backward()
-    equal(b.grad, [0, 0, 0])
-    equal(a.grad, [1, 0, 3])
 
 
 @pytest.mark.parametrize(("fn", "to_x"), [(mg.maximum, [0, 0.5, 1]), (mg.minimum, [1, 0.5, 0])])

@@ -7,7 +7,7 @@ import pytest
 from helpers import close, equal, error_table, leaf, normal, refuses
 
 import minigrad as mg
-from minigrad.ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm
+from minigrad.ops.batch_norm import BatchNorm
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -23,34 +23,6 @@ LAYOUTS = [
 
 def channels(shape, kept):
     return tuple(shape[i] for i in kept)
-
-
-@pytest.mark.parametrize(("shape", "kept"), LAYOUTS)
-@pytest.mark.parametrize("affine", [True, False])
-def test_fused_equals_reference(rng, shape, kept, affine):
-    x, gy = normal(rng, *shape), normal(rng, *shape)
-    gamma, beta = (normal(rng, *channels(shape, kept)) for _ in range(2))
-    if not affine:
-        gamma = beta = None
-    op = BatchNorm(kept, 1e-3)
-    forward = x.apply(op, x, gamma, beta)
-    for fused, plain in zip(forward, op.reference(x, gamma, beta), strict=True):
-        close(fused, plain)
-    _, mean, var, inv_std = forward
-    op = BatchNormGrad(kept)
-    arguments = (x, gamma, mean, inv_std, gy)
-    for fused, plain in zip(x.apply(op, *arguments), op.reference(*arguments), strict=True):
-        close(fused, plain)
-    op = FrozenBatchNorm(kept, 1e-3)
-    frozen = mg.frozen_batch_norm(x, gamma, beta, mean + 1, var * 2, axis=kept)
-    close(frozen, op.reference(x, gamma, beta, mean + 1, var * 2))
-
-
-@pytest.mark.parametrize(("shape", "kept"), LAYOUTS)
-def test_gradients_to_third_order(rng, shape, kept):
-    c = channels(shape, kept)
-    inputs = [normal(rng, *shape), normal(rng, *c), normal(rng, *c)]
-    assert mg.gradcheck(lambda *a: mg.batch_norm(*a, axis=kept), inputs, order=3)
 
 
 # --- numbers by hand ---
@@ -115,17 +87,18 @@ def test_gamma_zero(rng):
     assert mg.gradcheck(mg.batch_norm, [x, gamma, beta])
 
 
-@pytest.mark.parametrize("value", [0.0, 0.1, 1e6 / 3, -1e-30])
+@pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e4, 1e6 / 3, -1e-30])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_a_constant_channel_has_variance_zero(value, dtype):
-    x = leaf(np.full((7, 2, 3), min(value, 6e4)), dtype)
+    x = leaf(np.full((101, 2, 3), min(value, 6e4)), dtype)
     beta = mg.tensor([5, -5], dtype=np.promote_types(dtype, np.float32))
     y, mean, var = mg.batch_norm(x, None, beta)
     equal(var, [0, 0])
     equal(mean, x.numpy()[0, :, 0].astype(mean.dtype))
-    equal(y, np.broadcast_to(np.array([[5], [-5]]), (7, 2, 3)))
+    equal(y, np.broadcast_to(np.array([[5], [-5]]), (101, 2, 3)))
+    equal(mg.moments(x).m2, [0, 0])
     y.sum().backward()
-    close(x.grad, np.zeros((7, 2, 3)))
+    close(x.grad, np.zeros((101, 2, 3)))
 
 
 def test_gradients_of_a_constant_channel():
@@ -171,14 +144,6 @@ def test_what_float16_can_hold(rng, mean, deviation):
     np.testing.assert_allclose(var.numpy(), exact.var(0), rtol=1e-5, atol=0)
     expected = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-3)
     np.testing.assert_allclose(y.numpy(), expected, rtol=2**-10, atol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e4, 6e4])
-def test_a_constant_channel_has_no_variance_at_all(dtype, value):
-    x = mg.tensor(np.full((301, 2), value), dtype=dtype)
-    assert not mg.batch_norm(x, None, None)[2].numpy().any()
-    assert not mg.moments(x).m2.numpy().any()
 
 
 def test_float16_keeps_float32_statistics(rng):

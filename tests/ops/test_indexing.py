@@ -12,25 +12,6 @@ pytestmark = pytest.mark.usefixtures("backend")
 
 
 @pytest.mark.parametrize(
-    ("key", "counts"),
-    [
-        ([0, 0, 2, 0], [3, 0, 1]),
-        ([-1, 2], [0, 0, 2]),
-        (np.array([[1, 1], [1, 0]]), [1, 3, 0]),
-        ([True, False, True], [1, 0, 1]),
-        ([], [0, 0, 0]),
-        (1, [0, 1, 0]),
-        (slice(None, None, -2), [1, 0, 1]),
-    ],
-    ids=str,
-)
-def test_gradients_of_repeated_picks_add_up(key, counts):
-    x = leaf([1.0, 2.0, 3.0])
-    x[device(key) if isinstance(key, np.ndarray) else key].sum().backward()
-    equal(x.grad, counts)
-
-
-@pytest.mark.parametrize(
     "key",
     [
         True,

@@ -49,9 +49,13 @@ def test_float16(rng):
 
 
 def test_weights_may_be_lists_and_stay_constants(rng):
+    """What they leave out may be anything."""
     x = normal(rng, 3, 2, requires_grad=True)
+    with mg.no_grad():
+        x[1] = np.nan
     y, found = mg.weighted_batch_norm(x, [1.5, 0, 2], None, None)
     close(found.count, np.array(3.5))
+    close(found.mean, (x.numpy()[[0, 2]] * [[1.5], [2]]).sum(0) / 3.5)
     assert y.requires_grad and not y.numpy()[1].any()
 
 

@@ -38,40 +38,6 @@ def test_float16(rng):
     assert mg.layer_norm(x, mg.ones(4), mg.zeros(4)).dtype == np.float16
 
 
-def test_the_numbers_of_torch(rng, torch):
-    functional = torch.nn.functional
-    x, gy = rng.standard_normal((2, 3, 6, 4, 4))[:, :, :, :, 0], rng.standard_normal((2, 3, 6, 4))
-    gamma, beta = rng.standard_normal((2, 3))
-    pairs = [
-        (
-            mg.layer_norm(a := leaf(x), leaf(np.ones((6, 4)) * 2), None, 2),
-            a,
-            functional.layer_norm(
-                b := torch.tensor(x, requires_grad=True), (6, 4), torch.ones(6, 4).double() * 2
-            ),
-            b,
-        ),
-        (
-            mg.group_norm(c := leaf(x), 3, leaf(gamma), leaf(beta)),
-            c,
-            functional.group_norm(
-                d := torch.tensor(x, requires_grad=True), 3, torch.tensor(gamma), torch.tensor(beta)
-            ),
-            d,
-        ),
-        (
-            mg.instance_norm(e := leaf(x)),
-            e,
-            functional.instance_norm(f := torch.tensor(x, requires_grad=True)),
-            f,
-        ),
-    ]
-    for y, into, z, other in pairs:
-        close(y, z.detach().numpy(), 1e-10)
-        (expected,) = torch.autograd.grad(z, other, torch.tensor(gy))
-        close(mg.grad(y, into, mg.tensor(gy)), expected.numpy(), 1e-10)
-
-
 @error_table(
     {
         "no features": (

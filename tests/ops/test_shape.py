@@ -82,14 +82,6 @@ def test_reshape_of_nothing():
     assert mg.zeros((0, 3)).reshape(3, -1).shape == (3, 0)
 
 
-def test_transposed_twice_is_the_same(rng):
-    values = rng.standard_normal((2, 3, 4))
-    x = mg.tensor(values)
-    equal(x.T, values.T)
-    for order in [(0, 1, 2), (2, 0, 1), (1, 2, 0), (-1, 0, 1)]:
-        equal(x.transpose(order).transpose(tuple(np.argsort(np.array(order) % 3))), values)
-
-
 def test_pad_with_a_value():
     x = leaf([[1.0, 2.0]])
     y = mg.pad(x, [(0, 1), (2, 0)], value=7)

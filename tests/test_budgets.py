@@ -1,0 +1,159 @@
+"""Budgets: lines of the package, of its engine and of the tests, circles of imports, and lengths of functions.
+
+A ratchet: the numbers may only fall and the tables of exceptions only shrink. A row that is no longer needed fails, so
+that it goes.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+
+import pytest
+from test_layering import MODULES, OURS, ROOT, imports
+
+#: modules and packages that are not the engine; all others are, new ones too. In ``kernels`` only those count that any
+#: array module can run.
+OPTIONAL = (
+    "checkpoint command data distributed files graph info interop kernels layers onnx "
+    "study bn nn.attention nn.conventions nn.micro_batches nn.population nn.recurrent "
+    "nn.variants ops.moments"
+)
+ARRAYS = "kernels.arrays kernels.windows kernels.generic kernels.convolution"
+
+#: optional modules that the engine cannot be imported without yet
+NEEDED = (
+    "checkpoint files kernels nn.attention nn.conventions nn.micro_batches nn.population "
+    "nn.recurrent nn.variants ops.moments"
+)
+
+#: what is counted: (lines at most today, lines at most in the end)
+LINES = {
+    "minigrad": (26_700, 12_000),
+    "engine": (8_300, 4_000),
+    "tests": (31_000, 15_000),
+}
+
+#: modules that import each other, directly or through others; imports for type checkers and in functions count
+CIRCLES = {
+    "minigrad": "autograd moving tape tensor",
+    "minigrad.ops": "arithmetic elementwise in_place indexing matmul reduction shape",
+    "minigrad.kernels": "cuda cuda.faults",
+    "minigrad.graph": "drawing folding fusing graph memory passes planning program recorded showing state",
+    "minigrad.graph.interchange": "rules rules_elementwise rules_layers rules_norm rules_shape writer writing",
+}
+
+#: functions of more than 40 lines without their docstring
+LONG = {
+    "autograd._walk": 83,
+    "graph.capturing.Capture.finish": 47,
+    "layers.functions.batch_normalization": 66,
+    "nn.batch_norm.BatchNorm.__init__": 53,
+    "ops.conv.conv_transpose2d": 46,
+    "study.gradcheck.gradcheck": 42,
+    "study.steps.problem": 42,
+    "tensor.apply": 59,
+}
+
+
+def optional(name):
+    return not within(name, ARRAYS) and within(name, OPTIONAL)
+
+
+def within(name, rooms):
+    """Whether a module is one of these below ``minigrad``, or in one."""
+    return any(f"{name}.".startswith(f"minigrad.{room}.") for room in rooms.split())
+
+
+def sources(what):
+    """The files that a budget counts."""
+    if what == "engine":
+        return [MODULES[name] for name in OURS if not optional(name)]
+    return [p for p in (ROOT / what).rglob("*") if p.suffix in (".py", ".cu", ".cuh", ".h")]
+
+
+def lines(path):
+    return len(path.read_text("utf-8").splitlines())
+
+
+@pytest.mark.parametrize("what", LINES)
+def test_lines(what):
+    most, _ = LINES[what]
+    found = sum(map(lines, sources(what)))
+    assert found <= most, f"{what}: {found} lines, the budget is {most}"
+
+
+TRAINS = """
+import minigrad as mg
+mg.manual_seed(0)
+model = mg.nn.Sequential(
+    mg.nn.Linear(4, 8, bias=False), mg.nn.BatchNorm(8), mg.nn.Sigmoid(), mg.nn.Linear(8, 2)
+)
+optimizer = mg.optim.SGD(model.parameters(), lr=1.0)
+x = mg.arange(32).reshape(8, 4)
+losses = []
+for _ in range(30):
+    loss = mg.softmax_cross_entropy(model(x), mg.tensor([0, 0, 0, 0, 1, 1, 1, 1], dtype="int64"))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    losses.append(loss.item())
+assert losses[-1] < losses[0] / 4, losses
+"""
+
+
+def test_engine_trains_alone(tmp_path):
+    """In a copy of the package without the optional rooms, but for those that it still needs."""
+    for name, path in MODULES.items():
+        if name in OURS and (not optional(name) or within(name, NEEDED)):
+            copy = tmp_path / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    settings = {"PYTHONPATH": str(tmp_path), "MINIGRAD_KERNELS": "numpy"}
+    subprocess.run(
+        [sys.executable, "-c", TRAINS], env=os.environ | settings, check=True, cwd=tmp_path
+    )
+
+
+def test_circles_of_imports():
+    reached = {name: {t for t, _ in imports(name, types=True) if t in OURS} for name in OURS}
+    for middle in OURS:
+        for name in OURS:
+            if middle in reached[name]:
+                reached[name] |= reached[middle]
+    found = {name for name in OURS if name in reached[name]}
+    allowed = {f"{package}.{name}" for package, names in CIRCLES.items() for name in names.split()}
+    assert sorted(found - allowed) == [], "these are in a circle of imports now"
+    assert sorted(allowed - found) == [], "these are in none any more: take them out of CIRCLES"
+
+
+def functions(tree, prefix):
+    """All functions in a tree with their dotted names."""
+    for node in ast.iter_child_nodes(tree):
+        name = f"{prefix}.{node.name}" if hasattr(node, "name") else prefix
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield name, node
+        yield from functions(node, name)
+
+
+def length(function):
+    """Lines from ``def`` on, without the docstring."""
+    first, documented = function.body[0], ast.get_docstring(function) is not None
+    docstring = first.end_lineno - first.lineno + 1 if documented else 0
+    return function.end_lineno - function.lineno + 1 - docstring
+
+
+def test_lengths_of_functions():
+    found = {
+        name: length(function)
+        for module in OURS
+        for name, function in functions(
+            ast.parse(MODULES[module].read_text("utf-8")), module.removeprefix("minigrad.")
+        )
+    }
+    long = {name: n for name, n in found.items() if n > 40}
+    longer = {name: n for name, n in long.items() if n > LONG.get(name, 40)}
+    assert longer == {}, "longer than 40 lines without their docstring"
+    assert sorted(LONG.keys() - long.keys()) == [], "short by now: take them out of LONG"
