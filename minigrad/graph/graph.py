@@ -10,6 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from ..backend import get
+from ..kernels.cuda import LaunchedKernels, NotRecorded
+from ..kernels.numba import NumbaKernels
+from ..kernels.recording import dense
 from ..tape import Leaf, listening, moving, recording
 from ..tensor import Tensor, apply
 from .calls import Call, Value
@@ -19,9 +22,8 @@ from .fusing import fuse
 from .guards import Guards
 from .memory import peak
 from .passes import fold_constants, prune
-from .planning import Unplanned, make_plan
-from .program import Plan
 from .recorded import Recorded
+from .replay import Replay
 from .showing import table
 from .structure import Signature
 
@@ -73,7 +75,11 @@ class Graph:
     differentiable: bool = False
     examples: list[Tensor] | None = None
     differences: dict[str, float] = field(default_factory=dict)
-    _plan: Plan | Recorded | Unplanned | None = field(default=None, init=False, repr=False)
+    _plan: Replay | Recorded | None = field(default=None, init=False, repr=False)
+    _recordable: bool = field(default=True, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._recordable = all(v.nbytes for v in self.values())
 
     def __repr__(self) -> str:
         return f"<Graph {self.title!r}, {len(self.calls)} ops>"
@@ -291,30 +297,46 @@ class Graph:
         if backend.devices is not None:
             bound = [v.tensor for v in self.state() if v.tensor is not None] if not inputs else ()
             backend.devices.check(self.title, [t._data for t in (*inputs, *bound)])
-        if self._plan is not None and (found := self._plan.run(inputs)) is not None:
+        found = self._fast_replay(inputs, backend.kernels)
+        if found is not None:
             gradients, results = found
             for leaf, g in zip(self.gradients, gradients, strict=True):
                 leaf.grad = g
             return results
         there = self._start(inputs)
-        kernels = backend.kernels
         known = {v: t._data for v, t in there.items()}
         strides = {v: array.strides for v, array in known.items()}
         for call, done in zip(self.calls, self.last_uses(), strict=True):
             arrays = [None if v is None else known[v] for v in call.inputs]
-            made = dict(zip(call.outputs, call.forward(kernels, arrays, self.title), strict=True))
-            known |= made
-            strides |= {v: array.strides for v, array in made.items()}
+            made = call.forward(backend.kernels, arrays, self.title)
+            known.update(zip(call.outputs, made, strict=True))
             for v in call.written:
                 if v.tensor is not None:
                     v.tensor._bump()
             for v in done:
                 del known[v]
-        if not isinstance(self._plan, Unplanned):
-            self._plan = make_plan(self, kernels, strides)
+        if isinstance(backend.kernels, LaunchedKernels) and self._recordable:
+            try:
+                self._plan = Recorded(self, backend.kernels, strides)
+            except NotRecorded:
+                self._recordable = False
         return self._finish(
             {v: there[v] if v in there else Tensor(known[v]) for v in self.wanted()}
         )
+
+    def _fast_replay(self, inputs: list[Tensor], kernels: Any) -> Any:
+        """Gradients and results of a recorded replay, recorded now if need be; None where there is none."""
+        if not isinstance(kernels, NumbaKernels):
+            return self._plan and self._plan.run(inputs)
+        plan = self._plan
+        if isinstance(plan, Replay) and plan.fits(inputs):
+            return plan.run(inputs)
+        if not self._recordable or not all(dense(t._data) for t in inputs):
+            return None
+        plan = Replay(self, kernels)
+        found = plan.record(self, inputs)
+        self._plan, self._recordable = (None, False) if plan.failed else (plan, True)
+        return found
 
     def _start(self, inputs: list[Tensor]) -> dict[Value, Tensor]:
         """What is there before the first call."""

@@ -342,7 +342,7 @@ def columns_frozen(x, chunks, gamma, beta, mean, var, eps, activation, y):
         _activated(x[own], center, wide_scale, wide_beta, activation, y[own])
 
 
-@serial
+@Threaded
 def column_sums(x, y):
     """The sum of each column, at most ``RUN`` values of it in the precision of x."""
     total, part = np.zeros(x.shape[1]), np.zeros(x.shape[1], x.dtype)

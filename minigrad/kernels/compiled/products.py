@@ -356,6 +356,11 @@ def _few(x, weight, y):
             y[i, j] = total
 
 
+@Threaded
+def few(x, weight, y):
+    _few(x, weight, y)
+
+
 def packed(b: np.ndarray) -> np.ndarray:
     """The second factor of products as panels, for ``_packed_product``."""
     depth, n = b.shape
@@ -371,7 +376,7 @@ def rows_by_rows(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     if len(x) > FEW or not (x.flags.carray and weight.flags.carray) or not x.size:
         return product(x, weight.T)
     y = pool.empty((len(x), len(weight)), x.dtype)
-    _few(x, weight, y)
+    few(0, x, weight, y)
     return y
 
 

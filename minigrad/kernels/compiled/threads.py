@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from threading import Lock, local
 from types import FunctionType
 from typing import Any
 
 import numba
 
+from ..recording import current
 from ..threads import forked, get_num_threads
 
 #: "a b + c" may be one instruction. Nothing may be reassociated: a sum of x - shift would lose what the shift saved.
@@ -81,15 +83,27 @@ class Threaded:
         twin.__qualname__, twin.__module__ = name, function.__module__
         self.parallel = _compiled(twin, parallel=True)
 
-    def __call__(self, work: int, *args: Any) -> Any:
-        """``work`` is how many numbers there are."""
+    def __call__(self, work: int, *args: Any, refuse: Callable[..., Any] | None = None) -> Any:
+        """``work`` is how many numbers there are; ``refuse`` raises where the kernel returns False."""
+        recording = current.get()
+        if recording is not None:
+            small = work < ENOUGH and refuse is None
+            if small:
+                args = recording.note(self.serial, args)
+            else:
+                again = self if refuse is None else partial(self, refuse=refuse)
+                work, *args = recording.note(again, (work, *args))
         count = threads_for(work)
         if count == 1 or not enter(count):
-            return self.serial(*args)
-        try:
-            return self.parallel(*args)
-        finally:
-            leave()
+            done = self.serial(*args)
+        else:
+            try:
+                done = self.parallel(*args)
+            finally:
+                leave()
+        if refuse is not None and not done:
+            refuse(*args)
+        return done
 
 
 def enter(count: int, wait: bool = False) -> bool:

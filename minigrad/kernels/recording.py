@@ -1,0 +1,387 @@
+"""Record what a computation does to arrays, as a list of functions and arguments that can be run again.
+
+A recording is made by running ops once, one at a time, on arrays that are *watched*: compiled kernels (``launch``) and
+NumPy's ufuncs, reductions and copies on them are noted as steps. Replaying calls the very functions that the ops called,
+so it computes the same bits, and nothing is compiled for it.
+
+What a step reads or writes is memory that the recording knows: of parameters and buffers, which stays in place; of
+arrays that are others in each replay (arguments, results); of intermediate results, which the recording owns and uses
+again as soon as an intermediate result is gone. An op for which that does not hold, because it looked at a value, or
+called something that is not noted, becomes one step that calls its ``forward``: it is never guessed what it did.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right, insort
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+#: the recording that is being made by this thread
+current: ContextVar[Recording | None] = ContextVar("current", default=None)
+
+#: bytes at which blocks of memory begin: a cache line
+LINE = 64
+#: arguments of ufuncs that say how, not what
+_HOW = {"casting", "dtype", "subok", "order"}
+
+
+#: functions of NumPy that write into an argument
+_WRITES = {np.copyto, np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis}
+
+
+class Watched(np.ndarray):
+    """An array that notes what NumPy does with it in the recording."""
+
+    def __array_ufunc__(
+        self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **how: Any
+    ) -> Any:
+        recording = current.get()
+        inputs = tuple(map(_bare, inputs))
+        target = None if out is None else out[0]
+        if recording is None or method not in ("__call__", "reduce") or ufunc.nout > 1:
+            _unknown(f"{ufunc.__name__}.{method}")
+            if out is not None:
+                how["out"] = tuple(map(_bare, out))
+            return getattr(ufunc, method)(*inputs, **{k: _bare(v) for k, v in how.items()})
+        if how.get("where") is True:
+            del how["where"]
+        if method == "reduce":
+            axis, keepdims = how.pop("axis", 0), how.pop("keepdims", False)
+            dtype = how.pop("dtype", None)
+            function = ufunc.reduce
+            inputs = (*inputs, axis, dtype)
+            after: tuple[Any, ...] = (keepdims,)
+        else:
+            function, after = ufunc, ()
+        if how.keys() - _HOW or (after and how):
+            _unknown(f"{ufunc.__name__} with {', '.join(how)}")
+            how = {k: _bare(v) for k, v in how.items()}
+        if target is None:
+            found = function(*inputs, *((None, *after) if after else ()), **how)
+            target = recording.like(np.asarray(found))
+            np.copyto(_bare(target), found)
+        else:
+            function(*inputs, _bare(target), *after, **how)
+        recording.note(partial(function, **how) if how else function, (*inputs, target, *after))
+        return target
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        found = super().__array_function__(function, types, args, kwargs)
+        # What makes arrays or views is seen by the memory that they are in; what writes, or gives numbers, is not.
+        if (
+            function in _WRITES
+            or "out" in kwargs
+            or not isinstance(found, (np.ndarray, list, tuple))
+        ):
+            _unknown(function.__name__)
+        return found
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if not isinstance(found, np.ndarray):
+            _unknown("a number taken out of an array")
+        return found
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        bare = _bare(self)
+        target = bare[key]
+        recording = current.get()
+        bare[key] = value
+        if recording is None or not (
+            isinstance(target, np.ndarray) and np.may_share_memory(target, bare)
+        ):
+            _unknown("an indexed assignment")
+        else:
+            recording.note(np.copyto, (target, _bare(value)))
+
+    def fill(self, value: Any) -> None:
+        self[...] = value
+
+    def copy(self, order: Any = "C") -> Any:
+        return self._copied(_bare(self).copy(order))
+
+    def astype(self, dtype: Any, order: Any = "K", copy: bool = True, **how: Any) -> Any:
+        found = _bare(self).astype(dtype, order=order, copy=copy, **how)
+        if np.may_share_memory(found, self):
+            return self
+        return self._copied(found)
+
+    def _copied(self, found: Any) -> Any:
+        recording = current.get()
+        if recording is None:
+            return found
+        target = recording.like(found)
+        np.copyto(_bare(target), found)
+        recording.note(partial(np.copyto, casting="unsafe"), (target, self))
+        return target
+
+
+def _noticing(name: str) -> Callable[..., Any]:
+    """A method of arrays: what it makes is seen by its memory, unless that is a number or the array itself."""
+
+    def method(self: Watched, *args: Any, **kwargs: Any) -> Any:
+        found = getattr(super(Watched, self), name)(*args, **kwargs)
+        if name in _CHANGES or not isinstance(found, np.ndarray):
+            _unknown(name)
+        return found
+
+    return method
+
+
+#: methods that change an array in a way that is not noted
+_CHANGES = {"sort", "partition", "put", "byteswap", "setfield", "resize", "setflags"}
+_VALUES = {
+    "__bool__",
+    "__complex__",
+    "__contains__",
+    "__float__",
+    "__format__",
+    "__index__",
+    "__int__",
+}
+for _name in dir(np.ndarray):
+    if (callable(getattr(np.ndarray, _name)) and _name[0] != "_") or _name in _VALUES:
+        if _name not in vars(Watched):
+            setattr(Watched, _name, _noticing(_name))
+
+
+def _bare(x: Any) -> Any:
+    """A watched array as a plain one."""
+    return x.view(np.ndarray) if isinstance(x, Watched) else x
+
+
+def _unknown(what: str) -> None:
+    recording = current.get()
+    if recording is not None:
+        recording.reason = recording.reason or what
+
+
+class _Loan(np.ndarray):
+    """A block of a recording's memory in use: the base of an array and of its views, given back with the last."""
+
+    recording: Recording
+    block: np.ndarray
+
+    def __del__(self) -> None:
+        if self.base is not None:
+            self.recording.idle.append(self.block)
+
+
+class Memory:
+    """A piece of memory that steps use.
+
+    Attributes
+    ----------
+    start : int
+        Its address when it was recorded.
+    buffer : array of bytes or None
+        The piece that was recorded; None for that of tensors, which stays.
+    owned : bool
+        Whether the recording allocated it.
+    uses : list of (arguments, index, offset, shape, dtype, strides)
+        Where steps take arrays in it.
+    """
+
+    __slots__ = ("start", "stop", "buffer", "owned", "uses")
+
+    def __init__(self, array: Any, buffer: Any, owned: bool = False) -> None:
+        self.start, self.stop = np.lib.array_utils.byte_bounds(array)
+        self.buffer, self.owned = buffer, owned
+        self.uses: list[tuple[Any, ...]] = []
+
+    def use(self, arguments: list[Any], i: int, array: Any) -> None:
+        """Note that ``arguments[i]`` is an array like this one, in this memory."""
+        offset = _address(array) - self.start
+        self.uses.append((arguments, i, offset, array.shape, array.dtype, array.strides))
+
+    def view(self, array: Any) -> Any:
+        """A plain array of the same place and form, which does not keep the memory from being used again."""
+        if self.buffer is None:
+            return _bare(array)
+        offset = _address(array) - self.start
+        return np.ndarray(array.shape, array.dtype, self.buffer, offset, array.strides)
+
+    def bind(self, array: Any) -> None:
+        """Let steps use the memory of ``array``, which has no gaps, instead."""
+        shape, dtype, laid, buffer = array.shape, array.dtype, array.strides, None
+        for arguments, i, offset, s, d, strides in self.uses:
+            if s == shape and strides == laid and d == dtype and offset == 0:
+                arguments[i] = array
+            else:
+                if buffer is None:
+                    buffer = in_order(array).reshape(-1).view(np.uint8)
+                arguments[i] = np.ndarray(s, d, buffer, offset, strides)
+
+    def unbind(self) -> None:
+        """Let go of the array that was bound."""
+        for arguments, i, *_ in self.uses:
+            arguments[i] = None
+
+
+def in_order(array: Any) -> Any:
+    """An array with its axes in the order in which they are in memory."""
+    if array.flags.c_contiguous:
+        return array
+    return array.transpose(sorted(range(array.ndim), key=lambda i: (-array.strides[i], i)))
+
+
+def _address(array: Any) -> int:
+    first: int = array.__array_interface__["data"][0]
+    return first
+
+
+class Recording:
+    """What ops did, as steps.
+
+    Attributes
+    ----------
+    steps : list of (function, arguments)
+        In order; arguments are lists.
+    reason : str
+        Why the op that is being applied cannot be noted; empty if it can.
+    failed : bool
+        Whether an op made what no replay can give its users in the same layout.
+    blocks : list of arrays of bytes
+        The memory of intermediate results.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[Callable[..., Any], list[Any]]] = []
+        self.reason, self.failed = "", False
+        self.blocks: list[np.ndarray] = []
+        self.idle: list[np.ndarray] = []
+        self._starts: list[int] = []
+        self._memories: dict[int, Memory] = {}
+        self._noted: list[tuple[Callable[..., Any], list[Any]]] = []
+        self._uses: list[tuple[Memory, list[Any], int, Any]] = []
+        self._kept: list[Any] = []
+
+    # --- memory ---
+
+    def fixed(self, array: Any) -> tuple[Any, Memory]:
+        """An array that is the same in every replay, watched, and its memory."""
+        memory = Memory(array, None)
+        self._add(memory)
+        return array.view(Watched), memory
+
+    def brought(self, array: Any) -> tuple[Any, Memory]:
+        """A watched copy of an array that is another one in each replay, and its memory."""
+        own = in_layout(_bare(array), array.strides)
+        memory = Memory(own, own.base)
+        self._add(memory)
+        self._kept.append(own)
+        return own.view(Watched), memory
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """A watched array in memory of the recording."""
+        dtype = np.dtype(dtype)
+        size = max(math.prod(shape) * dtype.itemsize, 1)
+        fits = [b for b in self.idle if size <= b.nbytes <= 2 * size + LINE]
+        if fits:
+            block = min(fits, key=lambda b: b.nbytes)
+            self.idle = [b for b in self.idle if b is not block]
+        else:
+            whole = np.empty(size + LINE, np.uint8)
+            skip = -_address(whole) % LINE
+            block = whole[skip : skip + size]
+            self.blocks.append(block)
+        self._add(Memory(block, block, owned=True))
+        loan = np.ndarray.__new__(_Loan, (size,), np.uint8, block)
+        loan.recording, loan.block = self, block
+        return np.ndarray.__new__(Watched, shape, dtype, loan)
+
+    def like(self, array: Any) -> Any:
+        """A watched array of the same form in memory of the recording."""
+        loan = self.empty((array.nbytes,), np.uint8).base
+        return np.ndarray.__new__(Watched, array.shape, array.dtype, loan, 0, array.strides)
+
+    def _add(self, memory: Memory) -> None:
+        if memory.start not in self._memories:
+            insort(self._starts, memory.start)
+        self._memories[memory.start] = memory
+
+    def find(self, array: Any) -> Memory | None:
+        """The memory that an array is in."""
+        start = _address(array)
+        i = bisect_right(self._starts, start) - 1
+        memory = self._memories[self._starts[i]] if i >= 0 else None
+        return memory if memory is not None and start < memory.stop else None
+
+    # --- steps ---
+
+    def note(self, function: Callable[..., Any], args: Sequence[Any]) -> list[Any]:
+        """Note a call; its arguments as a replay gives them."""
+        step = function, list(args)
+        self._noted.append(step)
+        self._take(step[1])
+        return step[1]
+
+    def _take(self, arguments: list[Any]) -> None:
+        for i, a in enumerate(arguments):
+            if isinstance(a, np.ndarray):
+                memory = self.find(a)
+                if memory is None:
+                    self.reason = self.reason or "an array of unknown origin"
+                    arguments[i] = _bare(a)
+                    continue
+                arguments[i] = memory.view(a)
+                self._uses.append((memory, arguments, i, a))
+
+    def apply(
+        self,
+        forward: Callable[[list[Any]], tuple[Any, ...]],
+        inputs: list[Any],
+        reason: str = "",
+    ) -> list[Any]:
+        """What ``forward`` makes of watched arrays (or None), watched; with a ``reason`` replays call it."""
+        self.reason = reason
+        token = current.set(self)
+        try:
+            results = forward(inputs)
+        finally:
+            current.reset(token)
+        known = [self.find(y) for y in results]
+        if not self.reason and None not in known:
+            self._commit()
+            return [y.view(Watched) for y in results]
+        self._noted.clear()
+        self._uses.clear()
+        arguments = list(inputs)
+        self._take(arguments)
+        if not all(map(dense, results)):
+            self.failed = True
+            return [self.fixed(y)[0] for y in results]
+        found = [self.brought(y) for y in results]
+        layouts = [y.strides for y, _ in found]
+
+        def step(*arrays: Any) -> None:
+            for y, strides, (_, memory) in zip(forward(list(arrays)), layouts, found, strict=True):
+                memory.bind(y if y.strides == strides else in_layout(y, strides))
+
+        self._noted.append((step, arguments))
+        self._commit()
+        return [y for y, _ in found]
+
+    def _commit(self) -> None:
+        self.steps += self._noted
+        for memory, *use in self._uses:
+            memory.use(*use)
+        self._noted, self._uses = [], []
+
+
+def dense(array: Any) -> bool:
+    """Whether an array has all of a piece of memory, in some order of its axes."""
+    return bool(in_order(array).flags.c_contiguous)
+
+
+def in_layout(array: Any, strides: tuple[int, ...]) -> Any:
+    """A copy of an array, without gaps and of these strides; its base is a buffer of bytes."""
+    buffer = np.empty(max(array.nbytes, 1), np.uint8)
+    copy = np.ndarray(array.shape, array.dtype, buffer, 0, strides)
+    copy[...] = array
+    return copy
