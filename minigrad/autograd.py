@@ -226,13 +226,13 @@ def _cotangent(name: str, y: Tensor, g: Tensor | None) -> Tensor:
     return g
 
 
-def _merge(pairs: Iterable[tuple[Any, Tensor]]) -> dict[Ref, Tensor]:
-    """Cotangents by value, added up where one value is given twice."""
+def _merge(pairs: Sequence[tuple[Any, Tensor]]) -> dict[Ref, Tensor]:
+    """Cotangents by value, added up where one value is given twice: halves in float32, rounded once."""
     cotangents: dict[Ref, Tensor] = {}
     for y, g in pairs:
         old = cotangents.get(y._ref)
-        cotangents[y._ref] = g if old is None else old + g
-    return cotangents
+        cotangents[y._ref] = g if old is None else old.widened() + g.widened()
+    return {y._ref: cotangents[y._ref].astype(y.dtype) for y, _ in pairs}
 
 
 def _walk(

@@ -54,8 +54,8 @@ class Setting(Generic[T]):
 class Override(ContextDecorator):
     """A context manager, and decorator, inside of which a context variable has another value.
 
-    Decorated generators, coroutines and async generators run inside the block at each resumption, and their callers
-    outside of it.
+    Decorated generators, coroutines and async generators, and those that a decorated function returns, run inside the
+    block at each resumption, and their callers outside of it.
 
     Parameters
     ----------
@@ -102,7 +102,15 @@ class Override(ContextDecorator):
         for is_one, wrapped in _RESUMED.items():
             if is_one(function):
                 return wraps(function)(wrapped(self, function))
-        return super().__call__(function)
+
+        @wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with self._recreate_cm():
+                result = function(*args, **kwargs)
+            wrapped = _RUNNING.get(type(result))
+            return result if wrapped is None else wrapped(self, lambda: result)()
+
+        return inside
 
 
 @types.coroutine
@@ -165,3 +173,10 @@ _RESUMED = {
     inspect.iscoroutinefunction: _coroutines,
     inspect.isasyncgenfunction: _async_generators,
 }
+_RUNNING: dict[type, Any] = dict(
+    zip(
+        (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType),
+        _RESUMED.values(),
+        strict=True,
+    )
+)

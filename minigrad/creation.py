@@ -91,8 +91,12 @@ def arange(
     """
     if stop is None:
         start, stop = 0.0, start
-    if step and math.isfinite(count := (stop - start) / step):
-        require_size("arange", (math.ceil(count),))
+    count = (stop - start) / step if step else math.nan
+    if not math.isfinite(count):
+        raise ValueError(
+            f"arange: expected finite numbers and step != 0, got {start}, {stop}, {step}"
+        )
+    require_size("arange", (math.ceil(count),))
     values = np.arange(float(start), stop, step).astype(dtype)
     return written_out(tensor(values, backend=backend))
 

@@ -82,8 +82,8 @@ def from_torch(module: Module, state: Any, strict: bool = True) -> Loaded:
     Warns
     -----
     UserWarning
-        For normalization layers with another eps or momentum than the torch module's: outputs differ then. A state
-        dict does not say them, so that PyTorch's defaults are compared with.
+        For normalization layers with another eps, momentum or num_groups than the torch module's: outputs differ then.
+        A state dict does not say them, so that PyTorch's defaults are compared with.
 
     Raises
     ------
@@ -119,7 +119,8 @@ def _warn_of_settings(into: str, module: Module, state: Mapping[str, Any], their
         twin = None if theirs is None else theirs.get(name)
         if (names and not any(key in state for key in names)) or (theirs and twin is None):
             continue
-        ours, torchs = _in_torchs_terms(layer), _settings(twin)
+        ours = _in_torchs_terms(layer)
+        torchs = {k: getattr(twin, k, _TORCH.get(k, v)) for k, v in ours.items()}
         differing = [k for k in ours if not _same(ours[k], torchs[k])]
         if differing:
             here, there = (
@@ -142,18 +143,15 @@ _TORCH = {"eps": 1e-5, "momentum": 0.1, "ddof_running": 1}
 
 
 def _in_torchs_terms(layer: Any) -> dict[str, Any]:
-    """What a state does not say of a normalization layer."""
+    """What a state does not say of a normalization layer, under PyTorch's names."""
     settings = {"eps": layer.eps}
     if isinstance(layer, BatchNorm):
         momentum = layer.momentum
         settings["momentum"] = None if momentum is None else 1 - momentum
         settings["ddof_running"] = layer.ddof_running
+    if isinstance(layer, GroupNorm):
+        settings["num_groups"] = layer.num_groups
     return settings
-
-
-def _settings(theirs: Any) -> dict[str, Any]:
-    """The same of a torch module, or its defaults for None."""
-    return {k: getattr(theirs, k, v) for k, v in _TORCH.items()}
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -176,7 +176,7 @@ class Tensor(
                 "data: this tensor shares memory that must not be written to, as that of JAX; "
                 "copy it with minigrad.tensor"
             )
-        if value.shape != self.shape or value.dtype != self.dtype:
+        if value.shape != self.shape or value.dtype.newbyteorder("=") != self.dtype:
             raise ValueError(
                 f"data: expected shape {self.shape} and dtype {self.dtype}, got {value.shape} and {value.dtype}"
             )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 import gc
 import itertools
 from contextlib import contextmanager
@@ -104,9 +105,39 @@ def in_methods(decorate):
     return [*drawn(found.static()), *drawn(found.of_class()), *drawn(found.method())]
 
 
+def in_functions_that_return_generators(decorate):
+    def walk():
+        yield on()
+
+    class Walker:
+        def __call__(self):
+            yield on()
+
+    async def ask():
+        return on()
+
+    functions = [
+        lambda: walk(),
+        functools.partial(walk),
+        functools.wraps(on)(lambda: walk()),
+        Walker(),
+    ]
+    found = [pair for function in functions for pair in drawn(decorate(function)())]
+    return [*found, (asyncio.run(decorate(lambda: ask())()), on())]
+
+
 @pytest.mark.parametrize("decorate", [mg.no_grad(), mg.no_grad], ids=["called", "bare"])
 @pytest.mark.parametrize(
-    "kind", [in_function, in_generator, in_coroutine, by_hand, in_async_generator, in_methods]
+    "kind",
+    [
+        in_function,
+        in_generator,
+        in_coroutine,
+        by_hand,
+        in_async_generator,
+        in_methods,
+        in_functions_that_return_generators,
+    ],
 )
 def test_what_is_decorated_is_inside_and_its_caller_is_not(kind, decorate):
     found = kind(decorate)

@@ -244,6 +244,12 @@ class TestSettings:
         with pytest.warns(UserWarning, match=re.escape(words)):
             from_torch(nn.Sequential(nn.BatchNorm(3, 1, 0.25, 0.5)), theirs)
 
+    def test_groups(self, torch):
+        with pytest.warns(
+            UserWarning, match="GroupNorm has num_groups=2, and PyTorch's num_groups=4."
+        ):
+            from_torch(nn.GroupNorm(2, 4), torch.nn.GroupNorm(4, 4))
+
     def test_layers_that_are_not_loaded(self):
         from_torch(
             nn.Sequential(nn.BatchNorm(3), nn.Linear(3, 2)),

@@ -100,6 +100,21 @@ def test_wrapped_arrays_that_kernels_cannot_read(name, how):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("how", [swapped, shifted])
+def test_states_and_data_that_kernels_cannot_read(backend, how):
+    model = mg.nn.BatchNorm(3)
+    optimizer = mg.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for owner in (model, optimizer):
+        state = {name: array + 2 for name, array in owner.state_dict().items()}
+        owner.load_state_dict({name: how(array) for name, array in state.items()})
+        for name, array in owner.state_dict().items():
+            assert array.dtype.isnative
+            np.testing.assert_array_equal(array, state[name])
+    if backend == "numpy":
+        model.gamma.data = how(np.full(3, 7, np.float32))
+        equal(model.gamma, [7, 7, 7])
+
+
 def test_other_arrays_are_wrapped_where_they_are():
     for array in (np.ones(3, np.float32), np.ones((2, 2))[:, ::-1], np.zeros(2, np.int64)):
         assert mg.Tensor(array)._data is array

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..ops.random import generator
+from ..ops.shape import require_size
 
 _Images = NDArray[Any]
 
@@ -76,6 +77,8 @@ def shift(
         limits = np.iinfo(images.dtype)
         if not (float(fill).is_integer() and limits.min <= fill <= limits.max):
             raise ValueError(f"shift: expected fill as a value of {images.dtype}, got {fill!r}")
+    height, width = images.shape[-2:]
+    require_size("shift", (*images.shape[:-2], height + 2 * pixels, width + 2 * pixels))
     padded = np.pad(images, _edges(images, pixels), constant_values=fill)
     return _windows(padded, images.shape, generator(rng))
 

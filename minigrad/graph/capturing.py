@@ -259,6 +259,7 @@ class Capture:
             any(call.phase == "backward" for call in self.calls_made),
             outside.names,
             outside.containers,
+            outside.mentioned,
         )
         alive = any(
             t._ref is not None and isinstance(t._ref[0], Node) and t._ref[0].parents is not FREED
@@ -348,14 +349,8 @@ def _refuse_result(value: Any) -> Any:
 
 def title_of(function: Any) -> str:
     """How messages call what was captured."""
-    name = getattr(function, "__name__", None)
-    return (
-        name
-        if name and name != "<lambda>"
-        else type(function).__name__
-        if name is None
-        else "graph"
-    )
+    name = getattr(function, "__name__", None) or type(function).__name__
+    return "graph" if name == "<lambda>" else name
 
 
 def capture(function: Callable[..., Any], *example_inputs: Any, **keywords: Any) -> Graph:

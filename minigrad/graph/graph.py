@@ -14,12 +14,12 @@ from ..kernels.cuda import LaunchedKernels, NotRecorded
 from ..kernels.numba import NumbaKernels
 from ..kernels.recording import dense
 from ..tape import Leaf, listening, moving, recording
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, written_out
 from .calls import Call, Value
 from .drawing import dot, render
 from .folding import fold_batch_norm
 from .fusing import fuse
-from .guards import Guards
+from .guards import Guards, Replays
 from .memory import peak
 from .passes import fold_constants, prune
 from .recorded import Recorded
@@ -29,7 +29,7 @@ from .structure import Signature
 
 
 @dataclass(eq=False)
-class Graph:
+class Graph(Replays):
     """A computation as a list of applied ops, which can be read, changed by passes, and replayed.
 
     Made by ``minigrad.capture``. Called with arguments like the example ones it computes what the captured function
@@ -279,6 +279,8 @@ class Graph:
     def _reapply(self, inputs: list[Tensor]) -> list[Tensor]:
         """Apply every op once more, so that the tape, or another capture, hears it."""
         known = self._start(inputs)
+        for v in self.constants():
+            written_out(known[v])
         ambient = recording.get()
         for call in self.calls:
             arguments = [None if v is None else known[v] for v in call.inputs]

@@ -8,7 +8,8 @@ tells that nothing happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,6 +24,10 @@ from ..tensor import Tensor
 
 class CaptureError(RuntimeError):
     """A function does what a graph can't."""
+
+
+class Replays:
+    """Base of what a module may keep to replay: a graph, or a jitted function."""
 
 
 _PLAIN = (bool, int, float, str, bytes, slice, np.dtype, np.generic)
@@ -71,6 +76,8 @@ class Guards:
         What the function reads from outside.
     containers : list of (container, tuple of its items)
         The lists, dicts, sets and arrays among that.
+    mentioned : set of str
+        All names in its code. Graphs and jitted functions in other attributes of modules may come and go.
     """
 
     contexts: tuple[Any, ...]
@@ -82,13 +89,19 @@ class Guards:
     differentiates: bool = False
     names: list[Name] = field(default_factory=list)
     containers: list[tuple[Any, tuple[Any, ...]]] = field(default_factory=list)
+    mentioned: set[str] = field(default_factory=set)
     #: whether a batch norm has looked at its statistics, to warn of them, decides nothing
     free: frozenset[str] = frozenset({"_checked"})
 
     def __post_init__(self) -> None:
-        values = [value for module in self.modules for value in attributes(module, False).values()]
-        found = [container for value in values for container in _containers(value)]
-        self._containers = self.containers + [(c, items(c)) for c in found]
+        self._containers, self._unread = list(self.containers), []
+        for module in self.modules:
+            for name, value in attributes(module, False).items():
+                for c in _containers(value):
+                    if name in self.mentioned:
+                        self._containers.append((c, items(c)))
+                    else:
+                        self._unread.append((c, _others(c)))
         self._revision = -2
 
     def broken(self) -> str:
@@ -100,6 +113,8 @@ class Guards:
                 there = "has no gradient and had one" if had else "has a gradient and had none"
                 return f"a parameter {there} when it was captured, so that it would be added up differently"
         if reason := changed(self.names, self._containers):
+            return reason
+        if changed([], self._unread) and (reason := changed([], self._unread, _others)):
             return reason
         revision = revised[0]
         if revision != self._revision:
@@ -118,6 +133,11 @@ class Guards:
             after = attributes(module)
             for name in {**before, **after}:
                 if name in self.free:
+                    continue
+                value = after.get(name)
+                if isinstance(value, Replays) and (
+                    name not in self.mentioned or getattr(value, "guards", None) is self
+                ):
                     continue
                 if name not in before or name not in after or not same(before[name], after[name]):
                     return f"{type(module).__name__}.{name} has changed since it was captured"
@@ -155,26 +175,41 @@ def attributes(module: Any, copied: bool = True) -> dict[str, Any]:
 
 
 def _containers(value: Any, inside: tuple[int, ...] = ()) -> Iterator[Any]:
-    """The lists, dicts and sets in a value, each once on the way to it; ``inside`` are the containers around."""
-    if type(value) not in (list, dict, set, tuple) or id(value) in inside:
+    """The lists, deques, dicts and sets in a value, each once on the way to it; ``inside``: the containers around."""
+    if not isinstance(value, (list, dict, set, tuple, deque)) or id(value) in inside:
         return
-    if type(value) is not tuple:
+    if not isinstance(value, tuple):
         yield value
-    if type(value) is not set:
+    if not isinstance(value, set):
         for item in items(value):
             yield from _containers(item, (*inside, id(value)))
 
 
 def items(container: Any) -> tuple[Any, ...]:
     """What is in a container; keys too."""
-    if isinstance(container, dict):
-        return (*container, *container.values())
+    if isinstance(container, (list, set, tuple)):
+        return tuple(container)
     if isinstance(container, np.ndarray):
         return container.shape, container.dtype, container.tobytes()
-    return tuple(container)
+    return (
+        (*container, *container.values())
+        if isinstance(container, (dict, Mapping))
+        else tuple(container)
+    )
 
 
-def changed(names: Sequence[Name], containers: Sequence[tuple[Any, tuple[Any, ...]]] = ()) -> str:
+def _others(container: Any) -> tuple[Any, ...]:
+    """What is in a container, but for graphs and jitted functions and their keys."""
+    if isinstance(container, dict):
+        return items({k: v for k, v in container.items() if not isinstance(v, Replays)})
+    return tuple(item for item in container if not isinstance(item, Replays))
+
+
+def changed(
+    names: Sequence[Name],
+    containers: Sequence[tuple[Any, tuple[Any, ...]]] = (),
+    items: Callable[[Any], tuple[Any, ...]] = items,
+) -> str:
     """Which name stands for something else, or what container has other items, in words; nothing as a rule."""
     try:
         for get, key, value, shown in names:

@@ -14,13 +14,13 @@ from ..tape import listening, moving
 from .capturing import run, title_of
 from .comparing import require_same
 from .graph import Graph
-from .guards import contexts
+from .guards import Replays, contexts
 
 #: graphs that a function keeps; the one that was not used for longest makes room for the next
 MOST = 32
 
 
-class Jit:
+class Jit(Replays):
     """A function that is replayed; see ``jit``.
 
     Attributes
@@ -104,16 +104,15 @@ def jit(function: Callable[..., Any]) -> Jit:
     gradients, parameters or buffers wait for each other.
 
     What the function reads from outside is a part of that: global names, variables of enclosing functions, default
-    arguments and attributes (``cfg.lr``, ``self.scale``, ``Model.forward``), in the function and in the Python
-    functions that it calls by such names; where they are lists, dicts, sets, arrays or objects of settings, the items
-    too. Not seen, so that replays go on with what was captured, are:
+    arguments, and the attributes of all that is found there whose names the code mentions (``cfg.lr``, ``self.scale``,
+    ``Model.forward``), in the function and in the Python functions, methods and classes reached that way; where they
+    are lists, dicts, sets or arrays, the items too. Not seen, so that replays go on with what was captured, are:
 
     - what functions of minigrad, of the standard library and of installed packages read for themselves: the time,
-      random numbers of Python and NumPy, files, environment variables, input;
-    - what is found by a computed name (``getattr(cfg, name)``, ``globals()[name]``), or in code that ``eval`` or an
-      import inside of the function brings;
-    - of a local variable that holds something from outside (``c = cfg``, an argument of a helper): attributes, if it is
-      a Python module; objects in its attributes; and what its methods read;
+      random numbers of Python and NumPy, files, environment variables, context variables, input;
+    - what is found by a computed name (``getattr(cfg, name)``, ``operator.attrgetter``, ``globals()[name]``), through a
+      weak reference, iterator or memoryview, or in code that ``eval`` or an import inside of the function brings;
+    - another ``__class__`` or ``__dict__`` assigned to an object;
     - items of a list, dict, set or array that the function itself changes, and what else it does to Python: printing,
       appending, writing files happen in the first two calls only.
 

@@ -1,9 +1,10 @@
-"""What a function reads from outside, found in its bytecode, so that a replay can tell whether it has changed.
+"""What a function reads from outside, found in its code, so that a replay can tell whether it has changed.
 
-Followed are global names, closure cells, defaults, and attributes of what is found there (``cfg.lr``, ``self.scale``),
-through the Python functions, methods, properties and callable objects that are reached that way. The functions of
-minigrad, of the standard library and of installed packages count as depending on their arguments only; what they wrap
-is followed.
+Followed are global names, closure cells and defaults, and of everything that is found there the attributes whose names
+the code mentions anywhere (``cfg.lr``, ``getattr(cfg, "lr")``), through the Python functions, methods, properties and
+objects that are reached that way. Which object an attribute is read from is not asked: too much is watched rather than
+too little. The functions of minigrad, of the standard library and of installed packages count as depending on their
+arguments only; what they wrap is followed.
 """
 
 from __future__ import annotations
@@ -13,23 +14,46 @@ import dis
 import os
 import sys
 import sysconfig
-from collections import deque
-from functools import lru_cache, partial
+from array import array
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Iterable, Set
+from contextlib import suppress
+from functools import cached_property, lru_cache, partial, partialmethod
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from types import (
+    BuiltinMethodType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+)
+from typing import Any
 
 import numpy as np
 
 from ..nn.module import Module
-from ..optim.optimizers import Optimizer
-from .guards import MISSING, CaptureError, Name, changed, items
+from ..tensor import Tensor
+from .graph import Graph
+from .guards import MISSING, CaptureError, Name, changed, items, plain
 
 #: items of a container, and bytes of an array, beyond which it is refused
 MOST_ITEMS, MOST_BYTES = 1000, 2**16
 
-_ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR"}
-_BETWEEN = {"COPY", "DUP_TOP", "SWAP", "PUSH_NULL", "EXTENDED_ARG"}
+_CONTAINERS: tuple[type, ...] = (
+    *(list, dict, set, tuple, frozenset, deque, bytearray, array, np.ndarray),
+    *(UserDict, UserList, ChainMap, MappingProxyType),
+    *(type({}.keys()), type({}.values()), type({}.items())),
+)
+#: methods that make an object, which are of no interest once it is made
+_MAKING = {"__init__", "__new__", "__post_init__"}
+#: methods that ``dataclass`` writes, which read every field
+_COMPARING = {"__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__"}
+#: names that code mentions where it may read attributes by texts, or all attributes of an object
+_BY_TEXT = {"getattr", "hasattr", "setattr", "delattr", "vars", "__dict__"}
+_ALL = {"vars", "__dict__", "asdict", "astuple"}
 _LIBRARIES = tuple(
     f"{folder}{os.sep}"
     for folder in (
@@ -39,38 +63,19 @@ _LIBRARIES = tuple(
 )
 
 
-class Read(NamedTuple):
-    """A name that code reads or sets, and the attributes of it that it goes on to, one after the other."""
-
-    kind: str
-    name: str
-    attributes: tuple[str, ...]
-
-
 @lru_cache(maxsize=1024)
-def _reads(code: CodeType, owner: str | None) -> frozenset[Read]:
-    """What code and the functions inside of it read; ``owner`` is what it calls its first argument."""
-    found, path = set(), None
-    for instruction in dis.get_instructions(code):
-        operation, name = instruction.opname, instruction.argval
-        if path is not None and operation in _BETWEEN:
-            continue
-        if path is not None and operation in _ATTRIBUTES:
-            path = path._replace(attributes=(*path.attributes, name))
-            continue
-        if path is not None:
-            found.add(path)
-        path = None
-        if operation.endswith("_GLOBAL") or operation == "LOAD_NAME":
-            path = Read("global", name, ())
-        elif "_FAST" in operation or operation.endswith("_DEREF"):
-            name = name[-1] if isinstance(name, tuple) else name
-            if name == owner:
-                path = Read("owner", name, ())
-            elif operation.endswith("_DEREF"):
-                path = Read("cell", name, ())
-    inner = [_reads(c, owner) for c in code.co_consts if isinstance(c, CodeType)]
-    return frozenset(found).union(*inner)
+def _names(code: CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The global names, all names, and texts that may be names, in code and the functions inside of it."""
+    read = (
+        i.argval
+        for i in dis.get_instructions(code)
+        if "_GLOBAL" in i.opname or i.opname == "LOAD_NAME"
+    )
+    names = code.co_consts if _BY_TEXT.intersection(code.co_names) else ()
+    texts = (c for c in names if isinstance(c, str) and c.isidentifier())
+    inner = [_names(c) for c in code.co_consts if isinstance(c, CodeType)]
+    own = frozenset(read), frozenset(code.co_names), frozenset(texts)
+    return tuple(a.union(*others) for a, *others in zip(own, *inner, strict=True))
 
 
 class Outside:
@@ -81,9 +86,11 @@ class Outside:
     names : list of Name
         Names and attributes, and what they stand for.
     containers : list of (container, tuple of its items)
-        Lists, dicts, sets, arrays and objects among them, which change without being assigned.
+        Lists, dicts, sets, arrays and the like among them, which change without being assigned.
     modules : dict of Module to None
         Modules among them, whose own attributes are not in ``names``.
+    mentioned : set of str
+        All names in the code, and texts that may be names.
 
     Raises
     ------
@@ -95,7 +102,10 @@ class Outside:
         self.names: list[Name] = []
         self.containers: list[tuple[Any, tuple[Any, ...]]] = []
         self.modules: dict[Module, None] = {}
-        self._seen: dict[tuple[Any, ...], Any] = {}  # values are kept, so that ids stay theirs
+        self.mentioned = {"forward"}
+        self._texts: set[str] = set()
+        self._owners: list[Any] = []
+        self._seen: dict[Any, Any] = {}  # values are kept, so that ids stay theirs
 
     def settle(self) -> None:
         """Raise if the captured function has set a name; watch no containers that it has changed."""
@@ -108,36 +118,33 @@ class Outside:
         self.containers = [pair for pair in self.containers if not changed([], [pair])]
 
     def visit(self, value: Any) -> None:
-        """Follow a value that is called, or passed on."""
-        if self._again(value):
+        """Follow a value that may be called, passed on, or have attributes that are read."""
+        if isinstance(value, (Tensor, Graph)) or plain(value) or id(value) in self._seen:
             return
+        self._seen[id(value)] = value
         if isinstance(value, Module):
+            self.modules[value] = None
             for module in value.modules():
-                self.modules[module] = None
-                self._follow(module, ("forward",))
+                self.visit(module)
         elif isinstance(value, FunctionType):
             self._function(value)
         elif isinstance(value, MethodType):
-            if isinstance(value.__self__, Module):
-                self.visit(value.__self__)
-            self._function(value.__func__, value.__self__)
-        elif isinstance(value, partial):
+            self.visit((value.__self__, value.__func__))
+        elif isinstance(value, (BuiltinMethodType, MethodWrapperType)):
+            self.visit(value.__self__)
+        elif isinstance(value, (partial, partialmethod)):
             self.visit((value.func, value.args, value.keywords))
-        elif isinstance(value, (list, dict, set, tuple, frozenset, deque, bytearray, np.ndarray)):
+        elif isinstance(value, (classmethod, staticmethod)):
+            self.visit(value.__func__)
+        elif isinstance(value, property):
+            self.visit(value.fget)
+        elif isinstance(value, cached_property):
+            self.visit(value.func)
+        elif isinstance(value, _CONTAINERS):
             self._container(value)
-        elif isinstance(value, type):
-            self._follow(value, ("__init__",))
-        elif _users(type(value)):
-            if callable(value):
-                self._follow(value, ("__call__",))
-            else:
-                self._container(vars(value) if hasattr(value, "__dict__") else {})
-        if wrapped := getattr(value, "__dict__", {}).get("__wrapped__"):
-            self.visit(wrapped)
-
-    def _again(self, *key: Any) -> bool:
-        ids = tuple(map(id, key))
-        return ids in self._seen or self._seen.setdefault(ids, key) is not key
+        if not isinstance(value, ModuleType) or not _library(value):
+            self._owners.append(value)
+            self._attributes(value, self.mentioned | _specials(value) | {"__wrapped__"})
 
     def _container(self, value: Any) -> None:
         if isinstance(value, np.ndarray):
@@ -151,102 +158,95 @@ class Outside:
                     "whether it has changed; pass it as an argument, or make it a tuple"
                 )
             self.containers.append((value, items(value)))
-        if not isinstance(value, (np.ndarray, bytearray)):
+        if not isinstance(value, np.ndarray):
             for item in items(value):
                 self.visit(item)
 
-    def _function(self, function: Any, owner: Any = MISSING) -> None:
-        """Follow what a function reads; ``owner`` is its first argument, if that is known."""
-        if not isinstance(function, FunctionType) or self._again(function, owner):
-            return
+    def _function(self, function: FunctionType) -> None:
+        """Follow what a function reads."""
         code = function.__code__
-        cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
-        if code.co_filename.startswith(_LIBRARIES):
-            for name in cells:
-                self.visit(self._cell(cells, name))
-            return
-        for name in ("__code__", "__defaults__", "__kwdefaults__"):
-            value = self._watch(partial(getattr, function), name, f"{function.__name__}.{name}")
-            self.visit(None if name == "__code__" else value)
-        known = owner is not MISSING and code.co_argcount
-        for kind, name, attributes in _reads(code, code.co_varnames[0] if known else None):
-            if kind == "owner":
-                if attributes:
-                    self._follow(owner, attributes)
-            elif kind == "global":
-                value = self._watch(function.__globals__.get, name, f"global {name}")
-                if value is not MISSING:
-                    self._follow(value, attributes)
-            elif name != "__class__":
-                self._follow(self._cell(cells, name), attributes)
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+        names: Iterable[str] = ()
+        if not code.co_filename.startswith(_LIBRARIES):
+            for name in ("__code__", "__defaults__", "__kwdefaults__"):
+                value = self._watch(partial(getattr, function), name, f"{function.__name__}.{name}")
+                self.visit(None if name == "__code__" else value)
+            names, mentioned, texts = _names(code)
+            self._texts |= texts
+            self._mention((mentioned | texts) - _MAKING)
+        for name, cell in cells:
+            if name != "__class__":
+                with suppress(ValueError):  # a variable that has no value yet
+                    self.visit(
+                        self._watch(partial(getattr, cell), "cell_contents", f"variable {name}")
+                    )
+        for name in names:
+            self.visit(self._watch(function.__globals__.get, name, f"global {name}"))
 
-    def _cell(self, cells: dict[str, Any], name: str) -> Any:
-        """What a variable of an enclosing function stands for; None for those of the function itself."""
-        try:
-            return self._watch(partial(getattr, cells[name]), "cell_contents", f"variable {name}")
-        except (KeyError, ValueError):  # a variable that has no value yet
-            return None
+    def _mention(self, names: Set[str]) -> None:
+        """Follow attributes of these names, wherever they are read from."""
+        new = names - self.mentioned
+        self.mentioned |= new
+        for value in tuple(self._owners) if new else ():
+            self._attributes(value, new)
 
-    def _follow(self, value: Any, attributes: tuple[str, ...]) -> None:
-        for name in attributes:
-            if isinstance(value, ModuleType):
-                if _library(value):
-                    return
-                value = self._watch(vars(value).get, name, f"{value.__name__}.{name}")
-            elif isinstance(value, type) and _users(value):
-                value = self._unbound(self._in_class(value, name), value)
-            elif isinstance(value, (Module, Optimizer)) or _users(type(value)):
-                self.visit(value if isinstance(value, Module) else None)
-                value = self._attribute(value, name)
-            else:
-                break
-            if value is MISSING:
-                return
-        self.visit(value)
-
-    def _attribute(self, value: Any, name: str) -> Any:
-        """An attribute of an object; MISSING where nothing more is to be followed."""
-        found = self._in_class(type(value), name)
-        own = getattr(value, "__dict__", {})
-        shown = f"{type(value).__name__}.{name}"
-        if isinstance(found, property):
-            self._function(found.fget, value)
-            return MISSING
-        if name in own:
-            # The attributes of modules are watched as a whole.
-            return own[name] if isinstance(value, Module) else self._watch(own.get, name, shown)
-        if hasattr(found, "__set__"):  # a slot
-            return self._watch(partial(getattr, value), name, shown)
-        if not isinstance(value, Module):
-            self._watch(own.get, name, shown)
-        if isinstance(found, FunctionType):
-            self._function(found, value)
-            return MISSING
-        return self._unbound(found, type(value))
-
-    def _unbound(self, found: Any, cls: type) -> Any:
-        if isinstance(found, classmethod):
-            self._function(found.__func__, cls)
-            return MISSING
-        return found.__func__ if isinstance(found, staticmethod) else found
-
-    def _in_class(self, cls: type, name: str) -> Any:
-        """What a class or its bases have under a name."""
-        for base in cls.__mro__:
-            get, shown = vars(base).get, f"{base.__name__}.{name}"
-            found = self._watch(get, name, shown, base) if _users(base) else get(name, MISSING)
-            if found is not MISSING:
-                return found
-        return MISSING
+    def _attributes(self, value: Any, names: Iterable[str]) -> None:
+        """Follow attributes of an object, class or Python module."""
+        bases, own, places = _bases(value), _dict(value), []
+        if not isinstance(value, type):
+            title = value.__name__ if isinstance(value, ModuleType) else type(value).__name__
+            places.append((value, own, title))
+        places += [(base, vars(base), base.__name__) for base in bases]
+        others = self._texts if bases or isinstance(value, ModuleType) else ()
+        for name in sorted(names):
+            if name not in others and not any(name in place for _, place, _ in places):
+                continue
+            for holder, place, title in places:
+                found = place.get(name, MISSING)
+                if holder is value and found is MISSING and name[:2] == "__":
+                    continue  # is looked up in the class
+                if isinstance(found, MemberDescriptorType) and not isinstance(value, type):
+                    found = self._watch(partial(getattr, value), name, f"{title}.{name}")
+                elif holder is not value or not isinstance(value, Module):
+                    # The attributes of modules are watched as a whole.
+                    self._watch(place.get, name, f"{title}.{name}", holder)
+                self.visit(found)
+        settings = bases or type(value).__name__ in ("Namespace", "SimpleNamespace")
+        if settings and not isinstance(value, (type, Module)) and self.mentioned & _ALL:
+            self.visit(own)
 
     def _watch(self, get: Any, name: str, shown: str, holder: Any = None) -> Any:
         value = get(name, MISSING)
         if holder is None:
             holder = get.args[0] if isinstance(get, partial) else get.__self__
-        if (id(holder), name) not in self._seen:
-            self._seen[id(holder), name] = holder
+        key = (id(holder), name, isinstance(get, partial))
+        if key not in self._seen:
+            self._seen[key] = holder
             self.names.append(Name(get, name, value, shown))
         return value
+
+
+def _dict(value: Any) -> Any:
+    """The attributes of an object itself."""
+    try:
+        return vars(value)
+    except Exception:  # it has none, and its class may define __getattr__
+        return {}
+
+
+def _bases(value: Any) -> list[type]:
+    """The classes that an object or class has attributes from, but for libraries' ones."""
+    own = value.__mro__ if isinstance(value, type) else ()
+    return [cls for cls in (*own, *type(value).__mro__) if _users(cls)]
+
+
+def _specials(value: Any) -> set[str]:
+    """The methods of an object or class that are called without being mentioned: ``__call__``, ``__getitem__``, ..."""
+    names = set()
+    for base in map(vars, _bases(value)):
+        own = {name for name in base if name[:2] == name[-2:] == "__" and callable(base[name])}
+        names |= own - _COMPARING if "__dataclass_fields__" in base else own
+    return names if isinstance(value, type) else names - _MAKING
 
 
 def _library(module: ModuleType | None) -> bool:
@@ -263,4 +263,4 @@ def _library(module: ModuleType | None) -> bool:
 
 def _users(cls: type) -> bool:
     """Whether a class is none of a library's."""
-    return cls is SimpleNamespace or not _library(sys.modules.get(cls.__module__))
+    return not _library(sys.modules.get(cls.__module__))

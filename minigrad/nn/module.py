@@ -6,6 +6,7 @@ there, however nested, is found under the attribute's name.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from contextvars import ContextVar
@@ -58,11 +59,11 @@ class Loaded(NamedTuple):
 class Module(Settled):
     """Base class of layers and models: define ``forward``, call the module.
 
-    Parameters, Buffers and Modules are found in attributes, and in lists, tuples and dicts there, however nested, by
-    position or key: ``blocks.0.weight``. Other containers are not searched. Over a Parameter or Buffer nothing else can
-    be assigned but None (``m.w = None``) or a Module; a Tensor assigned over a Buffer becomes one, which shares its
-    memory. To change values, use ``m.w.copy_(a)`` or ``m.w -= a`` under ``no_grad``, or ``m.w.data = a``. Items of
-    lists and dicts are not watched: what is assigned over a Parameter there replaces it.
+    Parameters, Buffers and Modules are found in attributes, and in lists, tuples, deques and dicts there, however
+    nested, by position or key: ``blocks.0.weight``. Other containers are not searched. Over a Parameter or Buffer
+    nothing else can be assigned but None (``m.w = None``) or a Module; a Tensor assigned over a Buffer becomes one,
+    which shares its memory. To change values, use ``m.w.copy_(a)`` or ``m.w -= a`` under ``no_grad``, or
+    ``m.w.data = a``. Items of lists and dicts are not watched: what is assigned over a Parameter there replaces it.
 
     Attributes
     ----------
@@ -291,7 +292,7 @@ def load(into: str, own: dict[str, Tensor], state: Mapping[str, Any], strict: bo
             array = _numpy(state[name])
         except TypeError as error:
             raise TypeError(f"{into}: {name}: {error}") from error
-        if array.shape != t.shape or array.dtype != t.dtype:
+        if array.shape != t.shape or array.dtype.newbyteorder("=") != t.dtype:
             raise ValueError(
                 f"{into}: expected {name} of shape {t.shape} and dtype {t.dtype}, got {array.shape} and {array.dtype}"
             )
@@ -340,8 +341,8 @@ def members(named: Iterable[tuple[str, Any]], inside: Any = ()) -> Iterator[tupl
     for name, value in named:
         if isinstance(value, (Module, Tensor)):
             yield name, value
-        elif isinstance(value, (list, tuple, dict)) and id(value) not in inside:
+        elif isinstance(value, (list, tuple, dict, deque)) and id(value) not in inside:
             items = value.items() if isinstance(value, dict) else enumerate(value)
-            kinds = (Module, Tensor, list, tuple, dict)
+            kinds = (Module, Tensor, list, tuple, dict, deque)
             below = ((f"{name}.{k}", v) for k, v in items if isinstance(v, kinds))
             yield from members(below, (*inside, id(value)))

@@ -111,7 +111,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
         arrays.extend(picked)
     try:
         return x.apply(Index(tuple(static), x.shape), x, *arrays)
-    except IndexError as error:
+    except (IndexError, OverflowError) as error:
         raise IndexError(f"indexing a Tensor of shape {x.shape}: {error}") from None
 
 

@@ -240,7 +240,7 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
         ) from None
     ends = tuple((int(a), int(b)) for a, b in pairs)
     require_size("pad", tuple(n + sum(e) for n, e in zip(x.shape, ends, strict=True)))
-    return x.apply(Pad(ends, value), x)
+    return x.apply(Pad(ends, value), x) if x.ndim else x
 
 
 def integers(name: str, args: Any) -> Shape:
@@ -275,8 +275,8 @@ def sizes(name: str, args: Any) -> Shape:
 
 
 def require_size(name: str, shape: Shape) -> None:
-    """Raise ValueError for a shape of so many elements that no machine holds them."""
-    if math.prod(shape) >= TOO_MANY:
+    """Raise ValueError for a shape of so many elements that no machine holds them, or that only an empty axis saves."""
+    if math.prod(n or 1 for n in shape) >= TOO_MANY:
         raise ValueError(f"{name}: expected fewer than 2**40 elements, got shape {tuple(shape)}")
 
 

@@ -118,7 +118,8 @@ class Optimizer(Settled):
             )
         arrays = {name: np.asarray(state[name]) for name in own}
         for name, array in arrays.items():
-            if array.shape != own[name].shape or array.dtype != own[name].dtype:
+            native = array.dtype.newbyteorder("=")
+            if array.shape != own[name].shape or native != own[name].dtype:
                 raise ValueError(
                     f"load_state_dict into {type(self).__name__}: expected {name} of shape {own[name].shape} "
                     f"and dtype {own[name].dtype}, got {array.shape} and {array.dtype}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import kind_of
+from ..messages import kind_of, require_state
 from .optimizers import Optimizer
 
 
@@ -57,6 +57,7 @@ class ExponentialLR:
         TypeError, ValueError
             If ``steps`` is no integer, or negative. Whatever is raised, nothing has been loaded.
         """
+        require_state(type(self).__name__, state)
         into = f"load_state_dict into {type(self).__name__}"
         if differing := sorted({"steps"} ^ state.keys()):
             raise KeyError(f"{into}: missing or unexpected {differing}")

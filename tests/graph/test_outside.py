@@ -1,6 +1,10 @@
 """What a captured function reads from outside: a change of it is seen, whatever way it is read and changed."""
 
+import argparse
+import array
+import collections
 import contextlib
+import dataclasses
 import functools
 import types
 from dataclasses import dataclass
@@ -27,10 +31,15 @@ class Slotted:
     scale: float
 
 
+PYTHON = {
+    m.__name__: m for m in (argparse, array, collections, contextlib, dataclasses, functools, types)
+}
+
+
 def run(source, **names):
     """A module of its own with this source, as that of a user."""
     module = types.ModuleType("users_module")
-    vars(module).update(mg=mg, nn=nn, np=np, functools=functools, contextlib=contextlib, **names)
+    vars(module).update(mg=mg, nn=nn, np=np, **PYTHON, **names)
     exec(source, vars(module))
     return vars(module)
 
@@ -170,6 +179,96 @@ GLOBALS = {
         " def forward(self, x): return x * self.c.scale\nf = M()",
         "f.c.scale = 3.0",
     ),
+    "an overridden method": (
+        "s = 2.0\nclass B:\n def g(self, x): return x * s\n"
+        "class C(B):\n def g(self, x): return super().g(x)\nc = C()\ndef f(x): return c.g(x)",
+        "s = 3.0",
+    ),
+    "an overridden forward": (
+        "class B(nn.Module):\n def forward(self, x): return x * 2\n"
+        "class M(B):\n def forward(self, x): return super().forward(x)\nf = M()",
+        "B.forward = lambda self, x: x * 3",
+    ),
+    "a model's call": (
+        "s = 2.0\nclass M(nn.Module):\n def __call__(self, x): return super().__call__(x) * s\n"
+        " def forward(self, x): return x\nf = nn.Sequential(M())",
+        "s = 3.0",
+    ),
+    "a method of layers in a list": (
+        "s = 2.0\nclass L(nn.Module):\n def g(self, x): return x * s\n"
+        "class M(nn.Module):\n def __init__(self): self.ls = [L()]\n"
+        " def forward(self, x):\n  for l in self.ls: x = l.g(x)\n  return x\nf = M()",
+        "s = 3.0",
+    ),
+    "a method of an object made inside": (
+        "s = 2.0\nclass C:\n def g(self, x): return x * s\ndef f(x):\n c = C()\n return c.g(x)",
+        "s = 3.0",
+    ),
+    "what makes an object": (
+        "s = [2.0]\n@dataclasses.dataclass\nclass D:\n s: float = 0.0\n"
+        " def __post_init__(self): self.s = s[0]\ndef f(x): return x * D().s",
+        "s[0] = 3.0",
+    ),
+    "a partial method": (
+        "class C:\n s = 2.0\n def g(self, a, x): return x * self.s\n"
+        " h = functools.partialmethod(g, 1)\nc = C()\ndef f(x): return c.h(x)",
+        "c.s = 3.0",
+    ),
+    "a descriptor": (
+        "class D:\n s = 2.0\n def __get__(self, *args): return self.s\nclass C: d = D()\nc = C()\n"
+        "def f(x): return x * c.d",
+        "D.s = 3.0",
+    ),
+    "a special method": (
+        "s = 2.0\nclass C:\n def __getitem__(self, key): return s\nc = C()\ndef f(x): return x * c[0]",
+        "s = 3.0",
+    ),
+    "attributes by __getattr__": (
+        "class C(dict):\n def __getattr__(self, name): return self[name]\nc = C(s=2.0)\n"
+        "def f(x): return x * c.s",
+        "c['s'] = 3.0",
+    ),
+    "an attribute of a function": ("def f(x): return x * f.s\nf.s = 2.0", "f.s = 3.0"),
+    "an attribute by a text": (
+        "class C: pass\nc = C()\ndef f(x): return x * getattr(c, 's', 2.0)",
+        "c.s = 3.0",
+    ),
+    "all attributes": (
+        "class C: pass\nc = C()\nc.s = 2.0\ndef f(x): return x * sum(vars(c).values())",
+        "c.s = 3.0",
+    ),
+    "a local name": (
+        "class C: pass\nc = C()\nc.d = C()\nc.d.s = 2.0\ndef f(x):\n d = c.d\n return x * d.s",
+        "c.d.s = 3.0",
+    ),
+    "a Python module in a local name": (
+        "c = types.ModuleType('c')\nc.s = 2.0\ndef f(x):\n d = c\n return x * d.s",
+        "c.s = 3.0",
+    ),
+    "arguments of a program": (
+        "args = argparse.Namespace(s=2.0)\ndef f(x): return x * args.s",
+        "args.s = 3.0",
+    ),
+    "a chain of dicts": (
+        "s = collections.ChainMap({'a': 2.0})\ndef f(x): return x * s['a']",
+        "s['a'] = 3.0",
+    ),
+    "a view of a dict": (
+        "d = {'a': 2.0}\ns = d.values()\ndef f(x): return x * sum(s)",
+        "d['a'] = 3.0",
+    ),
+    "a method of a list": (
+        "s = [2.0]\ng = s.__getitem__\ndef f(x): return x * g(0)",
+        "s[0] = 3.0",
+    ),
+    "an array of Python's": (
+        "s = array.array('d', [2.0])\ndef f(x): return x * s[0]",
+        "s[0] = 3.0",
+    ),
+    "settings of optimizers in a list": (
+        "o = [mg.optim.SGD([nn.Parameter([1.0])], lr=2.0)]\ndef f(x): return x * o[0].lr",
+        "o[0].lr = 3.0",
+    ),
 }  # fmt: skip
 
 
@@ -308,3 +407,21 @@ def test_a_container_that_holds_itself(backend):
     fast = mg.jit(model)
     for _ in range(3):
         np.testing.assert_array_equal(fast(x).numpy(), model(x).numpy())
+
+
+def test_what_is_not_read_does_not_count(backend):
+    @dataclass
+    class Trainer:
+        scale = 2.0
+        steps: int = 0
+        images: object = dataclasses.field(default_factory=lambda: np.zeros((1000, 1000)))
+
+        def step(self, x):
+            return x * self.scale
+
+    trainer = Trainer()
+    f, x = mg.jit(trainer.step), mg.tensor(X)
+    for _ in range(3):
+        equal(f(x), 2 * X)
+        trainer.steps += 1
+    assert len(f.graphs) == 1

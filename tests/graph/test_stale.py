@@ -607,6 +607,50 @@ def test_graphs_inside_are_guarded_too(backend, rng):
         outer(x)
 
 
+class Keeping(nn.Module):
+    """A module that keeps graphs and jitted functions, and calls one."""
+
+    def __init__(self, called):
+        self.called, self.graph, self.graphs = called, None, {}
+
+    def forward(self, x):
+        return self.called(x)
+
+
+@pytest.mark.parametrize("make", [mg.jit, lambda f: mg.capture(f, mg.tensor(X))])
+def test_modules_may_keep_graphs(backend, make):
+    x, model = mg.tensor(X), Keeping(make(lambda x: x * 2))
+    first = mg.capture(model, x)
+    model.graph = model.graphs["first"] = first
+    model.other = model.graphs["other"] = mg.capture(model, x)
+    model.fast = mg.jit(model)
+    for graph in (first, model.other, model.fast, model.fast, model.fast):
+        equal(graph(x), 2 * X)
+    assert not model.state_dict() and len(model.fast.graphs) == 1
+    del model.other
+    equal(first(x), 2 * X)
+    model.called = make(lambda x: x * 3)
+    equal(model.fast(x), 3 * X)
+    with refuses(RuntimeError, "Keeping.called has changed"):
+        first(x)
+
+
+def test_a_module_keeps_the_graph_that_it_makes(backend):
+    class Lazy(nn.Module):
+        graph = None
+
+        def forward(self, x):
+            self.graph = self.graph or mg.capture(lambda x: self.compute(x) * 2, x)
+            return self.graph(x)
+
+        def compute(self, x):
+            return x + 1
+
+    model, x = Lazy(), mg.tensor(X)
+    equal(model(x), 2 * (X + 1))
+    equal(model(x), 2 * (X + 1))
+
+
 def test_the_tape_of_an_argument(backend):
     w = nn.Parameter([2.0])
     with refuses(CaptureError, "goes backward into what an argument was computed from"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ class Nest(nn.Module):
 
     def __init__(self):
         self.by_name = {"one": nn.Linear(1, 2), 2: [nn.Parameter([1.0])]}
-        self.deep = ([{"x": (nn.Buffer([2.0]), 3, "four")}],)
+        self.deep = ([{"x": deque([nn.Buffer([2.0]), 3, "four"])}],)
         self.again = [self.by_name, {"one": self.by_name["one"]}]
         self.words = {"many": 1, "others": None}
         self.again.append(self.again)

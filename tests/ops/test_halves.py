@@ -182,6 +182,9 @@ def test_a_value_used_in_many_places(dtype):
         assert g.dtype == gh.dtype == b.dtype
         np.testing.assert_array_equal(g.numpy().astype(float), [2000, 2000])
         np.testing.assert_array_equal(gh.numpy().astype(float), [1000, 1000])
+        g = mg.grad([hidden] * 1000, b, [hidden.filled(1)] * 1000, create_graph=create_graph)
+        assert g.dtype == b.dtype
+        np.testing.assert_array_equal(g.numpy().astype(float), [1000, 1000])
         total = sum((b.astype("float32") for _ in range(1000)), mg.zeros(2))
         total.sum().backward(create_graph=create_graph)
         np.testing.assert_array_equal(b.grad.numpy().astype(float), [1000, 1000])

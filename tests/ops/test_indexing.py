@@ -133,6 +133,7 @@ def zeros():
             lambda: zeros()[2],
         ),
         "list out of range": (IndexError, "shape (2, 3): index -4", lambda: zeros()[0, [0, -4]]),
+        "too large": (IndexError, "shape (2, 3): ", lambda: zeros()[2**63]),
         "too many": (IndexError, "shape (2, 3): too many indices", lambda: zeros()[0, 0, 0]),
         "two ellipses": (IndexError, "shape (2, 3): an index can only", lambda: zeros()[..., ...]),
         "a float": (IndexError, "got float of dtype float32", lambda: zeros()[1.0]),

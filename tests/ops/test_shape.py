@@ -105,6 +105,10 @@ def test_pad_takes_widths_as_numpy_does(width):
     equal(mg.pad(mg.ones((2, 3)), width), np.pad(np.ones((2, 3)), width))
 
 
+def test_pad_of_no_axes_adds_nothing():
+    equal(mg.pad(mg.tensor(3), 1), 3)
+
+
 @pytest.mark.parametrize("join", [mg.concatenate, mg.stack])
 def test_joining_one_tensor_or_tuples(join):
     x = mg.ones((2, 3))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from helpers import refuses
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.data import augment
 
 X, W = (1, 1, 4, 4), (1, 1, 2, 2)
 
@@ -55,7 +57,14 @@ CALLS = {
     "got shape (1099511627776,)": lambda: mg.zeros(2**40),
     "got shape (2097152, 2097152)": lambda: mg.ones((2**21, 2**21)),
     "broadcast_to: expected fewer": lambda: mg.ones(1).broadcast_to((2**62,)),
+    "zeros: expected fewer": lambda: mg.zeros(0, 2**40),
+    "pad: expected fewer than 2**40 elements, got shape (0,": lambda: mg.pad(
+        mg.zeros(0, 2), ((0, 0), (2**63, 0))
+    ),
+    "shift: expected fewer": lambda: augment.shift(np.zeros((1, 4, 4)), 2**63, None),
     "arange: expected fewer": lambda: mg.arange(2**62),
+    "expected finite numbers and step != 0, got 0, 1, 0": lambda: mg.arange(0, 1, 0),
+    "expected finite numbers and step != 0, got 0, inf": lambda: mg.arange(0, float("inf")),
     "got shape (1152921504606846976,)": lambda: mg.arange(0, 1, 2**-60),
     "uniform: expected fewer": lambda: nn.Linear(2**21, 2**21),
     "Linear, in_features: expected fewer": lambda: nn.Linear(2**62, 1),

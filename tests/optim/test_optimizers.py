@@ -343,6 +343,7 @@ class TestStateOfSchedules:
             ({"steps": 1.0}, TypeError, "steps as an integer, got 1.0"),
             ({"steps": [1]}, TypeError, r"steps as an integer, got \[1\]"),
             ({"steps": -1}, ValueError, "steps >= 0, got -1"),
+            (None, TypeError, "expected names with their arrays, got None"),
         ],
     )
     def test_a_misfit_loads_nothing(self, state, error, message):
