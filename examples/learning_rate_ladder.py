@@ -189,6 +189,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     choose_backend(args.backend)
+    args.out.mkdir(parents=True, exist_ok=True)
     try:
         splits = load(args.data, args.batch_size)
     except (OSError, ValueError) as error:  # missing files, no network, too few images
@@ -209,7 +210,6 @@ def main(argv: list[str] | None = None) -> None:
                         bar.update(at[e] - (at[e - 1] if e else 0))
 
     name = str(args.out / f"learning_rate_ladder_{args.data}")
-    args.out.mkdir(parents=True, exist_ok=True)
     head = ["seed", "row", "first_lr", "step", "train_loss", "test_accuracy"]
     rows = (
         [

@@ -145,6 +145,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     choose_backend(args.backend)
+    args.out.mkdir(parents=True, exist_ok=True)
     try:
         data = load(args.data, args.batch_size)
     except (OSError, ValueError) as error:  # missing files, no network, too few images
@@ -173,7 +174,6 @@ def main(argv: list[str] | None = None) -> None:
         f"\nLonger sequences; statistics of steps that were not trained\n{table_of_longer(rows, long)}"
     )
     name = str(args.out / f"sequential_mnist_{args.data}")
-    args.out.mkdir(parents=True, exist_ok=True)
     curves = (
         [args.seed + run, network, step, losses[run, i, e], accuracies[run, i, e]]
         for run in range(args.seeds)

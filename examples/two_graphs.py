@@ -22,9 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=at_least_two, default=60, help="default: 60")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the drawings")
     args = parser.parse_args(arguments)
+    args.out.mkdir(parents=True, exist_ok=True)
     train_graph, eval_graph = mg.graphs(MLP(), mg.ones((args.batch_size, 784)))
     print(train_graph, eval_graph, mg.graph_diff(train_graph, eval_graph), sep="\n\n")
-    args.out.mkdir(parents=True, exist_ok=True)
     for name, graph in (("mlp_train", train_graph), ("mlp_eval", eval_graph)):
         path = args.out / f"{name}.svg"
         try:

@@ -255,6 +255,10 @@ def as_array(data: Any, dtype: Any, name: str | None) -> Any:
     says otherwise."""
     source = of(data)
     if source is None:
+        if isinstance(data, np.ma.MaskedArray):
+            raise TypeError(
+                "tensor: a masked array's mask would be lost: pass array.filled(value), and the mask by itself"
+            )
         if not hasattr(data, "dtype"):
             dtype = np.float32 if dtype is None else dtype
         try:

@@ -55,9 +55,9 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
         if name == "__metadata__":
             raise ValueError("save: safetensors keeps the name '__metadata__' to itself")
         if not isinstance(array, (np.ndarray, np.generic)) or array.dtype.kind not in "biuf":
+            got = getattr(array, "dtype", None) if isinstance(array, np.ndarray) else kind_of(value)
             raise TypeError(
-                f"save: expected {name!r} to be a Tensor or a NumPy array of numbers, "
-                f"got {getattr(array, 'dtype', kind_of(value))}"
+                f"save: expected {name!r} to be a Tensor or a NumPy array of numbers, got {got}"
             )
         arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
     write_whole(Path(path), library.save(arrays))

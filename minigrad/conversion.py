@@ -26,6 +26,9 @@ _COMPARISONS = {
     "greater": operator.gt,
     "greater_equal": operator.ge,
 }
+#: NumPy's names of what is called otherwise here
+_OURS = {"absolute": "abs", "amax": "max", "amin": "min", "dot": "matmul"}
+_OURS |= dict.fromkeys(("append", "hstack", "vstack"), "concatenate")
 
 
 class Convertible:
@@ -86,14 +89,15 @@ class Convertible:
         raise TypeError(_instead_of(name if method == "__call__" else f"{name}.{method}", self))
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if func.__name__ in ("shape", "ndim", "size"):
+        if func.__name__ in ("shape", "ndim", "size") and len(args) == 1 and not kwargs:
             return getattr(self, func.__name__)
         raise TypeError(_instead_of(func.__name__, self))
 
 
 def _instead_of(name: str, t: Any) -> str:
     """What to say of a function of NumPy that was given a Tensor."""
-    ours = {"absolute": "abs", "amax": "max", "amin": "min"}.get(name, name)
-    ways = [f"mg.{ours}"] if hasattr(sys.modules[__package__], ours) else []
+    ours = _OURS.get(name, name)
+    ways = ["an operator (x + y)"] if name in (*_OPERATORS, *_COMPARISONS, "negative") else []
+    ways += [f"mg.{ours}"] if hasattr(sys.modules[__package__], ours) else []
     ways += [f".{ours}()"] if hasattr(t, ours) else []
     return f"numpy.{name}: expected arrays, got a minigrad Tensor: use {' or '.join([*ways, '.numpy()'])}"

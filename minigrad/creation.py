@@ -10,7 +10,9 @@ import numpy as np
 
 from . import backend as backends
 from .dtypes import real
-from .ops.shape import require_size, sizes
+from .messages import require_numbers
+from .ops.shape import require_size
+from .ops.shape import sizes as checked
 from .tensor import Tensor, tensor, written_out
 
 
@@ -31,11 +33,14 @@ def full(
     ValueError
         For negative sizes.
     """
+    if not isinstance(value, (np.ndarray, np.generic)):
+        require_numbers("full", value=value)
     return _filled("full", (shape,), value, requires_grad, dtype, backend)
 
 
 def zeros(
-    *shape: int | Sequence[int],
+    *sizes: int | Sequence[int],
+    shape: int | Sequence[int] | None = None,
     requires_grad: bool = False,
     dtype: Any = np.float32,
     backend: str | None = None,
@@ -48,17 +53,22 @@ def zeros(
     >>> mg.zeros(2, 3).shape, mg.zeros((2, 3)).shape, mg.zeros(()).shape
     ((2, 3), (2, 3), ())
     """
-    return _filled("zeros", shape, 0, requires_grad, dtype, backend)
+    return _filled(
+        "zeros", sizes if shape is None else (*sizes, shape), 0, requires_grad, dtype, backend
+    )
 
 
 def ones(
-    *shape: int | Sequence[int],
+    *sizes: int | Sequence[int],
+    shape: int | Sequence[int] | None = None,
     requires_grad: bool = False,
     dtype: Any = np.float32,
     backend: str | None = None,
 ) -> Tensor:
     """A tensor of ones, of a shape given as ints or one tuple; float32 by default. It raises as ``full`` does."""
-    return _filled("ones", shape, 1, requires_grad, dtype, backend)
+    return _filled(
+        "ones", sizes if shape is None else (*sizes, shape), 1, requires_grad, dtype, backend
+    )
 
 
 def _filled(
@@ -69,7 +79,7 @@ def _filled(
     dtype: Any,
     backend: str | None,
 ) -> Tensor:
-    array = np.full(sizes(name, shape), value, real(dtype))
+    array = np.full(checked(name, shape), value, real(dtype))
     return written_out(tensor(array, requires_grad=requires_grad, backend=backend))
 
 
@@ -91,6 +101,7 @@ def arange(
     """
     if stop is None:
         start, stop = 0.0, start
+    require_numbers("arange", start=start, stop=stop, step=step)
     count = (stop - start) / step if step else math.nan
     if not math.isfinite(count):
         raise ValueError(

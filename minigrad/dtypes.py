@@ -25,10 +25,17 @@ def real(dtype: Any) -> np.dtype:
                 'bfloat16 needs ml_dtypes: install it with pip install "minigrad[bfloat16]"'
             ) from error
         return np.dtype(ml_dtypes.bfloat16)
-    dtype = np.dtype(dtype).newbyteorder("=")
-    if dtype.kind not in "biuf" and not floating(dtype):
-        raise TypeError(f"tensor: expected numbers, got {dtype}")
-    return dtype
+    try:
+        if dtype is None:  # float64 to NumPy
+            raise TypeError
+        found = np.dtype(dtype).newbyteorder("=")
+    except TypeError:
+        raise TypeError(
+            f"dtype: expected one of NumPy's or its name, such as 'float32', got {dtype!r}"
+        ) from None
+    if found.kind not in "biuf" and not floating(found):
+        raise TypeError(f"tensor: expected numbers, got {found}")
+    return found
 
 
 def half(dtype: np.dtype) -> bool:

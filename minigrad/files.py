@@ -27,11 +27,10 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         _write_whole(path, content)
     except OSError as error:
-        if (
-            error.errno is not None and error.filename is None
-        ):  # a full disk does not say which file
-            error.filename = str(path)
-        raise
+        if error.errno is None:
+            raise
+        # A full disk names no file, other errors the temporary one.
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -39,7 +39,8 @@ def not_a_tensor(value: Any) -> str:
     package = type(value).__module__.partition(".")[0]
     if hasattr(value, "__dlpack__") and package not in ("numpy", "cupy"):
         return f"{says}: use mg.from_dlpack"
-    return says if value is None else f"{says}; wrap it with minigrad.tensor"
+    numbers = isinstance(value, (int, float, list, tuple, range)) or package in ("numpy", "cupy")
+    return f"{says}; wrap it with minigrad.tensor" if numbers else says
 
 
 def require_numbers(name: str, **settings: Any) -> None:

@@ -105,6 +105,8 @@ class Settled:
     """Base of objects whose attributes decide what is computed: the tape notes when one changes."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if (args or kwargs) and cls.__init__ is object.__init__:
+            raise TypeError(f"{cls.__name__}() takes no arguments")  # Python accepts them silently
         made = object.__new__(cls)
         heard = listening.get()
         if heard is not None:

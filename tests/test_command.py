@@ -23,6 +23,7 @@ MAINS = [
         if "def main" in p.read_text("utf-8")
     ),
 ]
+OUT = [m for m in MAINS if "args.out" in (ROOT / f"{m.replace('.', '/')}.py").read_text("utf-8")]
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 
@@ -47,6 +48,17 @@ def test_every_command_line(monkeypatch, capsys, name, error, code, line):
         importlib.import_module(name).main([])
     assert exit_.value.code == code
     assert capsys.readouterr().err.strip() == line
+
+
+@pytest.mark.parametrize("name", OUT)
+def test_a_folder_that_cannot_be_made_ends_it_before_the_training(tmp_path, monkeypatch, name):
+    def fail(*_):
+        raise AssertionError("something was computed first")
+
+    monkeypatch.setattr("minigrad.nn.Module.__call__", fail)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"Not a directory|exists"):
+        importlib.import_module(name).main(["--out", str(tmp_path / "file" / "folder")])
 
 
 def start(*arguments, **files):

@@ -27,6 +27,13 @@ class Tensor:
         return 1, 0
 
 
+class Foreign:
+    """Another library's layer."""
+
+    def __call__(self, x):
+        return x
+
+
 FOREIGN = "expected a minigrad Tensor, got torch.Tensor: use mg.from_dlpack"
 CAST = r"cast x with x\.astype\('float32'\)"
 WRAP = "expected a minigrad Tensor, got numpy.ndarray; wrap it with minigrad.tensor"
@@ -168,6 +175,50 @@ MISTAKES = [
     ("mg.grad(1.0, p)", TypeError, "^grad, output 0: expected a minigrad Tensor, got float"),
     ("mg.grad(p.sum(), [p, None])", TypeError, "^grad, input 1: expected a minigrad Tensor, got None"),
     ("mg.data.DataLoader([a], batch_size='2')", ValueError, "^DataLoader: expected batch_size >= 1, got '2'"),
+    ("nn.ReLU(inplace=True)", TypeError, r"^ReLU\(\) takes no arguments"),
+    ("nn.Flatten(2)", TypeError, r"^Flatten\(\) takes no arguments"),
+    ("mg.relu('a')", TypeError, "got str$"),
+    ("mg.relu(mg.moments(x))", TypeError, "got minigrad.Moments$"),
+    ("mg.optim.SGD({'a': p}, 0.1)", TypeError, "parameter 0: .* got str$"),
+    ("nn.Sequential(linear, Foreign())", TypeError, "layer 1 to be a Module, got <.*Foreign"),
+    ("np.add(x, 1)", TypeError, "operator"),
+    ("np.vstack([x, x])", TypeError, r"mg\.concatenate"),
+    ("np.dot(x, x)", TypeError, r"mg\.matmul"),
+    ("np.size(x, 0)", TypeError, "^numpy.size: "),
+    *[
+        (f"nn.{call}", ValueError, f"^{call.partition('(')[0]}: expected {setting} ")
+        for call, setting in [
+            ("Conv2d(3, 4, 3, stride='1')", "stride"),
+            ("Conv2d(3, 4, 3, padding='1')", "padding"),
+            ("Conv2d(3, 4, 3, dilation=0)", "dilation"),
+            ("Conv1d(3, 4, 3, stride=0)", "stride"),
+            ("ConvTranspose2d(3, 4, 3, output_padding='1')", "output_padding"),
+            ("MaxPool2d('2')", "kernel_size"),
+            ("AvgPool2d(2, stride=0)", "stride"),
+            ("MaxPool2d(2, padding=-1)", "padding"),
+            ("BatchRenorm(3, r_max=0.5)", "r_max"),
+        ]
+    ],
+    ("nn.BatchRenorm(3, r_max='3')", TypeError, "^BatchRenorm: expected r_max as a number, got '3'"),
+    ("nn.LayerNorm(3, eps='1')", TypeError, "^LayerNorm: expected eps as a number, got '1'"),
+    ("mg.layer_norm(x, None, None, 1e-5)", ValueError, "^layer_norm: .* got ndim=1e-05"),
+    ("mg.layer_norm(x, eps='a')", TypeError, "^layer_norm: expected eps as a number"),
+    ("nn.InstanceNorm(3)(mg.ones((2, 3, 1)))", ValueError, "^instance_norm: .* says nothing$"),
+    *[
+        (f"nn.{layer}, dtype='int64')", TypeError, f"^{layer.partition('(')[0]}: expected a floating dtype, got int64")
+        for layer in ["Linear(3, 2", "Conv2d(3, 4, 1", "BatchNorm(3"]
+    ],
+    *[
+        (call, TypeError, "^dtype: expected one of NumPy's or its name")
+        for call in ["x.astype(None)", "x.astype('foo')", "mg.ones(2, dtype='foo')", "nn.Linear(3, 2, dtype=None)"]
+    ],
+    ("mg.full(2, 'a')", TypeError, "^full: expected value as a number, got 'a'"),
+    ("mg.full(2, mg.tensor(2.0))", TypeError, r"^full: .*\.item\(\)"),
+    ("mg.zeros(2, shape=(3,))", TypeError, "^zeros: expected integers"),
+    ("mg.arange('3')", TypeError, "^arange: expected stop as a number"),
+    ("mg.arange(0, 1, 0)", ValueError, "^arange: expected finite numbers and step != 0"),
+    ("mg.tensor(np.ma.array([1.0, 2.0], mask=[0, 1]))", TypeError, r"^tensor: .*mask.*\.filled\(value\)"),
+    ("mg.save('f', {'a': torch})", TypeError, "^save: expected 'a' .* got torch.Tensor$"),
     ("mg.jit(5)", TypeError, "^jit: expected a function or a Module, got 5"),
     ("mg.gradcheck(5, x)", TypeError, "^gradcheck: expected a function first, got int"),
 ]  # fmt: skip
@@ -180,6 +231,7 @@ def test_a_mistake_is_named(line, error, pattern):
     p = mg.ones(2, requires_grad=True)
     names = {"mg": mg, "nn": nn, "np": np, "x": mg.ones((4, 3)), "a": np.ones((4, 3), np.float32)}
     names |= {"p": p, "linear": nn.Linear(3, 2), "torch": Tensor(), "sgd": mg.optim.SGD([p], 0.1)}
+    names["Foreign"] = Foreign
     with pytest.raises(error) as caught:
         eval(line, names)
     assert type(caught.value) is error
@@ -209,7 +261,13 @@ def test_shapes_are_still_numpys():
     assert (np.shape(x), np.ndim(x), np.size(x)) == ((2, 3), 2, 6)
 
 
+def test_a_shape_is_taken_under_its_name():
+    assert mg.zeros(shape=(2, 3)).shape == mg.ones(shape=[2, 3]).shape == (2, 3)
+    assert mg.zeros(shape=2).shape == (2,)
+
+
 def test_optimizers_show_their_settings():
+    assert "(lr=0.1, " in repr(mg.optim.SGD([mg.ones(2)], np.float64(0.1)))
     p = mg.ones(2, requires_grad=True)
     sgd, adam = mg.optim.SGD([p], lr=0.1, momentum=0.9), mg.optim.Adam([p])
     assert repr(sgd) == "SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0, 1 parameter)"

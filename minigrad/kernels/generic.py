@@ -109,7 +109,7 @@ class Kernels(ConvolutionKernels, FusedKernels):
         return self.xp.maximum(x, 0)
 
     def relu_grad(self, x: Array, gy: Array) -> Array:
-        return gy * (x > 0)
+        return gy * ~(x <= 0)  # not x > 0: at NaN the gradient goes on, too
 
     def softmax(self, x: Array, axis: int) -> Array:
         y = self.xp.exp(x - x.max(axis=axis, keepdims=True))

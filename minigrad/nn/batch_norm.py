@@ -109,8 +109,9 @@ class BatchNorm(RunningStatistics):
         for size in shape or (0,):
             init.require_positive(name, num_features=size)
         require_numbers(name, eps=eps)
-        if not np.dtype(dtype).type(eps) > 0:
-            raise ValueError(f"{name}: expected eps > 0, got {eps}, in {np.dtype(dtype)}")
+        dtype = init.floating_dtype(name, dtype)
+        if not dtype.type(eps) > 0:
+            raise ValueError(f"{name}: expected eps > 0, got {eps}, in {dtype}")
         given = axis if isinstance(axis, (tuple, list)) else (axis,)
         if not all(hasattr(a, "__index__") for a in given):
             raise TypeError(f"{name}: expected axis as an int or a tuple of ints, got {axis!r}")

@@ -11,7 +11,7 @@ from ..kernels.convolution import Pair
 from ..ops.conv import conv1d, conv2d, conv_transpose2d
 from ..ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from ..ops.random import generator
-from ..ops.windows import Padding, pair
+from ..ops.windows import Padding, edges_of, pair
 from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter
@@ -75,11 +75,15 @@ class Conv2d(Module):
             raise ValueError(
                 f"{name}: expected groups to divide {in_channels} and {out_channels} channels, got {groups}"
             )
+        for setting, value in (("stride", stride), ("dilation", dilation)):
+            pair(name, setting, value, 1)
+        if padding not in ("same", "valid"):
+            edges_of(name, padding)
         rng = generator(rng)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = self._kernel(kernel_size)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        drawn = partial(init.drawn, name, rng=rng, dtype=dtype)
+        drawn = partial(init.drawn, name, rng=rng, dtype=init.floating_dtype(name, dtype))
         self.weight = Parameter(drawn(weight_init, self._shape()))
         self.bias = Parameter(drawn(bias_init, (out_channels,))) if bias else None
 
@@ -149,6 +153,7 @@ class ConvTranspose2d(Conv2d):
         groups: int = 1,
         **settings: Any,
     ) -> None:
+        pair(type(self).__name__, "output_padding", output_padding, 0)
         self.output_padding = output_padding
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, **settings
@@ -183,6 +188,9 @@ class MaxPool2d(Module):
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
+        least = {"kernel_size": 1, "stride": 1, "padding": 0}
+        for setting, smallest in least.items():
+            pair(type(self).__name__, setting, getattr(self, setting), smallest)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x, self.kernel_size, self.stride, self.padding)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import real
+from ..dtypes import floating, real
 from ..ops.random import generator
 from ..ops.shape import require_size
 from ..tensor import Tensor, tensor
@@ -125,6 +125,14 @@ def drawn(layer: str, init: Init, shape: Shape, rng: RNG, dtype: Any) -> Tensor:
     if values.shape != shape:
         raise ValueError(f"{layer}: expected an initial value of shape {shape}, got {values.shape}")
     return values
+
+
+def floating_dtype(layer: str, dtype: Any) -> np.dtype:
+    """``dtype`` as a NumPy dtype; TypeError unless it is a floating one, naming the layer."""
+    found = real(dtype)
+    if not floating(found):
+        raise TypeError(f"{layer}: expected a floating dtype, got {found}")
+    return found
 
 
 def require_positive(layer: str, **sizes: int) -> None:

@@ -58,7 +58,7 @@ class Linear(Module):
         init.require_positive("Linear", in_features=in_features, out_features=out_features)
         rng = generator(rng)
         self.in_features, self.out_features = in_features, out_features
-        drawn = partial(init.drawn, "Linear", rng=rng, dtype=dtype)
+        drawn = partial(init.drawn, "Linear", rng=rng, dtype=init.floating_dtype("Linear", dtype))
         self.weight = Parameter(drawn(weight_init, (out_features, in_features)))
         self.bias = Parameter(drawn(bias_init, (out_features,))) if bias else None
 

@@ -318,8 +318,8 @@ def _no_layer(value: Any) -> str:
         return (
             f"got a {type(value).__name__}: pass its layers one by one, as in Sequential(*layers)"
         )
-    if callable(value):
-        name = getattr(value, "__name__", repr(value))
+    if callable(value) and hasattr(value, "__name__"):
+        name = value.__name__
         return f"got the function {name}: use its layer (nn.ReLU() for relu), or call it in a Module's forward"
     return f"got {value!r}"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import renamed
+from ..messages import renamed, require_numbers
 from ..ops.normalization import group_norm, instance_norm, layer_norm
 from ..ops.shape import integers
 from ..tensor import Tensor
@@ -44,6 +44,7 @@ class LayerNorm(Module):
         shape = integers("LayerNorm", (normalized_shape,))
         for size in shape or (0,):
             init.require_positive("LayerNorm", normalized_shape=size)
+        require_numbers("LayerNorm", eps=eps)
         self.normalized_shape, self.eps = shape, eps
         self.gamma, self.beta = _parameters(shape, affine, dtype)
 
@@ -88,6 +89,7 @@ class GroupNorm(Module):
             raise ValueError(
                 f"GroupNorm: expected groups that divide {num_channels} channels, got {num_groups}"
             )
+        require_numbers("GroupNorm", eps=eps)
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self.gamma, self.beta = _parameters((num_channels,), affine, dtype)
 
@@ -118,6 +120,7 @@ class InstanceNorm(Module):
         self, num_channels: int, eps: float = 1e-5, affine: bool = False, dtype: Any = np.float32
     ) -> None:
         init.require_positive("InstanceNorm", num_channels=num_channels)
+        require_numbers("InstanceNorm", eps=eps)
         self.num_channels, self.eps = num_channels, eps
         self.gamma, self.beta = _parameters((num_channels,), affine, dtype)
 

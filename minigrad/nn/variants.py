@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import kind_of, old_name, renamed
+from ..messages import kind_of, old_name, renamed, require_numbers
 from ..ops.batch_norm import PerChannel, frozen_batch_norm, kept_axes
 from ..ops.shape import concatenate
 from ..tape import decided, no_grad
@@ -139,13 +139,15 @@ class BatchRenorm(BatchNorm):
             raise ValueError("BatchRenorm: corrects towards running statistics, which must move")
         self.r_max = ramp(1, 3, 5_000, 40_000) if r_max is None else r_max
         self.d_max = ramp(0, 5, 5_000, 25_000) if d_max is None else d_max
+        self.bounds()
 
     def bounds(self) -> tuple[float, float]:
         """r_max and d_max now."""
         seen = int(self.num_batches.item())
         r, d = (b(seen) if callable(b) else b for b in (self.r_max, self.d_max))
+        require_numbers("BatchRenorm", r_max=r, d_max=d)
         if not r >= 1 or not d >= 0:
-            raise ValueError(f"expected r_max >= 1 and d_max >= 0, got {r} and {d}")
+            raise ValueError(f"BatchRenorm: expected r_max >= 1 and d_max >= 0, got {r} and {d}")
         return r, d
 
     def normalize(

@@ -58,7 +58,7 @@ class ReluGrad(Op):
     elementwise = True
 
     def reference(self, x: Tensor, gy: Tensor) -> Tensor:
-        return gy * (x > 0).astype(gy.dtype)
+        return gy * (1 - (x <= 0).astype(gy.dtype))
 
     def forward(self, k: Any, x: Any, gy: Any) -> Any:
         return k.relu_grad(x, gy)

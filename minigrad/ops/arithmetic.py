@@ -115,20 +115,21 @@ class PowerScalar(Op):
 
 
 class Maximum(Op):
-    """Where both are equal each gets half of the gradient."""
+    """Where both are equal each gets half of the gradient; beside a NaN each gets all of it, as in PyTorch."""
 
     elementwise = True
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
         return k.xp.maximum(a, b)
 
-    def wins(self, a: Tensor, b: Tensor) -> Tensor:
-        return a > b
+    def loses(self, a: Tensor, b: Tensor) -> Tensor:
+        return a < b
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         a, b = node.inputs
-        to_a = self.wins(a, b).astype(gy.dtype) + 0.5 * (a == b).astype(gy.dtype)
-        return gy * to_a, gy * (1 - to_a) if needs[1] else None
+        most = 1 - 0.5 * (a == b).astype(gy.dtype)
+        to_a = gy * (most - self.loses(a, b).astype(gy.dtype)) if needs[0] else None
+        return to_a, gy * (most - self.loses(b, a).astype(gy.dtype)) if needs[1] else None
 
 
 class Minimum(Maximum):
@@ -137,8 +138,8 @@ class Minimum(Maximum):
     def forward(self, k: Any, a: Any, b: Any) -> Any:
         return k.xp.minimum(a, b)
 
-    def wins(self, a: Tensor, b: Tensor) -> Tensor:
-        return a < b
+    def loses(self, a: Tensor, b: Tensor) -> Tensor:
+        return a > b
 
 
 class Comparison(Op):

@@ -53,7 +53,7 @@ def layer_norm(
             [-1.,  1.]])
     """
     require_floating("layer_norm", x)
-    if not 0 < ndim <= x.ndim:
+    if not hasattr(ndim, "__index__") or not 0 < ndim <= x.ndim:
         raise ValueError(
             f"layer_norm: expected 1 to {x.ndim} feature axes of x {x.shape}, got ndim={ndim}"
         )
@@ -158,6 +158,13 @@ def _normalized(
     """
     require_tensor(name, gamma=gamma, beta=beta)
     require_dtype(name, x, statistics_dtype, gamma=gamma, beta=beta)
+    require_numbers(name, eps=eps)
+    together = math.prod(n for i, n in enumerate(seen) if i not in kept)
+    if together == 1 and x.size:
+        raise ValueError(
+            f"{name}: expected at least 2 values that are normalized together, got 1 from shape {x.shape}: "
+            "their variance says nothing"
+        )
     y = x.widened()
     if x.size:  # else there is nothing to normalize, and no statistics
         y = batch_norm(y.reshape(seen), None, None, kept, eps)[0].reshape(x.shape)

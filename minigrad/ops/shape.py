@@ -96,7 +96,7 @@ class Pad(Op):
         self.widths, self.value = widths, value
 
     def forward(self, k: Any, x: Any) -> Any:
-        return k.xp.pad(x, self.widths, constant_values=self.value)
+        return k.xp.pad(x, self.widths, constant_values=self.value) if self.widths else x.copy()
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         inner = zip(self.widths, gy.shape, strict=True)
@@ -229,6 +229,8 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
     Tensor([0., 1., 1., 0., 0.])
     """
     require_numbers("pad", value=value)
+    if hasattr(widths, "numpy"):
+        widths = widths.numpy()
     try:
         given = np.array(widths)
         pairs = np.broadcast_to(given, (x.ndim, 2)) if given.dtype.kind in "iu" else given

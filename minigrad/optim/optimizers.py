@@ -69,7 +69,7 @@ class Optimizer(Settled):
         count = len(self.params)
         hidden = ("lr", "params", "steps", "state", "slots")
         others = {k: v for k, v in vars(self).items() if k not in hidden and k[0] != "_"}
-        settings = [f"{k}={v!r}" for k, v in {"lr": self.lr, **others}.items()]
+        settings = [f"{k}={v}" for k, v in {"lr": self.lr, **others}.items()]
         return f"{type(self).__name__}({', '.join(settings)}, {count} parameter{'s' * (count > 1)})"
 
     def zero_grad(self) -> None:

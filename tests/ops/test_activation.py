@@ -38,6 +38,13 @@ def test_relu_and_its_gradient_at_zero():
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+def test_relu_of_nan_passes_the_gradient_on(dtype):
+    x = leaf([np.nan, -1.0, 1.0, np.nan], dtype)
+    mg.relu(x).sum().backward()
+    equal(x.grad, [1, 0, 1, 1])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_softmax_far_out(dtype):
     x = mg.tensor([[1e4, 1e4, -1e4], [1e4, 0, 0]], dtype=dtype)
     equal(mg.softmax(x), [[0.5, 0.5, 0], [1, 0, 0]])

@@ -154,6 +154,14 @@ def test_ties_share(fn, to_x):
     equal(y.grad, 1 - np.array(to_x))
 
 
+@pytest.mark.parametrize("fn", [mg.maximum, mg.minimum])
+def test_beside_nan_both_get_the_gradient(fn):
+    x, y = leaf([np.nan, 1, np.nan]), leaf([2, np.nan, np.nan])
+    fn(x, y).sum().backward()
+    equal(x.grad, [1, 1, 1])
+    equal(y.grad, [1, 1, 1])
+
+
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_comparisons_are_numpys(rng, name):
     compare = getattr(operator, name)

@@ -81,7 +81,7 @@ def test_the_numbers_of_torch(rng, torch):
         ),
         "one feature": (
             ValueError,
-            "expected at least 2 values per channel, got 1",
+            "layer_norm: expected at least 2 values that are normalized together, got 1",
             lambda: mg.layer_norm(mg.ones((2, 1))),
         ),
         "gamma": (

@@ -105,8 +105,12 @@ def test_pad_takes_widths_as_numpy_does(width):
     equal(mg.pad(mg.ones((2, 3)), width), np.pad(np.ones((2, 3)), width))
 
 
-def test_pad_of_no_axes_adds_nothing():
-    equal(mg.pad(mg.tensor(3), 1), 3)
+def test_pad_of_no_axes_is_a_copy():
+    x = leaf(2.0)
+    y = mg.pad(x, 1)
+    y.backward()
+    equal(y, 2)
+    equal(x.grad, 1)
 
 
 @pytest.mark.parametrize("join", [mg.concatenate, mg.stack])

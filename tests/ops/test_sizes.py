@@ -49,7 +49,7 @@ CALLS = {
     "output_padding of at most": lambda: convolved("conv_transpose2d", output_padding=2**62),
     "expected groups to divide": lambda: convolved("conv2d", groups=2**62),
     "max_pool2d: expected kernel_size of at most": lambda: mg.max_pool2d(mg.ones(X), 2**40),
-    "max_pool2d: expected stride of at most": lambda: nn.MaxPool2d(2, 2**62)(mg.ones(X)),
+    "MaxPool2d: expected stride of at most": lambda: nn.MaxPool2d(2, 2**62)(mg.ones(X)),
     "avg_pool2d: expected padding of at most": lambda: mg.avg_pool2d(mg.ones(X), 2, 2, 2**63),
     "avg_pool2d, padding included": lambda: mg.avg_pool2d(mg.ones(X), 2**20, 1, 2**19),
     "pad: expected fewer": lambda: mg.pad(mg.ones(2), 2**40),

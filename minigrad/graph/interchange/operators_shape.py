@@ -123,7 +123,9 @@ def pad(
     if mode == "constant":
         x = shapes.pad(x, added, 0 if value is None else value)
     else:
-        for a, (before, after) in enumerate(added):
+        growth = [sum(w) / max(n, 1) for n, w in zip(x.shape, added, strict=True)]
+        for a in np.argsort(growth).tolist():  # the longest axis last: the others are copied less
+            before, after = added[a]
             if before or after:
                 room((before + x.shape[a] + after, 64))
                 source = _padded(mode, np.arange(-before, x.shape[a] + after), x.shape[a])

@@ -78,7 +78,7 @@ def _relu(x, y):
 @serial
 def _relu_grad(x, gy, gx):
     for i in range(len(x)):
-        gx[i] = gy[i] * x.dtype.type(x[i] > 0)
+        gx[i] = gy[i] * x.dtype.type(not x[i] <= 0)
 
 
 @Threaded

@@ -119,7 +119,7 @@ struct Sigmoid {
 
 struct Relu {
     template <class A> __device__ static A value(A x) { return larger(x, A(0)); }
-    template <class A> __device__ static A gradient(A y, A gy) { return gy * A(y > A(0)); }
+    template <class A> __device__ static A gradient(A y, A gy) { return gy * A(!(y <= A(0))); }
 };
 
 // Merge what the threads of a block found, in a fixed order: threads whose numbers differ by multiples of `lanes`, a
