@@ -66,7 +66,7 @@ class Replay:
             for memory, array in zip(brought, self._arrays(inputs), strict=True):
                 memory.bind(array)
             for memory in self._fresh:
-                memory.bind(pool.empty((memory.stop - memory.start,), np.uint8))
+                memory.bind(pool.empty(memory.shape, memory.dtype))
             for at, (function, arguments) in enumerate(self.steps):  # noqa: B007
                 function(*arguments)
             return self._leaving(inputs)
@@ -104,12 +104,15 @@ class Replay:
         leaving = partial(self._leave, recording, known, graph.inputs)
         self._results = [leaving(v) for v in graph.outputs]
         self._gradients = [v and leaving(v) for v in graph.gradients.values()]
-        for memory in self._fresh:  # earlier results were in the recorded piece, and will be again
-            memory.bind(memory.buffer.copy())
-        leaves = {id(memory.buffer) for memory in self._fresh}
-        self.blocks = [block for block in recording.blocks if id(block) not in leaves]
+        for memory in self._fresh:
+            array = memory.largest()
+            memory.expect(array)
+            memory.bind(array.copy())  # earlier intermediate results were there, and will be again
         found = self._leaving(inputs)
-        for memory in (*self._fresh, *(m for m, *_ in self._brought)):
+        recording.finish()
+        left = {id(memory.buffer) for memory in self._fresh}
+        self.blocks = [block for block in recording.blocks if id(block) not in left]
+        for memory in self._fresh:
             memory.unbind()
         return found
 

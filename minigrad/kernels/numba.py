@@ -61,12 +61,9 @@ class NumbaKernels(NumbaNormKernels):
             self._products.product(a, b, total, add=True)
 
     def linear(self, x: Any, weight: Any, bias: Any) -> Any:
-        if x.dtype.char not in "fd":
+        if x.dtype.char not in "fd" or (bias is not None and bias.dtype != x.dtype):
             return Kernels.linear(self, x, weight, bias)
-        y = self._products.rows_by_rows(x, weight)
-        if bias is not None:
-            y += bias
-        return y
+        return self._products.rows_by_rows(x, weight, bias)
 
     def multiply_rows(self, rows: Any, k: Any, target: Any) -> None:
         if rows.dtype.char not in "fd":
@@ -144,14 +141,13 @@ class NumbaKernels(NumbaNormKernels):
         nesterov: bool,
         weight_decay: float,
     ) -> None:
-        rows = list(zip(*columns, strict=True))
-        if not same_type(rows):
+        if not same_type(columns):
             rest = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
             super().sgd(*columns, lr=lr, **rest)
             return
-        real, tensors = rows[0][0].dtype.type, table(rows)
+        work, tensors, real = table(columns)
         settings = real(lr), real(weight_decay), real(momentum), nesterov
-        self._updates.sgd(int(tensors[:, -1].sum()), tensors, *settings)
+        self._updates.sgd(work, tensors, *settings)
 
     def adam(
         self,
@@ -162,14 +158,13 @@ class NumbaKernels(NumbaNormKernels):
         weight_decay: float,
         steps: Any,
     ) -> None:
-        rows = list(zip(*columns, strict=True))
-        if not same_type(rows):
+        if not same_type(columns):
             rest: Any = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
             super().adam(*columns, lr=lr, steps=steps, **rest)
             return
-        tensors, like = table(rows), rows[0][0].dtype.type(0)
+        work, tensors, real = table(columns)
         settings = map(float, (lr, *betas, eps, weight_decay))
-        self._updates.adam(int(tensors[:, -1].sum()), tensors, ready(steps), *settings, like)
+        self._updates.adam(work, tensors, ready(steps), *settings, real(0))
 
     # --- windows ---
 
@@ -262,17 +257,19 @@ class NumbaKernels(NumbaNormKernels):
         return gx.transpose(0, 3, 1, 2)
 
 
-def same_type(rows: list[tuple[Any, ...]]) -> bool:
+def same_type(columns: tuple[tuple[Any, ...], ...]) -> bool:
     """Whether all arrays of an optimizer's step are C-contiguous and of one dtype that loops are compiled for."""
-    real = rows[0][0].dtype
+    real = columns[0][0].dtype
     return real.char in "fd" and all(
-        a.dtype == real and a.flags.carray for row in rows for a in row
+        [a.dtype == real and a.flags.carray for column in columns for a in column]
     )
 
 
-def table(rows: list[tuple[Any, ...]]) -> np.ndarray:
-    """What ``compiled.updates`` takes."""
-    return np.array([[*map(id, row), row[0].size] for row in rows])
+def table(columns: tuple[tuple[Any, ...], ...]) -> tuple[int, np.ndarray, Any]:
+    """How many numbers an optimizer's step moves, its arrays as ``compiled.updates`` takes them, and their type."""
+    params, sizes = columns[0], [p.size for p in columns[0]]
+    words = [list(map(id, column)) for column in columns]
+    return sum(sizes), np.array([*words, sizes]), params[0].dtype.type
 
 
 def _refuse_labels(logits: Any, labels: Any, *others: Any) -> None:

@@ -177,22 +177,23 @@ class Memory:
 
     Attributes
     ----------
-    start : int
-        Its address when it was recorded.
+    start, stop : int
+        Its addresses when it was recorded.
     buffer : array of bytes or None
         The piece that was recorded; None for that of tensors, which stays.
     owned : bool
         Whether the recording allocated it.
-    uses : list of (arguments, index, offset, shape, dtype, strides)
-        Where steps take arrays in it.
     """
 
-    __slots__ = ("start", "stop", "buffer", "owned", "uses")
+    __slots__ = ("start", "stop", "buffer", "owned", "uses", "whole", "parts", "shape", "dtype")
 
     def __init__(self, array: Any, buffer: Any, owned: bool = False) -> None:
         self.start, self.stop = np.lib.array_utils.byte_bounds(array)
         self.buffer, self.owned = buffer, owned
-        self.uses: list[tuple[Any, ...]] = []
+        #: where steps take arrays in it: arguments, index, offset, shape, dtype, strides
+        self.uses: list[tuple[list[Any], int, int, Any, Any, Any]] = []
+        self.whole: list[tuple[list[Any], int]] = []
+        self.parts: list[tuple[list[Any], int, int, Any, Any, Any]] = []
 
     def use(self, arguments: list[Any], i: int, array: Any) -> None:
         """Note that ``arguments[i]`` is an array like this one, in this memory."""
@@ -206,20 +207,39 @@ class Memory:
         offset = _address(array) - self.start
         return np.ndarray(array.shape, array.dtype, self.buffer, offset, array.strides)
 
-    def bind(self, array: Any) -> None:
-        """Let steps use the memory of ``array``, which has no gaps, instead."""
-        shape, dtype, laid, buffer = array.shape, array.dtype, array.strides, None
-        for arguments, i, offset, s, d, strides in self.uses:
-            if s == shape and strides == laid and d == dtype and offset == 0:
-                arguments[i] = array
+    def largest(self) -> Any:
+        """The largest C-contiguous array from the start on that holds all uses; the memory as bytes otherwise."""
+        ends = [offset + _extent(shape, d, strides) for *_, offset, shape, d, strides in self.uses]
+        for _, _, offset, shape, dtype, strides in self.uses:
+            array = in_order(np.ndarray(shape, dtype, self.buffer, offset, strides))
+            if not offset and array.flags.c_contiguous and array.nbytes >= max(ends):
+                return array
+        return self.buffer
+
+    def expect(self, array: Any) -> None:
+        """Prepare for ``bind``, of arrays like this one."""
+        self.shape, self.dtype = array.shape, array.dtype
+        for use in self.uses:
+            arguments, i, offset, shape, dtype, strides = use
+            like = (shape, dtype, strides) == (array.shape, array.dtype, array.strides)
+            if like and not offset:
+                self.whole.append((arguments, i))
             else:
-                if buffer is None:
-                    buffer = in_order(array).reshape(-1).view(np.uint8)
-                arguments[i] = np.ndarray(s, d, buffer, offset, strides)
+                self.parts.append(use)
+
+    def bind(self, array: Any) -> None:
+        """Let steps use the memory of an array instead."""
+        for arguments, i in self.whole:
+            arguments[i] = array
+        if self.parts:
+            buffer = in_order(array).reshape(-1).view(np.uint8)
+            for arguments, i, *form in self.parts:
+                offset, shape, dtype, strides = form
+                arguments[i] = np.ndarray(shape, dtype, buffer, offset, strides)
 
     def unbind(self) -> None:
         """Let go of the array that was bound."""
-        for arguments, i, *_ in self.uses:
+        for arguments, i, *_ in (*self.whole, *self.parts):
             arguments[i] = None
 
 
@@ -228,6 +248,12 @@ def in_order(array: Any) -> Any:
     if array.flags.c_contiguous:
         return array
     return array.transpose(sorted(range(array.ndim), key=lambda i: (-array.strides[i], i)))
+
+
+def _extent(shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...]) -> int:
+    """Bytes from the first element of an array to the end of its last."""
+    steps = zip(shape, strides, strict=True)
+    return dtype.itemsize + sum((n - 1) * max(stride, 0) for n, stride in steps)
 
 
 def _address(array: Any) -> int:
@@ -259,7 +285,7 @@ class Recording:
         self._memories: dict[int, Memory] = {}
         self._noted: list[tuple[Callable[..., Any], list[Any]]] = []
         self._uses: list[tuple[Memory, list[Any], int, Any]] = []
-        self._kept: list[Any] = []
+        self._brought: list[tuple[Memory, Any]] = []
 
     # --- memory ---
 
@@ -274,7 +300,7 @@ class Recording:
         own = in_layout(_bare(array), array.strides)
         memory = Memory(own, own.base)
         self._add(memory)
-        self._kept.append(own)
+        self._brought.append((memory, own))
         return own.view(Watched), memory
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -325,8 +351,9 @@ class Recording:
         for i, a in enumerate(arguments):
             if isinstance(a, np.ndarray):
                 memory = self.find(a)
-                if memory is None:
+                if memory is None and a.size:
                     self.reason = self.reason or "an array of unknown origin"
+                if memory is None:
                     arguments[i] = _bare(a)
                     continue
                 arguments[i] = memory.view(a)
@@ -366,6 +393,12 @@ class Recording:
         self._noted.append((step, arguments))
         self._commit()
         return [y for y, _ in found]
+
+    def finish(self) -> None:
+        """Prepare what is another array in each replay for being bound."""
+        for memory, array in self._brought:
+            memory.expect(array)
+            memory.unbind()
 
     def _commit(self) -> None:
         self.steps += self._noted

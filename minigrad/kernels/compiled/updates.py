@@ -1,8 +1,8 @@
 """Steps of optimizers as loops, over all tensors in one call.
 
 Numba takes longer to look at an array than many a tensor takes to be moved. So arrays come in as the addresses of their
-Python objects, of which the first field is the address of their data (NumPy's C API: ``PyArrayObject``): a row of
-``tensors`` has those of a parameter, its state and its gradient, and how many numbers each has.
+Python objects, of which the first field is the address of their data (NumPy's C API: ``PyArrayObject``). ``tensors`` has a row
+for the parameters, for each kind of state and for the gradients; the last row has how many numbers each has.
 """
 
 from __future__ import annotations
@@ -66,36 +66,38 @@ def _adam(p, first, second, g, step_size, b1, b2, root, eps, weight_decay):
 
 @Threaded
 def sgd(tensors, lr, weight_decay, momentum, nesterov):
-    sizes, last = tensors[:, -1], tensors.shape[1] - 2
+    sizes = tensors[-1]
     for t in prange(-(-sizes.sum() // CHUNK)):
         begin = 0
-        for row in tensors:
-            start, stop = max(t * CHUNK - begin, 0), min((t + 1) * CHUNK - begin, row[-1])
+        for i in range(len(sizes)):
+            start, stop = max(t * CHUNK - begin, 0), min((t + 1) * CHUNK - begin, sizes[i])
             if start < stop:
-                p = _part(row[0], start, stop, lr)
-                g = _part(row[last], start, stop, lr)
+                p = _part(tensors[0, i], start, stop, lr)
+                g = _part(tensors[-2, i], start, stop, lr)
                 if momentum != 0:
-                    v = _part(row[1], start, stop, lr)
+                    v = _part(tensors[1, i], start, stop, lr)
                     _sgd_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov)
                 else:
                     _sgd(p, g, lr, weight_decay)
-            begin += row[-1]
+            begin += sizes[i]
 
 
 @Threaded
 def adam(tensors, steps, lr, b1, b2, eps, weight_decay, like):
     """``steps`` counts the updates of each tensor; settings in float64."""
-    sizes = tensors[:, -1]
+    sizes = tensors[-1]
     for t in prange(-(-sizes.sum() // CHUNK)):
         begin = 0
-        for i, row in enumerate(tensors):
-            start, stop = max(t * CHUNK - begin, 0), min((t + 1) * CHUNK - begin, row[-1])
+        for i in range(len(sizes)):
+            start, stop = max(t * CHUNK - begin, 0), min((t + 1) * CHUNK - begin, sizes[i])
             if start < stop:
-                p, first = _part(row[0], start, stop, like), _part(row[1], start, stop, like)
-                second, g = _part(row[2], start, stop, like), _part(row[3], start, stop, like)
+                p = _part(tensors[0, i], start, stop, like)
+                first = _part(tensors[1, i], start, stop, like)
+                second = _part(tensors[2, i], start, stop, like)
+                g = _part(tensors[3, i], start, stop, like)
                 real = p.dtype.type
                 step_size = real(lr / (1 - b1 ** steps[i]))
                 root = real(math.sqrt(1 - b2 ** steps[i]))
                 rates = real(b1), real(b2), root, real(eps), real(weight_decay)
                 _adam(p, first, second, g, step_size, *rates)
-            begin += row[-1]
+            begin += sizes[i]
