@@ -331,8 +331,10 @@ class Graph(Replays):
         if not isinstance(kernels, NumbaKernels):
             return self._plan and self._plan.run(inputs)
         plan = self._plan
-        if isinstance(plan, Replay) and plan.fits(inputs):
-            return plan.run(inputs)
+        if isinstance(plan, Replay):
+            found = plan.run(inputs)
+            if found is not None or plan.fits(inputs):
+                return found
         if not self._recordable or not all(dense(t._data) for t in inputs):
             return None
         plan = Replay(self, kernels)

@@ -52,31 +52,38 @@ class Replay:
 
     def fits(self, inputs: list[Tensor]) -> bool:
         """Whether arguments and earlier gradients are laid out, and state is, as when it was recorded."""
-        return self._state.in_place() and all(
-            type(a) is np.ndarray and a.strides == strides and a.dtype == dtype
-            for a, (_, strides, dtype) in zip(self._arrays(inputs), self._brought, strict=True)
-        )
+        return self._state.in_place() and self._laid_out(self._arrays(inputs))
 
     def run(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]] | None:
-        """Gradients, as many as the graph replaces, and results; None if another thread is in here."""
+        """Gradients, as many as the graph replaces, and results; None if it doesn't fit, or is running elsewhere."""
+        arrays, step = self._arrays(inputs), None
+        if not (self._laid_out(arrays) and self._state.in_place()):
+            return None
         if not self._busy.acquire(blocking=False):
             return None
-        brought, at = [memory for memory, *_ in self._brought], 0
         try:
-            for memory, array in zip(brought, self._arrays(inputs), strict=True):
+            for (memory, *_), array in zip(self._brought, arrays):  # noqa: B905
                 memory.bind(array)
             for memory in self._fresh:
-                memory.bind(pool.empty(memory.shape, memory.dtype))
-            for at, (function, arguments) in enumerate(self.steps):  # noqa: B007
+                memory.renew(pool.empty)
+            for step in self.steps:
+                function, arguments = step
                 function(*arguments)
             return self._leaving(inputs)
         except (TypeError, ValueError) as error:
+            at = next(i for i, other in enumerate(self.steps) if other is step)
             raise self.calls[at].located(error, self._title) from error
         finally:
             self._state.touch()  # an error may come after some have changed
-            for memory in (*brought, *self._fresh):
+            for memory, *_ in self._brought:
                 memory.unbind()
             self._busy.release()
+
+    def _laid_out(self, arrays: list[Any]) -> bool:
+        for (_, strides, dtype), a in zip(self._brought, arrays):  # noqa: B905
+            if a.strides != strides or a.dtype != dtype or type(a) is not np.ndarray:
+                return False
+        return True
 
     def record(self, graph: Graph, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]]:
         """Compute as ``run`` does, and note how."""
@@ -107,13 +114,11 @@ class Replay:
         for memory in self._fresh:
             array = memory.largest()
             memory.expect(array)
-            memory.bind(array.copy())  # earlier intermediate results were there, and will be again
+            memory.renew(lambda *_, array=array: array.copy())
         found = self._leaving(inputs)
         recording.finish()
         left = {id(memory.buffer) for memory in self._fresh}
         self.blocks = [block for block in recording.blocks if id(block) not in left]
-        for memory in self._fresh:
-            memory.unbind()
         return found
 
     def _leaving(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]]:

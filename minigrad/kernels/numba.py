@@ -141,13 +141,15 @@ class NumbaKernels(NumbaNormKernels):
         nesterov: bool,
         weight_decay: float,
     ) -> None:
-        if not same_type(columns):
+        params, *velocities, grads = columns
+        size = self._total(params, *velocities, *[()] * (2 - len(velocities)), grads)
+        if size < 0:
             rest = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
             super().sgd(*columns, lr=lr, **rest)
             return
-        work, tensors, real = table(columns)
-        settings = real(lr), real(weight_decay), real(momentum), nesterov
-        self._updates.sgd(work, tensors, *settings)
+        real = params[0].dtype.type
+        settings = real(lr), real(weight_decay), real(momentum), nesterov, size
+        self._updates.sgd(size, id(params), id(velocities and velocities[0]), id(grads), *settings)
 
     def adam(
         self,
@@ -158,13 +160,21 @@ class NumbaKernels(NumbaNormKernels):
         weight_decay: float,
         steps: Any,
     ) -> None:
-        if not same_type(columns):
+        size = self._total(*columns)
+        if size < 0:
             rest: Any = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
             super().adam(*columns, lr=lr, steps=steps, **rest)
             return
-        work, tensors, real = table(columns)
-        settings = map(float, (lr, *betas, eps, weight_decay))
-        self._updates.adam(work, tensors, ready(steps), *settings, real(0))
+        settings = *map(float, (lr, *betas, eps, weight_decay)), size, columns[0][0].dtype.type(0)
+        self._updates.adam(size, *map(id, columns), ready(steps), *settings)
+
+    def _total(self, *columns: tuple[Any, ...]) -> int:
+        """How many numbers a step moves; -1 where loops are not compiled for its arrays."""
+        real = columns[0][0].dtype
+        if real.char not in "fd":
+            return -1
+        size: int = self._updates.total(*map(id, columns), id(real))
+        return size
 
     # --- windows ---
 
@@ -255,21 +265,6 @@ class NumbaKernels(NumbaNormKernels):
         gy = self.channels_last(gy).transpose(0, 2, 3, 1)
         self._windows.sum_pool_grad(gx.size, gy, *_moves(window), gx)
         return gx.transpose(0, 3, 1, 2)
-
-
-def same_type(columns: tuple[tuple[Any, ...], ...]) -> bool:
-    """Whether all arrays of an optimizer's step are C-contiguous and of one dtype that loops are compiled for."""
-    real = columns[0][0].dtype
-    return real.char in "fd" and all(
-        [a.dtype == real and a.flags.carray for column in columns for a in column]
-    )
-
-
-def table(columns: tuple[tuple[Any, ...], ...]) -> tuple[int, np.ndarray, Any]:
-    """How many numbers an optimizer's step moves, its arrays as ``compiled.updates`` takes them, and their type."""
-    params, sizes = columns[0], [p.size for p in columns[0]]
-    words = [list(map(id, column)) for column in columns]
-    return sum(sizes), np.array([*words, sizes]), params[0].dtype.type
 
 
 def _refuse_labels(logits: Any, labels: Any, *others: Any) -> None:

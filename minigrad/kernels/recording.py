@@ -17,6 +17,7 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -185,7 +186,8 @@ class Memory:
         Whether the recording allocated it.
     """
 
-    __slots__ = ("start", "stop", "buffer", "owned", "uses", "whole", "parts", "shape", "dtype")
+    __slots__ = ("start", "stop", "buffer", "owned", "uses", "whole", "parts")
+    __slots__ += ("shape", "dtype", "array", "references")
 
     def __init__(self, array: Any, buffer: Any, owned: bool = False) -> None:
         self.start, self.stop = np.lib.array_utils.byte_bounds(array)
@@ -194,6 +196,8 @@ class Memory:
         self.uses: list[tuple[list[Any], int, int, Any, Any, Any]] = []
         self.whole: list[tuple[list[Any], int]] = []
         self.parts: list[tuple[list[Any], int, int, Any, Any, Any]] = []
+        #: what steps use now, and how often they refer to it
+        self.array, self.references = None, -1
 
     def use(self, arguments: list[Any], i: int, array: Any) -> None:
         """Note that ``arguments[i]`` is an array like this one, in this memory."""
@@ -236,6 +240,13 @@ class Memory:
             for arguments, i, *form in self.parts:
                 offset, shape, dtype, strides = form
                 arguments[i] = np.ndarray(shape, dtype, buffer, offset, strides)
+
+    def renew(self, empty: Callable[..., Any]) -> None:
+        """Let steps use a new array, unless nobody else has kept the last one."""
+        if self.parts or getrefcount(self.array) != self.references:
+            self.array = empty(self.shape, self.dtype)
+            self.bind(self.array)
+            self.references = getrefcount(self.array)
 
     def unbind(self) -> None:
         """Let go of the array that was bound."""

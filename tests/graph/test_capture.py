@@ -2,12 +2,11 @@
 
 import gc
 import weakref
-
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from graph.shared import batches, compiled_only, network, step_of
+from graph.shared import batches, network, step_of
 from helpers import content, device, equal
 
 import minigrad as mg

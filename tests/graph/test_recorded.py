@@ -9,7 +9,6 @@ from helpers import equal
 
 import minigrad as mg
 from minigrad import nn, optim
-
 from minigrad.graph.recorded import Recorded
 from minigrad.op import Op
 from minigrad.tensor import apply

@@ -246,7 +246,9 @@ def _product(a, ta, b, tb, c, down, across, add, bias):
             _part(a, ta, b, tb, c, rows, columns, add)
             if len(bias):
                 width = 2 * WIDTH // c.itemsize
-                _add_row(c[rows[0] * ROWS : rows[1] * ROWS], bias, columns[0] * width, columns[1] * width)
+                _add_row(
+                    c[rows[0] * ROWS : rows[1] * ROWS], bias, columns[0] * width, columns[1] * width
+                )
 
 
 @serial

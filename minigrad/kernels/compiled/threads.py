@@ -10,6 +10,7 @@ from types import FunctionType
 from typing import Any
 
 import numba
+import numpy as np
 
 from ..recording import current
 from ..threads import forked, get_num_threads
@@ -84,26 +85,33 @@ class Threaded:
         self.parallel = _compiled(twin, parallel=True)
 
     def __call__(self, work: int, *args: Any, refuse: Callable[..., Any] | None = None) -> Any:
-        """``work`` is how many numbers there are; ``refuse`` raises where the kernel returns False."""
+        """Run it for ``work`` numbers; where it returns False, ``refuse`` raises."""
         recording = current.get()
         if recording is not None:
-            small = work < ENOUGH and refuse is None
-            if small:
-                args = recording.note(self.serial, args)
-            else:
-                again = self if refuse is None else partial(self, refuse=refuse)
-                work, *args = recording.note(again, (work, *args))
-        count = threads_for(work)
-        if count == 1 or not enter(count):
-            done = self.serial(*args)
-        else:
-            try:
-                done = self.parallel(*args)
-            finally:
-                leave()
+            args = self._noted(recording, work, args, refuse)
+        done = self.start(work, *args)
         if refuse is not None and not done:
             refuse(*args)
         return done
+
+    def _noted(self, recording: Any, work: int, args: Any, refuse: Any) -> Any:
+        """The arguments, plain, of a start that is noted."""
+        if refuse is not None:
+            return recording.note(partial(self, refuse=refuse), (work, *args))[1:]
+        if work < ENOUGH:
+            plain = [a.view(np.ndarray) if isinstance(a, np.ndarray) else a for a in args]
+            # What Numba's dispatcher would choose; to look at arguments takes as long as a small kernel.
+            return recording.note(self.serial.compile(tuple(map(numba.typeof, plain))), args)
+        return recording.note(self.start, (work, *args))[1:]
+
+    def start(self, work: int, *args: Any) -> Any:
+        count = threads_for(work)
+        if count == 1 or not enter(count):
+            return self.serial(*args)
+        try:
+            return self.parallel(*args)
+        finally:
+            leave()
 
 
 def enter(count: int, wait: bool = False) -> bool:
