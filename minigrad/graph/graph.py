@@ -18,7 +18,7 @@ from ..tensor import Tensor, apply, written_out
 from .calls import Call, Value
 from .drawing import dot, render
 from .folding import fold_batch_norm
-from .fusing import fuse
+from .fusing import fuse, with_fused_norms
 from .guards import Guards, Replays
 from .memory import peak
 from .passes import fold_constants, prune
@@ -156,12 +156,10 @@ class Graph(Replays):
         return fold_batch_norm(self)
 
     def fuse(self) -> Graph:
-        """This graph with neighbouring calls as one where that saves ways through memory, forward and backward.
+        """This graph with each batch norm and the sigmoid or relu after it as one call, and their gradients too.
 
-        Batch norm takes the sigmoid or relu after it along, its gradient theirs, and elementwise ops that follow each
-        other (arithmetic, relu, sigmoid, and their gradients) become chains. What is between them is not written any
-        more; a value that something else uses, or that the graph returns, stays. Fused once more, a graph stays as it
-        is.
+        What is between them is not written to memory any more; a value that something else uses, or that the graph
+        returns, stays. Fused once more, a graph stays as it is. Replays on the CPU do this by themselves.
 
         Returns
         -------
@@ -173,7 +171,7 @@ class Graph(Replays):
         >>> import minigrad as mg
         >>> graph = mg.capture(lambda x: mg.sigmoid(mg.batch_norm(x, None, None)[0]) * 2 + 1, mg.ones((4, 3)))
         >>> [call.name for call in graph.fuse().calls]
-        ['activated_batch_norm', 'chain']
+        ['activated_batch_norm', 'multiply', 'add']
         """
         return fuse(self)
 
@@ -338,7 +336,7 @@ class Graph(Replays):
         if not self._recordable or not all(dense(t._data) for t in inputs):
             return None
         plan = Replay(self, kernels)
-        found = plan.record(self, inputs)
+        found = plan.record(with_fused_norms(self), inputs)
         self._plan, self._recordable = (None, False) if plan.failed else (plan, True)
         return found
 

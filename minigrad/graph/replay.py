@@ -110,7 +110,7 @@ class Replay:
         self.failed = recording.failed
         leaving = partial(self._leave, recording, known, graph.inputs)
         self._results = [leaving(v) for v in graph.outputs]
-        self._gradients = [v and leaving(v) for v in graph.gradients.values()]
+        self._gradients = [None if v is None else leaving(v) for v in graph.gradients.values()]
         for memory in self._fresh:
             array = memory.largest()
             memory.expect(array)

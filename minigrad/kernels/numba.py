@@ -144,7 +144,7 @@ class NumbaKernels(NumbaNormKernels):
         params, *velocities, grads = columns
         size = self._total(params, *velocities, *[()] * (2 - len(velocities)), grads)
         if size < 0:
-            rest = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
+            rest: Any = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
             super().sgd(*columns, lr=lr, **rest)
             return
         real = params[0].dtype.type

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from . import pool
-from .chains import CODES
+from .fused import CODES
 from .generic import Kernels, refuse_statistics
 from .layouts import alike, flat, layout, ready, settled
 from .numpy import NumpyKernels
 
 
 class NumbaNormKernels(NumpyKernels):
-    """The compiled CPU kernels of batch norm. ``activation`` is a code of ``chains``, 0 for none."""
+    """The compiled CPU kernels of batch norm. ``activation`` is a code of ``fused``, 0 for none."""
 
     @cached_property
     def _batch_norm(self) -> ModuleType:

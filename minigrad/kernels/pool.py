@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .recording import current
+from .watched import current
 
 #: bytes from which an array is worth it
 LARGE = 2**17

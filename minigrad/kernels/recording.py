@@ -1,8 +1,8 @@
 """Record what a computation does to arrays, as a list of functions and arguments that can be run again.
 
-A recording is made by running ops once, one at a time, on arrays that are *watched*: compiled kernels (``launch``) and
-NumPy's ufuncs, reductions and copies on them are noted as steps. Replaying calls the very functions that the ops called,
-so it computes the same bits, and nothing is compiled for it.
+A recording is made by running ops once, one at a time, on ``Watched`` arrays: compiled kernels, and NumPy's ufuncs,
+reductions and copies, are noted as steps. A replay calls the very functions that the ops called, so it computes the
+same bits, and nothing is compiled for it.
 
 What a step reads or writes is memory that the recording knows: of parameters and buffers, which stays in place; of
 arrays that are others in each replay (arguments, results); of intermediate results, which the recording owns and uses
@@ -15,151 +15,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
-from functools import partial
 from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
-#: the recording that is being made by this thread
-current: ContextVar[Recording | None] = ContextVar("current", default=None)
+from .watched import Watched, bare, current
 
 #: bytes at which blocks of memory begin: a cache line
 LINE = 64
-#: arguments of ufuncs that say how, not what
-_HOW = {"casting", "dtype", "subok", "order"}
-
-
-#: functions of NumPy that write into an argument
-_WRITES = {np.copyto, np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis}
-
-
-class Watched(np.ndarray):
-    """An array that notes what NumPy does with it in the recording."""
-
-    def __array_ufunc__(
-        self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **how: Any
-    ) -> Any:
-        recording = current.get()
-        inputs = tuple(map(_bare, inputs))
-        target = None if out is None else out[0]
-        if recording is None or method not in ("__call__", "reduce") or ufunc.nout > 1:
-            _unknown(f"{ufunc.__name__}.{method}")
-            if out is not None:
-                how["out"] = tuple(map(_bare, out))
-            return getattr(ufunc, method)(*inputs, **{k: _bare(v) for k, v in how.items()})
-        if how.get("where") is True:
-            del how["where"]
-        if method == "reduce":
-            axis, keepdims = how.pop("axis", 0), how.pop("keepdims", False)
-            dtype = how.pop("dtype", None)
-            function = ufunc.reduce
-            inputs = (*inputs, axis, dtype)
-            after: tuple[Any, ...] = (keepdims,)
-        else:
-            function, after = ufunc, ()
-        if how.keys() - _HOW or (after and how):
-            _unknown(f"{ufunc.__name__} with {', '.join(how)}")
-            how = {k: _bare(v) for k, v in how.items()}
-        if target is None:
-            found = function(*inputs, *((None, *after) if after else ()), **how)
-            target = recording.like(np.asarray(found))
-            np.copyto(_bare(target), found)
-        else:
-            function(*inputs, _bare(target), *after, **how)
-        recording.note(partial(function, **how) if how else function, (*inputs, target, *after))
-        return target
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        found = super().__array_function__(function, types, args, kwargs)
-        # What makes arrays or views is seen by the memory that they are in; what writes, or gives numbers, is not.
-        if (
-            function in _WRITES
-            or "out" in kwargs
-            or not isinstance(found, (np.ndarray, list, tuple))
-        ):
-            _unknown(function.__name__)
-        return found
-
-    def __getitem__(self, key: Any) -> Any:
-        found = super().__getitem__(key)
-        if not isinstance(found, np.ndarray):
-            _unknown("a number taken out of an array")
-        return found
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        bare = _bare(self)
-        target = bare[key]
-        recording = current.get()
-        bare[key] = value
-        if recording is None or not (
-            isinstance(target, np.ndarray) and np.may_share_memory(target, bare)
-        ):
-            _unknown("an indexed assignment")
-        else:
-            recording.note(np.copyto, (target, _bare(value)))
-
-    def fill(self, value: Any) -> None:
-        self[...] = value
-
-    def copy(self, order: Any = "C") -> Any:
-        return self._copied(_bare(self).copy(order))
-
-    def astype(self, dtype: Any, order: Any = "K", copy: bool = True, **how: Any) -> Any:
-        found = _bare(self).astype(dtype, order=order, copy=copy, **how)
-        if np.may_share_memory(found, self):
-            return self
-        return self._copied(found)
-
-    def _copied(self, found: Any) -> Any:
-        recording = current.get()
-        if recording is None:
-            return found
-        target = recording.like(found)
-        np.copyto(_bare(target), found)
-        recording.note(partial(np.copyto, casting="unsafe"), (target, self))
-        return target
-
-
-def _noticing(name: str) -> Callable[..., Any]:
-    """A method of arrays: what it makes is seen by its memory, unless that is a number or the array itself."""
-
-    def method(self: Watched, *args: Any, **kwargs: Any) -> Any:
-        found = getattr(super(Watched, self), name)(*args, **kwargs)
-        if name in _CHANGES or not isinstance(found, np.ndarray):
-            _unknown(name)
-        return found
-
-    return method
-
-
-#: methods that change an array in a way that is not noted
-_CHANGES = {"sort", "partition", "put", "byteswap", "setfield", "resize", "setflags"}
-_VALUES = {
-    "__bool__",
-    "__complex__",
-    "__contains__",
-    "__float__",
-    "__format__",
-    "__index__",
-    "__int__",
-}
-for _name in dir(np.ndarray):
-    if (callable(getattr(np.ndarray, _name)) and _name[0] != "_") or _name in _VALUES:
-        if _name not in vars(Watched):
-            setattr(Watched, _name, _noticing(_name))
-
-
-def _bare(x: Any) -> Any:
-    """A watched array as a plain one."""
-    return x.view(np.ndarray) if isinstance(x, Watched) else x
-
-
-def _unknown(what: str) -> None:
-    recording = current.get()
-    if recording is not None:
-        recording.reason = recording.reason or what
 
 
 class _Loan(np.ndarray):
@@ -186,9 +50,6 @@ class Memory:
         Whether the recording allocated it.
     """
 
-    __slots__ = ("start", "stop", "buffer", "owned", "uses", "whole", "parts")
-    __slots__ += ("shape", "dtype", "array", "references")
-
     def __init__(self, array: Any, buffer: Any, owned: bool = False) -> None:
         self.start, self.stop = np.lib.array_utils.byte_bounds(array)
         self.buffer, self.owned = buffer, owned
@@ -197,7 +58,8 @@ class Memory:
         self.whole: list[tuple[list[Any], int]] = []
         self.parts: list[tuple[list[Any], int, int, Any, Any, Any]] = []
         #: what steps use now, and how often they refer to it
-        self.array, self.references = None, -1
+        self.array: Any = None
+        self.references = -1
 
     def use(self, arguments: list[Any], i: int, array: Any) -> None:
         """Note that ``arguments[i]`` is an array like this one, in this memory."""
@@ -207,7 +69,7 @@ class Memory:
     def view(self, array: Any) -> Any:
         """A plain array of the same place and form, which does not keep the memory from being used again."""
         if self.buffer is None:
-            return _bare(array)
+            return bare(array)
         offset = _address(array) - self.start
         return np.ndarray(array.shape, array.dtype, self.buffer, offset, array.strides)
 
@@ -237,8 +99,7 @@ class Memory:
             arguments[i] = array
         if self.parts:
             buffer = in_order(array).reshape(-1).view(np.uint8)
-            for arguments, i, *form in self.parts:
-                offset, shape, dtype, strides = form
+            for arguments, i, offset, shape, dtype, strides in self.parts:
                 arguments[i] = np.ndarray(shape, dtype, buffer, offset, strides)
 
     def renew(self, empty: Callable[..., Any]) -> None:
@@ -250,7 +111,9 @@ class Memory:
 
     def unbind(self) -> None:
         """Let go of the array that was bound."""
-        for arguments, i, *_ in (*self.whole, *self.parts):
+        for arguments, i in self.whole:
+            arguments[i] = None
+        for arguments, i, *_ in self.parts:
             arguments[i] = None
 
 
@@ -308,7 +171,7 @@ class Recording:
 
     def brought(self, array: Any) -> tuple[Any, Memory]:
         """A watched copy of an array that is another one in each replay, and its memory."""
-        own = in_layout(_bare(array), array.strides)
+        own = in_layout(bare(array), array.strides)
         memory = Memory(own, own.base)
         self._add(memory)
         self._brought.append((memory, own))
@@ -365,7 +228,7 @@ class Recording:
                 if memory is None and a.size:
                     self.reason = self.reason or "an array of unknown origin"
                 if memory is None:
-                    arguments[i] = _bare(a)
+                    arguments[i] = bare(a)
                     continue
                 arguments[i] = memory.view(a)
                 self._uses.append((memory, arguments, i, a))

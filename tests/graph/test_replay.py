@@ -9,7 +9,8 @@ from helpers import content, equal
 
 import minigrad as mg
 from minigrad import nn, optim
-from minigrad.kernels.recording import Recording, Watched
+from minigrad.kernels.recording import Recording
+from minigrad.kernels.watched import Watched
 from minigrad.op import Op
 from minigrad.tensor import apply
 
@@ -61,12 +62,12 @@ CASES = {
     "columns backward": (
         lambda rng: backward(nn.Sequential(nn.Linear(6, 6), nn.BatchNorm(6), nn.Sigmoid())),
         (7, 6),
-        {"columns_backward", "sigmoid_grad", "product", "column_sums"},
+        {"columns_backward", "product", "column_sums"},
     ),
     "planes backward": (
         lambda rng: backward(nn.Sequential(nn.BatchNorm(3), nn.ReLU())),
         (4, 3, 6, 5),
-        {"planes_backward", "relu_grad"},
+        {"planes_backward"},
     ),
     "losses": (
         lambda rng: (

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .chains import NOTHING, activate, activate_grad
+from .activations import NOTHING, activate, activate_grad
 from .channels import finish_backward, finish_forward, frozen_scale
 from .threads import Threaded, serial, summing
 

@@ -12,8 +12,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..recording import current
 from ..threads import forked, get_num_threads
+from ..watched import current
 
 #: "a b + c" may be one instruction. Nothing may be reassociated: a sum of x - shift would lose what the shift saved.
 FASTMATH = {"contract", "nsz"}

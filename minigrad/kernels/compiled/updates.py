@@ -1,8 +1,8 @@
 """Steps of optimizers as loops, over all tensors in one call.
 
 Numba takes longer to look at an array than many a tensor takes to be moved. So tensors come in as the addresses of
-tuples: of parameters, of state beside them (empty where there is none), of gradients. Where tuples have their items, and
-arrays their data and shape, is part of the C API of CPython and NumPy (``PyTupleObject``, ``PyArrayObject``).
+tuples: of parameters, of state beside them (empty where there is none), of gradients. Where tuples have their items,
+and arrays their data and shape, is part of the C API of CPython and NumPy (``PyTupleObject``, ``PyArrayObject``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Activations, and their gradients, by the codes of ``kernels.chains``."""
+"""Activations, and their gradients, by the codes of ``kernels.fused``."""
 
 from __future__ import annotations
 
-from ..chains import CODES
+from ..fused import CODES
 from .elementwise import _relu, _relu_grad, _sigmoid, _sigmoid_grad
 from .threads import serial
 
