@@ -78,11 +78,11 @@ class Call:
     def forward(self, kernels: Any, arrays: list[Any], title: str) -> tuple[Any, ...]:
         """What the op makes of arrays; errors say where it stands in the graph ``title``."""
         try:
-            return self.compute(kernels, arrays)
+            return self.compute(kernels, *arrays)
         except (TypeError, ValueError) as error:
             raise self.located(error, title) from error
 
-    def compute(self, kernels: Any, arrays: list[Any]) -> tuple[Any, ...]:
+    def compute(self, kernels: Any, *arrays: Any) -> tuple[Any, ...]:
         """What the op makes of arrays."""
         result = self.op.forward(kernels, *arrays)
         if result is None:

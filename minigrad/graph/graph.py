@@ -297,7 +297,9 @@ class Graph(Replays):
         if backend.devices is not None:
             bound = [v.tensor for v in self.state() if v.tensor is not None] if not inputs else ()
             backend.devices.check(self.title, [t._data for t in (*inputs, *bound)])
-        found = self._fast_replay(inputs, backend.kernels)
+        found = None if self._plan is None else self._plan.run(inputs)
+        if found is None and isinstance(backend.kernels, NumbaKernels):
+            found = self._record(inputs, backend.kernels)
         if found is not None:
             gradients, results = found
             for leaf, g in zip(self.gradients, gradients, strict=True):
@@ -324,15 +326,10 @@ class Graph(Replays):
             {v: there[v] if v in there else Tensor(known[v]) for v in self.wanted()}
         )
 
-    def _fast_replay(self, inputs: list[Tensor], kernels: Any) -> Any:
-        """Gradients and results of a recorded replay, recorded now if need be; None where there is none."""
-        if not isinstance(kernels, NumbaKernels):
-            return self._plan and self._plan.run(inputs)
-        plan = self._plan
-        if isinstance(plan, Replay):
-            found = plan.run(inputs)
-            if found is not None or plan.fits(inputs):
-                return found
+    def _record(self, inputs: list[Tensor], kernels: Any) -> Any:
+        """Gradients and results of a replay that is recorded; None where it can't be, or another thread runs it."""
+        if isinstance(self._plan, Replay) and self._plan.fits(inputs):
+            return None
         if not self._recordable or not all(dense(t._data) for t in inputs):
             return None
         plan = Replay(self, kernels)

@@ -52,14 +52,12 @@ class Replay:
 
     def fits(self, inputs: list[Tensor]) -> bool:
         """Whether arguments and earlier gradients are laid out, and state is, as when it was recorded."""
-        return self._state.in_place() and self._laid_out(self._arrays(inputs))
+        return self._arrays(inputs) is not None
 
     def run(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]] | None:
         """Gradients, as many as the graph replaces, and results; None if it doesn't fit, or is running elsewhere."""
         arrays, step = self._arrays(inputs), None
-        if not (self._laid_out(arrays) and self._state.in_place()):
-            return None
-        if not self._busy.acquire(blocking=False):
+        if arrays is None or not self._busy.acquire(blocking=False):
             return None
         try:
             for (memory, *_), array in zip(self._brought, arrays):  # noqa: B905
@@ -79,11 +77,17 @@ class Replay:
                 memory.unbind()
             self._busy.release()
 
-    def _laid_out(self, arrays: list[Any]) -> bool:
+    def _arrays(self, inputs: list[Tensor]) -> list[Any] | None:
+        """What is another array in each replay; None if something has another layout than when it was recorded."""
+        if not self._state.in_place():
+            return None
+        arrays = [t._data for t in inputs]
+        for leaf in self._leaves:
+            arrays.append(leaf._grad._data)
         for (_, strides, dtype), a in zip(self._brought, arrays):  # noqa: B905
             if a.strides != strides or a.dtype != dtype or type(a) is not np.ndarray:
-                return False
-        return True
+                return None
+        return arrays
 
     def record(self, graph: Graph, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]]:
         """Compute as ``run`` does, and note how."""
@@ -123,10 +127,6 @@ class Replay:
 
     def _leaving(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]]:
         return [g and g(inputs) for g in self._gradients], [r(inputs) for r in self._results]
-
-    def _arrays(self, inputs: list[Tensor]) -> list[Any]:
-        """What is another array in each replay."""
-        return [t._data for t in inputs] + [leaf._grad._data for leaf in self._leaves]
 
     def _apply(self, call: Call, recording: Recording, known: dict[Value, Any]) -> None:
         forward = partial(call.compute, self._kernels)

@@ -235,7 +235,7 @@ class Recording:
 
     def apply(
         self,
-        forward: Callable[[list[Any]], tuple[Any, ...]],
+        forward: Callable[..., tuple[Any, ...]],
         inputs: list[Any],
         reason: str = "",
     ) -> list[Any]:
@@ -243,7 +243,7 @@ class Recording:
         self.reason = reason
         token = current.set(self)
         try:
-            results = forward(inputs)
+            results = forward(*inputs)
         finally:
             current.reset(token)
         known = [self.find(y) for y in results]
@@ -252,8 +252,6 @@ class Recording:
             return [y.view(Watched) for y in results]
         self._noted.clear()
         self._uses.clear()
-        arguments = list(inputs)
-        self._take(arguments)
         if not all(map(dense, results)):
             self.failed = True
             return [self.fixed(y)[0] for y in results]
@@ -261,10 +259,10 @@ class Recording:
         layouts = [y.strides for y, _ in found]
 
         def step(*arrays: Any) -> None:
-            for y, strides, (_, memory) in zip(forward(list(arrays)), layouts, found, strict=True):
+            for y, strides, (_, memory) in zip(forward(*arrays), layouts, found, strict=True):
                 memory.bind(y if y.strides == strides else in_layout(y, strides))
 
-        self._noted.append((step, arguments))
+        self.note(step if results else forward, inputs)
         self._commit()
         return [y for y, _ in found]
 

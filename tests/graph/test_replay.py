@@ -25,7 +25,7 @@ def steps(graph):
         kernel = getattr(function, "__self__", None) if hasattr(function, "__func__") else function
         function = getattr(kernel, "serial", function)
         name = function.__name__
-        names.append(call.name if name == "step" else name.strip("_"))
+        names.append(call.name if name in ("step", "compute") else name.strip("_"))
     return names
 
 
@@ -114,7 +114,7 @@ def test_all_of_a_step_but_dropout_and_updates_is_recorded(rng):
     ops = {
         call.name
         for (f, _), call in zip(graph._plan.steps, graph._plan.calls, strict=True)
-        if getattr(f, "__name__", "") == "step"
+        if getattr(getattr(f, "func", f), "__name__", "") in ("step", "compute")
     }
     assert ops == called
 
