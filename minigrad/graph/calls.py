@@ -78,13 +78,21 @@ class Call:
     def forward(self, kernels: Any, arrays: list[Any], title: str) -> tuple[Any, ...]:
         """What the op makes of arrays; errors say where it stands in the graph ``title``."""
         try:
-            result = self.op.forward(kernels, *arrays)
+            return self.compute(kernels, *arrays)
         except (TypeError, ValueError) as error:
-            raise type(error)(": ".join(filter(None, (title, self.layer, str(error))))) from error
+            raise self.located(error, title) from error
+
+    def compute(self, kernels: Any, *arrays: Any) -> tuple[Any, ...]:
+        """What the op makes of arrays."""
+        result = self.op.forward(kernels, *arrays)
         if result is None:
             return ()
         results = result if isinstance(result, tuple) else (result,)
         return tuple([a if type(a) in by_type else kernels.xp.asarray(a) for a in results])
+
+    def located(self, error: Exception, title: str) -> Exception:
+        """An error that says where in the graph ``title`` it was raised."""
+        return type(error)(": ".join(filter(None, (title, self.layer, str(error)))))
 
     @property
     def written(self) -> tuple[Value, ...]:

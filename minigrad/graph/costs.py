@@ -39,8 +39,6 @@ from .fused import (
     ActivatedBatchNorm,
     ActivatedBatchNormGrad,
     ActivatedFrozenBatchNorm,
-    ActivatedLinear,
-    Chain,
 )
 
 if TYPE_CHECKING:
@@ -98,7 +96,7 @@ def _pool(call: Call) -> int:
     return windows * math.prod(call.op.window.size)  # type: ignore[attr-defined]
 
 
-#: FLOPs of a step of a chain for each number, where it is not 1: negative, exp, 1 +, 1 /; and those of its gradient
+#: FLOPs of an activation for each number, where it is not 1: negative, exp, 1 +, 1 /; and those of its gradient
 STEPS = {"sigmoid": 4, "sigmoid_grad": 3}
 
 
@@ -112,11 +110,6 @@ def _activated(count: int, suffix: str = "") -> Count:
     return lambda call: (count + _activation(call, suffix)) * size(call.inputs[0])
 
 
-def _chain(call: Call) -> int:
-    steps = call.op.steps  # type: ignore[attr-defined]
-    return sum(STEPS.get(name, 1) for name, _ in steps) * size(call.outputs[0])
-
-
 #: FLOPs by op class; subclasses count like their base
 FLOPS: dict[type[Op], Count] = {
     Linear: _linear,
@@ -127,11 +120,9 @@ FLOPS: dict[type[Op], Count] = {
     BatchNorm: _per_input(6),  # sum; x - mean, its square, their sum; scale, shift
     BatchNormGrad: _per_input(9),  # xhat 2; gbeta 1, ggamma 2; gx 4
     FrozenBatchNorm: _per_input(2),  # scale, shift
-    ActivatedLinear: lambda call: _linear(call) + _activation(call) * size(call.outputs[0]),
     ActivatedBatchNorm: _activated(6),
     ActivatedBatchNormGrad: _activated(9, "_grad"),
     ActivatedFrozenBatchNorm: _activated(2),
-    Chain: _chain,
     MeanM2: _per_input(4),
     WeightedMeanM2: _per_input(6),
     MoveStatistics: _per_moved,

@@ -8,41 +8,18 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from ..kernels.chains import Steps
 from ..op import Op
 from ..ops import activation as activations
-from ..ops import arithmetic
 from ..ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm, PerChannel
-from ..ops.linear import LINEAR
 from ..tensor import Tensor, apply
 
-#: elementwise ops, by the names of their kernels
+#: activations and their gradients, by the names of their kernels
 ELEMENTWISE: dict[str, Op] = {
-    "add": arithmetic.ADD,
-    "subtract": arithmetic.SUBTRACT,
-    "multiply": arithmetic.MULTIPLY,
-    "divide": arithmetic.DIVIDE,
-    "negative": arithmetic.NEGATIVE,
     "relu": activations.RELU,
     "relu_grad": activations.RELU_GRAD,
     "sigmoid": activations.SIGMOID,
     "sigmoid_grad": activations.SIGMOID_GRAD,
 }
-
-
-class ActivatedLinear(Op):
-    """The activation of a linear layer."""
-
-    __slots__ = ("activation",)
-
-    def __init__(self, activation: str) -> None:
-        self.activation = activation
-
-    def reference(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return apply(ELEMENTWISE[self.activation], apply(LINEAR, x, weight, bias))
-
-    def forward(self, k: Any, x: Any, weight: Any, bias: Any) -> Any:
-        return k.activated_linear(x, weight, bias, self.activation)
 
 
 class ActivatedBatchNorm(PerChannel):
@@ -118,21 +95,3 @@ class ActivatedFrozenBatchNorm(PerChannel):
     def forward(self, k: Any, x: Any, gamma: Any, beta: Any, mean: Any, var: Any) -> Any:
         settings = self.kept, self.eps, self.activation
         return k.activated_frozen_batch_norm(x, gamma, beta, mean, var, *settings)
-
-
-class Chain(Op):
-    """Elementwise ops, one after the other, as ``minigrad.kernels.chains`` has them; what the last one makes."""
-
-    __slots__ = ("steps",)
-
-    def __init__(self, steps: Steps) -> None:
-        self.steps = steps
-
-    def reference(self, *inputs: Tensor) -> Any:
-        values = [*inputs]
-        for name, taken in self.steps:
-            values.append(apply(ELEMENTWISE[name], *[values[i] for i in taken]))
-        return values[-1]
-
-    def forward(self, k: Any, *arrays: Any) -> Any:
-        return k.chain(self.steps, *arrays)

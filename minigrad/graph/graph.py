@@ -10,18 +10,20 @@ from functools import cached_property
 from typing import Any
 
 from ..backend import get
+from ..kernels.cuda import LaunchedKernels, NotRecorded
+from ..kernels.numba import NumbaKernels
+from ..kernels.recording import dense
 from ..tape import Leaf, listening, moving, recording
 from ..tensor import Tensor, apply, written_out
 from .calls import Call, Value
 from .drawing import dot, render
 from .folding import fold_batch_norm
-from .fusing import fuse
+from .fusing import fuse, with_fused_norms
 from .guards import Guards, Replays
 from .memory import peak
 from .passes import fold_constants, prune
-from .planning import Unplanned, make_plan
-from .program import Plan
 from .recorded import Recorded
+from .replay import Replay
 from .showing import table
 from .structure import Signature
 
@@ -73,7 +75,11 @@ class Graph(Replays):
     differentiable: bool = False
     examples: list[Tensor] | None = None
     differences: dict[str, float] = field(default_factory=dict)
-    _plan: Plan | Recorded | Unplanned | None = field(default=None, init=False, repr=False)
+    _plan: Replay | Recorded | None = field(default=None, init=False, repr=False)
+    _recordable: bool = field(default=True, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._recordable = all(v.nbytes for v in self.values())
 
     def __repr__(self) -> str:
         return f"<Graph {self.title!r}, {len(self.calls)} ops>"
@@ -150,12 +156,10 @@ class Graph(Replays):
         return fold_batch_norm(self)
 
     def fuse(self) -> Graph:
-        """This graph with neighbouring calls as one where that saves ways through memory, forward and backward.
+        """This graph with each batch norm and the sigmoid or relu after it as one call, and their gradients too.
 
-        Batch norm takes the sigmoid or relu after it along, its gradient theirs, and elementwise ops that follow each
-        other (arithmetic, relu, sigmoid, and their gradients) become chains. What is between them is not written any
-        more; a value that something else uses, or that the graph returns, stays. Fused once more, a graph stays as it
-        is.
+        What is between them is not written to memory any more; a value that something else uses, or that the graph
+        returns, stays. Fused once more, a graph stays as it is. Replays on the CPU do this by themselves.
 
         Returns
         -------
@@ -167,7 +171,7 @@ class Graph(Replays):
         >>> import minigrad as mg
         >>> graph = mg.capture(lambda x: mg.sigmoid(mg.batch_norm(x, None, None)[0]) * 2 + 1, mg.ones((4, 3)))
         >>> [call.name for call in graph.fuse().calls]
-        ['activated_batch_norm', 'chain']
+        ['activated_batch_norm', 'multiply', 'add']
         """
         return fuse(self)
 
@@ -293,30 +297,45 @@ class Graph(Replays):
         if backend.devices is not None:
             bound = [v.tensor for v in self.state() if v.tensor is not None] if not inputs else ()
             backend.devices.check(self.title, [t._data for t in (*inputs, *bound)])
-        if self._plan is not None and (found := self._plan.run(inputs)) is not None:
+        found = None if self._plan is None else self._plan.run(inputs)
+        if found is None and isinstance(backend.kernels, NumbaKernels):
+            found = self._record(inputs, backend.kernels)
+        if found is not None:
             gradients, results = found
             for leaf, g in zip(self.gradients, gradients, strict=True):
                 leaf.grad = g
             return results
         there = self._start(inputs)
-        kernels = backend.kernels
         known = {v: t._data for v, t in there.items()}
         strides = {v: array.strides for v, array in known.items()}
         for call, done in zip(self.calls, self.last_uses(), strict=True):
             arrays = [None if v is None else known[v] for v in call.inputs]
-            made = dict(zip(call.outputs, call.forward(kernels, arrays, self.title), strict=True))
-            known |= made
-            strides |= {v: array.strides for v, array in made.items()}
+            made = call.forward(backend.kernels, arrays, self.title)
+            known.update(zip(call.outputs, made, strict=True))
             for v in call.written:
                 if v.tensor is not None:
                     v.tensor._bump()
             for v in done:
                 del known[v]
-        if not isinstance(self._plan, Unplanned):
-            self._plan = make_plan(self, kernels, strides)
+        if isinstance(backend.kernels, LaunchedKernels) and self._recordable:
+            try:
+                self._plan = Recorded(self, backend.kernels, strides)
+            except NotRecorded:
+                self._recordable = False
         return self._finish(
             {v: there[v] if v in there else Tensor(known[v]) for v in self.wanted()}
         )
+
+    def _record(self, inputs: list[Tensor], kernels: Any) -> Any:
+        """Gradients and results of a replay that is recorded; None where it can't be, or another thread runs it."""
+        if isinstance(self._plan, Replay) and self._plan.fits(inputs):
+            return None
+        if not self._recordable or not all(dense(t._data) for t in inputs):
+            return None
+        plan = Replay(self, kernels)
+        found = plan.record(with_fused_norms(self), inputs)
+        self._plan, self._recordable = (None, False) if plan.failed else (plan, True)
+        return found
 
     def _start(self, inputs: list[Tensor]) -> dict[Value, Tensor]:
         """What is there before the first call."""

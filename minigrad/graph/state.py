@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING
 
 from ..optim.optimizers import Optimizer, Update
@@ -10,6 +11,9 @@ from .guards import plain
 
 if TYPE_CHECKING:
     from .graph import Graph
+
+
+_data = attrgetter("_data")
 
 
 class State:
@@ -22,7 +26,8 @@ class State:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self._bound = [(v.tensor, v.tensor._data) for v in graph.state() if v.tensor is not None]
+        self._tensors = [v.tensor for v in graph.state() if v.tensor is not None]
+        self._arrays = [t._data for t in self._tensors]
         written = {v.tensor for call in graph.calls for v in call.written if v.kind == "state"}
         self._versions = [t._shared_version() for t in written if t is not None]
         self.settings = {
@@ -33,7 +38,7 @@ class State:
 
     def in_place(self) -> bool:
         """Whether all lies where it did."""
-        return all(t._data is array for t, array in self._bound)
+        return all(map(is_, map(_data, self._tensors), self._arrays))
 
     def reset(self) -> list[Update]:
         """The steps whose optimizers have other settings now."""

@@ -8,20 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from .chains import Steps
-
 Array = Any
+
+#: activations and their gradients, by the numbers that compiled kernels know them by; 0 is none
+CODES = {"relu": 1, "relu_grad": 2, "sigmoid": 3, "sigmoid_grad": 4}
 
 
 class FusedKernels:
     """What goes on top of kernels."""
-
-    def activated_linear(
-        self, x: Array, weight: Array, bias: Array | None, activation: str
-    ) -> Array:
-        """The activation of ``linear``."""
-        k: Any = self
-        return getattr(k, activation)(k.linear(x, weight, bias))
 
     def activated_batch_norm(
         self,
@@ -69,10 +63,3 @@ class FusedKernels:
         """The activation of ``frozen_batch_norm``."""
         k: Any = self
         return getattr(k, activation)(k.frozen_batch_norm(x, gamma, beta, mean, var, kept, eps))
-
-    def chain(self, steps: Steps, *arrays: Array) -> Array:
-        """Elementwise operations on arrays of one shape, or with one element: see ``chains``."""
-        values = [*arrays]
-        for name, taken in steps:
-            values.append(getattr(self, name)(*[values[i] for i in taken]))
-        return values[-1]

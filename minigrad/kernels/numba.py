@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from . import pool
-from .chains import Steps, packed
 from .convolution import FEW, Pair, Tile, Window, tiles
 from .generic import Kernels, refuse_labels
-from .layouts import address, alike, flat, ready, settled
+from .layouts import flat, ready
 from .numba_norm import NumbaNormKernels
 
 
@@ -31,10 +30,10 @@ class NumbaKernels(NumbaNormKernels):
         return elementwise
 
     @cached_property
-    def _chains(self) -> ModuleType:
-        from .compiled import chains
+    def _updates(self) -> ModuleType:
+        from .compiled import updates
 
-        return chains
+        return updates
 
     @cached_property
     def _windows(self) -> ModuleType:
@@ -62,12 +61,9 @@ class NumbaKernels(NumbaNormKernels):
             self._products.product(a, b, total, add=True)
 
     def linear(self, x: Any, weight: Any, bias: Any) -> Any:
-        if x.dtype.char not in "fd":
+        if x.dtype.char not in "fd" or (bias is not None and bias.dtype != x.dtype):
             return Kernels.linear(self, x, weight, bias)
-        y = self._products.rows_by_rows(x, weight)
-        if bias is not None:
-            y += bias
-        return y
+        return self._products.rows_by_rows(x, weight, bias)
 
     def multiply_rows(self, rows: Any, k: Any, target: Any) -> None:
         if rows.dtype.char not in "fd":
@@ -105,38 +101,22 @@ class NumbaKernels(NumbaNormKernels):
         getattr(self._elementwise, loop)(y.size, *map(flat, arrays), flat(y))
         return y
 
-    def chain(self, steps: Steps, *arrays: Any) -> Any:
-        like = max(arrays, key=lambda a: (a.size, a.ndim))
-        empty = any(not a.size for a in arrays)
-        if empty or 0 in like.strides or not settled(like):
-            return super().chain(steps, *arrays)
-        singles = 0
-        for i, a in enumerate(arrays):
-            if a.dtype != np.float32:
-                return super().chain(steps, *arrays)
-            if a.shape == like.shape and a.strides == like.strides:
-                continue
-            if a.size > 1 or a.ndim > like.ndim:
-                return super().chain(steps, *arrays)
-            singles |= 1 << i
-        y, ready_arrays = pool.empty_like(like), [flat(a) for a in arrays]
-        head = y.size, address(flat(y)), len(arrays), len(steps), singles
-        words = np.array([*head, *map(address, ready_arrays), *packed(steps)])
-        self._chains.chain(y.size, words)
-        return y
-
     def softmax_cross_entropy(self, logits: Any, labels: Any, weight: float | None) -> Any:
         if logits.dtype.char != "f" or labels.dtype != np.int64:
             return super().softmax_cross_entropy(logits, labels, weight)
-        losses, p = np.empty(len(logits), np.float32), pool.empty(logits.shape, np.float32)
-        found = np.empty(2)
+        losses, p = pool.empty((len(logits),), np.float32), pool.empty(logits.shape, np.float32)
+        loss = pool.empty((), np.float32)
         self._elementwise.softmax_cross_entropy(
-            logits.size, ready(logits), ready(labels), losses, p, found
+            logits.size,
+            ready(logits),
+            ready(labels),
+            1.0 if weight is None else weight,
+            losses,
+            p,
+            loss,
+            refuse=_refuse_labels,
         )
-        total, good = found.tolist()
-        if not good:
-            refuse_labels(labels, logits.shape[1])
-        return losses if weight is None else np.array(total * weight, np.float32), p
+        return losses if weight is None else loss, p
 
     def softmax_cross_entropy_grad(
         self, probabilities: Any, labels: Any, gy: Any, weight: float | None
@@ -147,7 +127,7 @@ class NumbaKernels(NumbaNormKernels):
         g = pool.empty(p.shape, real)
         weight = np.float32(1 if weight is None else weight)
         self._elementwise.softmax_cross_entropy_grad(
-            ready(p), ready(labels), ready(gy).reshape(-1), weight, g
+            0, ready(p), ready(labels), ready(gy).reshape(-1), weight, g
         )
         return g
 
@@ -161,20 +141,15 @@ class NumbaKernels(NumbaNormKernels):
         nesterov: bool,
         weight_decay: float,
     ) -> None:
-        for arrays in zip(*columns, strict=True):
-            real, loops = arrays[0].dtype.type, self._elementwise
-            if not alike(arrays):
-                one = ((a,) for a in arrays)
-                super().sgd(
-                    *one, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
-                )
-            elif momentum:
-                p, v, g = (a.reshape(-1) for a in arrays)
-                settings = real(lr), real(weight_decay), real(momentum), nesterov
-                loops.descend_with_momentum(p.size, p, v, g, *settings)
-            else:
-                p, g = arrays
-                loops.descend(p.size, p.reshape(-1), g.reshape(-1), real(lr), real(weight_decay))
+        params, *velocities, grads = columns
+        size = self._total(params, *velocities, *[()] * (2 - len(velocities)), grads)
+        if size < 0:
+            rest: Any = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
+            super().sgd(*columns, lr=lr, **rest)
+            return
+        real = params[0].dtype.type
+        settings = real(lr), real(weight_decay), real(momentum), nesterov, size
+        self._updates.sgd(size, id(params), id(velocities and velocities[0]), id(grads), *settings)
 
     def adam(
         self,
@@ -185,16 +160,21 @@ class NumbaKernels(NumbaNormKernels):
         weight_decay: float,
         steps: Any,
     ) -> None:
-        b1, b2 = betas
-        for i, arrays in enumerate(zip(*columns, strict=True)):
-            if alike(arrays):
-                settings = int(steps[i]), *map(float, (lr, b1, b2, eps, weight_decay))
-                flat_arrays = [a.reshape(-1) for a in arrays]
-                self._elementwise.adam(arrays[0].size, *flat_arrays, *settings)
-            else:
-                one = ((a,) for a in arrays)
-                rest: Any = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
-                super().adam(*one, lr=lr, steps=steps[i : i + 1], **rest)
+        size = self._total(*columns)
+        if size < 0:
+            rest: Any = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
+            super().adam(*columns, lr=lr, steps=steps, **rest)
+            return
+        settings = *map(float, (lr, *betas, eps, weight_decay)), size, columns[0][0].dtype.type(0)
+        self._updates.adam(size, *map(id, columns), ready(steps), *settings)
+
+    def _total(self, *columns: tuple[Any, ...]) -> int:
+        """How many numbers a step moves; -1 where loops are not compiled for its arrays."""
+        real = columns[0][0].dtype
+        if real.char not in "fd":
+            return -1
+        size: int = self._updates.total(*map(id, columns), id(real))
+        return size
 
     # --- windows ---
 
@@ -263,13 +243,10 @@ class NumbaKernels(NumbaNormKernels):
         gy, place = (self.channels_last(a).transpose(0, 2, 3, 1) for a in (gy, place))
         gx = pool.empty((len(gy), *size, gy.shape[3]), gy.dtype)
         gx.fill(0)
-        found = np.empty(1, np.bool_)
-        self._windows.max_pool_grad(gy.size, gy, place, *_moves(window), gx, found)
-        if not found[0]:
-            raise ValueError(
-                f"max_pool2d_grad: expected places of windows of {window.size} over images of {size}, got "
-                f"{place.min()} ... {place.max()}"
-            )
+        found = pool.empty((1,), np.bool_)
+        self._windows.max_pool_grad(
+            gy.size, gy, place, *_moves(window), gx, found, refuse=_refuse_places
+        )
         return gx.transpose(0, 3, 1, 2)
 
     def sum_pool2d(self, x: Any, window: Window) -> Any:
@@ -288,6 +265,18 @@ class NumbaKernels(NumbaNormKernels):
         gy = self.channels_last(gy).transpose(0, 2, 3, 1)
         self._windows.sum_pool_grad(gx.size, gy, *_moves(window), gx)
         return gx.transpose(0, 3, 1, 2)
+
+
+def _refuse_labels(logits: Any, labels: Any, *others: Any) -> None:
+    refuse_labels(labels, logits.shape[1])
+
+
+def _refuse_places(gy: Any, place: Any, *others: Any) -> None:
+    size, gx = others[0], others[4]
+    raise ValueError(
+        f"max_pool2d_grad: expected places of windows of {size} over images of {gx.shape[1:3]}, got "
+        f"{place.min()} ... {place.max()}"
+    )
 
 
 def _moves(window: Window) -> tuple[Pair, Pair, Pair, Pair]:

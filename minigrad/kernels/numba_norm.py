@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from . import pool
-from .chains import CODES
+from .fused import CODES
 from .generic import Kernels, refuse_statistics
-from .layouts import alike, constant, flat, layout, ready, settled
+from .layouts import alike, flat, layout, ready, settled
 from .numpy import NumpyKernels
 
 
 class NumbaNormKernels(NumpyKernels):
-    """The compiled CPU kernels of batch norm. ``activation`` is a code of ``chains``, 0 for none."""
+    """The compiled CPU kernels of batch norm. ``activation`` is a code of ``fused``, 0 for none."""
 
     @cached_property
     def _batch_norm(self) -> ModuleType:
@@ -50,9 +50,9 @@ class NumbaNormKernels(NumpyKernels):
         if found is None:
             return super().batch_norm(x, gamma, beta, kept, eps, ddof)
         real, channels, size = x.dtype, x.shape[kept[0]], x.size
-        y, (mean, var, inv_std) = pool.empty(found.view, real), np.empty((3, channels), real)
-        gamma = constant(1, channels, real) if gamma is None else ready(gamma)
-        beta = constant(0, channels, real) if beta is None else ready(beta)
+        y, (mean, var, inv_std) = pool.empty(found.view, real), pool.empty((3, channels), real)
+        gamma = _full(1, channels, real) if gamma is None else ready(gamma)
+        beta = _full(0, channels, real) if beta is None else ready(beta)
         settings = gamma, beta, eps, float(size // channels - ddof), activation
         kernel = getattr(self._batch_norm, f"{found.kind}_forward")
         kernel(size, found.take(x), found.chunks, *settings, y, mean, var, inv_std)
@@ -82,9 +82,9 @@ class NumbaNormKernels(NumpyKernels):
         if found is None or gy.dtype != x.dtype:
             return super().batch_norm_grad(x, gamma, mean, inv_std, gy, kept, ddof)
         real, channels, size = x.dtype, x.shape[kept[0]], x.size
-        gx, ggamma = pool.empty(found.view, real), np.empty(channels, real)
-        gbeta = np.empty(channels, real)
-        gamma = constant(1, channels, real) if gamma is None else ready(gamma)
+        gx, ggamma = pool.empty(found.view, real), pool.empty((channels,), real)
+        gbeta = pool.empty((channels,), real)
+        gamma = _full(1, channels, real) if gamma is None else ready(gamma)
         dof = float(size // channels - ddof)
         settings = gamma, ready(mean), ready(inv_std), dof, gx, ggamma, gbeta
         kernel = getattr(self._batch_norm, f"{found.kind}_backward")
@@ -126,8 +126,8 @@ class NumbaNormKernels(NumpyKernels):
         if found is None:
             return super().frozen_batch_norm(x, gamma, beta, mean, var, kept, eps)
         y = pool.empty(found.view, x.dtype)
-        gamma = constant(1, len(mean), x.dtype) if gamma is None else ready(gamma)
-        beta = constant(0, len(mean), x.dtype) if beta is None else ready(beta)
+        gamma = _full(1, len(mean), x.dtype) if gamma is None else ready(gamma)
+        beta = _full(0, len(mean), x.dtype) if beta is None else ready(beta)
         kernel = getattr(self._batch_norm, f"{found.kind}_frozen")
         settings = gamma, beta, ready(mean), ready(var), eps, activation, y
         kernel(x.size, found.take(x), found.chunks, *settings)
@@ -157,8 +157,8 @@ class NumbaNormKernels(NumpyKernels):
             or not (x.size and x.flags.carray)
         ):
             return super().sum(x, axes, keepdims)
-        y = np.empty(x.shape[1], x.dtype)
-        self._batch_norm.column_sums(x, y)
+        y = pool.empty((x.shape[1],), x.dtype)
+        self._batch_norm.column_sums(0, x, y)
         return y.reshape(1, -1) if keepdims else y
 
     def finite(self, var: Any) -> bool:
@@ -183,7 +183,22 @@ class NumbaNormKernels(NumpyKernels):
         if mean.ndim != 1 or not alike((running_mean, running_var, mean, var)):
             return super().move_statistics(*arrays, momentum, correction, debiased, strict)
         momentum = -1.0 if momentum is None else float(momentum)
-        moved: bool = self._running.move_statistics(*arrays, momentum, correction, debiased)
-        if strict and not moved:
-            refuse_statistics()
+        moved: bool = self._running.move_statistics(
+            0,
+            *arrays,
+            momentum,
+            correction,
+            debiased,
+            refuse=_refuse_statistics if strict else None,
+        )
         return moved
+
+
+def _refuse_statistics(*arrays: Any) -> None:
+    refuse_statistics()
+
+
+def _full(value: float, channels: int, dtype: Any) -> Any:
+    x = pool.empty((channels,), dtype)
+    x.fill(value)
+    return x

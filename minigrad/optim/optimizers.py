@@ -214,6 +214,10 @@ class SGD(Optimizer):
         super().__init__(params, lr)
 
     def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
+        if self.momentum and not self.slots:
+            raise ValueError(
+                "SGD: momentum was 0 when the optimizer was made, so it has no velocities; make another with momentum"
+            )
         k.sgd(
             *columns,
             lr=self.lr,

@@ -4,15 +4,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from graph.shared import batches, compiled_only, network, step_of
+from graph.shared import batches, network, step_of
 from helpers import close, content, equal
 
 import minigrad as mg
 from minigrad import nn, optim
-from minigrad.graph.calls import Call
-from minigrad.kernels.chains import ROOM
 
-FUSED = "activated_batch_norm", "activated_batch_norm_grad", "activated_frozen_batch_norm", "chain"
+FUSED = "activated_batch_norm", "activated_batch_norm_grad", "activated_frozen_batch_norm"
 
 
 def names(graph):
@@ -73,10 +71,10 @@ def relus():
 
 #: a network, whether for images, and what is fused in its training step and in its forward for inference
 MODELS = {
-    "sigmoid": (network, False, (1, 1, 0), (1, 0)),
-    "relu": (relus, False, (1, 1, 0), (1, 0)),
-    "images": (images, True, (2, 2, 2), (2, 1)),
-    "planes": (Planes, True, (1, 1, 2), (1, 1)),
+    "sigmoid": (network, False, (1, 1), 1),
+    "relu": (relus, False, (1, 1), 1),
+    "images": (images, True, (2, 2), 2),
+    "planes": (Planes, True, (1, 1), 1),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -132,7 +130,7 @@ def test_inference_is_the_same_bits(backend, rng, name):
             t.data = mg.tensor(rng.uniform(0.5, 2, t.shape).astype("f")).data
     graph = mg.capture(model, x)
     short = graph.fuse()
-    assert [fused(short).get(f, 0) for f in FUSED if "grad" not in f][1:] == list(expected)
+    assert fused(short) == {"activated_frozen_batch_norm": expected}
     for _ in range(3):
         found = short(x)  # on the tape
         equal(found, model(x))
@@ -179,13 +177,6 @@ class TestWhatStays:
 
         self.check(f, mg.arange(12).reshape(4, 3) * 1.0, expected=["activated_batch_norm"])
 
-    def test_a_link_is_returned(self, backend):
-        def f(x):
-            y = x * 2
-            return y + x, y
-
-        self.check(f, mg.arange(3) * 1.0)
-
     def test_it_is_a_gradient(self, backend):
         w = nn.Parameter([1.0, -2.0])
 
@@ -198,10 +189,6 @@ class TestWhatStays:
         found = graph.fuse()(mg.ones(2))
         equal(found, graph(mg.ones(2)))
         equal(w.grad, np.ones(2, "f"))
-
-    def test_broadcasting_and_whole_numbers(self, backend):
-        self.check(lambda x, y: x * y + y, mg.ones((2, 3)), mg.ones(3))
-        self.check(lambda x: (x * x + x, x.sum() * 2 + 1), mg.tensor(np.arange(3)))
 
     def test_something_is_written_in_between(self, backend):
         """What a parameter was before the update that follows."""
@@ -217,16 +204,7 @@ class TestWhatStays:
 
         x, old = mg.ones((4, 2)), model.weight.numpy()
         graph = mg.capture(step, x).fuse()
-        assert "chain" not in names(graph)
         equal(graph(x), old * np.float32(3) + model.weight.numpy())
-
-    def test_on_the_tape_or_not(self, backend):
-        def f(x):
-            with mg.no_grad():
-                y = x * 2
-            return y + x
-
-        self.check(f, mg.ones(3, requires_grad=True))
 
 
 def test_relu_is_enough_for_its_gradient(backend, rng):
@@ -250,76 +228,6 @@ def test_relu_is_enough_for_its_gradient(backend, rng):
                     equal(ours, theirs)
 
 
-class TestChains:
-    def test_what_is_in_them(self, backend):
-        def f(x, y):
-            return -mg.sigmoid(x * 2 + y) / y - mg.relu(y)
-
-        x, y = mg.arange(1, 7) * 0.5, mg.arange(6) - 2.5
-        graph = mg.capture(f, x, y)
-        assert names(graph.fuse()) == ["chain"]
-        equal(graph.fuse()(x, y), f(x, y))
-
-    def test_long_ones_are_cut(self, backend):
-        def f(x):
-            for i in range(2 * ROOM):
-                x = x * (1 + 1 / (i + 1)) - x
-            return x
-
-        x = mg.arange(5) * 1.0
-        graph = mg.capture(f, x)
-        short = graph.fuse()
-        chains = [call for call in short.calls if call.name == "chain"]
-        assert len(chains) > 2 and len(short.calls) < len(graph.calls) / 4
-        for call in chains:
-            assert len(call.inputs) + len(call.op.steps) <= ROOM
-        for _ in range(3):
-            equal(short(x), f(x))
-        assert names(short.fuse()) == names(short)
-
-    def test_a_value_taken_by_two_steps(self, backend):
-        def f(x):
-            y = mg.sigmoid(x)
-            return y * y + (y - x)
-
-        graph = mg.capture(f, mg.arange(4) * 0.3).fuse()
-        assert names(graph) == ["chain"]
-        equal(graph(mg.arange(4) * 0.3), f(mg.arange(4) * 0.3))
-
-    def test_many_numbers(self, rng):
-        """Several blocks, shared between threads."""
-        x, y = (mg.tensor(v) for v in rng.standard_normal((2, 70, 1003)).astype("f"))
-
-        def f(x, y):
-            return mg.relu(x * y + 3) * 0.5 - y
-
-        graph = mg.capture(f, x, y).fuse()
-        for _ in range(3):
-            equal(graph(x, y), f(x, y))
-            equal(graph(x * 2, y), f(x * 2, y))
-
-
-@compiled_only
-def test_arithmetic_is_part_of_the_program(rng):
-    """Calls that programs know how to make are not made from Python."""
-    norm = nn.BatchNorm(4)
-
-    def f(x, y):
-        z = mg.sigmoid(norm(x)) + x * 2 - y / x
-        return mg.grad((-z * z + y).sum(0).sum(), [x, y])
-
-    x, y = (mg.tensor(v, requires_grad=True) for v in rng.standard_normal((2, 6, 4)).astype("f"))
-    graph = mg.capture(f, x, y)
-    arithmetic = {"add", "subtract", "multiply", "divide", "negative", "add_into"}
-    assert arithmetic <= {*names(graph)}
-    for g in (graph, graph.fuse()):
-        for _ in range(2):
-            found = g(x, y)
-        assert not {s.name for s in g._plan.steps if isinstance(s, Call)} & {*arithmetic, *FUSED}
-        for ours, theirs in zip(found, f(x, y), strict=True):
-            equal(ours, theirs)
-
-
 @pytest.mark.parametrize("activation", [mg.sigmoid, mg.relu])
 @pytest.mark.parametrize("mode", ["batch", "frozen"])
 def test_derivatives_of_a_fused_graph(backend, rng, mode, activation):
@@ -337,8 +245,7 @@ def test_derivatives_of_a_fused_graph(backend, rng, mode, activation):
     graph = mg.capture(f, *args)
     short = graph.fuse()
     assert set(fused(short)) == {
-        "activated_batch_norm" if mode == "batch" else "activated_frozen_batch_norm",
-        "chain",
+        "activated_batch_norm" if mode == "batch" else "activated_frozen_batch_norm"
     }
     u, v = mg.tensor(rng.standard_normal((6, 3))), mg.tensor(rng.standard_normal(3))
     directions = [mg.tensor(rng.standard_normal(a.shape)) for a in args]
@@ -396,6 +303,6 @@ def test_a_fused_graph_in_onnx(rng, tmp_path):
     model(x)
     model.eval()
     graph = mg.capture(lambda x: model(x) * 2 + 1, x).fuse()
-    assert names(graph) == ["linear", "activated_frozen_batch_norm", "chain"]
+    assert names(graph) == ["linear", "activated_frozen_batch_norm", "multiply", "add"]
     graph.to_onnx(tmp_path / "fused.onnx")
     close(mg.from_onnx(tmp_path / "fused.onnx")(x), graph(x), 1e-6)

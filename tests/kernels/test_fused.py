@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels.shared import FAST, PLAIN, layouts
+from kernels.shared import FAST, layouts
 
 from minigrad.kernels import numba as compiled
-from minigrad.kernels.chains import CODES
 from minigrad.kernels.fused import FusedKernels
 
 pytest.importorskip("numba")
@@ -87,58 +86,6 @@ def test_what_is_no_number_goes_on(threads, activation):
     assert np.isnan(found[0][:, 2]).all()
 
 
-#: numbers of arrays, and steps
-CHAINS = {
-    "all": (
-        3,
-        [
-            *(("multiply", (0, 1)), ("add", (3, 2)), ("sigmoid", (4,)), ("subtract", (5, 0))),
-            *(("relu", (6,)), ("relu_grad", (7, 1)), ("sigmoid_grad", (5, 8)), ("negative", (9,))),
-            ("divide", (10, 2)),
-        ],
-    ),
-    "one": (2, [("subtract", (0, 1))]),
-    "square": (1, [("multiply", (0, 0)), ("multiply", (1, 1))]),
-    "a product and a sum are two roundings": (3, [("multiply", (0, 1)), ("add", (3, 2))]),
-}
-
-
-@pytest.mark.parametrize("real", REALS)
-@pytest.mark.parametrize("size", [1, 5, 70])
-@pytest.mark.parametrize("name", CHAINS)
-def test_chains(rng, threads, name, size, real):
-    count, steps = CHAINS[name]
-    steps = tuple(steps)
-    assert {step for step, _ in CHAINS["all"][1]} == set(CODES)
-    values = rng.normal(size=(count, size, 11, 7)).astype(real)
-    for arrays in zip(*(layouts(v, 1) for v in values), strict=True):
-        same([FAST.chain(steps, *arrays)], [apart("chain")(steps, *arrays)])
-    for single in (arrays[0][:1, :1, :1], arrays[0][0, 0, 0].reshape(())):
-        mixed = (single, *arrays[1:])
-        same([FAST.chain(steps, *mixed)], [apart("chain")(steps, *mixed)])
-
-
-def test_chains_of_what_does_not_lie_alike(rng):
-    a, b = rng.normal(size=(2, 6, 6)).astype(np.float32)
-    steps = ("add", (0, 1)), ("multiply", (2, 1))
-    others = b.T, b[0], b[:1], b.astype(np.float64), np.broadcast_to(b[0], (6, 6)), b[:1, :1, None]
-    for other in others:
-        same([FAST.chain(steps, a, other)], [apart("chain")(steps, a, other)])
-    same([FAST.chain(steps, b[0], b[1, :1])], [apart("chain")(steps, b[0], b[1, :1])])
-    for empty in (a[:0], b[:1, :0]):
-        assert FAST.chain(steps, empty, b[:1, :1]).shape == empty.shape
-
-
-def test_chains_at_the_edges():
-    a = np.float32([0, -0.0, np.nan, np.inf, -np.inf, 1e38, 1e-45])
-    b = np.float32([0, 5, 1, -np.inf, 0, -1e38, 2])
-    with np.errstate(all="ignore"):
-        for name in CODES:
-            taken = (0,) if name in {"negative", "relu", "sigmoid"} else (0, 1)
-            found, expected = (k.chain(((name, taken),), a, b) for k in (FAST, PLAIN))
-            np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
 def test_no_way_through_memory_for_what_is_compiled(rng, monkeypatch):
     """The compiled kernels do not call those that they stand for."""
     for name in ("sigmoid", "sigmoid_grad", "relu", "relu_grad", "add"):
@@ -146,4 +93,3 @@ def test_no_way_through_memory_for_what_is_compiled(rng, monkeypatch):
     x, gs = rng.normal(size=(2, 6, 4)).astype(np.float32)
     s, mean, _, inv_std = FAST.activated_batch_norm(x, None, None, (1,), 1e-3, 0, "relu")
     FAST.activated_batch_norm_grad(x, None, mean, inv_std, s, gs, (1,), 0, "relu")
-    FAST.chain((("add", (0, 1)),), x, gs)

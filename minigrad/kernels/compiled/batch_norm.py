@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .chains import NOTHING, activate, activate_grad
+from .activations import NOTHING, activate, activate_grad
 from .channels import finish_backward, finish_forward, frozen_scale
 from .threads import Threaded, serial, summing
 
@@ -342,7 +342,7 @@ def columns_frozen(x, chunks, gamma, beta, mean, var, eps, activation, y):
         _activated(x[own], center, wide_scale, wide_beta, activation, y[own])
 
 
-@serial
+@Threaded
 def column_sums(x, y):
     """The sum of each column, at most ``RUN`` values of it in the precision of x."""
     total, part = np.zeros(x.shape[1]), np.zeros(x.shape[1], x.dtype)

@@ -1,4 +1,4 @@
-"""Activations, the loss and optimizer updates as loops.
+"""Activations and the loss as loops.
 
 The exponential is a polynomial that runs in vector lanes: ``x = n log 2 + r`` with n whole and |r| <= log(2) / 2, and
 exp(r) from its Taylor series to the seventh power, at most 2 units in the last place off over all of float32. log 2
@@ -69,20 +69,6 @@ def sigmoid_grad(y, gy, gx):
 
 
 @serial
-def _sigmoid_grad_over(y, gy):
-    for i in range(len(y)):
-        gy[i] = (y[i] - y[i] * y[i]) * gy[i]
-
-
-@Threaded
-def sigmoid_grad_over(y, gy):
-    """The same, written over gy."""
-    for t in prange(-(-len(y) // CHUNK)):
-        own = slice(t * CHUNK, (t + 1) * CHUNK)
-        _sigmoid_grad_over(y[own], gy[own])
-
-
-@serial
 def _relu(x, y):
     for i in range(len(x)):
         # not "x if x > 0": a NaN goes on
@@ -110,20 +96,6 @@ def relu_grad(x, gy, gx):
 
 
 @serial
-def _relu_grad_over(x, gy):
-    for i in range(len(x)):
-        gy[i] = gy[i] * x.dtype.type(not x[i] <= 0)
-
-
-@Threaded
-def relu_grad_over(x, gy):
-    """The same, written over gy."""
-    for t in prange(-(-len(x) // CHUNK)):
-        own = slice(t * CHUNK, (t + 1) * CHUNK)
-        _relu_grad_over(x[own], gy[own])
-
-
-@serial
 def _exp_shifted(x, shift, y):
     """y = exp(x - shift), and the sum."""
     total = ONE - ONE
@@ -135,8 +107,8 @@ def _exp_shifted(x, shift, y):
 
 
 @Threaded
-def softmax_cross_entropy(logits, labels, losses, probabilities, found):
-    """The loss of each example; ``found`` gets their sum, and whether all labels are among the classes."""
+def softmax_cross_entropy(logits, labels, weight, losses, probabilities, loss):
+    """The loss of each example, and their sum times ``weight``; whether all labels are among the classes."""
     classes = logits.shape[1]
     for i in prange(len(logits)):
         row, p, label = logits[i], probabilities[i], labels[i]
@@ -151,14 +123,15 @@ def softmax_cross_entropy(logits, labels, losses, probabilities, found):
         for k in range(classes):
             p[k] /= total
         losses[i] = math.log(total) - (row[label] - top)
-    found[0], found[1] = 0.0, 1.0
+    total, good = 0.0, True
     for i in range(len(logits)):
-        found[0] += losses[i]
-        if not 0 <= labels[i] < classes:
-            found[1] = 0.0
+        total += losses[i]
+        good = good and 0 <= labels[i] < classes
+    loss[()] = total * weight
+    return good
 
 
-@serial
+@Threaded
 def softmax_cross_entropy_grad(probabilities, labels, gy, weight, g):
     """(p - onehot) gy weight; gy for each example, or one for all."""
     for i in range(len(labels)):
@@ -167,56 +140,3 @@ def softmax_cross_entropy_grad(probabilities, labels, gy, weight, g):
             out[k] = row[k] * scale
         if 0 <= labels[i] < len(row):
             out[labels[i]] -= scale
-
-
-@serial
-def _decayed(g, p, weight_decay):
-    return g + weight_decay * p if weight_decay != 0 else g
-
-
-@serial
-def _descend(p, g, lr, weight_decay):
-    for i in range(len(p)):
-        p[i] -= lr * _decayed(g[i], p[i], weight_decay)
-
-
-@serial
-def _descend_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov):
-    for i in range(len(p)):
-        gradient = _decayed(g[i], p[i], weight_decay)
-        v[i] = momentum * v[i] + gradient
-        p[i] -= lr * (gradient + momentum * v[i] if nesterov else v[i])
-
-
-@serial
-def _adam(p, first, second, g, step_size, b1, b2, root, eps, weight_decay):
-    for i in range(len(p)):
-        gradient = _decayed(g[i], p[i], weight_decay)
-        first[i] += (ONE - b1) * (gradient - first[i])
-        second[i] += (ONE - b2) * (gradient * gradient - second[i])
-        p[i] -= step_size * first[i] / (np.sqrt(second[i]) / root + eps)
-
-
-@Threaded
-def descend(p, g, lr, weight_decay):
-    for t in prange(-(-len(p) // CHUNK)):
-        own = slice(t * CHUNK, (t + 1) * CHUNK)
-        _descend(p[own], g[own], lr, weight_decay)
-
-
-@Threaded
-def descend_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov):
-    for t in prange(-(-len(p) // CHUNK)):
-        own = slice(t * CHUNK, (t + 1) * CHUNK)
-        _descend_with_momentum(p[own], v[own], g[own], lr, weight_decay, momentum, nesterov)
-
-
-@Threaded
-def adam(p, first, second, g, step, lr, b1, b2, eps, weight_decay):
-    """The ``step``-th; settings in float64."""
-    real = p.dtype.type
-    step_size, root = real(lr / (1 - b1**step)), real(math.sqrt(1 - b2**step))
-    rates = real(b1), real(b2), root, real(eps), real(weight_decay)
-    for t in prange(-(-len(p) // CHUNK)):
-        own = slice(t * CHUNK, (t + 1) * CHUNK)
-        _adam(p[own], first[own], second[own], g[own], step_size, *rates)

@@ -21,7 +21,6 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from .. import pool
-from .chains import NOTHING, activate
 from .threads import Threaded, serial, summing, threads_for
 from .vectors import REGISTERS, WIDTH, Vectors, address, whole
 
@@ -35,10 +34,11 @@ NEAR = 2**17
 PANELS, DEEP = 16, RUN // 2
 #: rows up to which a factor is not packed
 FEW = 4
-#: numbers that go through an activation at once
-PIECE = 1024
 #: multiplications that take as long as a number takes elsewhere
 PER_NUMBER = 16
+
+#: for products without a bias
+NO_BIAS = {char: np.empty(0, char) for char in "fd"}
 
 # --- instructions ---
 
@@ -234,59 +234,9 @@ def _tile_of(a, down, along, panel, depth, c, t, column, more, edge):
         _edge(a, down, along, address(panel), depth, c, i, column, rows, more, edge)
 
 
-@serial
-def _packed_part(a, panels, c, rows, columns):
-    """The tiles of c in ``rows`` and ``columns``, for a factor that was packed."""
-    depth, run, width = a.shape[1], panels.shape[2], panels.shape[3]
-    edge = np.empty((ROWS, width), c.dtype)
-    for r in range(len(panels)):
-        start = r * run
-        length, more = min(run, depth - start), np.int64(r > 0)
-        for p in range(columns[0], columns[1]):
-            for t in range(rows[0], rows[1]):
-                x = address(a) + a.itemsize * (t * ROWS * depth + start)
-                _tile_of(x, depth, 1, panels[r, p], length, c, t, p * width, more, edge)
-
-
-@serial
-def _finish(c, bias, biased, activation):
-    """c = activation(c + bias)."""
-    if biased:
-        for i in range(len(c)):
-            row = c[i]
-            for j in range(len(bias)):
-                row[j] += bias[j]
-    if activation != NOTHING:
-        flat, own = c.reshape(-1), np.empty(PIECE, c.dtype)
-        for start in range(0, len(flat), PIECE):
-            piece = flat[start : start + PIECE]
-            before = own[: len(piece)]
-            before[:] = piece
-            activate(activation, before, piece)
-
-
 @Threaded
-def _packed_product(a, panels, c, bias, biased, activation, parts):
-    """c = activation(a b + bias) for a b that was packed into ``panels``, by runs along the depth."""
-    tiles = -(-len(a) // ROWS)
-    for part in prange(parts):
-        rows = tiles * part // parts, tiles * (part + 1) // parts
-        _packed_part(a, panels, c, rows, (0, panels.shape[1]))
-        _finish(c[rows[0] * ROWS : rows[1] * ROWS], bias, biased, activation)
-
-
-@serial
-def _pack(b, tb, panels):
-    (depth, n) = (b.shape[1], b.shape[0]) if tb else b.shape
-    run, width = panels.shape[2], panels.shape[3]
-    for r in range(len(panels)):
-        for p in range(-(-n // width)):
-            _pack_panel(b, tb, r * run, min((r + 1) * run, depth), p * width, panels[r, p])
-
-
-@Threaded
-def _product(a, ta, b, tb, c, down, across, add):
-    """c = a b, or c += a b, in ``down`` times ``across`` parts."""
+def _product(a, ta, b, tb, c, down, across, add, bias):
+    """c = a b + bias, or c += a b + bias, in ``down`` times ``across`` parts; no numbers are no bias."""
     tiles, panels = -(-c.shape[0] // ROWS), -(-c.shape[1] * c.itemsize // (2 * WIDTH))
     for part in prange(down * across):
         i, j = part // across, part % across
@@ -294,6 +244,19 @@ def _product(a, ta, b, tb, c, down, across, add):
         columns = panels * j // across, panels * (j + 1) // across
         if rows[0] < rows[1] and columns[0] < columns[1]:
             _part(a, ta, b, tb, c, rows, columns, add)
+            if len(bias):
+                width = 2 * WIDTH // c.itemsize
+                _add_row(
+                    c[rows[0] * ROWS : rows[1] * ROWS], bias, columns[0] * width, columns[1] * width
+                )
+
+
+@serial
+def _add_row(c, bias, start, stop):
+    for i in range(len(c)):
+        own, row = c[i, start:stop], bias[start:stop]
+        for j in range(len(own)):
+            own[j] += row[j]
 
 
 @Threaded
@@ -305,9 +268,13 @@ def _products(a, ta, b, tb, c, add):
 
 
 def product(
-    a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None, add: bool = False
+    a: np.ndarray,
+    b: np.ndarray,
+    out: np.ndarray | None = None,
+    add: bool = False,
+    bias: np.ndarray | None = None,
 ) -> np.ndarray:
-    """a @ b for matrices, or stacks of them, that may lie transposed in memory.
+    """a @ b for matrices, or stacks of them, that may lie transposed in memory; of matrices also plus a bias.
 
     It is put into ``out``, which is C-contiguous, or added to what is there.
     """
@@ -316,7 +283,7 @@ def product(
     numbers = out.size * a.shape[-1]
     if not numbers:
         if not add:
-            out.fill(0)
+            out[...] = 0 if bias is None else bias
         return out
     (a, ta), (b, tb), work = _as_it_lies(a), _as_it_lies(b), numbers // PER_NUMBER
     c = out
@@ -327,8 +294,15 @@ def product(
             return out
         a, b, c = a[0], b[0], c[0]
     m, n = c.shape
-    _product(work, a, ta, b, tb, c, *parts(m, n, c.itemsize, work), add)
+    _product(work, a, ta, b, tb, c, *parts(m, n, c.itemsize, work), add, _row(bias, c))
     return out
+
+
+def _row(bias: np.ndarray | None, like: np.ndarray) -> np.ndarray:
+    """A bias as the loops take it."""
+    if bias is None:
+        return NO_BIAS[like.dtype.char]
+    return bias if bias.flags.carray else bias.copy()
 
 
 def parts(m: int, n: int, size: int, work: int) -> tuple[int, int]:
@@ -345,33 +319,28 @@ def _parts(m: int, n: int, size: int, threads: int) -> tuple[int, int]:
 
 
 @summing
-def _few(x, weight, y):
-    """y = x weight^T for a few rows: each number is the product of two rows as they lie."""
+def _few(x, weight, bias, y):
+    """y = x weight^T + bias for a few rows: each number is the product of two rows as they lie."""
     for j in range(len(weight)):
         w = weight[j]
         for i in range(len(x)):
             row, total = x[i], x.dtype.type(0)
             for k in range(len(w)):
                 total += row[k] * w[k]
-            y[i, j] = total
+            y[i, j] = total + bias[j] if len(bias) else total
 
 
-def packed(b: np.ndarray) -> np.ndarray:
-    """The second factor of products as panels, for ``_packed_product``."""
-    depth, n = b.shape
-    b, tb = _as_it_lies(b)
-    width, runs = 2 * WIDTH // b.itemsize, -(-depth // RUN)
-    panels = np.zeros((runs, -(-n // width), -(-depth // runs), width), b.dtype)
-    _pack(b, tb, panels)
-    return panels
+@Threaded
+def few(x, weight, bias, y):
+    _few(x, weight, bias, y)
 
 
-def rows_by_rows(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """x @ weight.T for matrices; where x has a few rows only, packing the other would take longer than the product."""
+def rows_by_rows(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """x @ weight.T + bias for matrices; to pack the other for a few rows of x would take longer than the product."""
     if len(x) > FEW or not (x.flags.carray and weight.flags.carray) or not x.size:
-        return product(x, weight.T)
+        return product(x, weight.T, bias=bias)
     y = pool.empty((len(x), len(weight)), x.dtype)
-    _few(x, weight, y)
+    few(0, x, weight, _row(bias, y), y)
     return y
 
 

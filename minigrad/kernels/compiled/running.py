@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .threads import serial
+from .threads import Threaded, serial
 
 
 @serial
@@ -14,7 +14,7 @@ def finite(x):
     return total == 0
 
 
-@serial
+@Threaded
 def move_statistics(
     running_mean, running_var, num_batches, mean, var, momentum, correction, debiased
 ):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from threading import Lock, local
 from types import FunctionType
 from typing import Any
 
 import numba
+import numpy as np
 
 from ..threads import forked, get_num_threads
+from ..watched import current
 
 #: "a b + c" may be one instruction. Nothing may be reassociated: a sum of x - shift would lose what the shift saved.
 FASTMATH = {"contract", "nsz"}
@@ -81,8 +84,27 @@ class Threaded:
         twin.__qualname__, twin.__module__ = name, function.__module__
         self.parallel = _compiled(twin, parallel=True)
 
-    def __call__(self, work: int, *args: Any) -> Any:
-        """``work`` is how many numbers there are."""
+    def __call__(self, work: int, *args: Any, refuse: Callable[..., Any] | None = None) -> Any:
+        """Run it for ``work`` numbers; where it returns False, ``refuse`` raises."""
+        recording = current.get()
+        if recording is not None:
+            args = self._noted(recording, work, args, refuse)
+        done = self.start(work, *args)
+        if refuse is not None and not done:
+            refuse(*args)
+        return done
+
+    def _noted(self, recording: Any, work: int, args: Any, refuse: Any) -> Any:
+        """The arguments, plain, of a start that is noted."""
+        if refuse is not None:
+            return recording.note(partial(self, refuse=refuse), (work, *args))[1:]
+        if work < ENOUGH:
+            plain = [a.view(np.ndarray) if isinstance(a, np.ndarray) else a for a in args]
+            # What Numba's dispatcher would choose; to look at arguments takes as long as a small kernel.
+            return recording.note(self.serial.compile(tuple(map(numba.typeof, plain))), args)
+        return recording.note(self.start, (work, *args))[1:]
+
+    def start(self, work: int, *args: Any) -> Any:
         count = threads_for(work)
         if count == 1 or not enter(count):
             return self.serial(*args)

@@ -182,6 +182,7 @@ def max_pool_grad(gy, place, kernel, stride, padding, dilation, gx, found):
                         gx[image, r, c, k] += gy[image, i, j, k]
                     else:
                         found[0] = False
+    return found[0]
 
 
 @Threaded

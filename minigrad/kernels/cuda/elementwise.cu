@@ -22,8 +22,8 @@ __global__ void __launch_bounds__(THREADS) activation_gradient(const T* y, const
     });
 }
 
-// y = activation(y + bias) over rows of `width` numbers; blockIdx = (columns, rows), and `lanes` threads side by side.
-template <class T, int V, class Activation>
+// y += bias over rows of `width` numbers; blockIdx = (columns, rows), and `lanes` threads side by side.
+template <class T, int V>
 __global__ void __launch_bounds__(THREADS) add_bias(T* y, const T* bias, Index rows, Index width, Index lanes) {
     Index column = (blockIdx.x * lanes + threadIdx.x % lanes) * V;
     if (column >= width) return;
@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(THREADS) add_bias(T* y, const T* bias, Index r
         T* at = y + row * width + column;
         Pack<T, V> pack = Pack<T, V>::load(at);
 #pragma unroll
-        for (int v = 0; v < V; v++) pack.set(v, Activation::value(rounded<T>(pack.get(v) + added.get(v))));
+        for (int v = 0; v < V; v++) pack.set(v, rounded<T>(pack.get(v) + added.get(v)));
         pack.store(at);
     }
 }

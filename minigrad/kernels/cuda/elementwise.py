@@ -38,23 +38,16 @@ class ElementwiseKernels(LaunchedKernels):
         return self._elementwise(ACTIVATION_GRADIENT, "relu", x, gy)
 
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
-        return self.activated_linear(x, weight, bias, "identity")
-
-    def activated_linear(
-        self, x: Array, weight: Array, bias: Array | None, activation: str
-    ) -> Array:
         if bias is not None and half(x.dtype):
             y, bias = Kernels.linear(self, x, weight, bias), None
         else:
             y = self.matmul(x, weight.T)
         if bias is not None:
-            self.add_bias(y, bias, activation)
-        elif activation != "identity":
-            return self._elementwise(ACTIVATION, activation, y)
+            self.add_bias(y, bias)
         return y
 
-    def add_bias(self, y: Array, bias: Array, activation: str = "identity") -> None:
-        """y = activation(y + bias) in place, for y (..., width) without gaps."""
+    def add_bias(self, y: Array, bias: Array) -> None:
+        """y += bias, for y (..., width) without gaps."""
         if not y.size:
             return
         width = y.shape[-1]
@@ -64,8 +57,7 @@ class ElementwiseKernels(LaunchedKernels):
         lanes = min(1 << (wanted - 1).bit_length(), THREADS)
         columns = -(-wanted // lanes)
         grid = columns, min(self.blocks(rows * lanes, columns), 65535)
-        parameters = TYPES[y.dtype.name], vector, ACTIVATIONS[activation]
-        self.launch(ADD_BIAS, parameters, grid, (y, bias, rows, width, lanes))
+        self.launch(ADD_BIAS, (TYPES[y.dtype.name], vector), grid, (y, bias, rows, width, lanes))
 
     def dropout_mask(self, x: Array, p: float, seed: int | Array) -> Array:
         """``seed`` may also be an array of one number, which is read when the kernel runs."""

@@ -1,0 +1,144 @@
+"""Steps of optimizers as loops, over all tensors in one call.
+
+Numba takes longer to look at an array than many a tensor takes to be moved. So tensors come in as the addresses of
+tuples: of parameters, of state beside them (empty where there is none), of gradients. Where tuples have their items,
+and arrays their data and shape, is part of the C API of CPython and NumPy (``PyTupleObject``, ``PyArrayObject``).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import carray, prange, types
+from numba.extending import intrinsic
+
+from .elementwise import CHUNK, ONE
+from .threads import Threaded, serial
+
+#: words of 8 bytes before a tuple's length and its items
+LENGTH, ITEMS = 2, tuple.__basicsize__ // 8
+#: words before an array's data, number of axes, shape, dtype and flags
+DATA, AXES, SHAPE, DTYPE, FLAGS = 2, 3, 4, 7, 8
+#: words before a dtype's kind, byte order and number
+KIND = 3
+#: flags of a C-contiguous, aligned and writable array
+PLAIN = 0x1 | 0x100 | 0x400
+
+
+@intrinsic  # type: ignore[misc,unused-ignore]
+def _pointer(typing, address, like):
+    def codegen(context, builder, signature, arguments):
+        kind = context.get_value_type(signature.return_type)
+        return builder.inttoptr(arguments[0], kind)
+
+    return types.CPointer(like)(types.int64, like), codegen
+
+
+@serial
+def _words(address, count):
+    return carray(_pointer(address, np.int64(0)), count)
+
+
+@serial
+def _items(column):
+    """The addresses of a tuple's arrays."""
+    return _words(column, ITEMS + _words(column, LENGTH + 1)[LENGTH])[ITEMS:]
+
+
+@serial
+def _size(x):
+    """How many numbers an array has."""
+    words, size = _words(x, FLAGS), 1
+    shape = words[SHAPE]
+    for i in range(words[AXES] & 0xFFFFFFFF):
+        size *= _words(shape, i + 1)[i]
+    return size
+
+
+@serial
+def _part(x, start, stop, like):
+    """Some of the numbers of an array."""
+    return carray(_pointer(_words(x, FLAGS)[DATA], like), stop)[start:]
+
+
+@serial
+def total(params, first, second, grads, dtype):
+    """How many numbers there are to move; -1 unless all arrays are plain and of one dtype."""
+    size = 0
+    for column in (params, first, second, grads):
+        for x in _items(column):
+            words = _words(x, FLAGS + 1)
+            kind = _words(words[DTYPE], KIND + 1)[KIND]
+            if kind != _words(dtype, KIND + 1)[KIND] or words[FLAGS] & PLAIN != PLAIN:
+                return -1
+    for x in _items(params):
+        size += _size(x)
+    return size
+
+
+@serial
+def _decayed(g, p, weight_decay):
+    return g + weight_decay * p if weight_decay != 0 else g
+
+
+@serial
+def _sgd(p, g, lr, weight_decay):
+    for i in range(len(p)):
+        p[i] -= lr * _decayed(g[i], p[i], weight_decay)
+
+
+@serial
+def _sgd_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov):
+    for i in range(len(p)):
+        gradient = _decayed(g[i], p[i], weight_decay)
+        v[i] = momentum * v[i] + gradient
+        p[i] -= lr * (gradient + momentum * v[i] if nesterov else v[i])
+
+
+@serial
+def _adam(p, first, second, g, step_size, b1, b2, root, eps, weight_decay):
+    for i in range(len(p)):
+        gradient = _decayed(g[i], p[i], weight_decay)
+        first[i] += (ONE - b1) * (gradient - first[i])
+        second[i] += (ONE - b2) * (gradient * gradient - second[i])
+        p[i] -= step_size * first[i] / (np.sqrt(second[i]) / root + eps)
+
+
+@Threaded
+def sgd(params, velocities, grads, lr, weight_decay, momentum, nesterov, size):
+    """``size`` is the total of all sizes; no velocities without momentum."""
+    ps, gs = _items(params), _items(grads)
+    for t in prange(-(-size // CHUNK)):
+        begin = 0
+        for i in range(len(ps)):
+            count = _size(ps[i])
+            start, stop = max(t * CHUNK - begin, 0), min((t + 1) * CHUNK - begin, count)
+            if start < stop:
+                p, g = _part(ps[i], start, stop, lr), _part(gs[i], start, stop, lr)
+                if momentum != 0:
+                    v = _part(_items(velocities)[i], start, stop, lr)
+                    _sgd_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov)
+                else:
+                    _sgd(p, g, lr, weight_decay)
+            begin += count
+
+
+@Threaded
+def adam(params, firsts, seconds, grads, steps, lr, b1, b2, eps, weight_decay, size, like):
+    """``steps`` counts the updates of each tensor; settings in float64."""
+    ps, ms, vs, gs = _items(params), _items(firsts), _items(seconds), _items(grads)
+    for t in prange(-(-size // CHUNK)):
+        begin = 0
+        for i in range(len(ps)):
+            count = _size(ps[i])
+            start, stop = max(t * CHUNK - begin, 0), min((t + 1) * CHUNK - begin, count)
+            if start < stop:
+                p, g = _part(ps[i], start, stop, like), _part(gs[i], start, stop, like)
+                first, second = _part(ms[i], start, stop, like), _part(vs[i], start, stop, like)
+                real = p.dtype.type
+                step_size = real(lr / (1 - b1 ** steps[i]))
+                root = real(math.sqrt(1 - b2 ** steps[i]))
+                rates = real(b1), real(b2), root, real(eps), real(weight_decay)
+                _adam(p, first, second, g, step_size, *rates)
+            begin += count

@@ -1,0 +1,155 @@
+"""Arrays that note what NumPy does with them, for a recording.
+
+Ufuncs, reductions, copies and assignments become steps of the recording. Views are seen by the memory that they are in,
+as are new arrays, which are in none that a recording knows. The rest (values that Python reads, changes in place by
+methods) is reported: the op that does it is not recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+#: the recording (``recording.Recording``) that is being made by this thread
+current: ContextVar[Any] = ContextVar("current", default=None)
+
+#: arguments of ufuncs that say how, not what
+_HOW = {"casting", "dtype", "subok", "order"}
+
+
+#: functions of NumPy that write into an argument
+_WRITES = {np.copyto, np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis}
+
+
+class Watched(np.ndarray):
+    """An array that notes what NumPy does with it in the recording."""
+
+    def __array_ufunc__(
+        self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **how: Any
+    ) -> Any:
+        recording = current.get()
+        inputs = tuple(map(bare, inputs))
+        target = None if out is None else out[0]
+        if recording is None or method not in ("__call__", "reduce") or ufunc.nout > 1:
+            _unknown(f"{ufunc.__name__}.{method}")
+            if out is not None:
+                how["out"] = tuple(map(bare, out))
+            return getattr(ufunc, method)(*inputs, **{k: bare(v) for k, v in how.items()})
+        if how.get("where") is True:
+            del how["where"]
+        if method == "reduce":
+            axis, keepdims = how.pop("axis", 0), how.pop("keepdims", False)
+            dtype = how.pop("dtype", None)
+            function = ufunc.reduce
+            inputs = (*inputs, axis, dtype)
+            after: tuple[Any, ...] = (keepdims,)
+        else:
+            function, after = ufunc, ()
+        if how.keys() - _HOW or (after and how):
+            _unknown(f"{ufunc.__name__} with {', '.join(how)}")
+            how = {k: bare(v) for k, v in how.items()}
+        if target is None:
+            found = function(*inputs, *((None, *after) if after else ()), **how)
+            target = recording.like(np.asarray(found))
+            np.copyto(bare(target), found)
+        else:
+            function(*inputs, bare(target), *after, **how)
+        recording.note(partial(function, **how) if how else function, (*inputs, target, *after))
+        return target
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        found = super().__array_function__(function, types, args, kwargs)
+        # What makes arrays or views is seen by the memory that they are in; what writes, or gives numbers, is not.
+        if (
+            function in _WRITES
+            or "out" in kwargs
+            or not isinstance(found, (np.ndarray, list, tuple))
+        ):
+            _unknown(function.__name__)
+        return found
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if not isinstance(found, np.ndarray):
+            _unknown("a number taken out of an array")
+        return found
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        whole = bare(self)
+        target = whole[key]
+        recording = current.get()
+        whole[key] = value
+        if recording is None or not (
+            isinstance(target, np.ndarray) and np.may_share_memory(target, whole)
+        ):
+            _unknown("an indexed assignment")
+        else:
+            recording.note(np.copyto, (target, bare(value)))
+
+    def fill(self, value: Any) -> None:
+        self[...] = value
+
+    def copy(self, order: Any = "C") -> Any:
+        return self._copied(bare(self).copy(order))
+
+    def astype(  # type: ignore[override]
+        self, dtype: Any, order: Any = "K", copy: bool = True, **how: Any
+    ) -> Any:
+        found = bare(self).astype(dtype, order=order, copy=copy, **how)
+        if np.may_share_memory(found, self):
+            return self
+        return self._copied(found)
+
+    def _copied(self, found: Any) -> Any:
+        recording = current.get()
+        if recording is None:
+            return found
+        target = recording.like(found)
+        np.copyto(bare(target), found)
+        recording.note(partial(np.copyto, casting="unsafe"), (target, self))
+        return target
+
+
+def _noticing(name: str) -> Callable[..., Any]:
+    """A method of arrays: what it makes is seen by its memory, unless that is a number or the array itself."""
+
+    def method(self: Watched, *args: Any, **kwargs: Any) -> Any:
+        found = getattr(super(Watched, self), name)(*args, **kwargs)
+        if name in _CHANGES or not isinstance(found, np.ndarray):
+            _unknown(name)
+        return found
+
+    return method
+
+
+#: methods that change an array in a way that is not noted
+_CHANGES = {"sort", "partition", "put", "byteswap", "setfield", "resize", "setflags"}
+_VALUES = {
+    "__bool__",
+    "__complex__",
+    "__contains__",
+    "__float__",
+    "__format__",
+    "__index__",
+    "__int__",
+}
+_METHODS = {
+    name for name in dir(np.ndarray) if name[0] != "_" and callable(getattr(np.ndarray, name))
+}
+for _name in (_METHODS | _VALUES) - vars(Watched).keys():
+    setattr(Watched, _name, _noticing(_name))
+
+
+def bare(x: Any) -> Any:
+    """A watched array as a plain one."""
+    return x.view(np.ndarray) if isinstance(x, Watched) else x
+
+
+def _unknown(what: str) -> None:
+    recording = current.get()
+    if recording is not None:
+        recording.reason = recording.reason or what
