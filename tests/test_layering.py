@@ -40,6 +40,8 @@ LAZY = {
     "matplotlib",
     "ml_dtypes",
     "onnx",
+    "pooch",
+    "requests",
     "safetensors",
     "tqdm",
 }
