@@ -12,8 +12,7 @@ import pytest
 from helpers import refuses
 
 import minigrad as mg
-from minigrad import nn
-from minigrad import layers
+from minigrad import layers, nn
 from minigrad.nn.statistics import collector, merging
 from minigrad.tape import recording
 
