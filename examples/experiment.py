@@ -16,7 +16,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import backend as backends
 from minigrad import nn
-from minigrad.files import write_whole
+from minigrad.checkpoint import write_whole
 
 DATA = {"digits": mg.data.digits, "mnist": mg.data.mnist, "fashion-mnist": mg.data.fashion_mnist}
 PART = 1000  # examples that are read at a time in tests

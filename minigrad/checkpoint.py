@@ -1,40 +1,34 @@
-"""Checkpoints: named arrays in a safetensors file (no pickle), written whole or not at all."""
+"""Checkpoints: named arrays in a safetensors file (no pickle), and files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import stat
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .files import write_whole
 from .messages import kind_of
 from .tensor import Tensor
 
 
 def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
-    """Write named arrays to a safetensors file.
+    """Write named NumPy arrays or Tensors to a safetensors file, with ``write_whole``.
 
-    The file appears under its name only when it is complete: it is written under another and renamed.
-
-    Parameters
-    ----------
-    path : path
-    state : mapping of names to NumPy arrays or Tensors
-        What ``Module.state_dict`` and ``Optimizer.state_dict`` give, or both merged under names of your own.
+    ``state`` is what ``Module.state_dict`` and ``Optimizer.state_dict`` return, or both merged under names of your own.
 
     Raises
     ------
     ImportError
         If safetensors is not installed.
-    TypeError
-        If a name is no string, or a value neither a NumPy array of numbers nor a Tensor.
-    ValueError
-        For the name ``__metadata__``, which is the format's own.
+    TypeError, ValueError
+        If a name is no string or ``__metadata__``, which is the format's own; if a value holds no numbers.
     OSError
-        If the file cannot be written. Whatever is raised, one that was there is as it was.
+        If the file cannot be written. Whatever is raised, one that existed is unchanged.
 
     Examples
     --------
@@ -46,7 +40,12 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
     """
     library = _safetensors()
     if not isinstance(path, (str, os.PathLike)) or not isinstance(state, Mapping):
-        raise TypeError(_swapped(path, state))
+        says = f"save: expected save(path, state), got {kind_of(path)} and {kind_of(state)}"
+        if isinstance(state, (str, os.PathLike)):
+            says += "; the path comes first"
+        if hasattr(path, "state_dict") or hasattr(state, "state_dict"):
+            says += "; of a model or optimizer save its .state_dict()"
+        raise TypeError(says)
     arrays = {}
     for name, value in state.items():
         array = value.numpy() if isinstance(value, Tensor) else value
@@ -55,7 +54,7 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
         if name == "__metadata__":
             raise ValueError("save: safetensors keeps the name '__metadata__' to itself")
         if not isinstance(array, (np.ndarray, np.generic)) or array.dtype.kind not in "biuf":
-            got = getattr(array, "dtype", None) if isinstance(array, np.ndarray) else kind_of(value)
+            got = array.dtype if isinstance(array, np.ndarray) else kind_of(value)
             raise TypeError(
                 f"save: expected {name!r} to be a Tensor or a NumPy array of numbers, got {got}"
             )
@@ -63,37 +62,16 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
     write_whole(Path(path), library.save(arrays))
 
 
-def _swapped(path: Any, state: Any) -> str:
-    """What to say of arguments of ``save`` that are not a path and a mapping."""
-    says = f"save: expected save(path, state), got {kind_of(path)} and {kind_of(state)}"
-    if isinstance(state, (str, os.PathLike)):
-        says += "; the path comes first"
-    if any(hasattr(value, "state_dict") for value in (path, state)):
-        says += "; of a model or optimizer save its .state_dict()"
-    return says
-
-
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Read the named arrays of a safetensors file.
-
-    Raises
-    ------
-    ImportError
-        If safetensors is not installed.
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no safetensors file, or a damaged one.
-    """
+    """Read the named arrays of a safetensors file; ValueError names one that is damaged."""
     library = _safetensors()
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"load: expected a path, got {kind_of(path)}")
-    path = Path(path)
-    content = path.read_bytes()
+    content = Path(path).read_bytes()
     try:
         return library.load(content)
     except Exception as error:  # safetensors raises one type of its own for all that can be wrong
-        raise ValueError(f"{path} is not a complete safetensors file: {error}") from error
+        raise ValueError(f"{Path(path)} is not a complete safetensors file: {error}") from error
 
 
 def _safetensors() -> Any:
@@ -104,3 +82,40 @@ def _safetensors() -> Any:
             'checkpoints need safetensors: install it with pip install "minigrad[checkpoints]"'
         ) from error
     return safetensors.numpy
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a temporary file beside ``path``, then rename it to ``path``, in place of one that exists.
+
+    Whatever is raised, and whoever writes the same file at the same time, ``path`` is complete: as it was or as it is
+    to be. Its mode is kept; symbolic links are followed; a device or a pipe is written to as it is. What writers that
+    were killed left is removed after a day.
+    """
+    try:
+        mode = None
+        with suppress(FileNotFoundError):
+            mode = os.stat(path).st_mode
+        if mode is not None and not stat.S_ISREG(mode):
+            path.write_bytes(content)
+            return
+        target = Path(os.path.realpath(path))
+        part = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
+        try:
+            with open(part, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if mode is not None:
+                part.chmod(stat.S_IMODE(mode))
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+        for left in target.parent.glob(f".*.{'[0-9a-f]' * 8}.part"):
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > 86400:
+                    left.unlink()
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # A full disk names no file, other errors the temporary one.
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from time import perf_counter
+from timeit import repeat
 from typing import Any
 
 import numpy as np
@@ -31,11 +29,20 @@ def installed(package: str) -> str:
         return "not installed"
 
 
+def openblas() -> tuple[str, int] | None:
+    """The kernels that NumPy's OpenBLAS chose, and its threads; None for another BLAS or without threadpoolctl."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return None
+    found = [i for i in threadpool_info() if "numpy" in i["filepath"] and "architecture" in i]
+    return (found[0]["architecture"], found[0]["num_threads"]) if found else None
+
+
 def describe() -> dict[str, str]:
     """What there is, by name, in words."""
     config: Any = np.show_config(mode="dicts")
-    blas = config["Build Dependencies"]["blas"]
-    found = openblas()
+    blas, found = config["Build Dependencies"]["blas"], openblas()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": f"{_processor()}, {cores} of {os.cpu_count()} cores usable",
@@ -53,10 +60,8 @@ def describe() -> dict[str, str]:
 
 def advice() -> Iterator[str]:
     """What to set or install, if anything."""
-    config: Any = np.show_config(mode="dicts")
-    wide = any("AVX512" in name for name in config.get("SIMD Extensions", {}).get("found", []))
-    found = openblas()
-    if found and wide and found[0] in NARROW:
+    found, vectors = openblas(), describe()["vectors"]
+    if found and found[0] in NARROW and "AVX512" in vectors:
         yield (
             f"OpenBLAS runs its {found[0]} kernels, with 256-bit vectors, on a processor that has 512-bit ones: for "
             "NumPy's own products, and MINIGRAD_KERNELS=numpy, try OPENBLAS_CORETYPE=SkylakeX"
@@ -66,51 +71,24 @@ def advice() -> Iterator[str]:
 
 
 def measure() -> dict[str, str]:
-    """Matrix products in float32 and copies of memory: the best of a third of a second each."""
+    """Matrix products in float32 and copies of memory: the best of five each."""
     kernels = backend.get("numpy").kernels
     a, b = np.ones((2, 1024, 1024), np.float32)
     x, y = np.ones((2, 2**24), np.float32)
-    flops = 2 * 1024**3 / _best(lambda: kernels.matmul(a, b))
-    read_and_written = 2 * x.nbytes / _best(lambda: np.copyto(y, x))
+    flops = 2 * 1024**3 / min(repeat(lambda: kernels.matmul(a, b), number=1))
+    read_and_written = 2 * x.nbytes / min(repeat(lambda: np.copyto(y, x), number=1))
     return {
         "matrix products": f"{flops / 1e9:.0f} GFLOP/s (1024 x 1024 x 1024, float32)",
         "copies": f"{read_and_written / 1e9:.0f} GB/s read and written (64 MB, one thread)",
     }
 
 
-def openblas() -> tuple[str, int] | None:
-    """The processors for which the OpenBLAS in NumPy's wheels chose its kernels, and its threads; None without one."""
-    package = Path(np.__file__).parent
-    folders = package.parent / "numpy.libs", package / ".dylibs"
-    for path in (found for folder in folders for found in folder.glob("*openblas64_*")):
-        try:
-            library = ctypes.CDLL(str(path))
-            family = library.scipy_openblas_get_corename64_
-            family.restype = ctypes.c_char_p
-            return family().decode(), library.scipy_openblas_get_num_threads64_()
-        except (AttributeError, OSError):
-            continue
-    return None
-
-
-def _best(work: Callable[[], Any]) -> float:
-    """Seconds."""
-    times: list[float] = []
-    end = perf_counter() + 1 / 3
-    while len(times) < 2 or perf_counter() < end:
-        start = perf_counter()
-        work()
-        times.append(perf_counter() - start)
-    return min(times)
-
-
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as info:
-            names = [line.partition(":")[2].strip() for line in info if "model name" in line]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or "unknown processor"
+            return next(line.partition(":")[2].strip() for line in info if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown processor"
 
 
 def _devices() -> str:

@@ -1,161 +1,103 @@
 """State dicts to and from PyTorch's names, as NumPy arrays; PyTorch itself is not needed.
 
 Layouts are equal: a Linear's weight is (out, in) in both, a Conv2d's (out, in / groups, height, width). Names are those
-that PyTorch gives the same modules under the same attributes (torch.nn.Module.state_dict); only those of batch norm and
-its siblings differ::
-
-    gamma        weight
-    beta         bias
-    num_batches  num_batches_tracked
-
-A state says nothing of eps and momentum. ``minigrad.nn.BatchNorm.like("torch", n)`` has PyTorch's defaults; for any
-other here, build PyTorch's as ``BatchNorm2d(n, eps=eps, momentum=1 - momentum)``. ``from_torch`` warns where they
-differ; given PyTorch's module instead of its state, it compares with that one, else with the defaults.
+that PyTorch gives the same modules under the same attributes (torch.nn.Module.state_dict); in batch norm and its
+siblings gamma is called weight, beta bias, and num_batches num_batches_tracked.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from math import isclose
 from typing import Any
 
 import numpy as np
 
-from .nn.batch_norm import BatchNorm
-from .nn.module import Buffer, Loaded, Module, Parameter, load, members
-from .nn.normalization import GroupNorm, InstanceNorm, LayerNorm
-from .nn.variants import FrozenBatchNorm
+from .nn import (
+    BatchNorm,
+    Buffer,
+    FrozenBatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    Module,
+    Parameter,
+)
+from .nn.module import Loaded, load, members
 
 NORMS = BatchNorm, FrozenBatchNorm, LayerNorm, GroupNorm, InstanceNorm
 NAMES = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
+SETTINGS = ("eps", "momentum", "ddof_running", "num_groups")
+DEFAULTS = {"eps": 1e-5, "momentum": 0.1, "ddof_running": 1}
 
 
 def to_torch(module: Module) -> dict[str, np.ndarray]:
-    """The state of a module under PyTorch's names.
+    """Copy the state of a module under PyTorch's names; a tensor used in several places is there under each.
 
-    Parameters
-    ----------
-    module : Module
-
-    Returns
-    -------
-    dict of names to NumPy arrays
-        Copies. A tensor that stands in several places is there under each of its names, as in PyTorch. To load them
-        there: ``model.load_state_dict({name: torch.from_numpy(a) for name, a in state.items()})``, or through a file,
-        ``minigrad.save`` here and ``safetensors.torch.load_file`` there.
+    To load it there: ``model.load_state_dict({name: torch.from_numpy(a) for name, a in state.items()})``, or through a
+    file, ``minigrad.save`` here and ``safetensors.torch.load_file`` there.
 
     Examples
     --------
     >>> import minigrad as mg
-    >>> model = mg.nn.Sequential(mg.nn.Linear(3, 2), mg.nn.BatchNorm.like("torch", 2))
-    >>> for name, array in to_torch(model).items():
-    ...     print(name, array.shape)
-    0.weight (2, 3)
-    0.bias (2,)
-    1.weight (2,)
-    1.bias (2,)
-    1.running_mean (2,)
-    1.running_var (2,)
-    1.num_batches_tracked ()
+    >>> list(to_torch(mg.nn.Sequential(mg.nn.Linear(3, 2), mg.nn.LayerNorm(2))))
+    ['0.weight', '0.bias', '1.weight', '1.bias']
     """
     return {name: t.numpy() for name, t in _named(module, "")}
 
 
 def from_torch(module: Module, state: Any, strict: bool = True) -> Loaded:
-    """Take over a state with PyTorch's names, in place.
+    """Load a state with PyTorch's names into a module, in place, and return ``missing_keys`` and ``unexpected_keys``.
 
-    Parameters
-    ----------
-    module : Module
-    state : mapping of names to torch tensors, NumPy arrays or Tensors; or torch.nn.Module
-        What ``state_dict()`` gives there, or ``minigrad.load`` from a file that ``safetensors.torch.save_file`` wrote.
-        Of a module its ``state_dict()``.
-    strict : bool
-        Whether every name must be there and none be left over; if False, those in common are loaded.
-
-    Returns
-    -------
-    Loaded
-        ``missing_keys`` and ``unexpected_keys``: the names here that ``state`` has not, and the reverse.
-
-    Warns
-    -----
-    UserWarning
-        For normalization layers with another eps, momentum or num_groups than the torch module's: outputs differ then.
-        A state dict does not say them, so that PyTorch's defaults are compared with.
+    ``state`` maps names to torch tensors, NumPy arrays or Tensors: what ``state_dict()`` returns there, or
+    ``minigrad.load`` for a file of ``safetensors.torch.save_file``; or it is the torch.nn.Module itself. With
+    ``strict=False`` the names in common are loaded. A state says nothing of eps, momentum and num_groups: a UserWarning
+    names normalization layers that have others than the torch module's, or than PyTorch's defaults if ``state`` is a
+    mapping. ``minigrad.nn.BatchNorm.like("torch", n)`` has those defaults; for any other here, build PyTorch's as
+    ``BatchNorm2d(n, eps=eps, momentum=1 - momentum)``.
 
     Raises
     ------
-    KeyError
-        For missing or unexpected names, if strict.
-    ValueError
-        If a shape or dtype differs.
-    TypeError
-        For a tensor of a dtype that NumPy does not have (bfloat16). Whatever is raised, nothing has been loaded.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> bn = mg.nn.BatchNorm.like("torch", 2)
-    >>> from_torch(bn, {"weight": mg.tensor([1, 2])}, strict=False).missing_keys
-    ['bias', 'running_mean', 'running_var', 'num_batches_tracked']
-    >>> bn.gamma
-    Tensor([1., 2.], requires_grad=True)
+    KeyError, ValueError, TypeError
+        For missing or unexpected names, another shape or dtype, or a dtype that NumPy lacks (bfloat16). Whatever is
+        raised, nothing has been loaded.
     """
     into = f"from_torch into {type(module).__name__}"
     theirs = None if isinstance(state, Mapping) else dict(state.named_modules())
     state = state if theirs is None else state.state_dict()
     found = load(into, dict(_named(module, "")), state, strict)
-    _warn_of_settings(into, module, state, theirs)
-    return found
-
-
-def _warn_of_settings(into: str, module: Module, state: Mapping[str, Any], theirs: Any) -> None:
-    """Warn of normalization layers that PyTorch's modules ``theirs``, or its defaults, compute otherwise."""
-    reports = []
-    for name, layer in _named(module, "", NORMS):
-        names = [key for key, _ in _named(layer, name)]
-        twin = None if theirs is None else theirs.get(name)
-        if (names and not any(key in state for key in names)) or (theirs and twin is None):
-            continue
-        ours = _in_torchs_terms(layer)
-        torchs = {k: getattr(twin, k, _TORCH.get(k, v)) for k, v in ours.items()}
-        differing = [k for k in ours if not _same(ours[k], torchs[k])]
-        if differing:
-            here, there = (
-                ", ".join(f"{k}={v[k] if v[k] is None else f'{v[k]:.6g}'}" for k in differing)
-                for v in (ours, torchs)
-            )
-            title = f"{type(layer).__name__} {name!r}" if name else type(layer).__name__
-            reports.append(f"{title} has {here}, and PyTorch's {there}")
+    reports = list(_differences(module, state, theirs))
     if reports:
         default = "" if theirs else " (its defaults: a state dict does not say; pass the module)"
         warnings.warn(
             f"{into}: in PyTorch's terms, {'; '.join(reports)}{default}. They compute different numbers unless both "
             "are built alike; minigrad's momentum is 1 - PyTorch's, and minigrad.nn.BatchNorm.like('torch', n) has "
             "PyTorch's defaults",
-            stacklevel=3,
+            stacklevel=2,
         )
+    return found
 
 
-_TORCH = {"eps": 1e-5, "momentum": 0.1, "ddof_running": 1}
-
-
-def _in_torchs_terms(layer: Any) -> dict[str, Any]:
-    """What a state does not say of a normalization layer, under PyTorch's names."""
-    settings = {"eps": layer.eps}
-    if isinstance(layer, BatchNorm):
-        momentum = layer.momentum
-        settings["momentum"] = None if momentum is None else 1 - momentum
-        settings["ddof_running"] = layer.ddof_running
-    if isinstance(layer, GroupNorm):
-        settings["num_groups"] = layer.num_groups
-    return settings
-
-
-def _same(a: Any, b: Any) -> bool:
-    return a is b if a is None or b is None else isclose(a, b)
+def _differences(module: Module, state: Mapping[str, Any], theirs: Any) -> Iterator[str]:
+    """What a state does not say of normalization layers and PyTorch's modules, or its defaults, have otherwise."""
+    for name, layer in _named(module, "", NORMS):
+        names = [key for key, _ in _named(layer, name)]
+        twin = None if theirs is None else theirs.get(name)
+        if (names and not any(key in state for key in names)) or (theirs and twin is None):
+            continue
+        ours = {key: getattr(layer, key) for key in SETTINGS if hasattr(layer, key)}
+        if ours.get("momentum") is not None:
+            ours["momentum"] = 1 - ours["momentum"]
+        torchs = {key: getattr(twin, key, DEFAULTS.get(key, v)) for key, v in ours.items()}
+        texts = [
+            [f"{key}={v if v is None else f'{v:.6g}'}" for key, v in settings.items()]
+            for settings in (ours, torchs)
+        ]
+        differing = [(a, b) for a, b in zip(*texts, strict=True) if a != b]
+        if differing:
+            here, there = (", ".join(words) for words in zip(*differing, strict=True))
+            title = f"{type(layer).__name__} {name!r}" if name else type(layer).__name__
+            yield f"{title} has {here}, and PyTorch's {there}"
 
 
 def _named(

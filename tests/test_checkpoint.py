@@ -1,7 +1,9 @@
-"""save and load: every array comes back as it was, and a file is never half there."""
+"""save and load: every array comes back as it was; write_whole: a file is complete, and nothing else is left."""
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import os
 import re
 import sys
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import files, nn
+from minigrad import checkpoint, nn
+from minigrad.checkpoint import write_whole
 
 pytestmark = pytest.mark.usefixtures("backend")
 safetensors = pytest.importorskip("safetensors.numpy")
@@ -52,21 +55,18 @@ class TestRoundTrip:
         mg.save(path, {"x": array})
         same(mg.load(path), {"x": array})
 
-    def test_byte_order(self, path):
-        mg.save(path, {"x": np.arange(3, dtype=">i4")})
-        same(mg.load(path), {"x": np.arange(3, dtype=np.int32)})
-
-    def test_scalars(self, path):
-        mg.save(path, {"x": np.float64(0.5), "n": np.int64(3)})
-        same(mg.load(path), {"x": np.array(0.5), "n": np.array(3)})
-
-    def test_nothing(self, path):
-        mg.save(path, {})
-        assert mg.load(path) == {}
-
-    def test_path_as_string(self, path):
-        mg.save(str(path), {"x": np.ones(2)})
-        same(mg.load(str(path)), {"x": np.ones(2)})
+    @pytest.mark.parametrize(
+        ("given", "found"),
+        [
+            ({"x": np.arange(3, dtype=">i4")}, {"x": np.arange(3, dtype=np.int32)}),
+            ({"x": np.float64(0.5), "n": np.int64(3)}, {"x": np.array(0.5), "n": np.array(3)}),
+            ({}, {}),
+        ],
+        ids=["byte order", "scalars", "nothing"],
+    )
+    def test_others(self, path, given, found):
+        mg.save(str(path), given)
+        same(mg.load(str(path)), found)
 
     def test_results_can_be_written_to(self, path):
         mg.save(path, {"x": np.ones(2)})
@@ -115,23 +115,6 @@ class TestRoundTrip:
 
 
 class TestWriting:
-    @pytest.mark.parametrize("there", [True, False])
-    @pytest.mark.parametrize(
-        ("owner", "name"), [(files.os, "replace"), (files.os, "fsync"), (safetensors, "save")]
-    )
-    def test_a_failure_leaves_the_old_file(self, path, monkeypatch, there, owner, name):
-        def fail(*args):
-            raise OSError("disk full")
-
-        if there:
-            mg.save(path, {"x": np.ones(2)})
-        before = [p.read_bytes() for p in path.parent.iterdir()]
-        monkeypatch.setattr(owner, name, fail)
-        with pytest.raises(OSError, match="disk full"):
-            mg.save(path, {"x": np.zeros(3)})
-        assert [p.read_bytes() for p in path.parent.iterdir()] == before
-        assert len(before) == there
-
     @pytest.mark.parametrize(
         ("state", "error", "message"),
         [
@@ -153,19 +136,6 @@ class TestWriting:
         with pytest.raises(error, match=message):
             mg.save(path, {"good": np.ones(2), **state})
         assert os.listdir(path.parent) == []
-
-    def test_no_folder_is_made(self, path):
-        with pytest.raises(FileNotFoundError):
-            mg.save(path.parent / "absent" / path.name, {})
-
-    @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
-    def test_permissions_are_those_of_any_new_file(self, path):
-        before = os.umask(0o027)
-        try:
-            mg.save(path, {})
-        finally:
-            os.umask(before)
-        assert path.stat().st_mode & 0o777 == 0o640
 
 
 class TestReading:
@@ -205,3 +175,113 @@ def test_without_safetensors(path, monkeypatch, call):
     with pytest.raises(ImportError, match=r'pip install "minigrad\[checkpoints\]"'):
         call(path)
     assert os.listdir(path.parent) == []
+
+
+POSIX = pytest.mark.skipif(
+    os.name == "nt", reason="Windows has no modes, links or devices of this kind"
+)
+
+
+class TestWriteWhole:
+    @pytest.mark.parametrize("before", [None, b"old"])
+    @pytest.mark.parametrize("error", [None, OSError("disk full"), KeyboardInterrupt()], ids=repr)
+    @pytest.mark.parametrize("call", ["fsync", "replace"])
+    def test_the_file_is_as_it_was_or_as_it_is_to_be(self, path, monkeypatch, before, error, call):
+        def fail(*args):
+            raise error
+
+        if before is not None:
+            path.write_bytes(before)
+        if error is None:
+            write_whole(path, b"new")
+        else:
+            monkeypatch.setattr(checkpoint.os, call, fail)
+            with pytest.raises(type(error)) as caught:
+                write_whole(path, b"new")
+            assert caught.value is error
+        expected = before if error else b"new"
+        assert [p.read_bytes() for p in path.parent.iterdir()] == [expected] * (
+            expected is not None
+        )
+
+    def test_the_disk_is_written_before_the_file_appears(self, path, monkeypatch):
+        calls, replace = [], os.replace
+
+        def check(part, path):
+            calls.append("replace")
+            assert part.parent == path.parent and part.read_bytes() == b"new"
+            replace(part, path)
+
+        monkeypatch.setattr(checkpoint.os, "fsync", lambda f: calls.append(os.fstat(f).st_size))
+        monkeypatch.setattr(checkpoint.os, "replace", check)
+        write_whole(path, b"new")
+        assert calls == [len(b"new"), "replace"]
+
+    @POSIX
+    @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+    def test_the_mode_is_kept_or_that_of_any_new_file(self, path, mask):
+        before = os.umask(mask)
+        try:
+            write_whole(path, b"new")
+        finally:
+            os.umask(before)
+        assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+        for mode in (0o600, 0o640, 0o444):
+            path.chmod(mode)
+            write_whole(path, b"newer")
+            assert path.stat().st_mode & 0o7777 == mode and path.read_bytes() == b"newer"
+
+    @POSIX
+    @pytest.mark.parametrize("there", [True, False])
+    def test_a_link_is_followed(self, tmp_path, there):
+        (tmp_path / "elsewhere").mkdir()
+        target, path = tmp_path / "elsewhere" / "target", tmp_path / "link"
+        if there:
+            target.write_bytes(b"old")
+        path.symlink_to("elsewhere/target")
+        write_whole(path, b"new")
+        assert path.is_symlink() and target.read_bytes() == b"new"
+        assert os.listdir(target.parent) == ["target"]
+
+    @POSIX
+    def test_other_things_than_files(self, tmp_path):
+        loop, null = tmp_path / "loop", tmp_path / "null"
+        loop.symlink_to("loop")
+        with pytest.raises(OSError, match="loop") as caught:
+            write_whole(loop, b"new")
+        assert caught.value.errno == errno.ELOOP and loop.is_symlink()
+        null.symlink_to(os.devnull)
+        write_whole(null, b"new")
+        assert os.path.exists(os.devnull) and not os.path.isfile(os.devnull)
+
+    def test_errors_name_the_file(self, tmp_path, monkeypatch):
+        def fail(file):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with pytest.raises(FileNotFoundError, match=r"absent/file'$"):
+            write_whole(tmp_path / "absent" / "file", b"new")
+        monkeypatch.setattr(checkpoint.os, "fsync", fail)
+        with pytest.raises(OSError, match=r"No space left on device: '.*file'"):
+            write_whole(tmp_path / "file", b"new")
+        assert os.listdir(tmp_path) == []
+
+    def test_what_killed_writers_left_is_removed_after_a_day(self, tmp_path):
+        old, new = tmp_path / ".old.0123abcd.part", tmp_path / ".new.0123abcd.part"
+        others = tmp_path / ".other.part"
+        for part in (old, new, others):
+            part.touch()
+        for part in (old, others):
+            os.utime(part, (0, 0))
+        write_whole(tmp_path / "ours", b"new")
+        assert set(tmp_path.iterdir()) == {new, others, tmp_path / "ours"}
+
+    def test_many_writers_of_one_folder(self, tmp_path):
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            pool.map(write_often, [tmp_path / "a", tmp_path / "b", tmp_path / "a"], chunksize=1)
+        assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+        assert {len(p.read_bytes()) for p in tmp_path.iterdir()} == {1000}
+
+
+def write_often(path):
+    for i in range(100):
+        write_whole(path, bytes([i]) * 1000)

@@ -12,8 +12,7 @@ import pytest
 from helpers import refuses
 
 import minigrad as mg
-from minigrad import nn
-from minigrad.layers import scopes
+from minigrad import layers, nn
 from minigrad.nn.statistics import collector, merging
 from minigrad.tape import recording
 
@@ -352,7 +351,7 @@ def test_scopes_and_statistics_end_in_any_order():
         with nn.hold_statistics():
             yield
 
-    for make, get in ((scope, lambda: scopes.current.get().path), (held, collector.get)):
+    for make, get in ((scope, lambda: layers.current.get().name), (held, collector.get)):
         before, first, second = get(), make(), make()
         next(first), next(second)
         first.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 import pytest
 
 from minigrad import info
@@ -28,3 +31,14 @@ def test_advice_about_narrow_vectors(monkeypatch, family):
 def test_advice_to_install_numba(monkeypatch):
     monkeypatch.setattr(info, "installed", lambda package: "not installed")
     assert "Numba is not installed" in " ".join(info.advice())
+
+
+def test_openblas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert info.openblas() is None
+    found = {"filepath": "site-packages/numpy.libs/a.so", "architecture": "Zen", "num_threads": 3}
+    others = [{"filepath": "site-packages/torch/libgomp.so"}, {**found, "filepath": "scipy.libs/a"}]
+    module = types.SimpleNamespace(threadpool_info=lambda: [*others, found])
+    monkeypatch.setitem(sys.modules, "threadpoolctl", module)
+    assert info.openblas() == ("Zen", 3)
+    assert "Zen kernels, 3 threads" in info.describe()["BLAS"]

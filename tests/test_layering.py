@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 #: The house from the ground up. Modules import from the floors below theirs and, where that makes no cycle, from their
 #: own, also inside functions. A package's name stands for all in it that has no place of its own.
 FLOORS = [
-    "contexts messages conversion dtypes kernels op files command",
+    "contexts messages conversion dtypes kernels op command",
     "backend tape",
     "ops.arithmetic ops.elementwise ops.in_place ops.indexing ops.matmul ops.reduction ops.shape",
     "autograd moving",
@@ -40,7 +40,10 @@ LAZY = {
     "matplotlib",
     "ml_dtypes",
     "onnx",
+    "pooch",
+    "requests",
     "safetensors",
+    "threadpoolctl",
     "tqdm",
 }
 

@@ -3,8 +3,7 @@
 from . import augment
 from .cifar import cifar10
 from .digits import digits
-from .idx import read_idx
 from .loader import DataLoader
-from .mnist import fashion_mnist, mnist
+from .mnist import fashion_mnist, mnist, read_idx
 
 __all__ = ["DataLoader", "augment", "cifar10", "digits", "fashion_mnist", "mnist", "read_idx"]

@@ -1,9 +1,8 @@
 """Handwritten digits of 8 x 8 pixels: a real data set small enough to come with the package.
 
-Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
-Learning Repository, 1998, https://doi.org/10.24432/C50P49, under the licence CC BY 4.0
-(https://creativecommons.org/licenses/by/4.0/). ``digits.npz`` is its file ``optdigits.tes``, every
-value unchanged, as two uint8 arrays: ``images`` (1797, 8, 8) from 0 to 16 and ``labels`` (1797,).
+Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
+https://doi.org/10.24432/C50P49, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/). ``digits.npz`` is its file
+``optdigits.tes``, every value unchanged, as two uint8 arrays: ``images`` (1797, 8, 8) from 0 to 16, ``labels`` (1797,).
 """
 
 from __future__ import annotations
@@ -19,16 +18,9 @@ _SPLITS = {"train": slice(None, 1437), "test": slice(1437, None)}
 def digits(split: str = "train") -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the UCI handwritten digits, 1,797 grey images of 8 x 8 pixels in ten classes.
 
-    The split is fixed: the first 1,437 images in the order of the UCI file are for training, the
-    last 360 for testing. Both are balanced: every digit has 141 to 146 training and 33 to 37 test
-    images. It is harder than a shuffled split, since images near each other in the file are alike
-    (the labels recur in one order, form after form): one nearest neighbour is right on 95.6 % of
+    The split is fixed: the first 1,437 images of the UCI file for training, the last 360 for testing, both balanced. It
+    is harder than a shuffled one, since neighbours in the file are alike: one nearest neighbour is right on 95.6 % of
     the test images here, and on 98.9 % after shuffling.
-
-    Parameters
-    ----------
-    split : {"train", "test"}, default "train"
-        Which part to return.
 
     Returns
     -------
@@ -37,36 +29,15 @@ def digits(split: str = "train") -> tuple[NDArray[np.float32], NDArray[np.int64]
     labels : numpy.ndarray of int64, shape (N,)
         The digits, 0 to 9. Both arrays are new on each call.
 
-    Raises
-    ------
-    ValueError
-        If ``split`` is neither "train" nor "test".
-
-    Notes
-    -----
-    "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak, UCI Machine Learning
-    Repository, 1998, https://doi.org/10.24432/C50P49, CC BY 4.0.
-
     Examples
     --------
     >>> images, labels = digits("test")
     >>> images.shape, labels.shape
     ((360, 8, 8), (360,))
-    >>> for row in images[0]:
-    ...     print("".join(".-+#@"[int(4 * value)] for value in row))
-    .-@#....
-    .+##-...
-    .++-#...
-    ...-#...
-    ...#+...
-    ...@-...
-    ..#@#@#.
-    .-@@@#+.
     """
     if split not in _SPLITS:
         raise ValueError(f"split must be 'train' or 'test', but is {split!r}")
-    part = _SPLITS[split]
     archive = resources.files("minigrad.data") / "digits.npz"
     with archive.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        images, labels = arrays["images"][part], arrays["labels"][part]
+        images, labels = arrays["images"][_SPLITS[split]], arrays["labels"][_SPLITS[split]]
     return np.divide(images, 16, dtype=np.float32), labels.astype(np.int64)

@@ -13,15 +13,15 @@ from ..tensor import Tensor, tensor
 
 
 class DataLoader:
-    """Iterates over arrays in batches; each iteration is one epoch.
+    """Iterates over arrays of one length in batches, tuples of Tensors; each iteration is one epoch.
 
     Parameters
     ----------
     arrays : sequence of NumPy arrays
-        Of one length n, such as images and labels.
+        Such as images and labels, of real numbers.
     batch_size : int
     shuffle : bool
-        Take the examples in a new random order in each epoch (the default), or as they stand.
+        Take the examples in a new random order in each epoch (the default), or in that of the arrays.
     drop_last : bool
         Leave out a last batch that is smaller than the others.
     rng : numpy.random.Generator, optional
@@ -30,20 +30,6 @@ class DataLoader:
     backend : {"numpy", "cupy"}, optional
         Where the batches go; the default backend if left out. To a GPU (the current one) each is copied from
         page-locked memory while the one before is used.
-
-    Yields
-    ------
-    tuple of Tensors
-        One batch of each array, of its dtype.
-
-    Raises
-    ------
-    ValueError
-        If there are no arrays, their lengths differ, batch_size < 1, or no backend has that name.
-    ImportError, RuntimeError
-        If CuPy, or a GPU for it, is missing.
-    TypeError
-        When iterated, if an array holds something else than real numbers.
 
     Examples
     --------

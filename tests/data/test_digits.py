@@ -10,13 +10,17 @@ import pytest
 from minigrad.data.digits import digits
 
 
-@pytest.mark.parametrize("split, size", [("train", 1437), ("test", 360)])
-def test_types_and_shapes(split, size):
+@pytest.mark.parametrize(
+    ("split", "size", "low", "high"), [("train", 1437, 141, 146), ("test", 360, 33, 37)]
+)
+def test_types_shapes_and_balance(split, size, low, high):
     images, labels = digits(split)
     assert images.shape == (size, 8, 8) and images.dtype == np.float32
     assert labels.shape == (size,) and labels.dtype == np.int64
     assert images.min() == 0 and images.max() == 1
     assert images.flags.c_contiguous and labels.flags.c_contiguous
+    counts = np.bincount(labels)
+    assert len(counts) == 10 and (counts.min(), counts.max()) == (low, high)
 
 
 def test_the_parts_make_the_file_of_uci():
@@ -29,31 +33,14 @@ def test_the_parts_make_the_file_of_uci():
     assert hashlib.sha256(lines.encode()).hexdigest() == expected
 
 
-@pytest.mark.parametrize("split, low, high", [("train", 141, 146), ("test", 33, 37)])
-def test_balanced(split, low, high):
-    counts = np.bincount(digits(split)[1])
-    assert len(counts) == 10
-    assert (counts.min(), counts.max()) == (low, high)
-
-
 def test_no_image_is_in_both_parts():
     train, test = ({image.tobytes() for image in digits(split)[0]} for split in ("train", "test"))
     assert not train & test
 
 
-def test_train_is_the_default():
+def test_train_is_the_default_and_results_are_new():
+    digits()[0][:] = 7
     np.testing.assert_array_equal(digits()[0], digits("train")[0])
-
-
-def test_results_are_fresh():
-    first = digits()
-    for array in first:
-        array[:] = 7
-    second = digits()
-    assert second[0].max() == 1 and second[1].min() == 0
-
-
-@pytest.mark.parametrize("split", ["validation", "Train", None])
-def test_unknown_split(split):
-    with pytest.raises(ValueError, match=f"must be 'train' or 'test', but is {split!r}"):
-        digits(split)
+    assert digits()[0].max() == 1
+    with pytest.raises(ValueError, match="must be 'train' or 'test', but is 'validation'"):
+        digits("validation")

@@ -1,188 +1,148 @@
-"""fetch: the right bytes from the first mirror that has them, whatever the others answer."""
+"""Downloads with pooch: from the first mirror that has the right bytes, whatever the others answer."""
 
 from __future__ import annotations
 
-import functools
+import dataclasses
+import gzip
 import hashlib
 import http.server
-import socket
+import os
 import subprocess
 import sys
 import threading
-import types
-from importlib.machinery import ModuleSpec
+from importlib import import_module
 
+import numpy as np
 import pytest
+from data.shared import IMAGES, IMAGES_NAME, LABELS, LABELS_NAME, encode, fill, first
+from helpers import refuses
 
-from minigrad.data import download
+from minigrad.data import mnist
 
-CONTENT = bytes(range(256)) * 300  # longer than one chunk
-SIZE = len(CONTENT)
-fetch = functools.partial(
-    download.fetch, "file.gz", size=SIZE, sha256=hashlib.sha256(CONTENT).hexdigest()
-)
+FILES = {
+    f"{name}.gz": gzip.compress(encode(array), mtime=0)
+    for name, array in {IMAGES_NAME: IMAGES, LABELS_NAME: LABELS}.items()
+}
+IMAGES_FILE, LABELS_FILE = FILES
 
-#: the ways to fail, each a folder of the server, and what is said of them
+#: the ways to fail, each a folder of the server, and words of the reason
 FAILURES = {
-    "absent": "HTTP Error 404",
-    "garbled": "no HTTP at all",
-    "altered": "expected a file of SHA-256 [0-9a-f]{64}, but [0-9a-f]{64} came",
-    "longer": f"expected {SIZE} bytes, but the answer went on after them",
-    "endless": f"expected {SIZE} bytes, but the answer went on after them",
-    "interrupted": f"expected {SIZE} bytes, but the answer ended after 20",
+    "absent": "404 Client Error",
+    "garbled": "Connection aborted",
+    "altered": "does not match the known hash",
+    "longer": "does not match the known hash",
+    "interrupted": "IncompleteRead",
 }
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        folder = self.path.split("/")[1]
-        self.server.asked.append(self.path)
-        if folder == "absent":
-            return self.send_error(404)
-        if folder == "garbled":
+        _, folder, name = self.path.split("/")
+        content = FILES[name]
+        if folder == "absent" or (folder == "half" and name == LABELS_FILE):
+            self.send_error(404)
+        elif folder == "garbled":
             self.wfile.write(b"no HTTP at all\r\n")
-            return None
-        body, length = {
-            "good": (CONTENT, SIZE),
-            "altered": (CONTENT[:-1] + b"!", SIZE),
-            "longer": (CONTENT + b"!", SIZE + 1),
-            "endless": (CONTENT * 3, None),
-            "interrupted": (CONTENT[:20], SIZE),
-        }[folder]
-        self.send_response(200)
-        if length is not None:
-            self.send_header("Content-Length", str(length))
-        self.end_headers()
-        self.wfile.write(body)
-        return None
+        else:
+            answers = {
+                "altered": content[:-1] + b"!",
+                "longer": content + b"!",
+                "interrupted": content[:20],
+            }
+            self.send_response(200)
+            if folder == "interrupted":
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(answers.get(folder, content))
 
     def log_message(self, *args):
         pass
 
 
-class Server(http.server.HTTPServer):
-    def handle_error(self, request, client_address):
-        """An answer that nobody reads to its end is no error here."""
-
-
 @pytest.fixture(scope="module")
-def running_server():
-    with Server(("127.0.0.1", 0), Handler) as server:
+def address():
+    pytest.importorskip("pooch", reason='needs pooch: pip install "minigrad[data]"')
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield server
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
 
 
 @pytest.fixture
-def server(running_server, monkeypatch):
+def publish(address, monkeypatch):
+    """Have MNIST published in these folders of the server, and return their addresses."""
+    module = import_module("minigrad.data.mnist")  # the attribute of that name is the function
     monkeypatch.setenv("no_proxy", "*")
-    running_server.asked = []
-    return running_server
+
+    def publish(*folders):
+        mirrors = tuple(f"{address}/{folder}/" for folder in folders)
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
+        changed = dataclasses.replace(module._MNIST, mirrors=mirrors, hashes=hashes)
+        monkeypatch.setattr(module, "_MNIST", changed)
+        return mirrors
+
+    return publish
 
 
-@pytest.fixture
-def mirror(server):
-    """The address of one of the server's folders, or of a port where nothing listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        closed = listener.getsockname()[1]
-
-    def mirror(folder):
-        port = closed if folder == "closed" else server.server_port
-        return f"http://127.0.0.1:{port}/{folder}/"
-
-    return mirror
+@pytest.mark.parametrize("mirrors", [["good"], *([bad, "good"] for bad in FAILURES)], ids=str)
+def test_into_root(home, publish, mirrors):
+    """Another mirror replaces one that fails; what is there is not downloaded again."""
+    publish(*mirrors)
+    folder = home / "a" / "b"
+    for _ in range(2):
+        np.testing.assert_array_equal(mnist("test", root=folder)[1], LABELS)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
+        publish("absent")
 
 
-def test_the_first_good_mirror_is_enough(server, mirror):
-    assert fetch([mirror("good"), mirror("absent")]) == CONTENT
-    assert server.asked == ["/good/file.gz"]
+@pytest.mark.parametrize("data", [None, "data"])
+def test_into_the_first_folder(home, publish, monkeypatch, data):
+    publish("good")
+    if data:
+        monkeypatch.setenv("MINIGRAD_DATA", str(home / data))
+    mnist("test")
+    assert set(os.listdir(home / (data or "cache/minigrad") / "mnist")) == set(FILES)
 
 
-@pytest.mark.parametrize("bad", [*FAILURES, "closed"])
-def test_another_mirror_stands_in(mirror, bad):
-    assert fetch([mirror(bad), mirror("good")]) == CONTENT
+def test_only_what_is_missing_and_only_if_allowed(home, publish):
+    publish("good")
+    (fill(home / "here", zipped=False) / LABELS_NAME).unlink()
+    with pytest.raises(FileNotFoundError):
+        first(root=home / "here")
+    mnist("test", root=home / "here")
+    assert set(os.listdir(home / "here")) == {IMAGES_NAME, LABELS_FILE}
 
 
 @pytest.mark.parametrize(("bad", "reason"), FAILURES.items())
-def test_bad_answers_are_refused(mirror, bad, reason):
-    with pytest.raises(ConnectionError, match=f"/{bad}/: .*{reason}") as caught:
-        fetch([mirror(bad)])
-    assert str(caught.value.__cause__) in str(caught.value)
-
-
-def test_every_mirror_is_named_with_its_reason(mirror):
-    mirrors = [mirror("closed"), mirror("absent")]
+def test_failures(home, publish, bad, reason):
+    """Each mirror is named with its reason, and then what to do; nothing of a bad file is kept."""
+    one, other = publish(bad, "absent")
     with pytest.raises(ConnectionError) as caught:
-        fetch(mirrors)
-    first, *others = str(caught.value).splitlines()
-    assert first == "file.gz could not be downloaded:"
-    assert others[0].startswith(f"  {mirrors[0]}: <urlopen error")
-    assert others[1].startswith(f"  {mirrors[1]}: HTTP Error 404")
-    assert len(others) == 2
+        mnist("test", root=home / "here")
+    message = str(caught.value)
+    assert f"MNIST's {IMAGES_FILE} could not be downloaded:\n  {one}: " in message
+    assert reason in message and f"\n  {other}: 404 Client Error" in message
+    assert f"put {IMAGES_FILE} and {LABELS_FILE} into the folder {home / 'here'}" in message
+    assert os.listdir(home / "here") == []
 
 
-def test_a_silent_server_is_not_waited_for(server, monkeypatch):
-    monkeypatch.setattr(download, "_TIMEOUT", 0.05)
-    with (
-        socket.create_server(("127.0.0.1", 0)) as silent,
-        pytest.raises(ConnectionError, match="timed out"),
-    ):
-        fetch([f"http://127.0.0.1:{silent.getsockname()[1]}/"])
+def test_what_arrived_before_the_failure_is_kept(home, publish):
+    publish("half")
+    with refuses(ConnectionError, f"MNIST's {LABELS_FILE} could not be downloaded"):
+        mnist("test", root=home / "here")
+    assert os.listdir(home / "here") == [IMAGES_FILE]
 
 
-class Bar:
-    """As much of tqdm as a download uses."""
-
-    def __init__(self, shown, **options):
-        self.options, self.count, self.closed = options, 0, False
-        shown.append(self)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        self.closed = True
-
-    def update(self, count):
-        self.count += count
-
-
-@pytest.fixture
-def bars(monkeypatch):
-    shown = []
-    tqdm = types.ModuleType("tqdm")
-    tqdm.__spec__, tqdm.tqdm = ModuleSpec("tqdm", None), functools.partial(Bar, shown)
-    monkeypatch.setitem(sys.modules, "tqdm", tqdm)
-    return shown
-
-
-def test_one_line_without_tqdm(mirror, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    fetch([mirror("good")])
-    assert capsys.readouterr() == ("", f"minigrad: downloading {mirror('good')}file.gz (0.1 MB)\n")
-
-
-def test_a_bar_with_tqdm(mirror, bars, capsys):
-    fetch([mirror("good")])
-    (bar,) = bars
-    assert (bar.options["desc"], bar.options["total"]) == ("file.gz", SIZE)
-    assert bar.count == SIZE and bar.closed
-    assert capsys.readouterr() == ("", "")
-
-
-def test_a_longer_answer_is_not_read_to_its_end(mirror, bars):
-    with pytest.raises(ConnectionError):
-        fetch([mirror("endless")])
-    (bar,) = bars
-    assert bar.count == SIZE + 1 and bar.closed
+def test_without_pooch(home, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with refuses(ImportError, 'MNIST is downloaded with pooch: install it with pip install "minig'):
+        mnist("test")
+    assert first(root=fill(home / "here")) == 7
 
 
 def test_minigrad_alone_imports_no_network():
-    check = (
-        "import sys, minigrad; print(*{'http.client', 'tqdm', 'urllib.request'} & {*sys.modules})"
-    )
+    check = "import sys, minigrad; print(*{'pooch', 'requests', 'http.client', 'tqdm'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

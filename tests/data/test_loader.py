@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
+from helpers import error_table, refuses
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -106,26 +109,24 @@ def test_batches_are_copies(rng, shuffle):
     assert sorted(epoch(loader)) == list(range(6))
 
 
-@pytest.mark.parametrize(
-    ("arrays", "arguments", "error", "message"),
-    [
-        ([], {}, ValueError, "a list or tuple of at least one array"),
-        (np.ones((2, 3)), {}, ValueError, "a list or tuple of at least one array"),
-        ([np.ones(3), np.ones(4)], {}, ValueError, r"arrays of one length, got \[3, 4\]"),
-        ([np.ones(3)], {"batch_size": 0}, ValueError, "batch_size >= 1, got 0"),
-        ([np.ones(3)], {"batch_size": -2}, ValueError, "batch_size >= 1, got -2"),
-    ],
+@error_table(
+    {
+        "none": (ValueError, "a list or tuple of at least one array", partial(DataLoader, [], 2)),
+        "one": (ValueError, "a list or tuple of", partial(DataLoader, np.ones((2, 3)), 2)),
+        "lengths": (ValueError, "[3, 4]", partial(DataLoader, [np.ones(3), np.ones(4)], 2)),
+        "size": (ValueError, "batch_size >= 1, got 0", partial(DataLoader, [np.ones(3)], 0)),
+        "backend": (
+            ValueError,
+            "backend 'tpu'",
+            partial(DataLoader, [np.ones(3)], 2, backend="tpu"),
+        ),
+        "seed": (
+            TypeError,
+            "expected a numpy.random.Generator",
+            lambda: next(iter(DataLoader([np.ones(3)], 2, rng=0))),
+        ),
+    }
 )
-def test_constructor_errors(arrays, arguments, error, message):
-    with pytest.raises(error, match=f"DataLoader: expected {message}"):
-        DataLoader(arrays, **{"batch_size": 2, **arguments})
-
-
-def test_an_unknown_backend_is_refused_at_once():
-    with pytest.raises(ValueError, match="unknown backend 'tpu'"):
-        DataLoader([np.ones(3)], 2, backend="tpu")
-
-
-def test_a_seed_is_no_generator():
-    with pytest.raises(TypeError, match=r"expected a numpy\.random\.Generator"):
-        next(iter(DataLoader([np.ones(3)], 2, rng=0)))
+def test_errors(error, words, call):
+    with refuses(error, words):
+        call()

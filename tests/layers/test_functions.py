@@ -1,4 +1,4 @@
-"""dense, batch_normalization and moments: TensorFlow's defaults and numbers, and what they refuse."""
+"""dense, batch_normalization and moments: TensorFlow's defaults and numbers; errors leave no variables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from helpers import close, equal, normal, refuses
+from helpers import close, equal, error_table, normal, refuses
 
 import minigrad as mg
 from minigrad import layers
@@ -125,13 +125,6 @@ class TestBatchNormalization:
         assert not any(v.requires_grad for v in layers.variables().values())
         close(layers.variables()["batch_normalization/moving_mean"], 0.01 * x.numpy().mean(0))
 
-    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-    def test_dtypes(self, rng, dtype):
-        y = bn(normal(rng, 6, 3).astype(dtype), training=True)
-        assert y.dtype == dtype
-        expected = np.promote_types(dtype, np.float32)
-        assert {v.dtype for v in layers.variables().values()} == {expected}
-
     def test_inference_before_training_is_warned_of(self, rng):
         warned = pytest.warns(UserWarning, match="batch_normalization 'a/bn': .* never fed")
         with warned, layers.variable_scope("a"):
@@ -162,15 +155,6 @@ class TestDense:
         close(y, expected if activation is None else 1 / (1 + np.exp(-expected)))
         assert names() == ["dense/kernel", "dense/bias"][: 1 + use_bias]
         assert layers.trainable_variables().keys() == layers.variables().keys()
-
-    def test_gradients(self, rng):
-        x, c = normal(rng, 4, 3, requires_grad=True), normal(rng, 4, 2)
-        y = dense(x, 2)
-        kernel, bias = layers.variables().values()
-        gx, gkernel, gbias = mg.grad((y * c).sum(), [x, kernel, bias])
-        close(gx, c.numpy() @ kernel.numpy().T)
-        close(gkernel, x.numpy().T @ c.numpy())
-        close(gbias, c.numpy().sum(0))
 
     def test_initializers_have_weights_as_out_in(self, rng):
         """he_normal must see 200 inputs, whichever way the kernel lies."""
@@ -203,17 +187,6 @@ class TestDense:
         init.glorot_uniform((2, 3), drawn)
         equal(layers.variables()["b/gamma"], init.normal((3,), drawn))
 
-    def test_not_trainable(self, rng):
-        x = normal(rng, 4, 3, requires_grad=True)
-        dense(x, 2, trainable=False).sum().backward()
-        assert x.grad is not None
-        assert not layers.trainable_variables() and len(names()) == 2
-
-    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-    def test_dtypes(self, rng, dtype):
-        assert dense(normal(rng, 4, 3).astype(dtype), 2).dtype == dtype
-        assert {v.dtype for v in layers.variables().values()} == {np.dtype(dtype)}
-
 
 class TestMoments:
     @pytest.mark.parametrize("axes", [[0], 0, (0, 1, 2), [-1], [0, 2]])
@@ -225,11 +198,93 @@ class TestMoments:
         close(mean, x.numpy().mean(over, keepdims=keep_dims))
         close(variance, x.numpy().var(over, keepdims=keep_dims), 1e-8)
 
-    def test_gradients(self, rng):
-        assert mg.gradcheck(lambda x: layers.moments(x, [0]), [normal(rng, 4, 3)], order=2)
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("backend_of_inputs", ["numpy", "strict"])
+def test_dtypes_and_backends(rng, dtype, backend_of_inputs):
+    x = mg.tensor(rng.standard_normal((6, 3)).astype(dtype), backend=backend_of_inputs)
+    y = dense(x, 2, trainable=False)
+    assert (y.dtype, bn(y, training=True).dtype) == (dtype, dtype)
+    found = {name: v.dtype for name, v in layers.variables().items()}
+    statistics = np.promote_types(dtype, np.float32)
+    assert all(d == (dtype if "dense" in name else statistics) for name, d in found.items())
+    assert {v.backend for v in layers.variables().values()} == {backend_of_inputs}
+    assert all("batch_norm" in name for name in layers.trainable_variables())
 
 
-def test_variables_are_born_where_the_inputs_are(rng):
-    x = mg.tensor(rng.standard_normal((4, 3)), backend="strict")
-    bn(dense(x, 2), training=True)
-    assert {v.backend for v in layers.variables().values()} == {"strict"}
+def wrong_shape(shape, rng):
+    return np.zeros(7, np.float32)
+
+
+ones = partial(mg.ones, (4, 3))
+ERRORS = {
+    "array": (TypeError, "dense 'dense', argument x: expected a minigrad Tensor", lambda: dense(np.ones(3), 2)),
+    "integers": (
+        TypeError,
+        "batch_normalization 'batch_normalization': expected a floating dtype",
+        lambda: bn(mg.ones((4, 3), dtype=np.int64)),
+    ),
+    "vector": (ValueError, "dense 'dense': expected inputs of at least 2", lambda: dense(mg.ones(3), 2)),
+    "units": (ValueError, "dense 'dense': expected units to be a positive", lambda: dense(ones(), 0)),
+    "activation": (TypeError, "'str' object is not callable", lambda: dense(ones(), 2, "relu")),
+    "activation_fails": (ZeroDivisionError, "division by zero", lambda: dense(ones(), 2, lambda x: 1 / 0)),
+    "initializer": (
+        TypeError,
+        "dense 'a': variable 'a/bias': expected an initializer, a function of (shape, rng), got None",
+        lambda: dense(ones(), 2, bias_initializer=None, name="a"),
+    ),
+    "kernel_initializer": (
+        TypeError,
+        "dense 'dense': expected an initializer, a function of (shape, rng), got 'zeros'",
+        lambda: dense(ones(), 2, kernel_initializer="zeros"),
+    ),
+    "regularizer": (
+        TypeError,
+        "variable 'b/gamma': expected a callable regularizer, got 0.1",
+        lambda: bn(ones(), gamma_regularizer=0.1, name="b"),
+    ),
+    "initial_shape": (
+        ValueError,
+        "'b/moving_variance': expected an initial value of shape (3,), got (7,)",
+        lambda: bn(ones(), moving_variance_initializer=wrong_shape, name="b"),
+    ),
+    "kernel_shape": (
+        ValueError,
+        "dense 'dense': expected an initial value of shape (2, 3), got (7,)",
+        lambda: dense(ones(), 2, kernel_initializer=wrong_shape),
+    ),
+    "bias_shape": (ValueError, "'dense/bias': expected", lambda: dense(ones(), 2, bias_initializer=wrong_shape)),
+    "axes": (TypeError, "expected axis as an int", lambda: bn(ones(), axis=(0, 1))),
+    "axis": (ValueError, "'batch_normalization': axis 2 is out of range", lambda: bn(ones(), axis=2)),
+    "momentum": (ValueError, "'b': expected momentum in [0, 1], got 1.5", lambda: bn(ones(), momentum=1.5, name="b")),
+    "no_momentum": (ValueError, "expected momentum in [0, 1], got None", lambda: bn(ones(), momentum=None)),
+    "epsilon": (ValueError, "expected epsilon > 0, got 0", lambda: bn(ones(), epsilon=0)),
+    "one_value": (ValueError, "batch_normalization 'b': ", lambda: bn(mg.ones((1, 3)), training=True, name="b")),
+    "name": (ValueError, "dense: expected a name, got ''", lambda: dense(ones(), 2, name="")),
+    "slash": (ValueError, "dense: expected a name, got 'a/'", lambda: dense(ones(), 2, name="a/")),
+    "reuse": (ValueError, "expected reuse True, False or None, got 'auto'", lambda: bn(ones(), reuse="auto")),
+    "missing": (
+        ValueError,
+        "dense 'a': variable 'a/kernel' does not exist",
+        lambda: dense(ones(), 2, name="a", reuse=True),
+    ),
+    "scope_name": (ValueError, "variable_scope: expected a name, got 3", lambda: layers.variable_scope(3).__enter__()),
+    "template_name": (ValueError, "make_template: expected a name", lambda: layers.make_template("", ones)),
+    "template": (TypeError, "make_template: expected a name and a function", lambda: layers.make_template("a", 3)),
+    "variable": (TypeError, "expected a floating dtype, got int64", lambda: layers.Variable(np.arange(3))),
+    "scale": (ValueError, "l2_regularizer: expected scale >= 0, got -1", lambda: layers.l2_regularizer(-1)),
+    "moments": (ValueError, "moments: axis 2 is out of range", lambda: layers.moments(ones(), [2])),
+    "moments_empty": (ValueError, "expected at least one value", lambda: layers.moments(mg.ones((0, 3)), [0])),
+    "moments_array": (TypeError, "moments, argument x: expected", lambda: layers.moments(np.ones(3), [0])),
+}  # fmt: skip
+
+
+@error_table(ERRORS)
+def test_errors_make_no_variables(error, words, call):
+    with refuses(error, words):
+        call()
+    assert not layers.variables()
+    dense(ones(), 2)
+    bn(ones(), training=True)
+    names = list(layers.variables())
+    assert names[0] == "dense/kernel" and names[2] == "batch_normalization/gamma"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import backend as backends
-from ...files import write_whole
+from ...checkpoint import write_whole
 from ...nn.module import Buffer
 from ...op import Op
 from ..passes import bases
