@@ -37,11 +37,11 @@ if TYPE_CHECKING:
         Graph,
         GraphDiff,
         capture,
-        from_onnx,
         graph_diff,
         graphs,
         jit,
     )
+    from .onnx.model import from_onnx
     from .study.gradcheck import gradcheck
 
 __all__ = [
@@ -137,7 +137,7 @@ _LATER = {
     "Graph": "graph",
     "GraphDiff": "graph",
     "capture": "graph",
-    "from_onnx": "graph",
+    "from_onnx": "onnx.model",
     "graph_diff": "graph",
     "graphs": "graph",
     "jit": "graph",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # Windows, where open files can't be removed
+    fcntl = None  # type: ignore[assignment]
 
 from .messages import kind_of
 from .tensor import Tensor
@@ -88,8 +92,8 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a temporary file beside ``path``, then rename it to ``path``, in place of one that exists.
 
     Whatever is raised, and whoever writes the same file at the same time, ``path`` is complete: as it was or as it is
-    to be. Its mode is kept; symbolic links are followed; a device or a pipe is written to as it is. What writers that
-    were killed left is removed after a day.
+    to be. Its mode is kept; symbolic links are followed; a device or a pipe is written to as it is. What killed writers
+    have left in the folder is removed.
     """
     try:
         mode = None
@@ -99,23 +103,43 @@ def write_whole(path: Path, content: bytes) -> None:
             path.write_bytes(content)
             return
         target = Path(os.path.realpath(path))
-        part = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
+        for left in target.parent.glob(f".*.{'[0-9a-f]' * 8}.part"):
+            with suppress(OSError), open(left, "r+b") as file:
+                _lock(file, wait=False)
+                left.unlink()
+        part, file = _new_part(target)
         try:
-            with open(part, "xb") as file:
+            with file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            if mode is not None:
-                part.chmod(stat.S_IMODE(mode))
-            os.replace(part, target)
+                if mode is not None:
+                    part.chmod(stat.S_IMODE(mode))
+                if fcntl is not None:
+                    os.replace(part, target)
+            if fcntl is None:  # Windows renames no open file
+                os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
-        for left in target.parent.glob(f".*.{'[0-9a-f]' * 8}.part"):
-            with suppress(OSError):
-                if time.time() - left.stat().st_mtime > 86400:
-                    left.unlink()
     except OSError as error:
         if error.errno is None:
             raise
         # A full disk names no file, other errors the temporary one.
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _new_part(target: Path) -> tuple[Path, BinaryIO]:
+    """A temporary file beside ``target``, locked for as long as its writer lives."""
+    while True:
+        part = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
+        file = open(part, "xb")  # noqa: SIM115
+        with suppress(OSError):  # a file system without locks, where nothing is removed either
+            _lock(file, wait=True)
+        if fcntl is None or os.fstat(file.fileno()).st_nlink:
+            return part, file
+        file.close()  # another writer has removed it before it was locked
+
+
+def _lock(file: BinaryIO, wait: bool) -> None:
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

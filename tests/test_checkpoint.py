@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -265,21 +266,38 @@ class TestWriteWhole:
             write_whole(tmp_path / "file", b"new")
         assert os.listdir(tmp_path) == []
 
-    def test_what_killed_writers_left_is_removed_after_a_day(self, tmp_path):
-        old, new = tmp_path / ".old.0123abcd.part", tmp_path / ".new.0123abcd.part"
-        others = tmp_path / ".other.part"
-        for part in (old, new, others):
-            part.touch()
-        for part in (old, others):
-            os.utime(part, (0, 0))
-        write_whole(tmp_path / "ours", b"new")
-        assert set(tmp_path.iterdir()) == {new, others, tmp_path / "ours"}
+    def test_what_killed_writers_left_is_removed_and_a_living_one_is_let_be(self, tmp_path):
+        (tmp_path / ".old.0123abcd.part").write_bytes(b"of a version that locked nothing")
+        (tmp_path / ".other.part").write_bytes(b"somebody else's")
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "theirs")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            try:
+                assert writer.stdout.readline() == "written\n"
+                write_whole(tmp_path / "ours", b"new")
+                other, theirs, *rest = sorted(os.listdir(tmp_path))
+                assert theirs.startswith(".theirs.") and [other, *rest] == [".other.part", "ours"]
+            finally:
+                writer.kill()
+        write_whole(tmp_path / "ours", b"newer")
+        assert sorted(os.listdir(tmp_path)) == [".other.part", "ours"]
 
     def test_many_writers_of_one_folder(self, tmp_path):
         with multiprocessing.get_context("spawn").Pool(2) as pool:
             pool.map(write_often, [tmp_path / "a", tmp_path / "b", tmp_path / "a"], chunksize=1)
         assert sorted(os.listdir(tmp_path)) == ["a", "b"]
         assert {len(p.read_bytes()) for p in tmp_path.iterdir()} == {1000}
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from minigrad import checkpoint
+def wait(file):
+    print("written", flush=True)
+    time.sleep(600)
+checkpoint.os.fsync = wait
+checkpoint.write_whole(Path(sys.argv[1]), b"theirs")
+"""
 
 
 def write_often(path):

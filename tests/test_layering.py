@@ -23,7 +23,7 @@ FLOORS = [
     "ops",
     "nn",
     "optim data checkpoint interop layers info",
-    "study graph",
+    "study onnx onnx.export graph onnx.model",
 ]
 PLACES = {f"minigrad.{name}": floor for floor, names in enumerate(FLOORS) for name in names.split()}
 PLACES |= {name: len(FLOORS) + i for i, name in enumerate(["minigrad", "models", "examples"])}

@@ -5,7 +5,6 @@ from .capturing import capture
 from .diff import Difference, GraphDiff, graph_diff
 from .graph import Graph
 from .guards import CaptureError
-from .interchange import from_onnx
 from .jitting import Jit, jit
 from .modes import graphs
 
@@ -18,7 +17,6 @@ __all__ = [
     "Jit",
     "Value",
     "capture",
-    "from_onnx",
     "graph_diff",
     "graphs",
     "jit",

@@ -237,10 +237,9 @@ class Graph(Replays):
         Notes
         -----
         A graph of a training forward normalizes by the batch, and has what the running statistics become as further
-        outputs, ``"bn.running_mean.new"`` and so on: ONNX changes nothing in place. A batch norm that moves them once
-        is one node (``training_mode=1``), others are arithmetic. They are what they would be here, also where ONNX's
-        convention is another one (its running variance is biased), except that a batch with NaN in it is not kept
-        out. Dropout draws its masks from the other program's generator; ONNX Runtime's optimizations leave it out.
+        outputs, ``"bn.running_mean.new"`` and so on: ONNX changes nothing in place. Where ``on_nonfinite="raise"``
+        would raise, the file gives NaN. Dropout draws its masks from the other program's generator; ONNX Runtime's
+        optimizations leave it out.
 
         Examples
         --------
@@ -251,7 +250,7 @@ class Graph(Replays):
         ...     mg.from_onnx(f"{folder}/linear.onnx")
         OnnxModel(input -> output)
         """
-        from .interchange.writing import write
+        from ..onnx.export import write
 
         write(self, path)
 

@@ -68,6 +68,10 @@ def test_it_can_be_trained_captured_and_saved(path):
     x = mg.tensor(np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32))
     model(x)
     again = round_trip(model.eval(), x, path=path)
+    for module in (model, again):
+        (module(x) ** 2).sum().backward()
+    for p, other in zip(model.parameters(), again.parameters(), strict=True):
+        close(other.grad, p.grad, 1e-5)
     optimizer = mg.optim.Adam(again.parameters(), lr=0.05)
 
     @mg.jit
@@ -83,18 +87,6 @@ def test_it_can_be_trained_captured_and_saved(path):
     assert len(step.graphs) == 1
     model.load_state_dict(again.state_dict(), strict=False)
     close(model(x), again(x), 1e-6)
-
-
-def test_gradients_are_those_of_the_original(path):
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(4), nn.Sigmoid())
-    x = mg.arange(12).reshape(4, 3)
-    model(x)
-    again = round_trip(model.eval(), x, path=path)
-    for module in (model, again):
-        (module(x) ** 2).sum().backward()
-    found = {n: p.grad for n, p in again.named_parameters()}
-    for n, p in model.named_parameters():
-        close(found[n], p.grad, 1e-6)
 
 
 def test_it_moves_between_backends(backend, path):
@@ -154,33 +146,21 @@ INTS = {"i": np.array([1], np.int64), "j": np.array([3], np.int64)}
 #: operators as older versions have them, with attributes for what became inputs
 OLDER = {
     "unsqueeze": (11, [node("Unsqueeze", axes=[0, -1])], lambda x: x.reshape(1, 2, 3, 1)),
-    "squeeze": (
-        11,
-        [node("Unsqueeze", "x", "u", axes=[0]), node("Squeeze", "u", axes=[0])],
-        lambda x: x,
-    ),
+    "squeeze": (11, [node("Unsqueeze", "x", "u", axes=[0]), node("Squeeze", "u", axes=[0])], lambda x: x),
     "slice": (9, [node("Slice", starts=[1], ends=[9], axes=[1])], lambda x: x[:, 1:]),
-    "pad": (
-        10,
-        [node("Pad", pads=[0, 1, 0, 0], value=3.0)],
-        lambda x: mg.pad(x, [(0, 0), (1, 0)], 3),
-    ),
-    "clip": (6 + 1, [node("Clip", min=0.0, max=2.0)], lambda x: x.clip(0, 2)),
-    "clip from below": (10, [node("Clip", min=0.5)], lambda x: x.clip(0.5)),
+    "pad": (10, [node("Pad", pads=[0, 1, 0, 0], value=3.0)], lambda x: mg.pad(x, [(0, 0), (1, 0)], 3)),
+    "clip": (7, [node("Clip", min=0.0, max=2.0)], lambda x: x.clip(0, 2)),
     "sums": (12, [node("ReduceSum", axes=[1], keepdims=0)], lambda x: x.sum(1)),
-    "means": (17, [node("ReduceMean", axes=[0])], lambda x: x.mean(0, keepdims=True)),
     "softmax": (11, [node("Softmax", axis=0)], lambda x: mg.softmax(x.reshape(1, 6)).reshape(2, 3)),
     "dropout": (10, [node("Dropout", "x", "y mask", ratio=0.3)], lambda x: x),
     "not": (21, [node("Equal", "x x", "e"), node("Not", "e")], lambda x: x != x),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OLDER)
 def test_older_versions(name):
     opset, nodes, expected = OLDER[name]
-    nodes[-1].input[:] = nodes[-1].input or ["x"]
-    read = mg.from_onnx(model(nodes, opset=opset).SerializeToString())
-    close(read(X), expected(X), 1e-6)
+    close(mg.from_onnx(model(nodes, opset=opset).SerializeToString())(X), expected(X), 1e-6)
 
 
 def test_shapes_are_computed_on_the_host_and_are_constants_when_captured():
@@ -200,18 +180,6 @@ def test_shapes_are_computed_on_the_host_and_are_constants_when_captured():
         assert read(x).shape == (n, 12)
         assert [c.name for c in mg.capture(read, x).calls] == ["reshape"]
     assert not read.state_dict()
-
-
-def test_errors_of_a_run_name_the_node():
-    read = mg.from_onnx(model([node("Transpose", perm=[0, 0], name="turn")]).SerializeToString())
-    with refuses(
-        ValueError, "OnnxModel: node 0 (Transpose, 'turn'): perm (0, 0) is no permutation"
-    ):
-        read(X)
-    huge = [("s", np.array([2**40, 3], np.int64))]
-    read = mg.from_onnx(model([node("Expand", "x s")], huge, shape=(1, 3)).SerializeToString())
-    with refuses(ValueError, "read it with a larger max_bytes"):
-        read(mg.ones((1, 3)))
 
 
 BIG = 2**62
@@ -259,15 +227,6 @@ def test_right_answers(name):
     np.testing.assert_allclose(found, expected(x), rtol=1e-13, atol=0)
 
 
-@pytest.mark.parametrize(("opset", "each"), [(18, 2), (21, 4)])
-def test_group_norm_has_parameters_for_groups_and_later_for_channels(opset, each):
-    scale, x = np.arange(1, each + 1, dtype=np.float32), mg.arange(24).reshape(2, 4, 3)
-    nodes = [node("GroupNormalization", "x s s", num_groups=2)]
-    read = mg.from_onnx(model(nodes, [("s", scale)], opset, (2, 4, 3)).SerializeToString())
-    gamma = mg.tensor(np.repeat(scale, 4 // each))
-    close(read(x), mg.group_norm(x, 2, gamma, gamma), 1e-6)
-
-
 def test_bounds_that_are_initializers_are_not_trained():
     low = [("low", np.float32(0.5))]
     read = mg.from_onnx(model([node("Clip", "x low")], low).SerializeToString())
@@ -279,117 +238,83 @@ def test_bounds_that_are_initializers_are_not_trained():
 
 
 def valid():
-    return model(
-        [node("Gemm", "x w b")], [("w", np.ones((3, 2), np.float32)), ("b", np.ones(2, np.float32))]
-    )
+    arrays = {"w": np.ones((3, 2), np.float32), "b": np.ones(2, np.float32)}
+    return model([node("Gemm", "x w b")], arrays.items())
 
 
 def changed(change):
     proto = valid()
     change(proto)
-    return proto.SerializeToString()
+    return proto
 
 
 def weight(**fields):
     """A file whose first weight has other fields."""
-
-    def change(proto):
-        for name, value in fields.items():
-            if name == "dims":
-                proto.graph.initializer[0].dims[:] = value
-            else:
-                setattr(proto.graph.initializer[0], name, value)
-
-    return changed(change)
+    proto = valid()
+    for name, value in fields.items():
+        if name == "dims":
+            proto.graph.initializer[0].dims[:] = value
+        else:
+            setattr(proto.graph.initializer[0], name, value)
+    return proto
 
 
 def external(proto):
-    w = proto.graph.initializer[0]
-    w.ClearField("raw_data")
-    w.data_location = T.EXTERNAL
-    w.external_data.add(key="location", value="../../etc/passwd")
+    proto.graph.initializer[0].ClearField("raw_data")
+    proto.graph.initializer[0].data_location = T.EXTERNAL
+    proto.graph.initializer[0].external_data.add(key="location", value="../../etc/passwd")
 
 
-def twice(proto):
-    proto.graph.initializer.append(proto.graph.initializer[0])
-
-
-def elsewhere(proto):
-    proto.graph.node[0].domain = "com.evil"
-
-
-def function(proto):
-    proto.functions.add(name="f", domain="d")
-
-
-def subgraph(proto):
-    proto.graph.node[0].attribute.append(helper.make_attribute("alpha", proto.graph))
-
-
-def file_of(*nodes, **settings):
-    return lambda: model(list(nodes), **settings).SerializeToString()
-
-
+SECRET = helper.make_tensor("v", T.FLOAT, [1], [1.0])
+SECRET.external_data.add(key="location", value="/etc/passwd")
+#: files that are refused, and words of the message
 HOSTILE = {
-    "empty": (lambda: b"", "it has no graph"),
-    "no protobuf": (lambda: b"\x93NUMPY" * 9, "it is no complete ONNX file"),
-    "cut": (lambda: valid().SerializeToString()[:-20], "it is no complete ONNX file"),
-    "fewer elements": (lambda: weight(dims=[3, 3]), "initializer 'w' has 6 elements, expected those of shape (3, 3)"),
-    "part of one": (lambda: weight(raw_data=b"12345"), "has 1.25 elements"),
-    "negative": (lambda: weight(dims=[-3, -2]), "an impossible shape (-3, -2)"),
-    "huge": (lambda: weight(dims=[2**62, 4]), "an impossible shape"),
-    "many sizes": (lambda: weight(dims=[1] * 65), "an impossible shape"),
-    "huge and empty": (lambda: weight(dims=[2**62, 2**62, 0], raw_data=b""), "an impossible shape"),
-    "bfloat16": (lambda: weight(data_type=T.BFLOAT16), "a dtype (number 16) that is not read"),
-    "strings": (lambda: weight(data_type=T.STRING), "a dtype (number 8) that is not read"),
-    "no dtype": (lambda: weight(data_type=0), "a dtype (number 0) that is not read"),
-    "same name": (lambda: changed(twice), "initializer 'w' has no name of its own"),
-    "no name": (lambda: weight(name=""), "initializer '' has no name of its own"),
-    "another file": (lambda: changed(external), "initializer 'w' lies in another file, which is not opened"),
-    "another domain": (lambda: changed(elsewhere), "the operator com.evil.Gemm is not read"),
-    "functions": (lambda: changed(function), "functions of its own are not read"),
-    "a graph as an attribute": (lambda: changed(subgraph), "expected the attribute 'alpha' to be of type float"),
-    "no version": (lambda: changed(lambda p: p.ClearField("opset_import")), "it names 0 versions"),
-    "too new": (file_of(node("Relu"), opset=29), "version 29, expected 7 to 28"),
-    "too old": (file_of(node("Relu"), opset=6), "version 6, expected 7 to 28"),
-    "unknown": (file_of(node("Evil")), "node 0 (Evil): the operator Evil is not read"),
-    "control flow": (file_of(node("Loop")), "the operator Loop is not read"),
-    "undefined": (file_of(node("Add", "x z")), "node 0 (Add): its input 'z' is not known before it"),
-    "a cycle": (file_of(node("Add", "x b", "a"), node("Neg", "a", "b")), "its input 'b' is not known before it"),
-    "itself": (file_of(node("Add", "x y", "y")), "its input 'y' is not known before it"),
-    "made twice": (file_of(node("Neg"), node("Abs")), "node 1 (Abs): output 'y' has no name of its own"),
-    "makes its input": (file_of(node("Neg", "x", "x")), "output 'x' has no name of its own"),
-    "no such output": (file_of(node("Neg", "x", "z")), "its output 'y' is made by no node"),
-    "no outputs": (file_of(node("Neg"), outputs=()), "it has no outputs"),
-    "too few": (file_of(node("Add", "x")), "expected 2 to 2 inputs, got 1"),
-    "too many": (file_of(node("Neg", "x x")), "expected 1 to 1 inputs, got 2"),
-    "of any number none": (file_of(helper.make_node("Max", [], ["y"])), "expected 1 to 2147483647 inputs, got 0"),
-    "more outputs": (file_of(node("Neg", "x", "y z")), "2 outputs, of which 1 are computed"),
-    "unknown attribute": (file_of(node("Neg", evil=1)), "the attribute 'evil' is not read"),
-    "another type": (file_of(node("Concat", "x x", axis="1")), "expected the attribute 'axis' to be of type int"),
-    "missing attribute": (file_of(node("Concat", "x x")), "the attribute 'axis' is missing"),
-    "removed": (file_of(node("Xor", "x x")), "node 0 (Xor): the operator Xor is not read in version 21"),
-    "not yet there": (file_of(node("Gelu"), opset=19), "the operator Gelu is not read in version 19"),
-    "an attribute of another version": (file_of(node("Clip", min=0.0)), "the attribute 'min' is not read"),
-    "left out": (file_of(helper.make_node("Add", ["x", ""], ["y"])), "input 1 is left out"),
-    "statistics of inference": (
-        file_of(node("BatchNormalization", "x x x x x", "y mean")),
-        "2 outputs, of which 1 are computed",
-    ),
-    "two values": (file_of(node("Constant", "", value_int=1, value_float=1.0)), "expected one value, got 2"),
-    "no flag": (file_of(node("ReduceSum", keepdims=2)), "expected keepdims 0 or 1, got 2"),
-    "cast to strings": (file_of(node("Cast", to=T.STRING)), "a dtype (number 8) that is not read"),
-    "negative input": (file_of(node("Neg"), shape=(-1, 3)), "a negative size in (-1, 3)"),
+    "empty": (onnx.ModelProto(), "it has no outputs"),
+    "fewer elements": (weight(dims=[3, 3]), "cannot reshape array of size 6"),
+    "part of one": (weight(raw_data=b"12345"), "must be a multiple of element size"),
+    "negative": (weight(dims=[-3, -2]), "the tensor 'w' has an impossible shape (-3, -2)"),
+    "huge": (weight(dims=[2**62, 4]), "an impossible shape"),
+    "many sizes": (weight(dims=[1] * 65), "maximum supported dimension"),
+    "huge and empty": (weight(dims=[2**62, 2**62, 0], raw_data=b""), "an impossible shape"),
+    "bfloat16": (weight(data_type=T.BFLOAT16), "a dtype (number 16) that is not read"),
+    "strings": (weight(data_type=T.STRING), "a dtype (number 8) that is not read"),
+    "same name": (changed(lambda p: p.graph.initializer.append(p.graph.initializer[0])), "is not unique"),
+    "no name": (weight(name=""), "must have a non-empty name"),
+    "another file": (changed(external), "the tensor 'w' is in another file, which is not opened"),
+    "a constant of another file": (model([node("Constant", "", value=SECRET)]), "'v' is in another file"),
+    "another domain": (model([node("Neg", domain="com.evil")]), "the operator com.evil.Neg is not read"),
+    "functions": (changed(lambda p: p.functions.add(name="f", domain="d")), "functions, training_info or"),
+    "a graph as an attribute": (model([node("Gemm", "x x", alpha=valid().graph)]), "Mismatched attribute type"),
+    "no version": (changed(lambda p: p.ClearField("opset_import")), "of versions [], expected one from 7 to 28"),
+    "too new": (model([node("Relu")], opset=29), "of versions [29], expected one from 7 to 28"),
+    "too old": (model([node("Relu")], opset=6), "of versions [6], expected one from 7 to 28"),
+    "unknown": (model([node("Evil")]), "node 0 (Evil): the operator ai.onnx.Evil is not read"),
+    "control flow": (model([node("Loop")]), "the operator ai.onnx.Loop is not read"),
+    "not yet there": (model([node("Gelu")], opset=19), "No Op registered for Gelu"),
+    "undefined": (model([node("Add", "x z")]), "topologically sorted"),
+    "a cycle": (model([node("Add", "x b", "a"), node("Neg", "a", "b")]), "topologically sorted"),
+    "made twice": (model([node("Neg"), node("Abs")]), "single static assignment"),
+    "makes its input": (model([node("Neg", "x", "x")]), "single static assignment"),
+    "no such output": (model([node("Neg", "x", "z")]), "Graph output 'y' is not an output"),
+    "no outputs": (model([node("Neg")], outputs=()), "it has no outputs"),
+    "too few": (model([node("Add", "x")]), "input size 1 not in range"),
+    "of any number none": (model([helper.make_node("Max", [], ["y"])]), "input size 0 not in range"),
+    "left out": (model([helper.make_node("Add", ["x", ""], ["y"])]), "has an empty string"),
+    "more outputs": (model([node("MaxPool", "x", "z y", kernel_shape=[1])]), "only the first output is computed"),
+    "unknown attribute": (model([node("Neg", evil=1)]), "Unrecognized attribute: evil"),
+    "attribute that is not read": (model([node("Pad", "x i", mode="edge")], INTS.items()), "argument 'mode'"),
+    "training": (model([node("BatchNormalization", "x x x x x", training_mode=1)]), "argument 'training_mode'"),
+    "missing attribute": (model([node("Concat", "x x")]), "Required attribute 'axis' is missing"),
+    "negative input": (model([node("Neg")], shape=(-1, 3)), "its input 'x' is no tensor of a shape"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_files_are_refused(name, path):
-    make, words = HOSTILE[name]
-    path.write_bytes(make())
-    with refuses(ValueError, f"from_onnx: {path}: ") as caught:
-        mg.from_onnx(path)
-    assert words in str(caught.value)
+def test_hostile_files_are_refused(name):
+    proto, words = HOSTILE[name]
+    with refuses(ValueError, words) as caught:
+        mg.from_onnx(proto.SerializeToString())
+    assert str(caught.value).startswith("from_onnx: these bytes: ")
 
 
 def test_what_is_changed_above_was_valid():
@@ -471,53 +396,54 @@ def test_what_costs_too_much_is_refused_before(name):
 
 def test_the_bound_is_per_node_and_can_be_raised():
     content = model([node("Pad", "x p")], {"p": shaped(0, 0, 0, 97)}.items()).SerializeToString()
-    assert mg.from_onnx(content, max_bytes=800)(X).shape == (2, 100)
-    with refuses(ValueError, "it needs 800 bytes"):
-        mg.from_onnx(content, max_bytes=799)(X)
+    assert mg.from_onnx(content, max_bytes=824)(X).shape == (2, 100)
+    with refuses(ValueError, "OnnxModel: node 0 (Pad): it needs 824 bytes"):
+        mg.from_onnx(content, max_bytes=823)(X)
 
 
-STATISTICS = {"s": np.ones(3, np.float32)}
-#: files that are read, but whose nodes have no answer: opset, shape of x, nodes, initializers, words
+W = {
+    "w": np.ones((3, 2), np.float32),
+    "b": np.ones((4, 2, 2), np.float32),
+    "d": np.ones(3),
+    "i": shaped(2),
+}
+W |= {
+    "v": np.ones(3, np.float32),
+    "e": np.ones(0, np.float32),
+    "k": ONE[0],
+    "z": shaped(0),
+}
+#: files that are read, but whose nodes have no answer: shape of x, node, words
 WITHOUT_ANSWER = {
-    "argmax of a number": (21, (), [node("ArgMax")], {}, "node 0 (ArgMax): axis 0 is out of range"),
-    "all padding": (21, (1, 1, 4, 4), [node("MaxPool", kernel_shape=[2, 2], pads=[3] * 4)], {}, "is all padding"),
-    "all padding, dilated": (
-        21, (1, 1, 4), [node("MaxPool", kernel_shape=[2], dilations=[9], pads=[6, 3])], {}, "is all padding",
-    ),
-    "average of padding": (21, (1, 1, 4), [node("AveragePool", kernel_shape=[2], pads=[2, 0])], {}, "is all padding"),
-    "many places": (21, (1, 1, 200, 200), [node("MaxPool", kernel_shape=[200, 200])], {}, "at most 32767 values"),
-    "dtypes": (21, (2, 3), [node("Add", "x d")], {"d": np.ones(3)}, "expected input 1 of dtype float32, got float64"),
-    "indices of floats": (21, (2, 3), [node("Gather", "x s")], STATISTICS, "expected input 1 of dtype int32, int64"),
-    "index": (21, (2, 3), [node("Gather", "x i")], {"i": shaped(2)}, "node 0 (Gather)"),
-    "squeezed away": (21, (2, 0), [node("Squeeze", "x i")], {"i": shaped(0)}, "expected sizes of 1"),
-    "a larger bias": (
-        21,
-        (2, 3),
-        [node("Gemm", "x w b")],
-        {"w": np.ones((3, 2), np.float32), "b": np.ones((4, 2, 2), np.float32)},
-        "does not broadcast",
-    ),
-    "a larger scale": (
-        21, (1, 3), [node("LayerNormalization", "x w")], {"w": np.ones((4, 3), np.float32)}, "does not broadcast",
-    ),
-    "negative perm": (21, (2, 3), [node("Transpose", perm=[-1, 0])], {}, "is no permutation"),
-    "division by 0": (21, (2, 3), [node("Div", "i i", "j"), node("Cast", "j", to=1)], {"i": shaped(0)}, "divided by 0"),
-    "no groups": (
-        18, (2, 3), [node("GroupNormalization", "x e e", num_groups=0)], {"e": np.ones(0, np.float32)}, "node 0 (Group",
-    ),
-    "a mode": (21, (2, 3), [node("Pad", "x p", mode="mirror")], {"p": shaped(0, 0, 0, 0)}, "expected mode"),
-    "both pads": (
-        21, (1, 1, 4), [node("Conv", "x w", auto_pad="SAME_UPPER", pads=[1, 1])], {"w": ONE[0]}, "auto_pad or pads",
-    ),
-    "axis": (21, (2, 3), [node("Softmax", axis=2**63 - 1)], {}, "is out of range for 2"),
-    "dimensions": (11, (2, 3), [node("Unsqueeze", axes=[*range(100)])], {}, "node 0 (Unsqueeze)"),
+    "argmax of a number": ((), node("ArgMax"), "node 0 (ArgMax): argmax: axis 0 is out of range"),
+    "all padding": ((1, 1, 4, 4), node("MaxPool", kernel_shape=[2, 2], pads=[3] * 4), "pads below (2, 2)"),
+    "average of padding": ((1, 1, 4), node("AveragePool", kernel_shape=[2], pads=[2, 0]), "pads below (1, 2)"),
+    "dilations": ((1, 1, 4), node("MaxPool", kernel_shape=[2], dilations=[2]), "expected no dilations"),
+    "overhang": ((1, 1, 4), node("MaxPool", kernel_shape=[2], ceil_mode=1), "argument 'ceil_mode'"),
+    "many places": ((1, 1, 200, 200), node("MaxPool", kernel_shape=[200, 200]), "at most 32767 values"),
+    "three axes": ((1, 1, 2, 2, 2), node("MaxPool", kernel_shape=[2, 2, 2]), "over one or two axes"),
+    "another kernel": ((1, 1, 4), node("Conv", "x k", kernel_shape=[2]), "kernel_shape"),
+    "dtypes": ((2, 3), node("Add", "x d"), "expected input 1 of dtype float32, got float64"),
+    "indices of floats": ((2, 3), node("Gather", "x v"), "expected input 1 of dtype int32, int64"),
+    "index": ((2, 3), node("Gather", "x i"), "node 0 (Gather)"),
+    "squeezed away": ((2, 0), node("Squeeze", "x z"), "cannot select an axis to squeeze out"),
+    "a larger bias": ((2, 3), node("Gemm", "x w b"), "does not broadcast"),
+    "a larger scale": ((1, 3), node("LayerNormalization", "x b"), "node 0 (LayerNormalization)"),
+    "twice": ((2, 3), node("Transpose", perm=[0, 0], name="turn"), "OnnxModel: node 0 (Transpose, 'turn'): "),
+    "division by 0": ((2, 3), node("Div", "z z"), "divided by 0"),
+    "no groups": ((2, 3), node("GroupNormalization", "x e e", num_groups=0), "node 0 (GroupNormalization)"),
+    "both pads": ((1, 1, 4), node("MaxPool", kernel_shape=[2], auto_pad="VALID", pads=[1, 1]), "auto_pad"),
+    "transposed": ((1, 1, 4), node("ConvTranspose", "x k", auto_pad="SAME_UPPER"), "auto_pad"),
+    "axis": ((2, 3), node("Softmax", axis=2**63 - 1), "is out of range for 2"),
+    "strings": ((2, 3), node("Cast", to=T.STRING), "node 0 (Cast)"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WITHOUT_ANSWER)
 def test_without_an_answer_the_node_is_named(name):
-    opset, shape, nodes, arrays, words = WITHOUT_ANSWER[name]
-    read = mg.from_onnx(model(nodes, arrays.items(), opset, shape).SerializeToString())
+    shape, operator, words = WITHOUT_ANSWER[name]
+    arrays = [(k, v) for k, v in W.items() if k in operator.input]
+    read = mg.from_onnx(model([operator], arrays, shape=shape).SerializeToString())
     with refuses(ValueError, words):
         read(mg.ones(shape))
 
