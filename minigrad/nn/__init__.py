@@ -1,24 +1,17 @@
 """Layers, and the Modules that hold them."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
 from . import init
-from .attention import Attention
 from .batch_norm import BatchNorm
 from .conv import AvgPool2d, Conv1d, Conv2d, ConvTranspose2d, GlobalAvgPool2d, MaxPool2d
 from .conventions import CONVENTIONS
 from .layers import Dropout, Flatten, Linear, Maxout, ReLU, Sigmoid, Tanh
-from .micro_batches import micro_batch_backward
 from .module import Buffer, Module, Parameter, Sequential
 from .normalization import GroupNorm, InstanceNorm, LayerNorm
-from .population import population_statistics
-from .recurrent import LSTM, RNN, ConvLSTM
-from .statistics import hold_statistics, merging_statistics
-from .variants import (
-    BatchRenorm,
-    DebiasedBatchNorm,
-    FrozenBatchNorm,
-    GhostBatchNorm,
-    RecurrentBatchNorm,
-)
 
 __all__ = [
     "Attention",
@@ -58,3 +51,30 @@ __all__ = [
     "micro_batch_backward",
     "population_statistics",
 ]
+
+#: public names from optional modules and the room above, imported when first asked for
+_LATER = {
+    "Attention": "nn.attention",
+    "BatchRenorm": "bn.variants",
+    "ConvLSTM": "nn.recurrent",
+    "DebiasedBatchNorm": "bn.variants",
+    "FrozenBatchNorm": "bn.variants",
+    "GhostBatchNorm": "bn.variants",
+    "LSTM": "nn.recurrent",
+    "RNN": "nn.recurrent",
+    "RecurrentBatchNorm": "bn.variants",
+    "hold_statistics": "bn.hooks",
+    "merging_statistics": "bn.hooks",
+    "micro_batch_backward": "bn.micro_batches",
+    "population_statistics": "bn.population",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'minigrad.nn' has no attribute {name!r}")
+    return getattr(import_module(f"minigrad.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -149,6 +149,27 @@ class FrozenBatchNorm(PerChannel):
         return k.frozen_batch_norm(x, gamma, beta, mean, var, self.kept, self.eps)
 
 
+class MoveStatistics(Op):
+    """Move running statistics towards a batch's, in place: Algorithm 2, lines 7 to 10, one batch at a time.
+
+    ``correction`` takes the variance that normalized the batch to the one that is kept. A batch that is not finite
+    moves nothing, and is an error if ``strict``.
+    """
+
+    writes = 3
+    differentiable = False
+    __slots__ = ("correction", "debiased", "momentum", "strict")
+
+    def __init__(
+        self, momentum: float | None, correction: float, strict: bool, debiased: bool = False
+    ) -> None:
+        self.momentum, self.correction = momentum, correction
+        self.strict, self.debiased = strict, debiased
+
+    def forward(self, k: Any, *arrays: Any) -> None:
+        k.move_statistics(*arrays, self.momentum, self.correction, self.debiased, self.strict)
+
+
 def batch_norm(
     x: Tensor,
     gamma: Tensor | None,
@@ -314,7 +335,8 @@ def _fitted(
     **channels: Tensor | None,
 ) -> tuple[Op, int]:
     """The op, eps first among its settings, and its values per channel, if all arguments fit together."""
-    require_floating(name, x)
+    if not isinstance(x, Tensor) or x._data.dtype.kind != "f":
+        require_floating(name, x)
     data = x._data
     axis = tuple(axis) if isinstance(axis, list) else axis
     op, expected, values = _op(cls, settings, name, data.shape, axis)

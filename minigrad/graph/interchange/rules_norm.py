@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...nn.running import MoveStatistics
-from ...ops.batch_norm import FrozenBatchNorm, statistics_dtype
+from ...ops.batch_norm import FrozenBatchNorm, MoveStatistics, statistics_dtype
 
 if TYPE_CHECKING:
     from .writer import Step, Writer

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from ..ops.moments import Moments, merge_moments
+from ..nn.batch_norm import BatchNorm
+from ..nn.module import Module
 from ..tape import no_grad
 from ..tensor import Tensor, tensor
-from .batch_norm import BatchNorm
-from .module import Module
-from .statistics import Collector, collecting_statistics
+from .hooks import Collector, accepts, collecting_statistics
+from .moments import Moments, merge_moments
 
 
 def population_statistics(
@@ -61,10 +61,10 @@ def population_statistics(
     def collect(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
         if not m > 1:
             raise ValueError(f"expected more than one value per channel, got {m}")
-        if not layer.accepts(mean, var, m):
-            return
-        count = tensor(float(m), dtype="float64", backend=mean.backend)
-        seen[layer].append(Moments(count, mean.astype("float64"), var.astype("float64") * m))
+        if accepts(layer, mean, var, m):
+            count = tensor(float(m), dtype="float64", backend=mean.backend)
+            m2 = var.astype("float64") * (m - layer.ddof_norm)
+            seen[layer].append(Moments(count, mean.astype("float64"), m2))
 
     observe(model, layers, batches, collect)
     if not seen:

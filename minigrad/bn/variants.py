@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from ..messages import kind_of, old_name, renamed, require_numbers
-from ..ops.batch_norm import PerChannel, frozen_batch_norm, kept_axes
+from ..nn import init
+from ..nn.batch_norm import BatchNorm
+from ..nn.module import Buffer, Module
+from ..ops.batch_norm import MoveStatistics, PerChannel, frozen_batch_norm, kept_axes
 from ..ops.shape import concatenate
 from ..tape import decided, no_grad
 from ..tensor import Tensor
-from . import init
-from .batch_norm import BatchNorm
-from .module import Buffer, Module
-from .statistics import merging
+from .hooks import Normalized, accepts, current, forward, normalize
 
 Schedule = Callable[[int], float]
 
@@ -39,7 +39,7 @@ class DebiasedBatchNorm(BatchNorm):
     (Tensor([2.]), Tensor([2.]))
     """
 
-    debiased = True
+    move_op = staticmethod(lru_cache(maxsize=1024)(partial(MoveStatistics, debiased=True)))
 
     def __init__(self, num_features: int | tuple[int, ...], **settings: Any) -> None:
         super().__init__(num_features, **settings)
@@ -76,26 +76,24 @@ class GhostBatchNorm(BatchNorm):
         init.require_positive(type(self).__name__, virtual_batch_size=virtual_batch_size)
         self.virtual_batch_size = virtual_batch_size
 
-    def _by_batch(self, x: Tensor, weight: Any) -> Tensor:
-        if merging.get() is not None:
+    def forward(self, x: Tensor, mask: Any = None, weight: Any = None) -> Tensor:
+        return forward(self, x, mask, weight, self._by_virtual_batches)
+
+    def _by_virtual_batches(self, x: Tensor, weight: Any) -> Normalized:
+        if current().merge is not None:
             raise ValueError("virtual batches have statistics of their own, which are not merged")
         if 0 in kept_axes("batch_norm", x.shape, self.axis)[0]:
             raise ValueError(f"axis 0 is the batch, and cannot be kept, got axis={self.axis}")
         if weight is not None:
             weight = x.lift_index(weight, "batch_norm")
-        size = self.virtual_batch_size
-        cuts = [slice(i, i + size) for i in range(0, max(len(x), 1), size)]
-        found = [
-            self.normalize(x[cut], self.gamma, self.beta, None if weight is None else weight[cut])
-            for cut in cuts
-        ]
-        if self.training:
-            statistics = [(mean, var, m) for _, mean, var, m in found]
-            if self.moving:  # all of them or, if one raises, none
-                statistics = [s for s in statistics if self.accepts(*s)]
-            for mean, var, m in statistics:
-                self.collect(mean, var, m)
-        return concatenate([y for y, *_ in found])
+        size, found = self.virtual_batch_size, []
+        for i in range(0, max(len(x), 1), size):
+            w = None if weight is None else weight[i : i + size]
+            found.append(normalize(self, x[i : i + size], w, self.gamma, self.beta))
+        statistics = [(mean, var, m) for _, mean, var, m in found]
+        if self.training and self.moving:  # all of them or, if one raises, none
+            statistics = [s for s in statistics if accepts(self, *s)]
+        return concatenate([y for y, *_ in found]), statistics
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, virtual_batch_size={self.virtual_batch_size}"
@@ -150,22 +148,22 @@ class BatchRenorm(BatchNorm):
             raise ValueError(f"BatchRenorm: expected r_max >= 1 and d_max >= 0, got {r} and {d}")
         return r, d
 
-    def normalize(
-        self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Any
-    ) -> tuple[Tensor, Tensor, Tensor, float]:
+    def forward(self, x: Tensor, mask: Any = None, weight: Any = None) -> Tensor:
+        return forward(self, x, mask, weight, self._renormalized)
+
+    def _renormalized(self, x: Tensor, weight: Any) -> Normalized:
         r_max, d_max = self.bounds()
-        xhat, mean, var, m = super().normalize(x.widened(), None, None, weight)
+        xhat, mean, var, m = normalize(self, x.widened(), weight, None, None)
         with no_grad():
             running = (self.running_var + self.eps).sqrt()
-            norm_var = var * (m / (m - self.ddof_norm))
-            r = ((norm_var + self.eps).sqrt() / running).clip(1 / r_max, r_max)
+            r = ((var + self.eps).sqrt() / running).clip(1 / r_max, r_max)
             d = ((mean - self.running_mean) / running).clip(-d_max, d_max)
-        scale = r if gamma is None else gamma * r
-        shift = d if gamma is None else gamma * d
-        shift = shift if beta is None else shift + beta
+        scale = r if self.gamma is None else self.gamma * r
+        shift = d if self.gamma is None else self.gamma * d
+        shift = shift if self.beta is None else shift + self.beta
         channels = PerChannel(kept_axes("batch_norm", x.shape, self.axis)[0])
         y = (channels.wide(scale, x) * xhat + channels.wide(shift, x)).astype(x.dtype)
-        return y, mean, var, m
+        return y, [(mean, var, m)]
 
 
 def ramp(start: float, stop: float, begin: int, end: int) -> Schedule:

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from ..autograd import grad
-from ..ops.moments import Moments, merge_moments
+from ..nn.batch_norm import BatchNorm
+from ..nn.module import Module
 from ..ops.random import generator
 from ..tape import no_grad
 from ..tensor import Tensor
-from .batch_norm import BatchNorm
-from .module import Module
-from .statistics import collecting_statistics, merging_statistics
+from .hooks import accepts, collect, collecting_statistics, merging_statistics
+from .moments import Moments, merge_moments
 from .variants import BatchRenorm
 
 
@@ -88,7 +88,7 @@ def micro_batch_backward(
     total = run.backward()
     for call in run.calls:
         if call.layer.training:
-            call.layer.collect(*call.statistics())
+            collect(call.layer, *call.statistics())
     return total
 
 
@@ -102,8 +102,9 @@ class _Call:
     cotangents: list[tuple[Tensor, Tensor]]
 
     def statistics(self) -> tuple[Tensor, Tensor, float]:
-        """Mean, biased variance, and values per channel."""
-        return self.whole.mean, self.whole.var(), self.whole.count.item()
+        """Mean, variance, and values per channel."""
+        var = self.whole.var(self.layer.ddof_norm)
+        return self.whole.mean, var, self.whole.count.item()
 
 
 class _Reached(BaseException):
@@ -183,7 +184,7 @@ class _Run:
             )
         if layer.training and layer.moving:
             try:
-                layer.accepts(*call.statistics())
+                accepts(layer, *call.statistics())
             except (TypeError, ValueError) as error:
                 raise type(error)(f"micro_batch_backward: {title}: {error}") from None
 

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..ops.arithmetic import where
+from ..ops.batch_norm import Axes, PerChannel, frozen_batch_norm, kept_axes, statistics_dtype
+from ..ops.checks import require_floating
 from ..tensor import Tensor, apply
-from .arithmetic import where
-from .batch_norm import Axes, PerChannel, frozen_batch_norm, kept_axes, statistics_dtype
-from .checks import require_floating
 
 
 @dataclass(frozen=True)
