@@ -7,9 +7,22 @@ from typing import Any
 
 from . import init
 from .batch_norm import BatchNorm
-from .conv import AvgPool2d, Conv1d, Conv2d, ConvTranspose2d, GlobalAvgPool2d, MaxPool2d
 from .conventions import CONVENTIONS
-from .layers import Dropout, Flatten, Linear, Maxout, ReLU, Sigmoid, Tanh
+from .layers import (
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    Maxout,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
 from .module import Buffer, Module, Parameter, Sequential
 from .normalization import GroupNorm, InstanceNorm, LayerNorm
 

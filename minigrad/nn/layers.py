@@ -1,4 +1,8 @@
-"""The layers: ops with the state they need."""
+"""Layers: ops with the parameters that they need.
+
+Parameters that many layers share: ``weight_init`` and ``bias_init`` are callables of (shape, rng); ``rng`` is a
+numpy.random.Generator, by default the one that ``minigrad.manual_seed`` seeds; ``dtype`` is float32 by default.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,38 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.convolution import Pair
 from ..messages import require_numbers
 from ..ops.activation import relu, sigmoid
+from ..ops.conv import conv1d, conv2d, conv_transpose2d
 from ..ops.elementwise import tanh
 from ..ops.linear import linear
+from ..ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from ..ops.random import dropout, generator
 from ..ops.shape import flatten
+from ..ops.windows import Padding, edges_of, pair
 from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter
 
 
-class Linear(Module):
+class Weighted(Module):
+    """Base of layers with a weight and perhaps a bias."""
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def _draw(
+        self, shape: tuple[int, ...], outputs: int, bias: bool, inits: Any, rng: Any, dtype: Any
+    ) -> None:
+        """Draw the weight of ``shape``, then the bias, from one generator."""
+        name, rng = type(self).__name__, generator(rng)
+        drawn = partial(init.drawn, name, rng=rng, dtype=init.floating_dtype(name, dtype))
+        self.weight = Parameter(drawn(inits[0], shape))
+        self.bias = Parameter(drawn(inits[1], (outputs,))) if bias else None
+
+
+class Linear(Weighted):
     """y = x W^T + b over the last axis.
 
     Parameters
@@ -26,12 +50,10 @@ class Linear(Module):
     in_features, out_features : int
     bias : bool
         Leave it out before a BatchNorm, whose ``beta`` does its work (arXiv:1502.03167, section 3.2).
-    weight_init, bias_init : callable of (shape, rng)
+    weight_init, bias_init
         Glorot uniform and zeros by default.
-    rng : numpy.random.Generator, optional
-        The default generator, set by ``minigrad.manual_seed``, if left out.
-    dtype : NumPy dtype
-        float32 by default.
+    rng, dtype
+        See the module.
 
     Attributes
     ----------
@@ -56,17 +78,203 @@ class Linear(Module):
         dtype: Any = np.float32,
     ) -> None:
         init.require_positive("Linear", in_features=in_features, out_features=out_features)
-        rng = generator(rng)
         self.in_features, self.out_features = in_features, out_features
-        drawn = partial(init.drawn, "Linear", rng=rng, dtype=init.floating_dtype("Linear", dtype))
-        self.weight = Parameter(drawn(weight_init, (out_features, in_features)))
-        self.bias = Parameter(drawn(bias_init, (out_features,))) if bias else None
+        shape = out_features, in_features
+        self._draw(shape, out_features, bias, (weight_init, bias_init), rng, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+class Conv2d(Weighted):
+    """``minigrad.conv2d`` with a weight and a bias.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, padding, dilation, groups
+        As for ``minigrad.conv2d``; the kernel may be an int for a square.
+    bias, weight_init, bias_init, rng, dtype
+        As for ``Linear``, but He uniform.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (out_channels, in_channels / groups, kernel height, kernel width)
+    bias : Parameter, shape (out_channels,), or None
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> layer = mg.nn.Conv2d(3, 16, 3, padding=1, bias=False)
+    >>> layer
+    Conv2d(3, 16, kernel_size=(3, 3), stride=1, padding=1, bias=False)
+    >>> layer(mg.ones((2, 3, 8, 8))).shape
+    (2, 16, 8, 8)
+    """
+
+    transposed = False
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: Padding = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        weight_init: init.Init = init.he_uniform,
+        bias_init: init.Init = init.zeros,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        name = type(self).__name__
+        init.require_positive(
+            name, in_channels=in_channels, out_channels=out_channels, groups=groups
+        )
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"{name}: expected groups to divide {in_channels} and {out_channels} channels, got {groups}"
+            )
+        for setting, value in (("stride", stride), ("dilation", dilation)):
+            pair(name, setting, value, 1)
+        if padding not in ("same", "valid"):
+            edges_of(name, padding)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = self._kernel(kernel_size)
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        outer, inner = out_channels, in_channels
+        if self.transposed:
+            outer, inner = inner, outer
+        shape = outer, inner // groups, *self.kernel_size
+        self._draw(shape, out_channels, bias, (weight_init, bias_init), rng, dtype)
+
+    def _kernel(self, kernel_size: Any) -> tuple[int, ...]:
+        return pair(type(self).__name__, "kernel_size", kernel_size, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        settings = self.stride, self.padding, self.dilation, self.groups
+        return conv2d(x, self.weight, self.bias, *settings)
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}"]
+        parts.append(f"stride={self.stride}")
+        for name, default in [
+            ("padding", 0),
+            ("output_padding", 0),
+            ("dilation", 1),
+            ("groups", 1),
+        ]:
+            if (value := getattr(self, name, default)) != default:
+                parts.append(f"{name}={value!r}")
+        return ", ".join([*parts, *([] if self.bias is not None else ["bias=False"])])
+
+
+class Conv1d(Conv2d):
+    """``minigrad.conv1d`` with a weight (out_channels, in_channels / groups, kernel) and a bias; as Conv2d else.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.nn.Conv1d(3, 16, 5, dilation=2)(mg.ones((2, 3, 20))).shape
+    (2, 16, 12)
+    """
+
+    def _kernel(self, kernel_size: Any) -> tuple[int, ...]:
+        init.require_positive("Conv1d", kernel_size=kernel_size)
+        return (kernel_size,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        settings = self.stride, self.padding, self.dilation, self.groups
+        return conv1d(x, self.weight, self.bias, *settings)
+
+
+class ConvTranspose2d(Conv2d):
+    """``minigrad.conv_transpose2d`` with a weight (in_channels, out_channels / groups, kernel) and a bias.
+
+    Parameters are those of Conv2d, without "same" and "valid", and ``output_padding``.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.nn.ConvTranspose2d(16, 3, 2, stride=2)(mg.ones((2, 16, 4, 4))).shape
+    (2, 3, 8, 8)
+    """
+
+    transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: Padding = 0,
+        output_padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        **settings: Any,
+    ) -> None:
+        pair(type(self).__name__, "output_padding", output_padding, 0)
+        self.output_padding = output_padding
+        settings |= {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        super().__init__(in_channels, out_channels, kernel_size, **settings)
+
+    def forward(self, x: Tensor) -> Tensor:
+        settings = self.stride, self.padding, self.output_padding, self.dilation, self.groups
+        return conv_transpose2d(x, self.weight, self.bias, *settings)
+
+
+class MaxPool2d(Module):
+    """``minigrad.max_pool2d``.
+
+    Parameters
+    ----------
+    kernel_size : int or pair of ints
+    stride : int or pair of ints, optional
+        ``kernel_size`` if left out.
+    padding : int or pair of ints
+    """
+
+    function = staticmethod(max_pool2d)
+
+    def __init__(
+        self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
+    ) -> None:
+        stride = kernel_size if stride is None else stride
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        for setting, smallest in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
+            pair(type(self).__name__, setting, getattr(self, setting), smallest)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.kernel_size, self.stride, self.padding)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool2d(MaxPool2d):
+    """``minigrad.avg_pool2d``; parameters as MaxPool2d."""
+
+    function = staticmethod(avg_pool2d)
+
+
+class GlobalAvgPool2d(Module):
+    """``minigrad.global_avg_pool2d``: (n, channels, height, width) to (n, channels)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return global_avg_pool2d(x)
+
+
+class Flatten(Module):
+    """(n, ...) to (n, product of the rest)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return flatten(x)
 
 
 class Sigmoid(Module):
@@ -111,13 +319,6 @@ class Dropout(Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
-
-
-class Flatten(Module):
-    """(n, ...) to (n, product of the rest)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return flatten(x)
 
 
 class Maxout(Module):

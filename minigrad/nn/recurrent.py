@@ -19,7 +19,7 @@ from ..ops.random import generator
 from ..ops.shape import stack
 from ..tensor import Tensor
 from . import init
-from .conv import Conv2d
+from .layers import Conv2d
 from .module import Module, Parameter
 
 
