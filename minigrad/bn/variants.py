@@ -1,4 +1,4 @@
-"""Relatives of batch norm: other statistics, the same ops."""
+"""Variants of batch norm: other statistics, the same ops."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Schedule = Callable[[int], float]
 
 
 class DebiasedBatchNorm(BatchNorm):
-    """BatchNorm whose running statistics owe nothing to their initial values.
+    """BatchNorm whose running statistics do not depend on their initial values.
 
-    After n batches an exponential average has gathered weight 1 - momentum^n, and the rest is still its initial value:
-    with momentum 0.99, more than a third after 100 batches. Divided by that weight, as Adam does with its moments
-    (Kingma & Ba 2015, arXiv:1412.6980, section 3), it is an average of batches from the first one on.
+    After n batches an exponential average has weight 1 - momentum^n, and the rest is still its initial value: with
+    momentum 0.99, more than a third after 100 batches. Divided by that weight, as in Adam (Kingma & Ba 2015,
+    arXiv:1412.6980, section 3), it is an average of batches from the first one on.
 
     Parameters are those of ``BatchNorm``.
 
@@ -50,9 +50,9 @@ class DebiasedBatchNorm(BatchNorm):
 class GhostBatchNorm(BatchNorm):
     """Batch norm by virtual batches: large batches with the noise of small ones (Hoffer et al. 2017, arXiv:1705.08741).
 
-    Each ``virtual_batch_size`` examples are normalized by their own statistics; what is left over at the end is a
-    smaller virtual batch, which must have a variance. The running statistics move once for each, in their order
-    (Algorithm 1 there). They cannot be merged: micro-batches of whole virtual batches need no merging.
+    Each ``virtual_batch_size`` examples are normalized by their own statistics; the remainder is a smaller virtual
+    batch, which must have a variance. The running statistics are updated once for each, in order (Algorithm 1 there).
+    They cannot be merged: micro-batches of whole virtual batches need no merging.
 
     Parameters
     ----------
@@ -100,15 +100,15 @@ class GhostBatchNorm(BatchNorm):
 
 
 class BatchRenorm(BatchNorm):
-    """Batch renormalization (Ioffe 2017, arXiv:1702.03275): training that computes what inference will.
+    """Batch renormalization (Ioffe 2017, arXiv:1702.03275): the same function in training and inference.
 
-    The batch's normalized values are corrected towards what the running statistics would have made of them::
+    The batch's normalized values are corrected towards those by the running statistics::
 
         y = gamma (xhat r + d) + beta,    r = sigma / sigma_running      clipped to [1 / r_max, r_max]
                                           d = (mean - mean_running) / sigma_running     to [-d_max, d_max]
 
     r and d are constants to the gradient. Unclipped, the output is that of eval mode; with r_max = 1 and d_max = 0 it
-    is plain batch norm, which is where training should begin.
+    is plain batch norm, with which training should start.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class BatchRenorm(BatchNorm):
         self.bounds()
 
     def bounds(self) -> tuple[float, float]:
-        """r_max and d_max now."""
+        """Current r_max and d_max."""
         seen = int(self.num_batches.item())
         r, d = (b(seen) if callable(b) else b for b in (self.r_max, self.d_max))
         require_numbers("BatchRenorm", r_max=r, d_max=d)
@@ -183,10 +183,10 @@ def ramp(start: float, stop: float, begin: int, end: int) -> Schedule:
 
 
 class FrozenBatchNorm(Module):
-    """A batch norm that has stopped learning: one affine op with nothing to train or move, in training and eval alike.
+    """Batch norm with everything frozen: one affine op without parameters or updates, in training and eval alike.
 
-    For networks that are tuned on batches too small to have statistics. Its buffers have the names of ``BatchNorm``'s
-    parameters and buffers, so a state of one loads into it (``strict=False`` passes over ``num_batches``).
+    For fine-tuning on batches too small to have statistics. Its buffers have the names of ``BatchNorm``'s parameters
+    and buffers, so that a state of one loads into it (``strict=False`` ignores ``num_batches``).
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ class FrozenBatchNorm(Module):
 
     @classmethod
     def of(cls, layer: BatchNorm) -> FrozenBatchNorm:
-        """What ``layer`` computes in eval now, on the same backend; ValueError if that is not affine."""
+        """Freeze what ``layer`` computes in eval now, on the same backend; ValueError if that is not affine."""
         if not isinstance(layer, BatchNorm):
             raise TypeError(f"FrozenBatchNorm.of: expected a BatchNorm, got {kind_of(layer)}")
         if layer.statistics == "batch":
@@ -253,8 +253,8 @@ class RecurrentBatchNorm(Module):
     """Batch norm in a recurrent network: statistics for each time step, one gamma and one beta (Cooijmans et al. 2017).
 
     Activations of the first steps differ much from later ones, so each of ``max_steps`` steps keeps its own statistics
-    (arXiv:1603.09025, section 3). Longer sequences use those of the last step that was trained. gamma begins at 0.1,
-    which keeps the gradient of tanh alive (section 4).
+    (arXiv:1603.09025, section 3). Longer sequences use those of the last step that was trained. gamma starts at 0.1,
+    so that tanh does not saturate (section 4).
 
     Parameters
     ----------
@@ -295,6 +295,6 @@ class RecurrentBatchNorm(Module):
         return self.steps[decided(partial(self._trained, last))]
 
     def _trained(self, last: int) -> int:
-        """The last step of the first ``last + 1`` that has seen batches; ``last`` if none has."""
-        seen = [i for i in range(last + 1) if self.steps[i].num_batches.item()]
-        return seen[-1] if seen else last
+        """The last of the first ``last + 1`` steps that was trained; ``last`` if none was."""
+        trained = [i for i in range(last + 1) if self.steps[i].num_batches.item()]
+        return trained[-1] if trained else last

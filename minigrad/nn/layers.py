@@ -6,6 +6,7 @@ numpy.random.Generator, by default the one that ``minigrad.manual_seed`` seeds; 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -115,7 +116,7 @@ class Conv2d(Weighted):
     (2, 16, 8, 8)
     """
 
-    transposed = False
+    function: Callable[..., Tensor] = staticmethod(conv2d)
 
     def __init__(
         self,
@@ -147,9 +148,8 @@ class Conv2d(Weighted):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = self._kernel(kernel_size)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        outer, inner = out_channels, in_channels
-        if self.transposed:
-            outer, inner = inner, outer
+        channels = out_channels, in_channels
+        outer, inner = channels if self.function is not conv_transpose2d else channels[::-1]
         shape = outer, inner // groups, *self.kernel_size
         self._draw(shape, out_channels, bias, (weight_init, bias_init), rng, dtype)
 
@@ -157,8 +157,10 @@ class Conv2d(Weighted):
         return pair(type(self).__name__, "kernel_size", kernel_size, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        settings = self.stride, self.padding, self.dilation, self.groups
-        return conv2d(x, self.weight, self.bias, *settings)
+        return self.function(x, self.weight, self.bias, *self._settings())
+
+    def _settings(self) -> tuple[Any, ...]:
+        return self.stride, self.padding, self.dilation, self.groups
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}"]
@@ -184,13 +186,11 @@ class Conv1d(Conv2d):
     (2, 16, 12)
     """
 
+    function = staticmethod(conv1d)
+
     def _kernel(self, kernel_size: Any) -> tuple[int, ...]:
         init.require_positive("Conv1d", kernel_size=kernel_size)
         return (kernel_size,)
-
-    def forward(self, x: Tensor) -> Tensor:
-        settings = self.stride, self.padding, self.dilation, self.groups
-        return conv1d(x, self.weight, self.bias, *settings)
 
 
 class ConvTranspose2d(Conv2d):
@@ -205,7 +205,7 @@ class ConvTranspose2d(Conv2d):
     (2, 3, 8, 8)
     """
 
-    transposed = True
+    function = staticmethod(conv_transpose2d)
 
     def __init__(
         self,
@@ -224,9 +224,8 @@ class ConvTranspose2d(Conv2d):
         settings |= {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         super().__init__(in_channels, out_channels, kernel_size, **settings)
 
-    def forward(self, x: Tensor) -> Tensor:
-        settings = self.stride, self.padding, self.output_padding, self.dilation, self.groups
-        return conv_transpose2d(x, self.weight, self.bias, *settings)
+    def _settings(self) -> tuple[Any, ...]:
+        return self.stride, self.padding, self.output_padding, self.dilation, self.groups
 
 
 class MaxPool2d(Module):
