@@ -72,10 +72,7 @@ def hold_statistics(model: Module | None = None) -> Override:
     Recomputing a forward, checking a gradient or capturing a graph uses a batch that was counted already, or one that
     is not of the data. The layers compute what they would in training otherwise.
 
-    Parameters
-    ----------
-    model : Module, optional
-        Whose batch norms to hold; all there are by default.
+    Without a ``model`` it holds every batch norm.
 
     Examples
     --------
@@ -198,15 +195,7 @@ def update(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
 
 
 def accepts(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> bool:
-    """Whether statistics may enter the running ones: whether they are finite.
-
-    Raises
-    ------
-    ValueError
-        If they are not, and ``on_nonfinite`` is "raise"; or if m values have no such variance.
-    TypeError
-        If they are of another dtype or on another backend.
-    """
+    """Whether statistics may enter the running ones: whether they are finite; raise as the update would."""
     layer.require_fitting(mean, m)
     finite: bool = by_type[type(var._data)].kernels.finite(var._data)
     if not finite and layer.on_nonfinite == "raise":

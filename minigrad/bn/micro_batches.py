@@ -58,12 +58,10 @@ def micro_batch_backward(
 
     Raises
     ------
-    ValueError
-        For no micro-batches; if they call different batch norms, a ``GhostBatchNorm``, or one twice that normalizes
-        by its running statistics (``BatchRenorm``, frozen but moving); if a loss has several elements; and what
-        ``loss`` raises. No ``.grad`` and no statistics have changed then.
-    TypeError
-        For micro-batches that are no tuples, and what ``loss`` raises.
+    ValueError, TypeError
+        For no micro-batches or others than tuples; if they call different batch norms, a ``GhostBatchNorm``, or one
+        twice that normalizes by its running statistics (``BatchRenorm``, frozen but moving); if a loss has several
+        elements. No ``.grad`` and no statistics have changed then.
 
     Notes
     -----

@@ -107,10 +107,8 @@ def moments(x: Tensor, axis: Axes = 1, weight: Any = None) -> Moments:
 
     Raises
     ------
-    ValueError
-        If there are no values, or x, the axis or the weight do not fit. Where all weights are 0, so are the moments.
-    TypeError
-        If x is not a Tensor of floating dtype.
+    ValueError, TypeError
+        If there are no values, or the arguments do not fit. Where all weights are 0, so are the moments.
 
     Examples
     --------
@@ -137,14 +135,7 @@ def moments(x: Tensor, axis: Axes = 1, weight: Any = None) -> Moments:
 def merge_moments(parts: Sequence[Moments]) -> Moments:
     """The moments of all parts together; differentiable.
 
-    Raises
-    ------
-    ValueError
-        If there are no parts, or they are not of the same channels.
-
-    Notes
-    -----
-    Means are rounded to their dtype: in float32, where they are 10^5 times the deviations, little is left of those.
+    Means are rounded to their dtype: in float32, where they are 10^5 times the deviations, few digits of those remain.
 
     Examples
     --------
@@ -203,11 +194,9 @@ def weighted_batch_norm(
 
     Raises
     ------
-    ValueError
-        As ``batch_norm``; for a weight of the wrong shape, negative or not finite; if fewer than two positions count,
-        or they weigh no more than ``ddof`` together.
-    TypeError
-        As ``batch_norm``, or if the weight requires a gradient.
+    ValueError, TypeError
+        As ``batch_norm``; for a weight of the wrong shape, negative, not finite, or that requires a gradient; if fewer
+        than two positions count, or the weights' sum is not more than ``ddof``.
 
     Examples
     --------

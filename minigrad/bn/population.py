@@ -36,10 +36,9 @@ def population_statistics(
 
     Raises
     ------
-    ValueError
-        For another estimator, no batches, a model without batch norms, or a batch that a layer refuses.
-    TypeError
-        For a batch that a layer refuses. Whatever is raised, every layer has the statistics it had.
+    ValueError, TypeError
+        For another estimator, no batches, a model without batch norms, or a batch that a layer refuses. No statistics
+        have changed then.
 
     Examples
     --------

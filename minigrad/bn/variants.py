@@ -28,8 +28,6 @@ class DebiasedBatchNorm(BatchNorm):
     momentum 0.99, more than a third after 100 batches. Divided by that weight, as in Adam (Kingma & Ba 2015,
     arXiv:1412.6980, section 3), it is an average of batches from the first one on.
 
-    Parameters are those of ``BatchNorm``.
-
     Examples
     --------
     >>> import minigrad as mg
@@ -54,12 +52,7 @@ class GhostBatchNorm(BatchNorm):
     batch, which must have a variance. The running statistics are updated once for each, in order (Algorithm 1 there).
     They cannot be merged: micro-batches of whole virtual batches need no merging.
 
-    Parameters
-    ----------
-    num_features : int or tuple of ints
-    virtual_batch_size : int
-    **settings
-        As for ``BatchNorm``; axis 0 is the batch.
+    Axis 0 is the batch; ``settings`` are those of ``BatchNorm``.
 
     Examples
     --------
@@ -113,16 +106,11 @@ class BatchRenorm(BatchNorm):
     Parameters
     ----------
     num_features : int or tuple of ints
-    r_max, d_max : float, or callable of the number of batches seen
+    r_max, d_max : float >= 1 and >= 0, or callable of the number of batches so far
         Bounds of the correction. By default the paper's schedules: 1 for 5,000 batches, then linearly to 3 at 40,000;
         and 0, then linearly to 5 at 25,000.
     **settings
         As for ``BatchNorm``.
-
-    Raises
-    ------
-    ValueError
-        For r_max < 1 or d_max < 0.
     """
 
     def __init__(
@@ -188,13 +176,6 @@ class FrozenBatchNorm(Module):
     For fine-tuning on batches too small to have statistics. Its buffers have the names of ``BatchNorm``'s parameters
     and buffers, so that a state of one loads into it (``strict=False`` ignores ``num_batches``).
 
-    Parameters
-    ----------
-    num_features : int or tuple of ints
-    axis : int or tuple of ints
-    eps : float
-    dtype : NumPy dtype
-
     Examples
     --------
     >>> import minigrad as mg
@@ -219,7 +200,7 @@ class FrozenBatchNorm(Module):
     ) -> None:
         like = BatchNorm(num_features, axis, eps=eps, dtype=dtype)
         self.num_features, self.axis, self.eps = num_features, like.axis, eps
-        self.gamma, self.beta = (Buffer(p.numpy()) for p in like.parameters())
+        self.gamma, self.beta = (Buffer(p) for p in like.parameters())
         self.running_mean, self.running_var = like.running_mean, like.running_var
 
     @classmethod
@@ -254,15 +235,7 @@ class RecurrentBatchNorm(Module):
 
     Activations of the first steps differ much from later ones, so each of ``max_steps`` steps keeps its own statistics
     (arXiv:1603.09025, section 3). Longer sequences use those of the last step that was trained. gamma starts at 0.1,
-    so that tanh does not saturate (section 4).
-
-    Parameters
-    ----------
-    num_features : int or tuple of ints
-    max_steps : int
-        How many steps keep statistics of their own.
-    **settings
-        As for ``BatchNorm``.
+    so that tanh does not saturate (section 4). ``settings`` are those of ``BatchNorm``.
 
     Examples
     --------

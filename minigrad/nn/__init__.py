@@ -65,21 +65,18 @@ __all__ = [
     "population_statistics",
 ]
 
-#: public names from optional modules and the room above, imported when first asked for
+#: modules of names that are imported when first asked for: optional ones, and those of the room above
 _LATER = {
-    "Attention": "nn.attention",
-    "BatchRenorm": "bn.variants",
-    "ConvLSTM": "nn.recurrent",
-    "DebiasedBatchNorm": "bn.variants",
-    "FrozenBatchNorm": "bn.variants",
-    "GhostBatchNorm": "bn.variants",
-    "LSTM": "nn.recurrent",
-    "RNN": "nn.recurrent",
-    "RecurrentBatchNorm": "bn.variants",
-    "hold_statistics": "bn.hooks",
-    "merging_statistics": "bn.hooks",
-    "micro_batch_backward": "bn.micro_batches",
-    "population_statistics": "bn.population",
+    name: module
+    for module, names in {
+        "nn.attention": "Attention",
+        "nn.recurrent": "ConvLSTM LSTM RNN",
+        "bn.hooks": "hold_statistics merging_statistics",
+        "bn.micro_batches": "micro_batch_backward",
+        "bn.population": "population_statistics",
+        "bn.variants": "BatchRenorm DebiasedBatchNorm FrozenBatchNorm GhostBatchNorm RecurrentBatchNorm",
+    }.items()
+    for name in names.split()
 }
 
 

@@ -43,10 +43,10 @@ class BatchNorm(Module):
     Parameters
     ----------
     num_features : int or tuple of ints
-        The sizes of the feature axes, in their order in the input.
+        The sizes of the feature axes.
     axis : int or tuple of ints
-        The axes that keep statistics of their own: 1 by default, per channel for images in NCHW (section 3.2, over
-        m' = N H W values); -1 for channels last; all but the first for batch norm per activation.
+        The feature axes, which keep statistics of their own: 1 by default, per channel for images in NCHW (section 3.2,
+        over m' = N H W values); -1 for channels last; all but the first for batch norm per activation.
     momentum : float in [0, 1], or None
         How much of the running statistics is kept, 0.99 by default, as in TensorFlow, Keras and Flax; PyTorch's
         momentum is one minus it. None makes them the plain average over all batches so far.
@@ -58,10 +58,9 @@ class BatchNorm(Module):
         Zeros for beta and the mean, ones for gamma and the variance by default.
     ddof_norm, ddof_running : int
         The sum of the m squared deviations is divided by m - ddof: 0 by default for what normalizes, 1 for what is
-        remembered (Algorithm 2, line 10: m/(m-1) times the batch's variance). A batch is normalized by its own spread;
-        but that is on average smaller than the population's, by (m-1)/m, which inference needs. ``ddof_norm`` is 0
-        everywhere; ``ddof_running`` is 1 in the paper, PyTorch, Chainer and TensorFlow's fused kernel, 0 in Keras,
-        Flax, ONNX and TensorFlow otherwise.
+        remembered (Algorithm 2, line 10). A batch is normalized by its own variance, but that is on average smaller
+        than the population's, by (m-1)/m, which inference needs. ``ddof_norm`` is 0 everywhere; see ``CONVENTIONS`` for
+        ``ddof_running``.
     statistics : {"running", "batch", "population"}
         What normalizes in eval: the running statistics; those of the batch at hand; or what
         ``population_statistics`` computed, in which case training updates nothing and eval without them is an error.
@@ -165,16 +164,10 @@ class BatchNorm(Module):
     @classmethod
     @renamed("epsilon", "eps")
     def like(cls, framework: str, num_features: int | tuple[int, ...], **settings: Any) -> Any:
-        """A batch norm with another framework's defaults, which compute the same numbers as its.
+        """A batch norm with another framework's defaults, which computes the same numbers.
 
-        Parameters
-        ----------
-        framework : {"torch", "keras", "tf1", "chainer", "flax", "onnx", "paper"}
-            A row of ``minigrad.nn.CONVENTIONS``: eps, momentum, ddof_running and axis, with their source.
-        num_features : int or tuple of ints
-        **settings
-            Any other than the default: ``axis=1`` for channels first in Keras, ``ddof_running=1`` for TensorFlow's
-            fused kernel on images.
+        ``framework`` is a row of ``minigrad.nn.CONVENTIONS``; ``settings`` override it: ``axis=1`` for channels first
+        in Keras, ``ddof_running=1`` for TensorFlow's fused kernel on images.
 
         Examples
         --------
@@ -186,8 +179,7 @@ class BatchNorm(Module):
             raise ValueError(
                 f"{cls.__name__}.like: expected one of {', '.join(CONVENTIONS)}, got {framework!r}"
             )
-        row = CONVENTIONS[framework]._asdict()
-        del row["source"]
+        row = {k: v for k, v in CONVENTIONS[framework]._asdict().items() if k != "source"}
         return cls(num_features, **(row | settings))
 
     def forward(self, x: Tensor, mask: Any = None, weight: Any = None) -> Tensor:
@@ -232,14 +224,8 @@ class BatchNorm(Module):
     def freeze(self, affine: bool = True, moving: bool = True, normalizing: bool = True) -> Any:
         """Keep what was learned, through ``train()`` and ``eval()``, until ``unfreeze``; return this layer.
 
-        Parameters
-        ----------
-        affine : bool
-            Whether gamma and beta stop collecting gradients.
-        moving : bool
-            Whether the running statistics are no longer updated.
-        normalizing : bool
-            Whether training normalizes by what eval does, instead of by the batch.
+        ``affine``: gamma and beta collect no gradients. ``moving``: the running statistics are not updated.
+        ``normalizing``: training normalizes as eval does, instead of by the batch.
         """
         return self._switch(False, affine, moving, normalizing)
 

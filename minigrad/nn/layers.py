@@ -1,7 +1,7 @@
 """Layers: ops with the parameters that they need.
 
-Parameters that many layers share: ``weight_init`` and ``bias_init`` are callables of (shape, rng); ``rng`` is a
-numpy.random.Generator, by default the one that ``minigrad.manual_seed`` seeds; ``dtype`` is float32 by default.
+What many layers take: ``weight_init`` and ``bias_init`` are callables of (shape, rng), by default Glorot or He uniform
+and zeros; ``rng`` is a numpy.random.Generator, by default the one that ``minigrad.manual_seed`` seeds.
 """
 
 from __future__ import annotations
@@ -46,20 +46,8 @@ class Weighted(Module):
 class Linear(Weighted):
     """y = x W^T + b over the last axis.
 
-    Parameters
-    ----------
-    in_features, out_features : int
-    bias : bool
-        Leave it out before a BatchNorm, whose ``beta`` does its work (arXiv:1502.03167, section 3.2).
-    weight_init, bias_init
-        Glorot uniform and zeros by default.
-    rng, dtype
-        See the module.
-
-    Attributes
-    ----------
-    weight : Parameter, shape (out_features, in_features)
-    bias : Parameter, shape (out_features,), or None
+    ``weight`` has the shape (out_features, in_features), ``bias`` (out_features,). Leave the bias out before a
+    BatchNorm, whose ``beta`` does its work (arXiv:1502.03167, section 3.2).
 
     Examples
     --------
@@ -91,20 +79,9 @@ class Linear(Weighted):
 
 
 class Conv2d(Weighted):
-    """``minigrad.conv2d`` with a weight and a bias.
+    """``minigrad.conv2d`` with a weight and a bias; a kernel_size of one int is a square.
 
-    Parameters
-    ----------
-    in_channels, out_channels : int
-    kernel_size, stride, padding, dilation, groups
-        As for ``minigrad.conv2d``; the kernel may be an int for a square.
-    bias, weight_init, bias_init, rng, dtype
-        As for ``Linear``, but He uniform.
-
-    Attributes
-    ----------
-    weight : Parameter, shape (out_channels, in_channels / groups, kernel height, kernel width)
-    bias : Parameter, shape (out_channels,), or None
+    ``weight`` has the shape (out_channels, in_channels / groups, kernel height, kernel width).
 
     Examples
     --------
@@ -165,14 +142,9 @@ class Conv2d(Weighted):
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}"]
         parts.append(f"stride={self.stride}")
-        for name, default in [
-            ("padding", 0),
-            ("output_padding", 0),
-            ("dilation", 1),
-            ("groups", 1),
-        ]:
-            if (value := getattr(self, name, default)) != default:
-                parts.append(f"{name}={value!r}")
+        defaults = {"padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
+        given = {name: getattr(self, name, default) for name, default in defaults.items()}
+        parts += [f"{k}={v!r}" for k, v in given.items() if v != defaults[k]]
         return ", ".join([*parts, *([] if self.bias is not None else ["bias=False"])])
 
 
@@ -196,7 +168,7 @@ class Conv1d(Conv2d):
 class ConvTranspose2d(Conv2d):
     """``minigrad.conv_transpose2d`` with a weight (in_channels, out_channels / groups, kernel) and a bias.
 
-    Parameters are those of Conv2d, without "same" and "valid", and ``output_padding``.
+    Padding is an int or pairs, not "same" or "valid".
 
     Examples
     --------
@@ -229,15 +201,7 @@ class ConvTranspose2d(Conv2d):
 
 
 class MaxPool2d(Module):
-    """``minigrad.max_pool2d``.
-
-    Parameters
-    ----------
-    kernel_size : int or pair of ints
-    stride : int or pair of ints, optional
-        ``kernel_size`` if left out.
-    padding : int or pair of ints
-    """
+    """``minigrad.max_pool2d``; ``stride`` is ``kernel_size`` by default."""
 
     function = staticmethod(max_pool2d)
 
@@ -298,13 +262,9 @@ class Tanh(Module):
 
 
 class Dropout(Module):
-    """Zeros elements with probability ``p`` in training, scaling the rest by 1/(1-p); does nothing in eval.
+    """Zero elements with probability ``p`` in training and scale the rest by 1/(1-p); the identity in eval.
 
-    Parameters
-    ----------
-    p : float in [0, 1)
-    rng : numpy.random.Generator, optional
-        The default generator at the time of each call, if left out.
+    ``rng`` is the default generator at the time of each call, if left out.
     """
 
     def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None) -> None:
@@ -321,20 +281,9 @@ class Dropout(Module):
 
 
 class Maxout(Module):
-    """The largest of several linear maps (Goodfellow et al. 2013, arXiv:1302.4389): an activation that is learned.
+    """Maximum of ``pieces`` linear maps per output: a learned activation (Goodfellow et al. 2013, arXiv:1302.4389).
 
-    Parameters
-    ----------
-    in_features, out_features : int
-    pieces : int
-        How many maps there are for each output, 2 by default.
-    **settings
-        As for Linear.
-
-    Attributes
-    ----------
-    linear : Linear
-        With out_features * pieces outputs.
+    ``settings`` are those of ``linear``, a Linear with out_features * pieces outputs.
 
     Examples
     --------
