@@ -28,8 +28,8 @@ class Moments:
     ----------
     count : Tensor, shape ()
         Values per channel, or the sum of their weights.
-    mean : Tensor, shape of the kept axes
-    m2 : Tensor, shape of the kept axes
+    mean : Tensor, shape of the feature axes
+    m2 : Tensor, shape of the feature axes
         Sum of the squared deviations from ``mean``.
     """
 
@@ -181,7 +181,7 @@ def weighted_batch_norm(
     ----------
     x : Tensor, at least 2 axes
     weight : Tensor or array of booleans or non-negative numbers
-        One for each position: the shape of x without its kept axes, or of the first of those (one per example, say).
+        One for each position: the shape of x without its feature axes, or of the first of those (one per example, say).
         Constants: no gradient comes back to them.
     gamma, beta, axis, eps, ddof
         As for ``batch_norm``.
