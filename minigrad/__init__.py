@@ -21,7 +21,6 @@ from .ops.elementwise import clip, exp, log, sqrt, tanh
 from .ops.linear import linear
 from .ops.loss import mse_loss, softmax_cross_entropy
 from .ops.matmul import matmul
-from .ops.moments import Moments, merge_moments, moments, weighted_batch_norm
 from .ops.normalization import group_norm, instance_norm, layer_norm
 from .ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from .ops.random import dropout, manual_seed
@@ -32,6 +31,7 @@ from .tensor import Tensor, tensor
 
 if TYPE_CHECKING:
     from . import data, interop, layers, study
+    from .bn.moments import Moments, merge_moments, moments, weighted_batch_norm
     from .graph import (
         CaptureError,
         Graph,
@@ -132,6 +132,10 @@ _LATER = {
     "study": "study",
     "interop": "interop",
     "layers": "layers",
+    "Moments": "bn.moments",
+    "merge_moments": "bn.moments",
+    "moments": "bn.moments",
+    "weighted_batch_norm": "bn.moments",
     "gradcheck": "study",
     "CaptureError": "graph",
     "Graph": "graph",

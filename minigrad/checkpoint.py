@@ -104,8 +104,8 @@ def write_whole(path: Path, content: bytes) -> None:
             return
         target = Path(os.path.realpath(path))
         for left in target.parent.glob(f".*.{'[0-9a-f]' * 8}.part"):
-            with suppress(OSError), open(left, "r+b") as file:
-                _lock(file, wait=False)
+            with suppress(OSError), open(left, "r+b") as abandoned:
+                _lock(abandoned, wait=False)
                 left.unlink()
         part, file = _new_part(target)
         try:

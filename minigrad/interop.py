@@ -13,17 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .nn import (
-    BatchNorm,
-    Buffer,
-    FrozenBatchNorm,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-    Module,
-    Parameter,
-)
-from .nn.module import Loaded, load, members
+from .bn.variants import FrozenBatchNorm
+from .nn.batch_norm import BatchNorm
+from .nn.module import Buffer, Loaded, Module, Parameter, load, members
+from .nn.normalization import GroupNorm, InstanceNorm, LayerNorm
 
 NORMS = BatchNorm, FrozenBatchNorm, LayerNorm, GroupNorm, InstanceNorm
 NAMES = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}

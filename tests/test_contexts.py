@@ -13,7 +13,7 @@ from helpers import refuses
 
 import minigrad as mg
 from minigrad import layers, nn
-from minigrad.nn.statistics import collector, merging
+from minigrad.nn.batch_norm import hooks
 from minigrad.tape import recording
 
 
@@ -146,22 +146,19 @@ def test_what_is_decorated_is_inside_and_its_caller_is_not(kind, decorate):
 
 
 @pytest.mark.parametrize(
-    ("decorate", "setting"),
-    [
-        (nn.hold_statistics(), collector),
-        (nn.merging_statistics(lambda layer, own: own), merging),
-    ],
+    "decorate",
+    [nn.hold_statistics(), nn.merging_statistics(lambda layer, own: own)],
     ids=["hold_statistics", "merging_statistics"],
 )
-def test_contexts_of_statistics_decorate_generators_too(decorate, setting):
+def test_contexts_of_statistics_decorate_generators_too(decorate):
     @decorate
     def walk():
         for _ in range(2):
-            yield setting.get()
+            yield hooks.get()
 
     for given in walk():
         assert given is not None
-        assert setting.get() is None
+        assert hooks.get() is None
 
 
 def test_a_decorated_generator_is_sent_to_thrown_into_and_closed():
@@ -351,7 +348,7 @@ def test_scopes_and_statistics_end_in_any_order():
         with nn.hold_statistics():
             yield
 
-    for make, get in ((scope, lambda: layers.current.get().name), (held, collector.get)):
+    for make, get in ((scope, lambda: layers.current.get().name), (held, hooks.get)):
         before, first, second = get(), make(), make()
         next(first), next(second)
         first.close()

@@ -22,7 +22,7 @@ FLOORS = [
     "creation",
     "ops",
     "nn",
-    "optim data checkpoint interop layers info",
+    "optim bn data checkpoint interop layers info",
     "study onnx onnx.export graph onnx.model",
 ]
 PLACES = {f"minigrad.{name}": floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -17,19 +17,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..autograd import AddInto, Copy
+from ..bn.moments import MeanM2, WeightedMeanM2
 from ..dtypes import floating
 from ..nn.module import Parameter
-from ..nn.running import MoveStatistics
 from ..op import Op
 from ..ops.activation import Sigmoid, SigmoidGrad, Softmax
-from ..ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm
+from ..ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm, MoveStatistics
 from ..ops.conv import Conv2d, InputGrad, WeightGrad
 from ..ops.elementwise import Cast
 from ..ops.indexing import Index, IndexAdd
 from ..ops.linear import Linear
 from ..ops.loss import OneHot, SoftmaxCrossEntropy, SoftmaxCrossEntropyGrad
 from ..ops.matmul import MatMul
-from ..ops.moments import MeanM2, WeightedMeanM2
 from ..ops.pool import MaxPool2d, Pick, PutBack, Spread, SumPool2d
 from ..ops.random import DropoutMask
 from ..ops.reduction import ArgMax, Max, Sum

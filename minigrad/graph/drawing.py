@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
 
-from ..nn.running import MoveStatistics
-from ..ops.batch_norm import BatchNorm, FrozenBatchNorm
-from ..ops.moments import MeanM2, WeightedMeanM2
+from ..bn.moments import MeanM2, WeightedMeanM2
+from ..ops.batch_norm import BatchNorm, FrozenBatchNorm, MoveStatistics
 from ..optim.optimizers import Update
 from .fused import ActivatedBatchNorm, ActivatedFrozenBatchNorm
 from .showing import local, names, shape, written

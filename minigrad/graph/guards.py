@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import where
-from ..nn.statistics import collector, merging
+from ..nn.batch_norm import hooks
 from ..optim.optimizers import Optimizer
 from ..tape import Leaf, recording, revised, unheard
 from ..tensor import Tensor
@@ -46,9 +46,9 @@ class Name(NamedTuple):
     shown: str
 
 
-def contexts() -> tuple[bool, Any, Any]:
-    """Whether the tape is on, and where statistics of batches go and come from."""
-    return bool(recording.get()), collector.get(), merging.get()
+def contexts() -> tuple[bool, Any]:
+    """Whether the tape is on, and the hooks on batch norm statistics."""
+    return bool(recording.get()), hooks.get()
 
 
 @dataclass

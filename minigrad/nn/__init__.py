@@ -1,24 +1,30 @@
 """Layers, and the Modules that hold them."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
 from . import init
-from .attention import Attention
 from .batch_norm import BatchNorm
-from .conv import AvgPool2d, Conv1d, Conv2d, ConvTranspose2d, GlobalAvgPool2d, MaxPool2d
 from .conventions import CONVENTIONS
-from .layers import Dropout, Flatten, Linear, Maxout, ReLU, Sigmoid, Tanh
-from .micro_batches import micro_batch_backward
+from .layers import (
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    Maxout,
+    MaxPool2d,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
 from .module import Buffer, Module, Parameter, Sequential
 from .normalization import GroupNorm, InstanceNorm, LayerNorm
-from .population import population_statistics
-from .recurrent import LSTM, RNN, ConvLSTM
-from .statistics import hold_statistics, merging_statistics
-from .variants import (
-    BatchRenorm,
-    DebiasedBatchNorm,
-    FrozenBatchNorm,
-    GhostBatchNorm,
-    RecurrentBatchNorm,
-)
 
 __all__ = [
     "Attention",
@@ -58,3 +64,27 @@ __all__ = [
     "micro_batch_backward",
     "population_statistics",
 ]
+
+#: modules of names that are imported when first asked for: optional ones, and those of the room above
+_LATER = {
+    name: module
+    for module, names in {
+        "nn.attention": "Attention",
+        "nn.recurrent": "ConvLSTM LSTM RNN",
+        "bn.hooks": "hold_statistics merging_statistics",
+        "bn.micro_batches": "micro_batch_backward",
+        "bn.population": "population_statistics",
+        "bn.variants": "BatchRenorm DebiasedBatchNorm FrozenBatchNorm GhostBatchNorm RecurrentBatchNorm",
+    }.items()
+    for name in names.split()
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'minigrad.nn' has no attribute {name!r}")
+    return getattr(import_module(f"minigrad.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

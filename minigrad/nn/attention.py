@@ -1,4 +1,4 @@
-"""Attention: each element of a sequence collects from the others what it asks for."""
+"""Attention: each element of a sequence is a weighted mean of the others' values."""
 
 from __future__ import annotations
 
@@ -22,20 +22,8 @@ class Attention(Module):
 
         softmax(Q K^T / sqrt(d)) V,   with Q, K, V three linear maps of the inputs, cut into heads of d features
 
-    Parameters
-    ----------
-    features : int
-        Of each element, in and out.
-    heads : int
-        Must divide the features; 1 by default.
-    rng : numpy.random.Generator, optional
-        The default generator, set by ``minigrad.manual_seed``, if left out.
-    dtype : NumPy dtype
-        float32 by default.
-
-    Attributes
-    ----------
-    query, key, value, output : Linear
+    ``features`` are those of each element, in and out, and ``heads`` must divide them. The maps are the attributes
+    ``query``, ``key``, ``value`` and ``output``, each a Linear.
 
     Examples
     --------
@@ -63,16 +51,15 @@ class Attention(Module):
         )
 
     def forward(self, x: Tensor, memory: Tensor | None = None, mask: Any = None) -> Tensor:
-        """What each element of x collects.
+        """Attend from each element of x to those of ``memory``, x itself by default.
 
         Parameters
         ----------
         x : Tensor, shape (n, time, features)
         memory : Tensor, shape (n, steps, features), optional
-            Where to collect from; x itself if left out.
         mask : Tensor or array of booleans, optional
-            True where an element may look: (time, steps), or (n, 1, steps) to leave out padding, or any shape that
-            broadcasts against (n, time, steps). Each element must be allowed to look somewhere.
+            True where attention is allowed: (time, steps), or (n, 1, steps) to leave out padding, or any shape that
+            broadcasts against (n, time, steps). Each element must be allowed to attend somewhere.
         """
         memory = x if memory is None else memory
         for t in (x, memory):
@@ -81,11 +68,8 @@ class Attention(Module):
                 raise ValueError(
                     f"{self.title()}: expected shape (n, time, {self.features}), got {t.shape}"
                 )
-        q, k, v = (
-            self._heads(self.query(x)),
-            self._heads(self.key(memory)),
-            self._heads(self.value(memory)),
-        )
+        maps = (self.query, x), (self.key, memory), (self.value, memory)
+        q, k, v = (self._heads(linear(t)) for linear, t in maps)
         scores = q @ k.transpose(0, 1, 3, 2) / math.sqrt(self.features // self.heads)
         if mask is not None:
             allowed = x.lift_index(mask, self.title())

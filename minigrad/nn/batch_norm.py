@@ -1,31 +1,39 @@
-"""The batch norm layer: the two ops, the statistics it remembers, and the switches between them."""
+"""The batch norm layer: the two ops, and the running statistics that lead from one to the other."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+from importlib import import_module
 from operator import index
 from typing import Any
 
 import numpy as np
 
+from ..contexts import Setting
 from ..messages import old_name, renamed, require_numbers, warn
-from ..ops.arithmetic import where
-from ..ops.batch_norm import batch_norm, frozen_batch_norm, kept_axes
+from ..ops.batch_norm import MoveStatistics, batch_norm, frozen_batch_norm, kept_axes
 from ..ops.checks import require_floating
-from ..ops.moments import Moments, moments, position_weights, weighted_batch_norm
 from ..ops.random import generator
-from ..tape import listening, no_grad, unheard
-from ..tensor import Tensor
+from ..tape import listening, moving, unheard
+from ..tensor import Tensor, apply
 from . import init
 from .conventions import CONVENTIONS
-from .module import Parameter
-from .running import RunningStatistics
-from .statistics import merging
+from .module import Buffer, Module, Parameter
+
+#: the ``minigrad.bn.Hooks`` on statistics that are in force; None outside of their ``with`` blocks
+hooks: Setting[Any] = Setting("hooks", None)
+CHOICES = {
+    "ddof_norm": (0, 1),
+    "ddof_running": (0, 1),
+    "statistics": ("running", "batch", "population"),
+    "on_nonfinite": ("raise", "skip"),
+}
 
 
-class BatchNorm(RunningStatistics):
+class BatchNorm(Module):
     """Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
-    In training it normalizes by the statistics of the batch (``minigrad.batch_norm``, Algorithm 1) and moves the
+    In training it normalizes by the statistics of the batch (``minigrad.batch_norm``, Algorithm 1) and updates the
     running ones, once per forward::
 
         running = momentum * running + (1 - momentum) * batch
@@ -35,13 +43,13 @@ class BatchNorm(RunningStatistics):
     Parameters
     ----------
     num_features : int or tuple of ints
-        The sizes of the kept axes, in their order in the input.
+        The sizes of the feature axes.
     axis : int or tuple of ints
-        The axes that keep statistics of their own: 1 by default, per channel for images in NCHW (section 3.2, over
-        m' = N H W values); -1 for channels last; all but the first for batch norm per activation.
+        The feature axes, which keep statistics of their own: 1 by default, per channel for images in NCHW (section 3.2,
+        over m' = N H W values); -1 for channels last; all but the first for batch norm per activation.
     momentum : float in [0, 1], or None
-        How much of the running statistics stays, 0.99 by default, as in TensorFlow, Keras and Flax; PyTorch's momentum
-        is one minus it. None makes them the plain average over all batches so far.
+        How much of the running statistics is kept, 0.99 by default, as in TensorFlow, Keras and Flax; PyTorch's
+        momentum is one minus it. None makes them the plain average over all batches so far.
     eps : float
         Added to the variance, under the square root.
     center, scale : bool
@@ -50,16 +58,15 @@ class BatchNorm(RunningStatistics):
         Zeros for beta and the mean, ones for gamma and the variance by default.
     ddof_norm, ddof_running : int
         The sum of the m squared deviations is divided by m - ddof: 0 by default for what normalizes, 1 for what is
-        remembered (Algorithm 2, line 10: m/(m-1) times the batch's variance). A batch is normalized by its own spread,
-        exactly; but its spread around its own mean is on average smaller than the population's, by (m-1)/m, and the
-        population's is what inference needs. ``ddof_norm`` is 0 everywhere; ``ddof_running`` is 1 in the paper,
-        PyTorch, Chainer and TensorFlow's fused kernel, 0 in Keras, Flax, ONNX and TensorFlow otherwise.
+        remembered (Algorithm 2, line 10). A batch is normalized by its own variance, but that is on average smaller
+        than the population's, by (m-1)/m, which inference needs. ``ddof_norm`` is 0 everywhere; see ``CONVENTIONS`` for
+        ``ddof_running``.
     statistics : {"running", "batch", "population"}
         What normalizes in eval: the running statistics; those of the batch at hand; or what
-        ``population_statistics`` found, in which case training moves nothing and eval without them is an error.
+        ``population_statistics`` computed, in which case training updates nothing and eval without them is an error.
     on_nonfinite : {"raise", "skip"}
-        What to do about statistics with NaN or Inf, which never enter the running ones: raise, or leave those as they
-        are and go on. A GPU raises when values are read the next time; until then optimizers move nothing.
+        What to do about statistics with NaN or Inf, which never enter the running ones: raise, or skip the update. A
+        GPU raises when values are read the next time; until then optimizers update nothing.
     dtype : NumPy dtype
         Of parameters and buffers, float32 by default, which also serves float16 and bfloat16 inputs.
 
@@ -68,9 +75,9 @@ class BatchNorm(RunningStatistics):
     gamma, beta : Parameter, shape of ``num_features``, or None
     running_mean, running_var : Buffer, shape of ``num_features``
     num_batches : Buffer, int64, shape ()
-        Batches that the running statistics have seen.
+        Number of batches in the running statistics.
     moving : bool
-        Whether training moves the running statistics; see ``freeze``.
+        Whether training updates the running statistics; see ``freeze``.
     frozen : bool
         Whether it normalizes as in eval in training too; see ``freeze``.
 
@@ -84,6 +91,8 @@ class BatchNorm(RunningStatistics):
     """
 
     epsilon = old_name("epsilon", "eps")
+    #: the op that updates the running statistics, one for all batches of a size
+    move_op = staticmethod(lru_cache(maxsize=1024)(MoveStatistics))
 
     @renamed("epsilon", "eps")
     def __init__(
@@ -104,60 +113,61 @@ class BatchNorm(RunningStatistics):
         on_nonfinite: str = "raise",
         dtype: Any = np.float32,
     ) -> None:
-        name = type(self).__name__
-        shape = num_features if isinstance(num_features, tuple) else (num_features,)
+        self.num_features, self.momentum, self.eps = num_features, momentum, eps
+        self.ddof_norm, self.ddof_running = ddof_norm, ddof_running
+        self.statistics, self.on_nonfinite = statistics, on_nonfinite
+        shape, axes, dtype = self._checked_settings(axis, dtype)
+        self.axis = axes if isinstance(axis, (tuple, list)) else axes[0]
+
+        def drawn(initializer: init.Init) -> Tensor:
+            return init.drawn(type(self).__name__, initializer, shape, generator(None), dtype)
+
+        self.gamma = Parameter(drawn(gamma_init)) if scale else None
+        self.beta = Parameter(drawn(beta_init)) if center else None
+        self._initial = drawn(running_mean_init).numpy(), drawn(running_var_init).numpy()
+        self._reset(dtype, None)
+        self.moving, self.frozen = statistics != "population", False
+
+    def _checked_settings(self, axis: Any, dtype: Any) -> tuple[Any, tuple[int, ...], np.dtype]:
+        """The shape of the statistics, the axes and the dtype; raise for settings that do not fit together."""
+        name, features, momentum = type(self).__name__, self.num_features, self.momentum
+        shape = features if isinstance(features, tuple) else (features,)
         for size in shape or (0,):
             init.require_positive(name, num_features=size)
-        require_numbers(name, eps=eps)
+        require_numbers(name, eps=self.eps, momentum=0 if momentum is None else momentum)
         dtype = init.floating_dtype(name, dtype)
-        if not dtype.type(eps) > 0:
-            raise ValueError(f"{name}: expected eps > 0, got {eps}, in {dtype}")
-        given = axis if isinstance(axis, (tuple, list)) else (axis,)
-        if not all(hasattr(a, "__index__") for a in given):
+        if not dtype.type(self.eps) > 0:
+            raise ValueError(f"{name}: expected eps > 0, got {self.eps}, in {dtype}")
+        if momentum is not None and not 0 <= momentum <= 1:
+            raise ValueError(f"{name}: expected momentum in [0, 1] or None, got {momentum}")
+        axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+        if not all(hasattr(a, "__index__") for a in axes):
             raise TypeError(f"{name}: expected axis as an int or a tuple of ints, got {axis!r}")
-        axes = tuple(map(index, given))
         if len(axes) != len(shape):
             raise ValueError(
-                f"{name}: expected one axis per feature dimension, got axis={axis} for "
-                f"num_features={num_features}"
+                f"{name}: expected one axis per feature dimension, got axis={axis} for num_features={features}"
             )
         if len(set(axes)) < len(axes):
             raise ValueError(f"{name}: an axis is given twice in {axis}")
-        if ddof_norm not in (0, 1):
-            raise ValueError(f"{name}: expected ddof_norm 0 or 1, got {ddof_norm}")
-        if statistics not in ("running", "batch", "population"):
+        for setting, allowed in CHOICES.items():
+            *first, last = map(repr, allowed)
+            if (given := getattr(self, setting)) not in allowed:
+                raise ValueError(
+                    f"{name}: expected {setting} {', '.join(first)} or {last}, got {given!r}"
+                )
+        if dtype not in (np.float32, np.float64):
             raise ValueError(
-                f"{name}: expected statistics 'running', 'batch' or 'population', got {statistics!r}"
+                f"{name}: expected dtype float32, which serves float16 inputs too, or float64, got {dtype}"
             )
-        rng = generator(None)
-        self.gamma = Parameter(init.drawn(name, gamma_init, shape, rng, dtype)) if scale else None
-        self.beta = Parameter(init.drawn(name, beta_init, shape, rng, dtype)) if center else None
-        inits = running_mean_init, running_var_init
-        super().__init__(shape, momentum, ddof_running, on_nonfinite, inits, dtype)
-        self.num_features = num_features
-        self.axis = axes if isinstance(axis, (tuple, list)) else axes[0]
-        self.eps, self.ddof_norm, self.statistics = eps, ddof_norm, statistics
-        self.moving = statistics != "population"
-        self.frozen = self._checked = False
+        return shape, tuple(map(index, axes)), dtype
 
     @classmethod
     @renamed("epsilon", "eps")
     def like(cls, framework: str, num_features: int | tuple[int, ...], **settings: Any) -> Any:
-        """A batch norm with another framework's defaults, which compute the same numbers as its.
+        """A batch norm with another framework's defaults, which computes the same numbers.
 
-        Parameters
-        ----------
-        framework : {"torch", "keras", "tf1", "chainer", "flax", "onnx", "paper"}
-            A row of ``minigrad.nn.CONVENTIONS``: eps, momentum, ddof_running and axis, with their source.
-        num_features : int or tuple of ints
-        **settings
-            Any other than the default: ``axis=1`` for channels first in Keras, ``ddof_running=1`` for TensorFlow's
-            fused kernel on images.
-
-        Raises
-        ------
-        ValueError
-            For a framework that has no row.
+        ``framework`` is a row of ``minigrad.nn.CONVENTIONS``; ``settings`` override it: ``axis=1`` for channels first
+        in Keras, ``ddof_running=1`` for TensorFlow's fused kernel on images.
 
         Examples
         --------
@@ -169,8 +179,7 @@ class BatchNorm(RunningStatistics):
             raise ValueError(
                 f"{cls.__name__}.like: expected one of {', '.join(CONVENTIONS)}, got {framework!r}"
             )
-        row = CONVENTIONS[framework]._asdict()
-        del row["source"]
+        row = {k: v for k, v in CONVENTIONS[framework]._asdict().items() if k != "source"}
         return cls(num_features, **(row | settings))
 
     def forward(self, x: Tensor, mask: Any = None, weight: Any = None) -> Tensor:
@@ -181,91 +190,42 @@ class BatchNorm(RunningStatistics):
         x : Tensor
         mask : Tensor or array of booleans, optional
             True where x is real; the rest is padding, which is never read and whose output is 0. Its shape is that of
-            x without the kept axes, or of the first of those.
+            x without the feature axes, or of the first of those.
         weight : Tensor or array of non-negative numbers, optional
             How often each position counts, instead of a mask; see ``minigrad.weighted_batch_norm``.
         """
+        usual = mask is None and weight is None and not (self.frozen and self.moving)
+        if not usual or hooks.variable.get():
+            return _extended_forward(self, x, mask, weight)
         try:
-            self._require_features(x)
-            if mask is not None:
-                if weight is not None:
-                    raise ValueError(
-                        "expected a mask or a weight, got both; a weight of 0 is a mask"
-                    )
-                weight = x.lift_index(mask, "batch_norm")
-                if weight.dtype.kind != "b":
-                    raise TypeError(f"expected a boolean mask, got dtype {weight.dtype}")
-            if weight is None:
-                return self._normalized(x, None)
-            there = position_weights("batch_norm", x, weight, self.axis) > 0
-            return where(there, self._normalized(where(there, x, 0.0), weight), 0.0)
+            self.require_features(x)
+            if (self.training and not self.frozen) or self.statistics == "batch":
+                settings = self.axis, self.eps, self.ddof_norm
+                y, mean, var = batch_norm(x, self.gamma, self.beta, *settings)  # Algorithm 1
+                if self.training and self.moving:
+                    self.move_statistics(mean, var, x._data.size // mean._data.size)
+                return y
+            self.require_statistics()
+            mean, var = self.running_mean, self.running_var
+            return frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.eps)
         except (TypeError, ValueError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"{self.title()}: {error}") from error
+            raise self.named(error) from error
 
-    def _normalized(self, x: Tensor, weight: Any) -> Tensor:
-        if (self.frozen or not self.training) and self.statistics != "batch":
-            return self._by_running(x, weight)
-        return self._by_batch(x, weight)
-
-    def _by_batch(self, x: Tensor, weight: Any) -> Tensor:
-        y, mean, var, m = self.normalize(x, self.gamma, self.beta, weight)
-        if self.training:
-            self.collect(mean, var, m)
-        return y
-
-    def _by_running(self, x: Tensor, weight: Any) -> Tensor:
-        self._require_fed()
-        mean: Tensor = self.running_mean
-        var: Tensor = self.running_var
-        moves = self.training and self.moving
-        if moves:  # they move before the backward pass, which needs them as they are
-            mean, var = mean + 0, var + 0
-        y = frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.eps)
-        if moves:
-            with no_grad():
-                found = self._moments(x, weight)
-                self.collect(found.mean, found.var(), found.count.item())
-        return y
-
-    def _moments(self, x: Tensor, weight: Any) -> Moments:
-        """Those of the batch, whatever parts it comes in."""
-        own, merge = moments(x, self.axis, weight), merging.get()
-        found = own if merge is None else merge(self, own)
-        if not found.count.item() > 1:
-            raise ValueError(
-                f"expected more than one value per channel in the whole batch, got {found.count.item()}; for "
-                "inference call model.eval() first, in training use larger batches, or drop_last=True"
-            )
-        return found
-
-    def normalize(
-        self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Any
-    ) -> tuple[Tensor, Tensor, Tensor, float]:
-        """y by the statistics of this batch; its mean, biased variance, and values per channel."""
-        axis, eps, ddof = self.axis, self.eps, self.ddof_norm
-        if merging.get() is not None:
-            found = self._moments(x, weight)
-            y = frozen_batch_norm(x, gamma, beta, found.mean, found.var(ddof), axis, eps)
-        elif weight is not None:
-            y, found = weighted_batch_norm(x, weight, gamma, beta, axis, eps, ddof)
-        else:
-            y, mean, var = batch_norm(x, gamma, beta, axis, eps, ddof)
-            m = x._data.size // mean._data.size
-            return y, mean, var * ((m - ddof) / m) if ddof else var, m
-        return y, found.mean, found.var(), found.count.item()
+    def move_statistics(self, mean: Tensor, var: Tensor, m: float) -> None:
+        """Update the running statistics with those that normalized a batch of m values per channel."""
+        a, b = mean._data, self.running_mean._data
+        if a.dtype != b.dtype or type(a) is not type(b) or not m > self.ddof_running:
+            self.require_fitting(mean, m)
+        correction = (m - self.ddof_norm) / (m - self.ddof_running)  # Algorithm 2, line 10
+        op = self.move_op(self.momentum, correction, self.on_nonfinite == "raise")
+        with moving:
+            apply(op, self.running_mean, self.running_var, self.num_batches, mean, var)
 
     def freeze(self, affine: bool = True, moving: bool = True, normalizing: bool = True) -> Any:
-        """Hold on to what was learned, through ``train()`` and ``eval()``, until ``unfreeze``; return this layer.
+        """Keep what was learned, through ``train()`` and ``eval()``, until ``unfreeze``; return this layer.
 
-        Parameters
-        ----------
-        affine : bool
-            Whether gamma and beta stop collecting gradients.
-        moving : bool
-            Whether the running statistics stop moving.
-        normalizing : bool
-            Whether training normalizes by what eval does, instead of by the batch.
+        ``affine``: gamma and beta collect no gradients. ``moving``: the running statistics are not updated.
+        ``normalizing``: training normalizes as eval does, instead of by the batch.
         """
         return self._switch(False, affine, moving, normalizing)
 
@@ -274,10 +234,9 @@ class BatchNorm(RunningStatistics):
         return self._switch(True, affine, moving, normalizing)
 
     def _switch(self, on: bool, affine: bool, moving: bool, normalizing: bool) -> Any:
-        if affine:
-            for p in (self.gamma, self.beta):
-                if p is not None:
-                    p.requires_grad = on
+        for p in (self.gamma, self.beta):
+            if affine and p is not None:
+                p.requires_grad = on
         if moving:
             self.moving = on and self.statistics != "population"
         if normalizing:
@@ -288,34 +247,57 @@ class BatchNorm(RunningStatistics):
         """A layer with the same gamma and beta, and statistics of its own: for another place in the network."""
         other = object.__new__(type(self))
         vars(other).update(vars(self))
-        other.start(self.running_mean.dtype, self.running_mean.backend)
-        other._checked = False
+        other._reset(self.running_mean.dtype, self.running_mean.backend)
         return other
 
-    def _require_features(self, x: Tensor) -> None:
+    def _reset(self, dtype: Any, backend: str | None) -> None:
+        """Start from the initial statistics, of no batches."""
+        self.running_mean, self.running_var = (Buffer(a, dtype, backend) for a in self._initial)
+        self.num_batches = Buffer(np.zeros((), np.int64), backend=backend)
+        self._checked = False
+
+    def require_features(self, x: Tensor) -> None:
+        """Raise unless x is a floating Tensor with this layer's features along its axes."""
+        axis = self.axis
+        if isinstance(x, Tensor) and type(axis) is int:
+            shape = x._data.shape
+            if 1 < len(shape) > axis >= -len(shape) and shape[axis] == self.num_features:
+                return
         require_floating("batch_norm", x)
-        shape, axis = x._data.shape, self.axis
-        if type(axis) is int and 1 < len(shape) > axis >= -len(shape):
-            features: Any = (shape[axis],)
-        else:
-            features = kept_axes("batch_norm", shape, axis)[1]
-        if features != self.running_mean._data.shape:
+        if kept_axes("batch_norm", x.shape, axis)[1] != self.running_mean.shape:
             raise ValueError(
-                f"expected {self.num_features} features along axis {axis}, "
-                f"got an input of shape {shape}"
+                f"expected {self.num_features} features along axis {axis}, got an input of shape {x.shape}"
             )
 
-    def _require_fed(self) -> None:
-        """Warn once, or raise if they are all there is, of statistics that were never fed."""
+    def require_fitting(self, mean: Tensor, m: float) -> None:
+        """Raise unless statistics of m values per channel can enter the running ones."""
+        running = self.running_mean
+        if mean.dtype != running.dtype:
+            raise TypeError(
+                f"x is {mean.dtype} and the running statistics {running.dtype}: cast x with "
+                f"x.astype('{running.dtype}'), or build the layer with dtype='{mean.dtype}'"
+            )
+        if mean.backend != running.backend:
+            raise TypeError(
+                f"running statistics are on {running.backend}, the batch on {mean.backend}"
+            )
+        if not m > self.ddof_running:
+            raise ValueError(
+                f"expected more than ddof_running={self.ddof_running} values per channel, got {m}"
+            )
+
+    def require_statistics(self) -> None:
+        """Warn once of running statistics that were not updated yet; raise where nothing else will."""
         if self._checked:
             return
         with unheard():
-            fed = self.fed()
-        if not fed:
-            if self.statistics == "population":
-                raise ValueError(
-                    "there are no population statistics yet; call minigrad.nn.population_statistics"
-                )
+            now = self.running_mean.numpy(), self.running_var.numpy()
+            initial = not self.num_batches.item() and all(map(np.array_equal, now, self._initial))
+        if initial and self.statistics == "population":
+            raise ValueError(
+                "there are no population statistics yet; call minigrad.nn.population_statistics"
+            )
+        if initial:
             warn(
                 f"{self.title()}: eval with running statistics that were never fed; train it, load "
                 "a state, or call minigrad.nn.population_statistics"
@@ -323,11 +305,22 @@ class BatchNorm(RunningStatistics):
         if listening.get() is None:
             self._checked = True
 
+    def named(self, error: Exception) -> Exception:
+        """``error`` with the layer's name before its message."""
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        return kind(f"{self.title()}: {error}")
+
     def extra_repr(self) -> str:
-        parts = [f"{self.num_features}", f"axis={self.axis}", f"momentum={self.momentum}"]
-        parts += [f"eps={self.eps}"]
+        parts = [f"{self.num_features}"]
+        parts += [f"{k}={getattr(self, k)}" for k in ("axis", "momentum", "eps")]
         defaults = {"ddof_norm": 0, "ddof_running": 1, "statistics": "running"}
         parts += [f"{k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v]
         parts += [] if self.beta is not None else ["center=False"]
         parts += [] if self.gamma is not None else ["scale=False"]
         return ", ".join(parts)
+
+
+def _extended_forward(*arguments: Any) -> Tensor:
+    """By a mask, weights, or hooks on statistics: the room above, which is optional, imported when first needed."""
+    y: Tensor = import_module("minigrad.bn").forward(*arguments)
+    return y

@@ -1,8 +1,8 @@
-"""What other frameworks mean by batch normalization: the same equations with other constants.
+"""Batch normalization in other frameworks: the same equations with other constants.
 
-``momentum`` is what stays of the running statistics. PyTorch's is written as one minus it. All of them normalize a
-batch by its biased variance, and differ in the variance that they remember: that of the batch (``ddof_running=0``), or
-m/(m-1) times it, an unbiased estimate for the population (``ddof_running=1``), as the paper has it.
+``momentum`` is the share of the running statistics that is kept; PyTorch's is one minus it. All normalize a batch by
+its biased variance, and differ in the one that they remember: that of the batch (``ddof_running=0``), or m/(m-1) times
+it, an unbiased estimate for the population (``ddof_running=1``), as in the paper.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..messages import warn
 
 
 class Convention(NamedTuple):
-    """The defaults of one framework. All start from a running mean of 0 and variance of 1, gamma 1 and beta 0."""
+    """Defaults of one framework. All start from a running mean of 0 and variance of 1, gamma 1 and beta 0."""
 
     eps: float
     momentum: float | None

@@ -1,9 +1,8 @@
 """Initial values: functions of a shape and a ``numpy.random.Generator``, returning NumPy arrays.
 
-They are float32 unless ``dtype`` says otherwise: layers ask for their own dtype. An initializer of one's own needs no
-``dtype`` parameter; its values are cast.
-
-A weight's shape is (out, in, ...): fan_in is what one output sums over, fan_out what one input feeds.
+They are float32 by default; layers pass their own dtype. A user's initializer needs no ``dtype`` parameter; its values
+are cast. A weight's shape is (out, in, ...): fan_in is the number of values that one output sums over, fan_out the
+number of outputs that one input contributes to.
 """
 
 from __future__ import annotations
@@ -105,15 +104,7 @@ def _fans(shape: Shape) -> tuple[int, int]:
 
 
 def drawn(layer: str, init: Init, shape: Shape, rng: RNG, dtype: Any) -> Tensor:
-    """The values that ``init`` gives a layer's parameter of ``shape``, in ``dtype``.
-
-    Raises
-    ------
-    TypeError
-        If ``init`` is not callable.
-    ValueError
-        If its values have another shape.
-    """
+    """Initial values of a layer's parameter; raise for what is no initializer, or returns another shape."""
     if not callable(init):
         raise TypeError(
             f"{layer}: expected an initializer, a function of (shape, rng), got {init!r}; "

@@ -1,42 +1,53 @@
-"""The layers: ops with the state they need."""
+"""Layers: ops with the parameters that they need.
+
+What many layers take: ``weight_init`` and ``bias_init`` are callables of (shape, rng), by default Glorot or He uniform
+and zeros; ``rng`` is a numpy.random.Generator, by default the one that ``minigrad.manual_seed`` seeds.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..kernels.convolution import Pair
 from ..messages import require_numbers
 from ..ops.activation import relu, sigmoid
+from ..ops.conv import conv1d, conv2d, conv_transpose2d
 from ..ops.elementwise import tanh
 from ..ops.linear import linear
+from ..ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from ..ops.random import dropout, generator
 from ..ops.shape import flatten
+from ..ops.windows import Padding, edges_of, pair
 from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter
 
 
-class Linear(Module):
+class Weighted(Module):
+    """Base of layers with a weight and perhaps a bias."""
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def _draw(
+        self, shape: tuple[int, ...], outputs: int, bias: bool, inits: Any, rng: Any, dtype: Any
+    ) -> None:
+        """Draw the weight of ``shape``, then the bias, from one generator."""
+        name, rng = type(self).__name__, generator(rng)
+        drawn = partial(init.drawn, name, rng=rng, dtype=init.floating_dtype(name, dtype))
+        self.weight = Parameter(drawn(inits[0], shape))
+        self.bias = Parameter(drawn(inits[1], (outputs,))) if bias else None
+
+
+class Linear(Weighted):
     """y = x W^T + b over the last axis.
 
-    Parameters
-    ----------
-    in_features, out_features : int
-    bias : bool
-        Leave it out before a BatchNorm, whose ``beta`` does its work (arXiv:1502.03167, section 3.2).
-    weight_init, bias_init : callable of (shape, rng)
-        Glorot uniform and zeros by default.
-    rng : numpy.random.Generator, optional
-        The default generator, set by ``minigrad.manual_seed``, if left out.
-    dtype : NumPy dtype
-        float32 by default.
-
-    Attributes
-    ----------
-    weight : Parameter, shape (out_features, in_features)
-    bias : Parameter, shape (out_features,), or None
+    ``weight`` has the shape (out_features, in_features), ``bias`` (out_features,). Leave the bias out before a
+    BatchNorm, whose ``beta`` does its work (arXiv:1502.03167, section 3.2).
 
     Examples
     --------
@@ -56,17 +67,177 @@ class Linear(Module):
         dtype: Any = np.float32,
     ) -> None:
         init.require_positive("Linear", in_features=in_features, out_features=out_features)
-        rng = generator(rng)
         self.in_features, self.out_features = in_features, out_features
-        drawn = partial(init.drawn, "Linear", rng=rng, dtype=init.floating_dtype("Linear", dtype))
-        self.weight = Parameter(drawn(weight_init, (out_features, in_features)))
-        self.bias = Parameter(drawn(bias_init, (out_features,))) if bias else None
+        shape = out_features, in_features
+        self._draw(shape, out_features, bias, (weight_init, bias_init), rng, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+class Conv2d(Weighted):
+    """``minigrad.conv2d`` with a weight and a bias; a kernel_size of one int is a square.
+
+    ``weight`` has the shape (out_channels, in_channels / groups, kernel height, kernel width).
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> layer = mg.nn.Conv2d(3, 16, 3, padding=1, bias=False)
+    >>> layer
+    Conv2d(3, 16, kernel_size=(3, 3), stride=1, padding=1, bias=False)
+    >>> layer(mg.ones((2, 3, 8, 8))).shape
+    (2, 16, 8, 8)
+    """
+
+    function: Callable[..., Tensor] = staticmethod(conv2d)
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: Padding = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        weight_init: init.Init = init.he_uniform,
+        bias_init: init.Init = init.zeros,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        name = type(self).__name__
+        init.require_positive(
+            name, in_channels=in_channels, out_channels=out_channels, groups=groups
+        )
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"{name}: expected groups to divide {in_channels} and {out_channels} channels, got {groups}"
+            )
+        for setting, value in (("stride", stride), ("dilation", dilation)):
+            pair(name, setting, value, 1)
+        if padding not in ("same", "valid"):
+            edges_of(name, padding)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = self._kernel(kernel_size)
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        channels = out_channels, in_channels
+        outer, inner = channels if self.function is not conv_transpose2d else channels[::-1]
+        shape = outer, inner // groups, *self.kernel_size
+        self._draw(shape, out_channels, bias, (weight_init, bias_init), rng, dtype)
+
+    def _kernel(self, kernel_size: Any) -> tuple[int, ...]:
+        return pair(type(self).__name__, "kernel_size", kernel_size, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.weight, self.bias, *self._settings())
+
+    def _settings(self) -> tuple[Any, ...]:
+        return self.stride, self.padding, self.dilation, self.groups
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}"]
+        parts.append(f"stride={self.stride}")
+        defaults = {"padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
+        given = {name: getattr(self, name, default) for name, default in defaults.items()}
+        parts += [f"{k}={v!r}" for k, v in given.items() if v != defaults[k]]
+        return ", ".join([*parts, *([] if self.bias is not None else ["bias=False"])])
+
+
+class Conv1d(Conv2d):
+    """``minigrad.conv1d`` with a weight (out_channels, in_channels / groups, kernel) and a bias; as Conv2d else.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.nn.Conv1d(3, 16, 5, dilation=2)(mg.ones((2, 3, 20))).shape
+    (2, 16, 12)
+    """
+
+    function = staticmethod(conv1d)
+
+    def _kernel(self, kernel_size: Any) -> tuple[int, ...]:
+        init.require_positive("Conv1d", kernel_size=kernel_size)
+        return (kernel_size,)
+
+
+class ConvTranspose2d(Conv2d):
+    """``minigrad.conv_transpose2d`` with a weight (in_channels, out_channels / groups, kernel) and a bias.
+
+    Padding is an int or pairs, not "same" or "valid".
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.nn.ConvTranspose2d(16, 3, 2, stride=2)(mg.ones((2, 16, 4, 4))).shape
+    (2, 3, 8, 8)
+    """
+
+    function = staticmethod(conv_transpose2d)
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: Padding = 0,
+        output_padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        **settings: Any,
+    ) -> None:
+        pair(type(self).__name__, "output_padding", output_padding, 0)
+        self.output_padding = output_padding
+        settings |= {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        super().__init__(in_channels, out_channels, kernel_size, **settings)
+
+    def _settings(self) -> tuple[Any, ...]:
+        return self.stride, self.padding, self.output_padding, self.dilation, self.groups
+
+
+class MaxPool2d(Module):
+    """``minigrad.max_pool2d``; ``stride`` is ``kernel_size`` by default."""
+
+    function = staticmethod(max_pool2d)
+
+    def __init__(
+        self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
+    ) -> None:
+        stride = kernel_size if stride is None else stride
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        for setting, smallest in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
+            pair(type(self).__name__, setting, getattr(self, setting), smallest)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.kernel_size, self.stride, self.padding)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool2d(MaxPool2d):
+    """``minigrad.avg_pool2d``; parameters as MaxPool2d."""
+
+    function = staticmethod(avg_pool2d)
+
+
+class GlobalAvgPool2d(Module):
+    """``minigrad.global_avg_pool2d``: (n, channels, height, width) to (n, channels)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return global_avg_pool2d(x)
+
+
+class Flatten(Module):
+    """(n, ...) to (n, product of the rest)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return flatten(x)
 
 
 class Sigmoid(Module):
@@ -91,13 +262,9 @@ class Tanh(Module):
 
 
 class Dropout(Module):
-    """Zeros elements with probability ``p`` in training, scaling the rest by 1/(1-p); does nothing in eval.
+    """Zero elements with probability ``p`` in training and scale the rest by 1/(1-p); the identity in eval.
 
-    Parameters
-    ----------
-    p : float in [0, 1)
-    rng : numpy.random.Generator, optional
-        The default generator at the time of each call, if left out.
+    ``rng`` is the default generator at the time of each call, if left out.
     """
 
     def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None) -> None:
@@ -113,28 +280,10 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
-class Flatten(Module):
-    """(n, ...) to (n, product of the rest)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return flatten(x)
-
-
 class Maxout(Module):
-    """The largest of several linear maps (Goodfellow et al. 2013, arXiv:1302.4389): an activation that is learned.
+    """Maximum of ``pieces`` linear maps per output: a learned activation (Goodfellow et al. 2013, arXiv:1302.4389).
 
-    Parameters
-    ----------
-    in_features, out_features : int
-    pieces : int
-        How many maps there are for each output, 2 by default.
-    **settings
-        As for Linear.
-
-    Attributes
-    ----------
-    linear : Linear
-        With out_features * pieces outputs.
+    ``settings`` are those of ``linear``, a Linear with out_features * pieces outputs.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Modules: objects whose attributes are parameters, buffers and other modules.
 
-Registration is assignment: whatever Parameter, Buffer or Module stands in an attribute, or in lists, tuples and dicts
-there, however nested, is found under the attribute's name.
+Registration is assignment: a Parameter, Buffer or Module in an attribute, or in lists, tuples and dicts there, however
+nested, is found under the attribute's name.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ..messages import require_state
 from ..tape import Settled, listening
 from ..tensor import Tensor, tensor
 
-#: the module that was called first, while it runs: layers below it are known by their names in it
+#: the outermost module while it is called: messages name layers by their place in it
 _outermost: ContextVar[Module | None] = ContextVar("outermost", default=None)
 
 
 class Parameter(Tensor):
-    """A tensor that an optimizer moves; it requires a gradient."""
+    """A trainable tensor: it requires a gradient and optimizers update it."""
 
     __slots__ = ()
 
@@ -34,7 +34,7 @@ class Parameter(Tensor):
 
 
 class Buffer(Tensor):
-    """A tensor that belongs to a module's state but is not trained: running statistics."""
+    """A tensor of a module's state that is not trained: running statistics."""
 
     __slots__ = ()
 
@@ -43,14 +43,14 @@ class Buffer(Tensor):
 
     @classmethod
     def sharing(cls, t: Tensor) -> Buffer:
-        """A Buffer of the memory and the history of ``t``."""
+        """A Buffer that shares the memory and the history of ``t``."""
         made = cls.__new__(cls)
         Tensor.__init__(made, t._data, t._ref, t._shared_version())
         return made
 
 
 class Loaded(NamedTuple):
-    """The names that loading a state left out, under PyTorch's names for them."""
+    """Names that loading a state did not match, as in PyTorch."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -116,19 +116,19 @@ class Module(Settled):
             _outermost.reset(token)
 
     def title(self) -> str:
-        """How messages call this module: its class, and inside the call of a larger one its name there."""
+        """This module's name in messages: its class, and inside the call of a larger one its dotted name there."""
         root = _outermost.get()
         names = [name for name, module in root.named_modules() if module is self] if root else []
         return " ".join([type(self).__name__, *(repr(name) for name in names if name)])
 
     def train(self, mode: bool = True) -> Any:
-        """Put this module and all below it in training mode, and return it."""
+        """Set training mode here and in all modules below; return this module."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Any:
-        """Put this module and all below it in eval mode, and return it."""
+        """Set eval mode here and in all modules below; return this module."""
         return self.train(False)
 
     def modules(self) -> Iterator[Module]:
@@ -166,25 +166,23 @@ class Module(Settled):
         return {name: t.numpy() for name, t in self._state()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Loaded:
-        """Take over parameters and buffers, in place.
+        """Load parameters and buffers, in place.
 
         Parameters
         ----------
         state : mapping of names to NumPy arrays or Tensors
         strict : bool
-            Whether every name must be there and none be left over; if False, those in common are loaded.
+            Whether missing and unexpected names are a KeyError; if False, the names in common are loaded.
 
         Returns
         -------
         Loaded
-            ``missing_keys`` and ``unexpected_keys``: the names here that ``state`` has not, and the reverse.
+            ``missing_keys``, which ``state`` lacks, and ``unexpected_keys``, which this module lacks.
 
         Raises
         ------
-        KeyError
-            For missing or unexpected names, if strict.
-        ValueError
-            If a shape or dtype differs. Whatever is raised, nothing has been loaded.
+        KeyError, ValueError
+            For other names, shapes or dtypes. Whatever is raised, nothing has been loaded.
         """
         name = type(self).__name__
         require_state(name, state)
@@ -202,10 +200,8 @@ class Module(Settled):
 
         Raises
         ------
-        ValueError
-            If no backend has that name.
-        ImportError, RuntimeError
-            If CuPy, or a GPU for it, is missing. Whatever is raised, nothing has moved.
+        ValueError, ImportError, RuntimeError
+            For an unknown backend, or without CuPy or a GPU. Whatever is raised, nothing has moved.
         """
         here = backends.get(backend).here()
         for _, t in self._state():
@@ -222,7 +218,7 @@ class Module(Settled):
         yield from vars(self).items()
 
     def extra_repr(self) -> str:
-        """What a layer says of itself in ``repr``."""
+        """A layer's settings in ``repr``."""
         return ""
 
     def __repr__(self) -> str:
@@ -240,12 +236,7 @@ class Sequential(Module):
     Parameters
     ----------
     *layers : Module
-        Also found by index and iteration.
-
-    Raises
-    ------
-    TypeError
-        If an argument is no Module.
+        Also accessible by index and iteration.
     """
 
     def __init__(self, *layers: Module) -> None:
@@ -303,7 +294,7 @@ def load(into: str, own: dict[str, Tensor], state: Mapping[str, Any], strict: bo
 
 
 def _numpy(value: Any) -> np.ndarray:
-    """A torch tensor, wherever it is, a Tensor, or an array, as a NumPy array."""
+    """A torch tensor on any device, a Tensor, or an array, as a NumPy array."""
     for step in ("detach", "cpu", "numpy"):
         if hasattr(value, step):
             value = getattr(value, step)()
@@ -311,15 +302,13 @@ def _numpy(value: Any) -> np.ndarray:
 
 
 def _no_layer(value: Any) -> str:
-    """What to say of ``value`` where a Module is expected."""
+    """The rest of an error message: what ``value`` is, where a Module is expected, and what to do."""
+    kind, name = type(value).__name__, getattr(value, "__name__", None)
     if isinstance(value, type) and issubclass(value, Module):
-        return f"got the class {value.__name__}: call it, as in {value.__name__}()"
+        return f"got the class {name}: call it, as in {name}()"
     if isinstance(value, (list, tuple)):
-        return (
-            f"got a {type(value).__name__}: pass its layers one by one, as in Sequential(*layers)"
-        )
-    if callable(value) and hasattr(value, "__name__"):
-        name = value.__name__
+        return f"got a {kind}: pass its layers one by one, as in Sequential(*layers)"
+    if callable(value) and name:
         return f"got the function {name}: use its layer (nn.ReLU() for relu), or call it in a Module's forward"
     return f"got {value!r}"
 
@@ -337,7 +326,7 @@ def _find(kind: type, name: str, value: Any, seen: set[int]) -> Iterator[tuple[s
 
 
 def members(named: Iterable[tuple[str, Any]], inside: Any = ()) -> Iterator[tuple[str, Any]]:
-    """The modules and tensors among named values and in containers there; ``inside`` are the containers around."""
+    """The modules and tensors among named values and in containers there; ``inside``: ids of enclosing containers."""
     for name, value in named:
         if isinstance(value, (Module, Tensor)):
             yield name, value

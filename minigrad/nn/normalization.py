@@ -1,4 +1,4 @@
-"""The siblings of batch norm as layers: no statistics to remember, the same function in training and eval."""
+"""The siblings of batch norm as layers: no running statistics, the same function in training and eval."""
 
 from __future__ import annotations
 
@@ -15,22 +15,32 @@ from . import init
 from .module import Module, Parameter
 
 
-class LayerNorm(Module):
-    """``minigrad.layer_norm`` with gamma and beta.
+class Normalization(Module):
+    """Base of the layers below: an eps, and perhaps gamma and beta."""
 
-    Parameters
-    ----------
-    normalized_shape : int or tuple of ints
-        Sizes of the last axes, which are the features of an example.
-    eps : float
-    affine : bool
-        Whether there are gamma and beta.
-    dtype : NumPy dtype
-        float32 by default, which also serves float16 inputs.
+    gamma: Parameter | None = None
+    beta: Parameter | None = None
 
-    Attributes
-    ----------
-    gamma, beta : Parameter, shape of the features, or None
+    def _set_up(self, shape: tuple[int, ...], eps: float, affine: bool, dtype: Any) -> None:
+        require_numbers(type(self).__name__, eps=eps)
+        self.eps = eps
+        self.gamma = Parameter(np.ones(shape), dtype) if affine else None
+        self.beta = Parameter(np.zeros(shape), dtype) if affine else None
+
+    def _require_channels(self, x: Tensor, channels: int) -> None:
+        if isinstance(x, Tensor) and (x.ndim < 2 or x.shape[1] != channels):
+            raise ValueError(
+                f"{self.title()}: expected x of shape (n, {channels}, ...), got {x.shape}"
+            )
+
+    def _repr(self, sizes: Any) -> str:
+        return f"{sizes}, eps={self.eps}{'' if self.gamma is not None else ', affine=False'}"
+
+
+class LayerNorm(Normalization):
+    """``minigrad.layer_norm`` over the last axes, of sizes ``normalized_shape``: the features of an example.
+
+    gamma and beta have the shape of the features; they are None unless ``affine``. float32 also serves float16 inputs.
     """
 
     @renamed("epsilon", "eps")
@@ -41,39 +51,25 @@ class LayerNorm(Module):
         affine: bool = True,
         dtype: Any = np.float32,
     ) -> None:
-        shape = integers("LayerNorm", (normalized_shape,))
+        self.normalized_shape = shape = integers("LayerNorm", (normalized_shape,))
         for size in shape or (0,):
             init.require_positive("LayerNorm", normalized_shape=size)
-        require_numbers("LayerNorm", eps=eps)
-        self.normalized_shape, self.eps = shape, eps
-        self.gamma, self.beta = _parameters(shape, affine, dtype)
+        self._set_up(shape, eps, affine, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        ndim = len(self.normalized_shape)
-        if isinstance(x, Tensor) and x.shape[-ndim:] != self.normalized_shape:
+        shape = self.normalized_shape
+        if isinstance(x, Tensor) and x.shape[-len(shape) :] != shape:
             raise ValueError(
-                f"{self.title()}: expected x of shape (..., {', '.join(map(str, self.normalized_shape))}), "
-                f"got {x.shape}"
+                f"{self.title()}: expected x of shape (..., {', '.join(map(str, shape))}), got {x.shape}"
             )
-        return layer_norm(x, self.gamma, self.beta, ndim, self.eps)
+        return layer_norm(x, self.gamma, self.beta, len(shape), self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}{_affine_repr(self.gamma)}"
+        return self._repr(self.normalized_shape)
 
 
-class GroupNorm(Module):
-    """``minigrad.group_norm`` with gamma and beta.
-
-    Parameters
-    ----------
-    num_groups, num_channels : int
-    eps, affine, dtype
-        As for LayerNorm.
-
-    Attributes
-    ----------
-    gamma, beta : Parameter, shape (num_channels,), or None
-    """
+class GroupNorm(Normalization):
+    """``minigrad.group_norm``, with gamma and beta of shape (num_channels,) if ``affine``."""
 
     @renamed("epsilon", "eps")
     def __init__(
@@ -89,62 +85,31 @@ class GroupNorm(Module):
             raise ValueError(
                 f"GroupNorm: expected groups that divide {num_channels} channels, got {num_groups}"
             )
-        require_numbers("GroupNorm", eps=eps)
-        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
-        self.gamma, self.beta = _parameters((num_channels,), affine, dtype)
+        self.num_groups, self.num_channels = num_groups, num_channels
+        self._set_up((num_channels,), eps, affine, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        require_channels(self, x, self.num_channels)
+        self._require_channels(x, self.num_channels)
         return group_norm(x, self.num_groups, self.gamma, self.beta, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}{_affine_repr(self.gamma)}"
+        return self._repr(f"{self.num_groups}, {self.num_channels}")
 
 
-class InstanceNorm(Module):
-    """``minigrad.instance_norm``, by default without gamma and beta, as in PyTorch.
-
-    Parameters
-    ----------
-    num_channels : int
-    eps, affine, dtype
-        As for LayerNorm.
-
-    Attributes
-    ----------
-    gamma, beta : Parameter, shape (num_channels,), or None
-    """
+class InstanceNorm(Normalization):
+    """``minigrad.instance_norm``, by default without gamma and beta, as in PyTorch."""
 
     @renamed("epsilon", "eps")
     def __init__(
         self, num_channels: int, eps: float = 1e-5, affine: bool = False, dtype: Any = np.float32
     ) -> None:
         init.require_positive("InstanceNorm", num_channels=num_channels)
-        require_numbers("InstanceNorm", eps=eps)
-        self.num_channels, self.eps = num_channels, eps
-        self.gamma, self.beta = _parameters((num_channels,), affine, dtype)
+        self.num_channels = num_channels
+        self._set_up((num_channels,), eps, affine, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        require_channels(self, x, self.num_channels)
+        self._require_channels(x, self.num_channels)
         return instance_norm(x, self.gamma, self.beta, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_channels}, eps={self.eps}{_affine_repr(self.gamma)}"
-
-
-def require_channels(layer: Module, x: Tensor, channels: int) -> None:
-    """Raise ValueError, naming the layer, unless axis 1 of x has so many channels."""
-    if isinstance(x, Tensor) and (x.ndim < 2 or x.shape[1] != channels):
-        raise ValueError(
-            f"{layer.title()}: expected x of shape (n, {channels}, ...), got {x.shape}"
-        )
-
-
-def _parameters(shape: tuple[int, ...], affine: bool, dtype: Any) -> tuple[Any, Any]:
-    if not affine:
-        return None, None
-    return Parameter(np.ones(shape), dtype), Parameter(np.zeros(shape), dtype)
-
-
-def _affine_repr(gamma: Parameter | None) -> str:
-    return "" if gamma is not None else ", affine=False"
+        return self._repr(self.num_channels)

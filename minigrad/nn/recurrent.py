@@ -1,7 +1,7 @@
-"""Recurrent layers: the same step for each element of a sequence, and a state that it hands on.
+"""Recurrent layers: the same step for each element of a sequence, with a state passed from step to step.
 
-Sequences are (n, time, ...). A layer returns the hidden state of every step and, apart, what it ended with, which may
-be the start of the next piece of the same sequence.
+Sequences are (n, time, ...). A layer returns the hidden states of all steps and the last state, which may be the
+initial state for the next part of the sequence.
 """
 
 from __future__ import annotations
@@ -19,22 +19,12 @@ from ..ops.random import generator
 from ..ops.shape import stack
 from ..tensor import Tensor
 from . import init
-from .conv import Conv2d
+from .layers import Conv2d
 from .module import Module, Parameter
 
 
 class RNN(Module):
     """The plain recurrent network: h_t = tanh(W_ih x_t + W_hh h_(t-1) + b) (Elman 1990).
-
-    Parameters
-    ----------
-    input_size, hidden_size : int
-    weight_init : callable of (shape, rng)
-        Glorot uniform by default.
-    rng : numpy.random.Generator, optional
-        The default generator, set by ``minigrad.manual_seed``, if left out.
-    dtype : NumPy dtype
-        float32 by default.
 
     Attributes
     ----------
@@ -100,7 +90,7 @@ class RNN(Module):
         return tanh(projected + linear(state, self.weight_hh))
 
     def output(self, state: Any) -> Tensor:
-        """The hidden state's part of a state."""
+        """The hidden state."""
         return state
 
     def extra_repr(self) -> str:
@@ -113,8 +103,8 @@ class LSTM(RNN):
         i, f, o = sigmoid of their rows of W_ih x_t + W_hh h_(t-1) + b,   g = tanh of its
         c_t = f c_(t-1) + i g,   h_t = o tanh(c_t)
 
-    Rows are in the order i, f, g, o, as in PyTorch. The state is the pair (h, c). Parameters are those of RNN, and the
-    forget gate's bias begins at 1, so that a new network remembers.
+    Rows are in the order i, f, g, o, as in PyTorch. The state is the pair (h, c). The forget gate's bias starts at 1,
+    so that a new network remembers.
 
     Examples
     --------
@@ -147,13 +137,7 @@ class LSTM(RNN):
 class ConvLSTM(Module):
     """An LSTM over images, whose products are convolutions (Shi et al. 2015, arXiv:1506.04214, without peepholes).
 
-    Parameters
-    ----------
-    in_channels, hidden_channels : int
-    kernel_size : int
-        Odd, so that images keep their size.
-    **settings
-        ``rng`` and ``dtype``, as for Conv2d.
+    ``kernel_size`` is odd, so that images keep their size; ``settings`` are Conv2d's ``rng`` and ``dtype``.
 
     Examples
     --------
@@ -196,7 +180,7 @@ class ConvLSTM(Module):
 
 
 def lstm_update(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """The next (h, c) from the sums that enter the gates i, f, g, o, along axis 1, and the last c."""
+    """The next (h, c) from the inputs of the gates i, f, g, o, along axis 1, and the previous c."""
     size = c.shape[1]
     i, f, g, o = (gates[:, k * size : (k + 1) * size] for k in range(4))
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)

@@ -7,8 +7,8 @@ With m values x_i per channel (Ioffe & Szegedy 2015, arXiv:1502.03167, Algorithm
     xhat_i = (x_i - mean) / sqrt(var + eps)            normalize
     y_i  = gamma xhat_i + beta                         scale and shift
 
-Every value of a batch moves every other's output: the gradient goes through mean and var, and an example's
-output is not its own. Frozen statistics (Algorithm 2, line 11) make it a fixed affine map again.
+Every value of a batch influences every other's output: the gradient flows through mean and var. With frozen
+statistics (Algorithm 2, line 11) it is a fixed affine map of each value by itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Axes = int | tuple[int, ...]
 
 
 class PerChannel(Op):
-    """What the ops below know: ``kept``, the axes with statistics of their own."""
+    """Base of the ops below: ``kept`` are the feature axes, which have statistics of their own."""
 
     __slots__ = ("kept",)
 
@@ -37,20 +37,21 @@ class PerChannel(Op):
         self.kept = kept
 
     def reduced(self, x: Tensor) -> tuple[int, ...]:
+        """The axes that are averaged over."""
         return tuple(i for i in range(x.ndim) if i not in self.kept)
 
     def wide(self, channels: Tensor, x: Tensor) -> Tensor:
-        """Per-channel values in a shape that broadcasts against x."""
+        """Reshape per-channel values to broadcast against x."""
         return channels.reshape(tuple(n if i in self.kept else 1 for i, n in enumerate(x.shape)))
 
     def deviation(self, x: Tensor, mean: Tensor) -> Tensor:
-        """x - mean, without the offset that a large mean leaves when it is rounded to its dtype."""
+        """x - mean, without the rounding error of a large mean."""
         d = x - self.wide(mean, x)
         return d - d.mean(self.reduced(x), keepdims=True)
 
 
 class BatchNorm(PerChannel):
-    """y, mean, var, and 1 / sqrt(var + eps), which the backward pass needs."""
+    """Algorithm 1: y, mean, var, and 1 / sqrt(var + eps), which the backward pass needs."""
 
     num_outputs = 4
     saves_outputs = (1, 3)
@@ -83,7 +84,7 @@ class BatchNorm(PerChannel):
         m, dtype = x.size // mean.size, x.dtype
         gx = ggamma = gbeta = None
         if not (gmean is None and gvar is None and ginv_std is None):
-            x = x.widened()  # gradients are added first, and rounded then
+            x = x.widened()  # gradients are summed before they are rounded
         if gy is not None:
             gy = gy.astype(x.dtype)
             op = BatchNormGrad(self.kept, self.ddof)
@@ -104,8 +105,8 @@ class BatchNorm(PerChannel):
 class BatchNormGrad(PerChannel):
     """The paper's six gradient equations (section 3) in closed form, for a gradient of y alone.
 
-    It is written as a function of mean and inv_std too, which are outputs of the forward op: a second derivative
-    reaches x both directly and back through them, so nothing here is a constant that should not be.
+    mean and inv_std, outputs of the forward op, are inputs here: a second derivative reaches x directly and through
+    them.
     """
 
     num_outputs = 3
@@ -131,6 +132,8 @@ class BatchNormGrad(PerChannel):
 
 
 class FrozenBatchNorm(PerChannel):
+    """Algorithm 2, line 11: the affine map of given statistics."""
+
     __slots__ = ("eps",)
 
     def __init__(self, kept: tuple[int, ...], eps: float) -> None:
@@ -149,6 +152,27 @@ class FrozenBatchNorm(PerChannel):
         return k.frozen_batch_norm(x, gamma, beta, mean, var, self.kept, self.eps)
 
 
+class MoveStatistics(Op):
+    """Update running statistics with a batch's, in place: the averages of Algorithm 2, line 10.
+
+    ``correction`` is the factor from the variance that normalized the batch to the one that is remembered. A batch that
+    is not finite changes nothing, and is an error if ``strict``. ``debiased`` divides by the weight so far.
+    """
+
+    writes = 3
+    differentiable = False
+    __slots__ = ("correction", "debiased", "momentum", "strict")
+
+    def __init__(
+        self, momentum: float | None, correction: float, strict: bool, debiased: bool = False
+    ) -> None:
+        self.momentum, self.correction = momentum, correction
+        self.strict, self.debiased = strict, debiased
+
+    def forward(self, k: Any, *arrays: Any) -> None:
+        k.move_statistics(*arrays, self.momentum, self.correction, self.debiased, self.strict)
+
+
 def batch_norm(
     x: Tensor,
     gamma: Tensor | None,
@@ -160,8 +184,8 @@ def batch_norm(
     """Normalize each channel by the statistics of this batch, then scale and shift (arXiv:1502.03167, Algorithm 1).
 
     Gradients flow through the statistics (the six equations of section 3), and from ``mean`` and ``var`` wherever they
-    are used further on: all three outputs are differentiable, to any order. With gamma = sqrt(var + eps) and
-    beta = mean it is the identity: what batch norm takes away, it can learn to give back (section 3).
+    are used: all three outputs are differentiable, to any order. With gamma = sqrt(var + eps) and beta = mean it is the
+    identity, which it can learn (section 3).
 
     Parameters
     ----------
@@ -174,21 +198,20 @@ def batch_norm(
     eps : float
         Added to the variance, under the square root.
     ddof : int
-        What normalizes is the sum of the squared deviations divided by m - ddof. 0, the default and what every
-        framework does, is the paper's biased variance: the batch is divided by its own spread, not by a guess at that
-        of the population, and comes out with variance 1.
+        The variance is the sum of the squared deviations divided by m - ddof. 0, the default here and in every
+        framework, is the paper's biased variance, after which the output has variance 1.
 
     Returns
     -------
     y : Tensor, shape and dtype of x
-    mean, var : Tensor, shape of the kept axes
-        What normalized. float32 for float16 input, else x's dtype.
+    mean, var : Tensor, shape of the feature axes
+        The statistics that normalized. float32 for float16 input, else x's dtype.
 
     Raises
     ------
     ValueError
-        For fewer than two axes, channels without a value (an empty batch), one value per channel (whose output would be
-        ``beta`` whatever the input), a wrong shape of gamma or beta, a bad axis, eps <= 0, or ddof < 0 or >= m.
+        For fewer than two axes, channels without a value (an empty batch), one value per channel (the output would
+        always be ``beta``), a wrong shape of gamma or beta, a bad axis, eps <= 0, or ddof < 0 or >= m.
     TypeError
         If an argument is no Tensor, or the dtypes do not fit.
 
@@ -239,7 +262,7 @@ def frozen_batch_norm(
     x : Tensor, at least 2 axes
     gamma, beta : Tensor or None, shape of ``mean``
         Scale and shift; None is 1 and 0.
-    mean, var : Tensor, shape of the kept axes
+    mean, var : Tensor, shape of the feature axes
         Running or population statistics; float32 for float16 input, else x's dtype.
     axis, eps
         As for ``batch_norm``.
@@ -275,7 +298,7 @@ def statistics_dtype(dtype: np.dtype) -> np.dtype:
 
 
 def kept_axes(name: str, shape: tuple[int, ...], axis: Axes) -> tuple[Any, ...]:
-    """The kept axes, their sizes, and the number of values per channel."""
+    """The feature axes, their sizes, and the number of values per channel."""
     return _kept_axes(name, shape, tuple(axis) if isinstance(axis, list) else axis)
 
 
@@ -296,7 +319,7 @@ def _kept_axes(name: str, shape: tuple[int, ...], axis: Axes) -> tuple[Any, ...]
 def _op(
     cls: type, settings: tuple[Any, ...], name: str, shape: tuple[int, ...], axis: Axes
 ) -> tuple[Any, ...]:
-    """The op for values of this shape, the shape of what it takes per channel, and the values per channel."""
+    """The op for x of this shape, the shape of its per-channel inputs, and the values per channel."""
     kept, expected, values = kept_axes(name, shape, axis)
     eps = settings[0]
     require_numbers(name, eps=eps)
@@ -313,8 +336,9 @@ def _fitted(
     axis: Axes,
     **channels: Tensor | None,
 ) -> tuple[Op, int]:
-    """The op, eps first among its settings, and its values per channel, if all arguments fit together."""
-    require_floating(name, x)
+    """The op and the values per channel; raise for arguments that do not fit. ``settings`` start with eps."""
+    if not isinstance(x, Tensor) or x._data.dtype.kind != "f":
+        require_floating(name, x)
     data = x._data
     axis = tuple(axis) if isinstance(axis, list) else axis
     op, expected, values = _op(cls, settings, name, data.shape, axis)

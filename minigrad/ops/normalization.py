@@ -1,7 +1,7 @@
-"""The siblings of batch norm: the same statistics, over other axes, so that no example depends on another.
+"""The siblings of batch norm: the same statistics over other axes, so that no example depends on another.
 
-Each is ``batch_norm`` without gamma and beta, told to keep other axes, then scaled and shifted per channel or feature.
-There is nothing to remember: training and inference are the same function.
+Each is ``batch_norm`` without gamma and beta along other axes, then scaled and shifted per channel or feature. They
+have no running statistics: training and inference are the same function.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _normalized(
     shape: tuple[int, ...],
     axis: int,
 ) -> Tensor:
-    """x, normalized in the shape ``seen``, times gamma plus beta, of ``shape``, for the axes from ``axis`` on.
+    """Normalize x, reshaped to ``seen``, then scale and shift by gamma and beta of ``shape`` from ``axis`` on.
 
     float16 and bfloat16 are rounded once, at the end.
     """

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..bn.hooks import accepts
+from ..bn.population import observe
 from ..nn.batch_norm import BatchNorm
 from ..nn.module import Module
-from ..nn.population import observe
 from ..tensor import Tensor
 
 
@@ -100,8 +101,8 @@ def gap(model: Module, batches: Iterable[Any]) -> Gaps:
     def collect(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
         if not m > 1:
             raise ValueError(f"expected more than one value per channel, got {m}")
-        if layer.accepts(mean, var, m):
-            remembered = var.numpy() * (m / (m - layer.ddof_running))
+        if accepts(layer, mean, var, m):
+            remembered = var.numpy() * ((m - layer.ddof_norm) / (m - layer.ddof_running))
             seen[layer].append((mean.numpy(), remembered, m))
 
     observe(model, names, batches, collect)

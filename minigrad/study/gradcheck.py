@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..autograd import grad
+from ..bn.hooks import hold_statistics
 from ..dtypes import floating
 from ..messages import kind_of
-from ..nn.statistics import hold_statistics
 from ..tape import no_grad
 from ..tensor import Tensor, tensor
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..bn.hooks import Normalized, forward
 from ..nn.batch_norm import BatchNorm
 from ..ops.batch_norm import Axes, batch_norm, frozen_batch_norm
 from ..tensor import Tensor
@@ -179,13 +180,16 @@ class AblatedBatchNorm(BatchNorm):
         super().__init__(num_features, **settings)
         self.without = tuple(without)
 
-    def normalize(
-        self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Any
-    ) -> tuple[Tensor, Tensor, Tensor, float]:
+    def forward(self, x: Tensor, mask: Any = None, weight: Any = None) -> Tensor:
+        return forward(self, x, mask, weight, self._ablated)
+
+    def _ablated(self, x: Tensor, weight: Any) -> Normalized:
         if weight is not None:
             raise ValueError("expected neither mask nor weight")
-        y, mean, var = ablated_batch_norm(x, gamma, beta, self.axis, self.eps, self.without)
-        return y, mean, var, x.size // mean.size
+        y, mean, var = ablated_batch_norm(
+            x, self.gamma, self.beta, self.axis, self.eps, self.without
+        )
+        return y, [(mean, var, x.size // mean.size)]
 
 
 def paths_of(v: Values) -> Paths:

@@ -1,54 +1,155 @@
-"""The layers: each is its op, and Dropout is two things in training and in eval."""
+"""Layers: each is its op, says its settings, and Dropout differs between training and eval."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import close, double, normal
+from helpers import close, content, double, normal, refuses
 
 import minigrad as mg
 from minigrad import nn
 
 pytestmark = pytest.mark.usefixtures("backend")
 
+F64 = {"dtype": np.float64}
+
+#: a layer with random parameters, the same by its op, an input's shape, and the shapes of the state
+OPS = {
+    "Sigmoid": (nn.Sigmoid, lambda m, x: mg.sigmoid(x), (4, 3), {}),
+    "ReLU": (nn.ReLU, lambda m, x: mg.relu(x), (4, 3), {}),
+    "Tanh": (nn.Tanh, lambda m, x: mg.tanh(x), (4, 3), {}),
+    **{
+        f"Flatten {shape}": (nn.Flatten, lambda m, x: x.reshape(len(x), x.size // 2), shape, {})
+        for shape in [(2, 3), (2, 3, 4), (2, 3, 4, 5)]
+    },
+    **{
+        f"Linear {shape}": (
+            lambda: nn.Linear(3, 2, **F64),
+            lambda m, x: x @ m.weight.T + m.bias,
+            shape,
+            {"weight": (2, 3), "bias": (2,)},
+        )
+        for shape in [(3,), (4, 3), (2, 4, 3)]
+    },
+    "Linear without bias": (
+        lambda: nn.Linear(3, 2, bias=False, **F64),
+        lambda m, x: x @ m.weight.T,
+        (4, 3),
+        {"weight": (2, 3)},
+    ),
+    "Maxout": (
+        lambda: nn.Maxout(3, 2, 4, **F64),
+        lambda m, x: m.linear(x).reshape(2, 5, 2, 4).max(-1),
+        (2, 5, 3),
+        {"linear.weight": (8, 3), "linear.bias": (8,)},
+    ),
+    "Conv2d": (
+        lambda: nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), (1, 2), 2, **F64),
+        lambda m, x: mg.conv2d(x, m.weight, m.bias, (2, 1), (1, 0), (1, 2), 2),
+        (2, 4, 7, 6),
+        {"weight": (6, 2, 3, 2), "bias": (6,)},
+    ),
+    "Conv1d": (
+        lambda: nn.Conv1d(4, 6, 3, 2, "same", groups=2, **F64),
+        lambda m, x: mg.conv1d(x, m.weight, m.bias, 2, "same", groups=2),
+        (2, 4, 7),
+        {"weight": (6, 2, 3), "bias": (6,)},
+    ),
+    "ConvTranspose2d": (
+        lambda: nn.ConvTranspose2d(4, 6, 3, 2, 1, 1, groups=2, **F64),
+        lambda m, x: mg.conv_transpose2d(x, m.weight, m.bias, 2, 1, 1, groups=2),
+        (2, 4, 3, 5),
+        {"weight": (4, 3, 3, 3), "bias": (6,)},
+    ),
+    "MaxPool2d": (
+        lambda: nn.MaxPool2d(3, 2, 1),
+        lambda m, x: mg.max_pool2d(x, 3, 2, 1),
+        (2, 3, 7, 6),
+        {},
+    ),
+    "AvgPool2d": (
+        lambda: nn.AvgPool2d((2, 3)),
+        lambda m, x: mg.avg_pool2d(x, (2, 3)),
+        (2, 3, 7, 6),
+        {},
+    ),
+    "GlobalAvgPool2d": (nn.GlobalAvgPool2d, lambda m, x: x.mean((2, 3)), (2, 3, 7, 6), {}),
+    "LayerNorm": (
+        lambda: nn.LayerNorm((3, 4), **F64),
+        lambda m, x: mg.layer_norm(x, m.gamma, m.beta, 2),
+        (5, 2, 3, 4),
+        {"gamma": (3, 4), "beta": (3, 4)},
+    ),
+    "GroupNorm": (
+        lambda: nn.GroupNorm(2, 4, **F64),
+        lambda m, x: mg.group_norm(x, 2, m.gamma, m.beta),
+        (5, 4, 3),
+        {"gamma": (4,), "beta": (4,)},
+    ),
+    "InstanceNorm": (
+        lambda: nn.InstanceNorm(3, affine=True, **F64),
+        lambda m, x: mg.instance_norm(x, m.gamma, m.beta),
+        (5, 3, 4),
+        {"gamma": (3,), "beta": (3,)},
+    ),
+    **{
+        f"{name} without parameters": (make, function, (2, 4, 3), {})
+        for name, make, function in [
+            ("LayerNorm", lambda: nn.LayerNorm(3, affine=False), lambda m, x: mg.layer_norm(x)),
+            (
+                "GroupNorm",
+                lambda: nn.GroupNorm(2, 4, affine=False),
+                lambda m, x: mg.group_norm(x, 2),
+            ),
+            ("InstanceNorm", lambda: nn.InstanceNorm(4), lambda m, x: mg.instance_norm(x)),
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(("make", "function", "shape", "state"), OPS.values(), ids=OPS)
+def test_is_its_op_in_both_modes(rng, make, function, shape, state):
+    layer, x = double(make()), normal(rng, *shape)
+    before = content(layer)
+    for training in [True, False]:
+        close(layer.train(training)(x), function(layer, x), 1e-14)
+    assert content(layer) == before and not layer.buffers()
+    assert {name: a.shape for name, a in layer.state_dict().items()} == state
+
+
+def test_initial_weights_are_hes():
+    weight = nn.Conv2d(50, 40, 3, rng=np.random.default_rng(0)).weight.numpy()
+    assert abs(weight.std() - np.sqrt(2 / (50 * 9))) < 1e-3
+    assert not nn.Conv2d(3, 4, 3).bias.numpy().any()
+
+
+def test_sizes_may_be_numpy_integers():
+    assert nn.Linear(np.int64(3), np.int32(2)).weight.shape == (2, 3)
+
 
 @pytest.mark.parametrize(
-    ("layer", "op"),
-    [(nn.Sigmoid(), mg.sigmoid), (nn.ReLU(), mg.relu), (nn.Tanh(), mg.tanh)],
-    ids=["sigmoid", "relu", "tanh"],
+    ("layer", "text"),
+    [
+        (nn.Conv2d(1, 16, 3), "Conv2d(1, 16, kernel_size=(3, 3), stride=1)"),
+        (
+            nn.Conv2d(4, 8, (3, 5), 2, "same", 1, 4, bias=False),
+            "Conv2d(4, 8, kernel_size=(3, 5), stride=2, padding='same', groups=4, bias=False)",
+        ),
+        (nn.Conv1d(1, 2, 5, dilation=2), "Conv1d(1, 2, kernel_size=(5,), stride=1, dilation=2)"),
+        (
+            nn.ConvTranspose2d(2, 1, 2, 2, output_padding=1),
+            "ConvTranspose2d(2, 1, kernel_size=(2, 2), stride=2, output_padding=1)",
+        ),
+        (nn.MaxPool2d(2), "MaxPool2d(kernel_size=2, stride=2, padding=0)"),
+        (nn.AvgPool2d(3, 1, 1), "AvgPool2d(kernel_size=3, stride=1, padding=1)"),
+        (nn.Maxout(3, 2, 4), "Maxout(\n  linear=Linear(3, 8, bias=True)\n)"),
+        (nn.LayerNorm(4, affine=False), "LayerNorm((4,), eps=1e-05, affine=False)"),
+        (nn.GroupNorm(2, 4), "GroupNorm(2, 4, eps=1e-05)"),
+    ],
+    ids=str,
 )
-def test_activations_are_their_ops(rng, layer, op):
-    x = normal(rng, 4, 3)
-    close(layer(x), op(x), 0)
-    assert not layer.state_dict()
-
-
-class TestLinear:
-    @pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 4, 3)])
-    @pytest.mark.parametrize("bias", [True, False])
-    def test_is_its_op(self, rng, shape, bias):
-        layer, x = double(nn.Linear(3, 2, bias=bias, dtype=np.float64)), normal(rng, *shape)
-        y = x.numpy() @ layer.weight.numpy().T
-        close(layer(x), y + layer.bias.numpy() if bias else y)
-
-    def test_parameters(self, rng):
-        layer = nn.Linear(3, 2, rng=rng)
-        assert {name: a.shape for name, a in layer.state_dict().items()} == {
-            "weight": (2, 3),
-            "bias": (2,),
-        }
-        assert all(a.dtype == np.float32 for a in layer.state_dict().values())
-        assert list(nn.Linear(3, 2, bias=False).state_dict()) == ["weight"]
-
-    @pytest.mark.parametrize("sizes", [(0, 2), (3, 0), (-1, 2), (3, 2.0), ("3", 2)])
-    def test_sizes_are_positive_integers(self, sizes):
-        with pytest.raises(
-            ValueError, match=r"Linear: expected (in|out)_features to be a positive"
-        ):
-            nn.Linear(*sizes)
-
-    def test_sizes_may_be_numpy_integers(self):
-        assert nn.Linear(np.int64(3), np.int32(2)).weight.shape == (2, 3)
+def test_repr(layer, text):
+    assert repr(layer) == text
 
 
 class TestDropout:
@@ -84,34 +185,52 @@ class TestDropout:
         expected = np.random.Generator(numbers).random((4, 5), np.float32) >= 0.5
         np.testing.assert_array_equal(one, 2 * expected)
 
-    @pytest.mark.parametrize("p", [-0.1, 1, 1.5, np.nan])
-    def test_constructor_errors(self, p):
-        with pytest.raises(ValueError, match=f"Dropout: expected 0 <= p < 1, got {p}"):
-            nn.Dropout(p)
+
+POSITIVE = "expected {} to be a positive integer, got {!r}"
+#: words of the ValueError, and what raises it
+ERRORS = {
+    **{
+        f"Linear: {POSITIVE.format(name, wrong)}": lambda sizes=sizes: nn.Linear(*sizes)
+        for sizes, name, wrong in [
+            ((0, 2), "in_features", 0),
+            ((3, 0), "out_features", 0),
+            ((-1, 2), "in_features", -1),
+            ((3, 2.0), "out_features", 2.0),
+            (("3", 2), "in_features", "3"),
+        ]
+    },
+    **{
+        f"Dropout: expected 0 <= p < 1, got {p}": lambda p=p: nn.Dropout(p)
+        for p in [-0.1, 1, 1.5, np.nan]
+    },
+    f"Maxout: {POSITIVE.format('pieces', 0)}": lambda: nn.Maxout(3, 2, 0),
+    "flatten: expected at least 2 axes, got shape ()": lambda: nn.Flatten()(mg.ones(())),
+    "flatten: expected at least 2 axes, got shape (3,)": lambda: nn.Flatten()(mg.ones(3)),
+    f"Conv2d: {POSITIVE.format('in_channels', 0)}": lambda: nn.Conv2d(0, 1, 3),
+    "Conv2d: expected groups to divide 4 and 6 channels, got 4": lambda: nn.Conv2d(
+        4, 6, 3, groups=4
+    ),
+    "Conv2d: expected kernel_size as an int >= 1 or a pair of them, got (3, 0)": lambda: nn.Conv2d(
+        4, 6, (3, 0)
+    ),
+    "conv2d: expected x of 3 channels": lambda: nn.Conv2d(3, 6, 3)(mg.ones((1, 4, 5, 5))),
+    f"Conv1d: {POSITIVE.format('kernel_size', (3, 3))}": lambda: nn.Conv1d(4, 6, (3, 3)),
+    "LayerNorm: expected x of shape (..., 3, 4), got (2, 4, 3)": lambda: nn.LayerNorm((3, 4))(
+        mg.ones((2, 4, 3))
+    ),
+    "GroupNorm '0': expected x of shape (n, 4, ...), got (2, 3)": lambda: nn.Sequential(
+        nn.GroupNorm(2, 4)
+    )(mg.ones((2, 3))),
+    "InstanceNorm: expected x of shape (n, 4, ...), got (2, 3, 5)": lambda: nn.InstanceNorm(4)(
+        mg.ones((2, 3, 5))
+    ),
+    "GroupNorm: expected groups that divide 4 channels, got 3": lambda: nn.GroupNorm(3, 4),
+    f"LayerNorm: {POSITIVE.format('normalized_shape', 0)}": lambda: nn.LayerNorm(0),
+    f"{POSITIVE.format('normalized_shape', 0)} ": lambda: nn.LayerNorm(()),
+}
 
 
-class TestFlatten:
-    @pytest.mark.parametrize(
-        ("shape", "flat"),
-        [((4, 3), (4, 3)), ((4, 3, 2), (4, 6)), ((2, 3, 4, 5), (2, 60)), ((0, 3, 2), (0, 6))],
-    )
-    def test_keeps_the_first_axis(self, rng, shape, flat):
-        x = rng.standard_normal(shape)
-        close(nn.Flatten()(mg.tensor(x)), x.reshape(flat), 0)
-
-    @pytest.mark.parametrize("shape", [(), (3,)])
-    def test_needs_two_axes(self, shape):
-        with pytest.raises(ValueError, match="flatten: expected at least 2 axes, got shape"):
-            nn.Flatten()(mg.ones(shape))
-
-
-class TestMaxout:
-    def test_is_the_largest_of_its_maps(self, rng):
-        layer, x = nn.Maxout(3, 2, 4, dtype=np.float64), normal(rng, 2, 5, 3)
-        y = layer.linear(x).numpy().reshape(2, 5, 2, 4).max(-1)
-        close(layer(x), y)
-        assert repr(layer).startswith("Maxout(\n  linear=Linear(3, 8, bias=True)")
-
-    def test_constructor_errors(self):
-        with pytest.raises(ValueError, match="Maxout: expected pieces to be a positive integer"):
-            nn.Maxout(3, 2, 0)
+@pytest.mark.parametrize(("words", "call"), ERRORS.items(), ids=ERRORS)
+def test_errors(words, call):
+    with refuses(ValueError, words.strip()):
+        call()

@@ -78,10 +78,6 @@ class TestFinding:
         assert [name for name, _ in named] == names
         assert [id(value) for value in getattr(net, kind)()] == [id(value) for _, value in named]
 
-    def test_under_their_names(self, net):
-        assert dict(net.named_parameters())["nested.0.0.bias"] is net.nested[0][0].bias
-        assert dict(net.named_modules())[""] is net
-
     def test_what_is_assigned_later_is_found_and_what_is_removed_is_not(self, net):
         net.late = nn.Parameter([1.0])
         net.pair = None

@@ -11,8 +11,9 @@ from helpers import close, device
 
 import minigrad as mg
 from minigrad import backend as backends
+from minigrad.bn import moments
 from minigrad.op import Op
-from minigrad.ops import activation, batch_norm, conv, linear, loss, moments
+from minigrad.ops import activation, batch_norm, conv, linear, loss
 from minigrad.ops.windows import make_window
 from minigrad.tape import listening
 

@@ -1,13 +1,13 @@
-"""Gradient accumulation that is exact in spite of batch norm: micro-batches with the statistics of the whole batch.
+"""Exact gradient accumulation with batch norm: micro-batches normalized by the statistics of the whole batch.
 
-A batch too large for memory is cut into micro-batches, and their gradients are added up. With batch norm that is
+A batch too large for memory is split into micro-batches, and their gradients are added up. With batch norm that is
 another function: each micro-batch is normalized by its own statistics. Here the statistics are first merged over all of
-them, and then the gradient goes back through the merged ones, to all micro-batches, with one micro-batch's graph in
-memory at a time.
+them; then the gradient goes back through the merged ones, to all micro-batches, with the graph of one at a time in
+memory.
 
-Let s_l be the statistics at the l-th call of a batch norm, and S_l(k) what micro-batch k contributes to them. Written
-as functions of s_1 ... s_L, the losses and contributions of different micro-batches have nothing to do with each other,
-and the chain rule is a sum over micro-batches, from the last call to the first::
+Let s_l be the statistics at the l-th call of a batch norm, and S_l(k) what micro-batch k contributes to them. As
+functions of s_1 ... s_L, the losses and contributions of different micro-batches are independent of each other, and the
+chain rule is a sum over micro-batches, from the last call to the first::
 
     d loss / d s_l = sum_k [ d loss_k / d s_l + sum_(j > l) <d loss / d S_j(k), d S_j(k) / d s_l> ]
 """
@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from ..autograd import grad
-from ..ops.moments import Moments, merge_moments
+from ..nn.batch_norm import BatchNorm
+from ..nn.module import Module
 from ..ops.random import generator
 from ..tape import no_grad
 from ..tensor import Tensor
-from .batch_norm import BatchNorm
-from .module import Module
-from .statistics import collecting_statistics, merging_statistics
+from .hooks import accepts, collect, collecting_statistics, merging_statistics
+from .moments import Moments, merge_moments
 from .variants import BatchRenorm
 
 
@@ -38,18 +38,18 @@ def micro_batch_backward(
     """Add the gradient of a whole batch's mean loss to ``.grad``, one micro-batch at a time.
 
     Gradients, loss and running statistics are those of the whole batch at once, up to rounding. The running statistics
-    move once. Time is the price: with L calls of batch norms there are L + 1 passes for the statistics, each ending
+    are updated once. It costs time: with L calls of batch norms there are L + 1 passes for the statistics, each ending
     where they are found, and L + 1 forward and backward passes.
 
     Parameters
     ----------
     model : Module
-        In training mode. Random layers see the same numbers in all passes over a micro-batch.
+        In training mode. Random layers draw the same numbers in all passes over a micro-batch.
     loss : callable
-        ``loss(*batch)`` calls the model and gives the mean loss of a micro-batch, a Tensor with one element. Takes the
-        same way through the model every time.
+        ``loss(*batch)`` calls the model and returns the mean loss of a micro-batch, a Tensor with one element. It must
+        call the same batch norms in the same order every time.
     batches : iterable of tuples
-        The micro-batches; each counts as many times as its first item is long.
+        The micro-batches, weighted by the length of their first items.
 
     Returns
     -------
@@ -58,16 +58,14 @@ def micro_batch_backward(
 
     Raises
     ------
-    ValueError
-        For no micro-batches; if they call different batch norms, a ``GhostBatchNorm``, or one twice that normalizes
-        by what it remembers (``BatchRenorm``, frozen but moving); if a loss has several elements; and what ``loss``
-        raises. No ``.grad`` and no statistics have changed then.
-    TypeError
-        For micro-batches that are no tuples, and what ``loss`` raises.
+    ValueError, TypeError
+        For no micro-batches or others than tuples; if they call different batch norms, a ``GhostBatchNorm``, or one
+        twice that normalizes by its running statistics (``BatchRenorm``, frozen but moving); if a loss has several
+        elements. No ``.grad`` and no statistics have changed then.
 
     Notes
     -----
-    The merged mean is rounded to its dtype. In float32 it should not be more than some 10^4 times the deviations.
+    The merged mean is rounded to its dtype. In float32 it should be at most about 10^4 times the deviations.
 
     Examples
     --------
@@ -88,13 +86,13 @@ def micro_batch_backward(
     total = run.backward()
     for call in run.calls:
         if call.layer.training:
-            call.layer.collect(*call.statistics())
+            collect(call.layer, *call.statistics())
     return total
 
 
 @dataclass
 class _Call:
-    """One call of a batch norm: what each micro-batch brings, the whole, and the gradients for what they bring."""
+    """One call of a batch norm: the moments of each micro-batch, merged, and the gradients for those of each."""
 
     layer: BatchNorm
     parts: list[Moments]
@@ -102,16 +100,17 @@ class _Call:
     cotangents: list[tuple[Tensor, Tensor]]
 
     def statistics(self) -> tuple[Tensor, Tensor, float]:
-        """Mean, biased variance, and values per channel."""
-        return self.whole.mean, self.whole.var(), self.whole.count.item()
+        """Mean, variance, and values per channel."""
+        var = self.whole.var(self.layer.ddof_norm)
+        return self.whole.mean, var, self.whole.count.item()
 
 
 class _Reached(BaseException):
-    """The forward pass has come to the statistics that are looked for."""
+    """Ends a forward pass at the batch norm whose statistics are wanted."""
 
 
 class _Run:
-    """The passes over the micro-batches; ``calls`` are the batch norms' calls of which the statistics are known."""
+    """The passes over the micro-batches; ``calls`` are the calls of batch norms whose statistics are known."""
 
     def __init__(
         self, model: Module, loss: Callable[..., Tensor], batches: list[tuple[Any, ...]]
@@ -128,11 +127,11 @@ class _Run:
         self.names = {module: name for name, module in model.named_modules()}
         sizes = [len(batch[0]) for batch in batches]
         self.shares = [size / sum(sizes) for size in sizes]
-        self.random = _Randomness(model, len(batches))
+        self.random = _random_numbers(model, len(batches))
 
     def forward(self, k: int, merge: Callable[[Any, Moments], Moments]) -> Tensor:
         """The loss of micro-batch k, in which the i-th call of a batch norm normalizes by ``merge``."""
-        with self.random.of(k), collecting_statistics(_pass_by), merging_statistics(merge):
+        with self.random(k), collecting_statistics(_pass_by), merging_statistics(merge):
             loss = self.loss(*self.batches[k])
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise ValueError(
@@ -172,7 +171,7 @@ class _Run:
         return True
 
     def _require_movable(self, call: _Call) -> None:
-        """Raise before anything has changed what moving the statistics would raise in the end."""
+        """Raise what updating the statistics would raise in the end, before anything has changed."""
         layer, name = call.layer, self.names.get(call.layer, "")
         title = " ".join(filter(None, [type(layer).__name__, repr(name) if name else ""]))
         again = any(earlier.layer is layer for earlier in self.calls)
@@ -183,12 +182,12 @@ class _Run:
             )
         if layer.training and layer.moving:
             try:
-                layer.accepts(*call.statistics())
+                accepts(layer, *call.statistics())
             except (TypeError, ValueError) as error:
                 raise type(error)(f"micro_batch_backward: {title}: {error}") from None
 
     def differentiate_statistics(self, index: int) -> None:
-        """The gradients for what each micro-batch brings to a call, given those of all later calls."""
+        """Compute the gradients for each micro-batch's moments at a call, given those of all later calls."""
         call = self.calls[index]
         leaves = _leaves(call.whole)
         totals = [leaf * 0 for leaf in leaves]
@@ -205,7 +204,7 @@ class _Run:
         call.cotangents = list(zip(grads[::2], grads[1::2], strict=True))
 
     def backward(self) -> float:
-        """Add the gradients of all leaves to their ``.grad``; the whole batch's loss."""
+        """Add the gradients of all leaves to their ``.grad``; return the whole batch's loss."""
         total = 0.0
         for k in range(len(self.batches)):
             outputs, cotangents = self._outputs(k, {}, 0)
@@ -217,9 +216,9 @@ class _Run:
     def _outputs(
         self, k: int, leaves: dict[int, list[Tensor]], first: int
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """What micro-batch k gives, its loss and what it brings to the calls from ``first`` on, with their gradients.
+        """Micro-batch k's loss and moments at the calls from ``first`` on, and their gradients.
 
-        ``leaves`` stand in for the mean and M2 of some calls.
+        ``leaves`` replace the mean and M2 of some calls.
         """
         brought: list[tuple[Tensor, Tensor]] = []
         calls = iter(enumerate(self.calls))
@@ -244,7 +243,7 @@ class _Run:
 
 
 def _pass_by(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
-    """Statistics of one pass of many, which are collected once at the end."""
+    """Ignore the statistics of one pass of many: they are collected once at the end."""
 
 
 def _leaves(moments: Moments) -> list[Tensor]:
@@ -254,25 +253,22 @@ def _leaves(moments: Moments) -> list[Tensor]:
     return leaves
 
 
-class _Randomness:
-    """The same random numbers in every pass over a micro-batch, others for every micro-batch."""
-
-    def __init__(self, model: Module, count: int) -> None:
-        own = [getattr(module, "rng", None) for module in model.modules()]
-        self.generators = {id(g): g for g in own if isinstance(g, np.random.Generator)}
-        self.generators[id(generator(None))] = generator(None)
-        self.seeds = [[int(s) for s in g.integers(2**63, size=count)] for g in self._all()]
-
-    def _all(self) -> list[np.random.Generator]:
-        return list(self.generators.values())
+def _random_numbers(model: Module, count: int) -> Callable[[int], Any]:
+    """A context manager for each of ``count`` micro-batches, in which random layers see the same numbers every time."""
+    own = [getattr(module, "rng", None) for module in model.modules()]
+    found = {id(g): g for g in [*own, generator(None)] if isinstance(g, np.random.Generator)}
+    generators = list(found.values())
+    seeds = [[int(s) for s in g.integers(2**63, size=count)] for g in generators]
 
     @contextmanager
-    def of(self, k: int) -> Iterator[None]:
-        before = [g.bit_generator.state for g in self._all()]
-        for g, seeds in zip(self._all(), self.seeds, strict=True):
-            g.bit_generator.state = type(g.bit_generator)(seeds[k]).state
+    def of(k: int) -> Iterator[None]:
+        before = [g.bit_generator.state for g in generators]
+        for g, own_seeds in zip(generators, seeds, strict=True):
+            g.bit_generator.state = type(g.bit_generator)(own_seeds[k]).state
         try:
             yield
         finally:
-            for g, state in zip(self._all(), before, strict=True):
+            for g, state in zip(generators, before, strict=True):
                 g.bit_generator.state = state
+
+    return of

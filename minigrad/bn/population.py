@@ -1,4 +1,4 @@
-"""Population statistics: from the network that trained to the network that infers (arXiv:1502.03167, Algorithm 2)."""
+"""Population statistics: from the trained network to the inference network (arXiv:1502.03167, Algorithm 2)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from ..ops.moments import Moments, merge_moments
+from ..nn.batch_norm import BatchNorm
+from ..nn.module import Module
 from ..tape import no_grad
 from ..tensor import Tensor, tensor
-from .batch_norm import BatchNorm
-from .module import Module
-from .statistics import Collector, collecting_statistics
+from .hooks import Collector, accepts, collecting_statistics
+from .moments import Moments, merge_moments
 
 
 def population_statistics(
@@ -19,27 +19,26 @@ def population_statistics(
 ) -> None:
     """Replace the running statistics of every batch norm by those of a pass over the data.
 
-    Only the batch norms run as in training, so that each sees what it saw then; all else, dropout say, runs as in eval.
-    Sums are in float64, of batch means and variances in the layers' dtype. Layers frozen to their running statistics
-    keep them. ``num_batches`` becomes the number of batches, if it was less.
+    Only the batch norms run as in training, so that each gets the input it had then; everything else, dropout say, runs
+    as in eval. Sums are in float64, of batch means and variances in the layers' dtype. Layers frozen to their running
+    statistics keep them. ``num_batches`` becomes the number of batches, if it was less.
 
     Parameters
     ----------
     model : Module
-        Put back into the mode it was in, layer by layer.
+        Restored to the mode it was in, layer by layer.
     batches : iterable of Tensors or arrays, or of tuples that start with one
-        What the model is called with: one epoch of a ``DataLoader``, say.
+        Inputs of the model: one epoch of a ``DataLoader``, say.
     estimator : {"batch_mean", "total"}
         "batch_mean", Algorithm 2, line 10: E[x] is the mean of the batch means, Var[x] is m/(m-1) times the mean of the
         batch variances, batches of unequal size m weighted by it. "total": the law of total variance, which adds the
-        variance of the batch means: what NumPy's ``var`` gives for the whole data set, however it is split.
+        variance of the batch means: NumPy's ``var`` of the whole data set, however it is split.
 
     Raises
     ------
-    ValueError
-        For another estimator, no batches, a model without batch norms, or what a layer refuses in a batch.
-    TypeError
-        For what a layer refuses in a batch. Whatever is raised, every layer has the statistics it had.
+    ValueError, TypeError
+        For another estimator, no batches, a model without batch norms, or a batch that a layer refuses. No statistics
+        have changed then.
 
     Examples
     --------
@@ -61,17 +60,16 @@ def population_statistics(
     def collect(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
         if not m > 1:
             raise ValueError(f"expected more than one value per channel, got {m}")
-        if not layer.accepts(mean, var, m):
-            return
-        count = tensor(float(m), dtype="float64", backend=mean.backend)
-        seen[layer].append(Moments(count, mean.astype("float64"), var.astype("float64") * m))
+        if accepts(layer, mean, var, m):
+            count = tensor(float(m), dtype="float64", backend=mean.backend)
+            m2 = var.astype("float64") * (m - layer.ddof_norm)
+            seen[layer].append(Moments(count, mean.astype("float64"), m2))
 
     observe(model, layers, batches, collect)
     if not seen:
         raise ValueError("population_statistics: expected at least one batch that counts, got none")
-    estimate = _batch_mean if estimator == "batch_mean" else _total
     with no_grad():
-        found = {layer: estimate(parts) for layer, parts in seen.items()}
+        found = {layer: _estimate(parts, estimator) for layer, parts in seen.items()}
     for layer, (mean, var) in found.items():
         layer.running_mean.data = mean.astype(layer.running_mean.dtype).data
         layer.running_var.data = var.astype(layer.running_var.dtype).data
@@ -84,7 +82,7 @@ def observe(
 ) -> None:
     """Call ``model`` with all batches, ``layers`` in training mode and all else in eval mode.
 
-    The layers' statistics go to ``collect``. Afterwards all are in the mode they were in.
+    The layers' statistics go to ``collect``. Afterwards all modes are restored.
     """
     modes = {module: module.training for module in model.modules()}
     try:
@@ -100,18 +98,12 @@ def observe(
             module.training = training
 
 
-def _batch_mean(parts: list[Moments]) -> tuple[Tensor, Tensor]:
-    total = _sum(part.count for part in parts)
-    mean = _sum(part.count * part.mean for part in parts) / total
-    var = _sum(part.count * part.var(ddof=1) for part in parts) / total
-    return mean, var
-
-
-def _total(parts: list[Moments]) -> tuple[Tensor, Tensor]:
-    merged = merge_moments(parts)
-    return merged.mean, merged.var()
-
-
-def _sum(terms: Iterable[Tensor]) -> Tensor:
-    first, *others = terms
-    return sum(others, first)
+def _estimate(parts: list[Moments], estimator: str) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the population, from the moments of all batches."""
+    if estimator == "total":
+        merged = merge_moments(parts)
+        return merged.mean, merged.var()
+    zero = parts[0].mean * 0
+    total = sum((part.count for part in parts), zero)
+    mean = sum((part.count * part.mean for part in parts), zero) / total
+    return mean, sum((part.count * part.var(ddof=1) for part in parts), zero) / total

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 from helpers import close, content, device, equal, leaf, normal, refuses
@@ -380,13 +378,6 @@ def test_warnings_of_twins_and_of_what_was_set_by_hand(rng):
     set_by_hand(mg.ones((2, 3)))
 
 
-def test_the_warning_points_to_who_called(rng):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        nn.BatchNorm(3).eval()(mg.ones((2, 3)))
-    assert caught[0].filename == __file__
-
-
 def test_backends_and_axes_go_along(backend):
     other = "strict" if backend == "numpy" else "numpy"
     bn = nn.BatchNorm(3, axis=-1).to(other)
@@ -433,14 +424,11 @@ def test_repr_and_conventions():
             "BatchRenorm: corrects towards running",
             lambda: nn.BatchRenorm(3, statistics="population"),
         ),
-        ("expected dtype float32, which serves float16", lambda: nn.BatchNorm(3, dtype="float16")),
-        ("eps > 0, got 1e-50, in float32", lambda: nn.BatchNorm(3, eps=1e-50)),
         ("axis 0 is the batch", lambda: nn.GhostBatchNorm(2, 2, axis=-2)(mg.ones((2, 3)))),
         (
             "merge_moments: expected means of one shape, got (3,) and (1,)",
             lambda: mg.merge_moments([mg.moments(mg.ones((2, 3))), mg.moments(mg.ones((2, 1)))]),
         ),
-        ("got ()", lambda: nn.BatchNorm(3)(mg.ones((2, 3)), weight=device(np.array(1.0)))),
         ("step as an int >= 0, got 1.0", lambda: nn.RecurrentBatchNorm(3, 2)(mg.ones((2, 3)), 1.0)),
     ],
 )
@@ -454,4 +442,4 @@ def test_axes_may_be_lists_and_numpy_integers(rng):
     equal(mg.moments(x, axis=[1, 2]).mean, mg.moments(x, axis=(1, 2)).mean)
     ones = device(np.ones(4))
     assert mg.weighted_batch_norm(x, ones, None, None, axis=[1, 2])[0].shape == x.shape
-    assert nn.BatchNorm(3, axis=np.int64(1), **F64)(x).shape == x.shape
+    assert nn.BatchNorm(np.int64(3), axis=np.int64(1), **F64)(x).shape == x.shape

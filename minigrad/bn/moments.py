@@ -1,12 +1,11 @@
-"""Statistics that can be merged, and batch norm by weighted ones.
+"""Statistics that can be merged, and batch norm by weighted statistics.
 
-Per channel: how much was counted, its mean, and M2, the sum of the squared deviations from that mean. Two batches'
-(count, mean, M2) give those of both together without a look at the data (Chan, Golub & LeVeque 1979, equation 2.1)::
+Per channel: the number of values, their mean, and M2, the sum of the squared deviations from the mean. (count, mean,
+M2) of several batches give those of all together without another pass over the data (Chan, Golub & LeVeque 1979,
+equation 2.1): the statistics of micro-batches, of processes and of whole data sets are computed so::
 
     mean = sum_k count_k mean_k / count
     M2   = sum_k M2_k + sum_k count_k (mean_k - mean)^2
-
-which is how statistics of micro-batches, of processes and of whole data sets come about here.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..ops.arithmetic import where
+from ..ops.batch_norm import Axes, PerChannel, frozen_batch_norm, kept_axes, statistics_dtype
+from ..ops.checks import require_floating
 from ..tensor import Tensor, apply
-from .arithmetic import where
-from .batch_norm import Axes, PerChannel, frozen_batch_norm, kept_axes, statistics_dtype
-from .checks import require_floating
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What is known of some values, per channel.
+    """Count, mean and sum of squared deviations of a set of values, per channel.
 
     Attributes
     ----------
     count : Tensor, shape ()
         Values per channel, or the sum of their weights.
-    mean : Tensor, shape of the kept axes
-    m2 : Tensor, shape of the kept axes
+    mean : Tensor, shape of the feature axes
+    m2 : Tensor, shape of the feature axes
         Sum of the squared deviations from ``mean``.
     """
 
@@ -44,6 +43,8 @@ class Moments:
 
 
 class MeanM2(PerChannel):
+    """Mean and M2, the sum of squared deviations, per channel."""
+
     num_outputs = 2
     saves_outputs = (0,)
     __slots__ = ()
@@ -68,7 +69,7 @@ class MeanM2(PerChannel):
 
 
 class WeightedMeanM2(PerChannel):
-    """The same where a position counts as often as its weight says; x has to be finite where that is never."""
+    """Mean and M2 where a position counts as often as its weight says; x has to be finite where that is 0."""
 
     num_outputs = 2
     saves_outputs = (0,)
@@ -106,10 +107,8 @@ def moments(x: Tensor, axis: Axes = 1, weight: Any = None) -> Moments:
 
     Raises
     ------
-    ValueError
-        If there are no values, or x, the axis or the weight are unfit. Where all weights are 0, so are the moments.
-    TypeError
-        If x is not a Tensor of floating dtype.
+    ValueError, TypeError
+        If there are no values, or the arguments do not fit. Where all weights are 0, so are the moments.
 
     Examples
     --------
@@ -136,14 +135,7 @@ def moments(x: Tensor, axis: Axes = 1, weight: Any = None) -> Moments:
 def merge_moments(parts: Sequence[Moments]) -> Moments:
     """The moments of all parts together; differentiable.
 
-    Raises
-    ------
-    ValueError
-        If there are no parts, or they are not of the same channels.
-
-    Notes
-    -----
-    Means are rounded to their dtype: in float32, where they are 10^5 times the deviations, little is left of those.
+    Means are rounded to their dtype: in float32, where they are 10^5 times the deviations, few digits of those remain.
 
     Examples
     --------
@@ -161,14 +153,10 @@ def merge_moments(parts: Sequence[Moments]) -> Moments:
             raise ValueError(
                 f"merge_moments: expected means of one shape, got {first.mean.shape} and {part.mean.shape}"
             )
-    count = first.count
-    for part in others:
-        count = count + part.count
-    mean = (
-        first.mean
-    )  # plus differences: a large mean that all have in common is not multiplied and divided again
-    for part in others:
-        mean = mean + (part.mean - first.mean) * (part.count / count)
+    count = sum((part.count for part in others), first.count)
+    # Differences, so that a large mean that all parts share is not multiplied and divided again.
+    shifts = ((part.mean - first.mean) * (part.count / count) for part in others)
+    mean = sum(shifts, first.mean)
     m2 = first.m2 + first.count * (first.mean - mean) ** 2
     for part in others:
         m2 = m2 + part.m2 + part.count * (part.mean - mean) ** 2
@@ -186,14 +174,14 @@ def weighted_batch_norm(
 ) -> tuple[Tensor, Moments]:
     """Batch norm in which each position counts as often as its weight says.
 
-    A weight of 2 is a position given twice; one of 0, or False in a mask, is one that is not there: it is never read,
-    so what pads it may be anything, and its output and gradient are 0. Everything else is ``batch_norm``.
+    A weight of 2 is a position given twice; one of 0, or False in a mask, is padding: it is never read, so that its
+    value may be anything, and its output and gradient are 0. Everything else is as in ``batch_norm``.
 
     Parameters
     ----------
     x : Tensor, at least 2 axes
     weight : Tensor or array of booleans or non-negative numbers
-        One for each position: the shape of x without its kept axes, or of the first of those (one per example, say).
+        One for each position: the shape of x without its feature axes, or of the first of those (one per example, say).
         Constants: no gradient comes back to them.
     gamma, beta, axis, eps, ddof
         As for ``batch_norm``.
@@ -206,11 +194,9 @@ def weighted_batch_norm(
 
     Raises
     ------
-    ValueError
-        As ``batch_norm``; for a weight of the wrong shape, negative or not finite; if fewer than two positions count,
-        or they weigh no more than ``ddof`` together.
-    TypeError
-        As ``batch_norm``, or if the weight requires a gradient.
+    ValueError, TypeError
+        As ``batch_norm``; for a weight of the wrong shape, negative, not finite, or that requires a gradient; if fewer
+        than two positions count, or the weights' sum is not more than ``ddof``.
 
     Examples
     --------
@@ -241,15 +227,7 @@ def weighted_batch_norm(
 
 
 def position_weights(name: str, x: Tensor, weight: Any, axis: Axes) -> Tensor:
-    """``weight``, one for each position of x, in a shape that broadcasts against x and the dtype of its statistics.
-
-    Raises
-    ------
-    ValueError
-        If it has another shape, or is negative or not finite.
-    TypeError
-        If it requires a gradient.
-    """
+    """``weight`` in a shape that broadcasts against x and the dtype of its statistics; raise if it is unsuitable."""
     kept, _, _ = kept_axes(name, x.shape, axis)
     w = x.lift_index(weight, name)
     positions = tuple(n for i, n in enumerate(x.shape) if i not in kept)
@@ -269,7 +247,7 @@ def position_weights(name: str, x: Tensor, weight: Any, axis: Axes) -> Tensor:
 
 
 def _weighted(w: Tensor, x: Tensor, channels: PerChannel) -> tuple[Moments, Tensor, Tensor]:
-    """The moments of x; x less a constant near its mean, which costs no precision at a large one; and its mean."""
+    """The moments of x; x minus a constant near its mean, for precision at a large mean; and the mean of that."""
     op = WeightedMeanM2(channels.kept)
     shift, _ = apply(op, x.detach(), w)
     centered = x.astype(shift.dtype) - channels.wide(shift, x)
@@ -278,6 +256,6 @@ def _weighted(w: Tensor, x: Tensor, channels: PerChannel) -> tuple[Moments, Tens
 
 
 def _divisor(w: Tensor) -> Tensor:
-    """The sum of weights, or 1 if that is 0: of nothing the mean is 0."""
+    """The sum of weights, or 1 where that is 0: the mean of no values is 0."""
     count = w.sum()
     return count + (count == 0).astype(count.dtype)

@@ -1,34 +1,32 @@
-"""Relatives of batch norm: other statistics, the same ops."""
+"""Variants of batch norm: other statistics, the same ops."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from ..messages import kind_of, old_name, renamed, require_numbers
-from ..ops.batch_norm import PerChannel, frozen_batch_norm, kept_axes
+from ..nn import init
+from ..nn.batch_norm import BatchNorm
+from ..nn.module import Buffer, Module
+from ..ops.batch_norm import MoveStatistics, PerChannel, frozen_batch_norm, kept_axes
 from ..ops.shape import concatenate
 from ..tape import decided, no_grad
 from ..tensor import Tensor
-from . import init
-from .batch_norm import BatchNorm
-from .module import Buffer, Module
-from .statistics import merging
+from .hooks import Normalized, accepts, current, forward, normalize
 
 Schedule = Callable[[int], float]
 
 
 class DebiasedBatchNorm(BatchNorm):
-    """BatchNorm whose running statistics owe nothing to their initial values.
+    """BatchNorm whose running statistics do not depend on their initial values.
 
-    After n batches an exponential average has gathered weight 1 - momentum^n, and the rest is still its initial value:
-    with momentum 0.99, more than a third after 100 batches. Divided by that weight, as Adam does with its moments
-    (Kingma & Ba 2015, arXiv:1412.6980, section 3), it is an average of batches from the first one on.
-
-    Parameters are those of ``BatchNorm``.
+    After n batches an exponential average has weight 1 - momentum^n, and the rest is still its initial value: with
+    momentum 0.99, more than a third after 100 batches. Divided by that weight, as in Adam (Kingma & Ba 2015,
+    arXiv:1412.6980, section 3), it is an average of batches from the first one on.
 
     Examples
     --------
@@ -39,7 +37,7 @@ class DebiasedBatchNorm(BatchNorm):
     (Tensor([2.]), Tensor([2.]))
     """
 
-    debiased = True
+    move_op = staticmethod(lru_cache(maxsize=1024)(partial(MoveStatistics, debiased=True)))
 
     def __init__(self, num_features: int | tuple[int, ...], **settings: Any) -> None:
         super().__init__(num_features, **settings)
@@ -50,16 +48,11 @@ class DebiasedBatchNorm(BatchNorm):
 class GhostBatchNorm(BatchNorm):
     """Batch norm by virtual batches: large batches with the noise of small ones (Hoffer et al. 2017, arXiv:1705.08741).
 
-    Each ``virtual_batch_size`` examples are normalized by their own statistics; what is left over at the end is a
-    smaller virtual batch, which must have a variance. The running statistics move once for each, in their order
-    (Algorithm 1 there). They cannot be merged: micro-batches of whole virtual batches need no merging.
+    Each ``virtual_batch_size`` examples are normalized by their own statistics; the remainder is a smaller virtual
+    batch, which must have a variance. The running statistics are updated once for each, in order (Algorithm 1 there).
+    They cannot be merged: micro-batches of whole virtual batches need no merging.
 
-    Parameters
-    ----------
-    num_features : int or tuple of ints
-    virtual_batch_size : int
-    **settings
-        As for ``BatchNorm``; axis 0 is the batch.
+    Axis 0 is the batch; ``settings`` are those of ``BatchNorm``.
 
     Examples
     --------
@@ -76,55 +69,48 @@ class GhostBatchNorm(BatchNorm):
         init.require_positive(type(self).__name__, virtual_batch_size=virtual_batch_size)
         self.virtual_batch_size = virtual_batch_size
 
-    def _by_batch(self, x: Tensor, weight: Any) -> Tensor:
-        if merging.get() is not None:
+    def forward(self, x: Tensor, mask: Any = None, weight: Any = None) -> Tensor:
+        return forward(self, x, mask, weight, self._by_virtual_batches)
+
+    def _by_virtual_batches(self, x: Tensor, weight: Any) -> Normalized:
+        if current().merge is not None:
             raise ValueError("virtual batches have statistics of their own, which are not merged")
         if 0 in kept_axes("batch_norm", x.shape, self.axis)[0]:
             raise ValueError(f"axis 0 is the batch, and cannot be kept, got axis={self.axis}")
         if weight is not None:
             weight = x.lift_index(weight, "batch_norm")
-        size = self.virtual_batch_size
-        cuts = [slice(i, i + size) for i in range(0, max(len(x), 1), size)]
-        found = [
-            self.normalize(x[cut], self.gamma, self.beta, None if weight is None else weight[cut])
-            for cut in cuts
-        ]
-        if self.training:
-            statistics = [(mean, var, m) for _, mean, var, m in found]
-            if self.moving:  # all of them or, if one raises, none
-                statistics = [s for s in statistics if self.accepts(*s)]
-            for mean, var, m in statistics:
-                self.collect(mean, var, m)
-        return concatenate([y for y, *_ in found])
+        size, found = self.virtual_batch_size, []
+        for i in range(0, max(len(x), 1), size):
+            w = None if weight is None else weight[i : i + size]
+            found.append(normalize(self, x[i : i + size], w, self.gamma, self.beta))
+        statistics = [(mean, var, m) for _, mean, var, m in found]
+        if self.training and self.moving:  # all of them or, if one raises, none
+            statistics = [s for s in statistics if accepts(self, *s)]
+        return concatenate([y for y, *_ in found]), statistics
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, virtual_batch_size={self.virtual_batch_size}"
 
 
 class BatchRenorm(BatchNorm):
-    """Batch renormalization (Ioffe 2017, arXiv:1702.03275): training that computes what inference will.
+    """Batch renormalization (Ioffe 2017, arXiv:1702.03275): the same function in training and inference.
 
-    The batch's normalized values are corrected towards what the running statistics would have made of them::
+    The batch's normalized values are corrected towards those by the running statistics::
 
         y = gamma (xhat r + d) + beta,    r = sigma / sigma_running      clipped to [1 / r_max, r_max]
                                           d = (mean - mean_running) / sigma_running     to [-d_max, d_max]
 
     r and d are constants to the gradient. Unclipped, the output is that of eval mode; with r_max = 1 and d_max = 0 it
-    is plain batch norm, which is where training should begin.
+    is plain batch norm, with which training should start.
 
     Parameters
     ----------
     num_features : int or tuple of ints
-    r_max, d_max : float, or callable of the number of batches seen
+    r_max, d_max : float >= 1 and >= 0, or callable of the number of batches so far
         Bounds of the correction. By default the paper's schedules: 1 for 5,000 batches, then linearly to 3 at 40,000;
         and 0, then linearly to 5 at 25,000.
     **settings
         As for ``BatchNorm``.
-
-    Raises
-    ------
-    ValueError
-        For r_max < 1 or d_max < 0.
     """
 
     def __init__(
@@ -142,7 +128,7 @@ class BatchRenorm(BatchNorm):
         self.bounds()
 
     def bounds(self) -> tuple[float, float]:
-        """r_max and d_max now."""
+        """Current r_max and d_max."""
         seen = int(self.num_batches.item())
         r, d = (b(seen) if callable(b) else b for b in (self.r_max, self.d_max))
         require_numbers("BatchRenorm", r_max=r, d_max=d)
@@ -150,22 +136,22 @@ class BatchRenorm(BatchNorm):
             raise ValueError(f"BatchRenorm: expected r_max >= 1 and d_max >= 0, got {r} and {d}")
         return r, d
 
-    def normalize(
-        self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, weight: Any
-    ) -> tuple[Tensor, Tensor, Tensor, float]:
+    def forward(self, x: Tensor, mask: Any = None, weight: Any = None) -> Tensor:
+        return forward(self, x, mask, weight, self._renormalized)
+
+    def _renormalized(self, x: Tensor, weight: Any) -> Normalized:
         r_max, d_max = self.bounds()
-        xhat, mean, var, m = super().normalize(x.widened(), None, None, weight)
+        xhat, mean, var, m = normalize(self, x.widened(), weight, None, None)
         with no_grad():
             running = (self.running_var + self.eps).sqrt()
-            norm_var = var * (m / (m - self.ddof_norm))
-            r = ((norm_var + self.eps).sqrt() / running).clip(1 / r_max, r_max)
+            r = ((var + self.eps).sqrt() / running).clip(1 / r_max, r_max)
             d = ((mean - self.running_mean) / running).clip(-d_max, d_max)
-        scale = r if gamma is None else gamma * r
-        shift = d if gamma is None else gamma * d
-        shift = shift if beta is None else shift + beta
+        scale = r if self.gamma is None else self.gamma * r
+        shift = d if self.gamma is None else self.gamma * d
+        shift = shift if self.beta is None else shift + self.beta
         channels = PerChannel(kept_axes("batch_norm", x.shape, self.axis)[0])
         y = (channels.wide(scale, x) * xhat + channels.wide(shift, x)).astype(x.dtype)
-        return y, mean, var, m
+        return y, [(mean, var, m)]
 
 
 def ramp(start: float, stop: float, begin: int, end: int) -> Schedule:
@@ -185,17 +171,10 @@ def ramp(start: float, stop: float, begin: int, end: int) -> Schedule:
 
 
 class FrozenBatchNorm(Module):
-    """A batch norm that has stopped learning: one affine op with nothing to train or move, in training and eval alike.
+    """Batch norm with everything frozen: one affine op without parameters or updates, in training and eval alike.
 
-    For networks that are tuned on batches too small to have statistics. Its buffers have the names of ``BatchNorm``'s
-    parameters and buffers, so a state of one loads into it (``strict=False`` passes over ``num_batches``).
-
-    Parameters
-    ----------
-    num_features : int or tuple of ints
-    axis : int or tuple of ints
-    eps : float
-    dtype : NumPy dtype
+    For fine-tuning on batches too small to have statistics. Its buffers have the names of ``BatchNorm``'s parameters
+    and buffers, so that a state of one loads into it (``strict=False`` ignores ``num_batches``).
 
     Examples
     --------
@@ -221,12 +200,12 @@ class FrozenBatchNorm(Module):
     ) -> None:
         like = BatchNorm(num_features, axis, eps=eps, dtype=dtype)
         self.num_features, self.axis, self.eps = num_features, like.axis, eps
-        self.gamma, self.beta = (Buffer(p.numpy()) for p in like.parameters())
+        self.gamma, self.beta = (Buffer(p) for p in like.parameters())
         self.running_mean, self.running_var = like.running_mean, like.running_var
 
     @classmethod
     def of(cls, layer: BatchNorm) -> FrozenBatchNorm:
-        """What ``layer`` computes in eval now, on the same backend; ValueError if that is not affine."""
+        """Freeze what ``layer`` computes in eval now, on the same backend; ValueError if that is not affine."""
         if not isinstance(layer, BatchNorm):
             raise TypeError(f"FrozenBatchNorm.of: expected a BatchNorm, got {kind_of(layer)}")
         if layer.statistics == "batch":
@@ -255,16 +234,8 @@ class RecurrentBatchNorm(Module):
     """Batch norm in a recurrent network: statistics for each time step, one gamma and one beta (Cooijmans et al. 2017).
 
     Activations of the first steps differ much from later ones, so each of ``max_steps`` steps keeps its own statistics
-    (arXiv:1603.09025, section 3). Longer sequences use those of the last step that was trained. gamma begins at 0.1,
-    which keeps the gradient of tanh alive (section 4).
-
-    Parameters
-    ----------
-    num_features : int or tuple of ints
-    max_steps : int
-        How many steps keep statistics of their own.
-    **settings
-        As for ``BatchNorm``.
+    (arXiv:1603.09025, section 3). Longer sequences use those of the last step that was trained. gamma starts at 0.1,
+    so that tanh does not saturate (section 4). ``settings`` are those of ``BatchNorm``.
 
     Examples
     --------
@@ -297,6 +268,6 @@ class RecurrentBatchNorm(Module):
         return self.steps[decided(partial(self._trained, last))]
 
     def _trained(self, last: int) -> int:
-        """The last step of the first ``last + 1`` that has seen batches; ``last`` if none has."""
-        seen = [i for i in range(last + 1) if self.steps[i].num_batches.item()]
-        return seen[-1] if seen else last
+        """The last of the first ``last + 1`` steps that was trained; ``last`` if none was."""
+        trained = [i for i in range(last + 1) if self.steps[i].num_batches.item()]
+        return trained[-1] if trained else last

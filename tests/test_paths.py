@@ -1,0 +1,74 @@
+"""How long the path is from a public call to its kernel, and how long the layer is that reads like the paper."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+
+PACKAGE = str(Path(mg.__file__).parent)
+
+
+def path(call):
+    """The (file, function) pairs of the package that one call enters, once everything is compiled and cached."""
+    entered = set()
+
+    def enter(frame, event, argument):
+        code = frame.f_code
+        ours = event == "call" and code.co_filename.startswith(PACKAGE)
+        if ours and not code.co_name.startswith("<"):  # comprehensions, which Python 3.12 inlines
+            entered.add((code.co_filename, code.co_name))
+
+    for _ in range(3):
+        call()
+    sys.setprofile(enter)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return entered
+
+
+def leaves(*shapes):
+    rng = np.random.default_rng(0)
+    arrays = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    return [mg.tensor(a, requires_grad=True) for a in arrays]
+
+
+X, GAMMA, BETA = leaves((64, 32), 32, 32)
+LAYER = mg.nn.BatchNorm(32)
+
+#: functions and files that a call may pass through; a shorter path lowers its numbers here
+LIMITS = {
+    "mg.batch_norm": (lambda: mg.batch_norm(X, GAMMA, BETA), 17, 8),
+    "nn.BatchNorm in training": (lambda: LAYER(X), 25, 11),
+}
+
+
+@pytest.mark.parametrize(("call", "functions", "files"), LIMITS.values(), ids=LIMITS)
+def test_paths_are_short(call, functions, files):
+    found = path(call)
+    told = "\n".join(sorted(f"{Path(file).relative_to(PACKAGE)} {name}" for file, name in found))
+    assert len(found) <= functions, told
+    assert len({file for file, _ in found}) <= files, told
+
+
+def lines_of(function):
+    """The lines of a function without its docstring."""
+    (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    first, *_ = node.body
+    docstring = ast.get_docstring(node) is not None
+    return node.end_lineno - (first.end_lineno - first.lineno + 1 if docstring else 0)
+
+
+def test_batch_norm_reads_like_the_paper():
+    """Algorithm 1, Algorithm 2's line 11, and the update of the running statistics in between."""
+    layer = mg.nn.BatchNorm
+    assert lines_of(layer.forward) + lines_of(layer.move_statistics) <= 25
