@@ -31,9 +31,9 @@ NEEDED = (
 
 #: what is counted: (lines at most today, lines at most in the end)
 LINES = {
-    "minigrad": (26_700, 12_000),
-    "engine": (8_300, 4_000),
-    "tests": (31_000, 15_000),
+    "minigrad": (22_900, 12_000),
+    "engine": (8_000, 4_000),
+    "tests": (29_800, 15_000),
 }
 
 #: modules that import each other, directly or through others; imports for type checkers and in functions count
@@ -41,16 +41,14 @@ CIRCLES = {
     "minigrad": "autograd moving tape tensor",
     "minigrad.ops": "arithmetic elementwise in_place indexing matmul reduction shape",
     "minigrad.kernels": "cuda cuda.faults",
-    "minigrad.graph": "drawing folding fusing graph memory passes planning program recorded showing state",
-    "minigrad.graph.interchange": "rules rules_elementwise rules_layers rules_norm rules_shape writer writing",
+    "minigrad.graph": "drawing folding fusing graph memory passes recorded showing",
 }
 
 #: functions of more than 40 lines without their docstring
 LONG = {
     "autograd._walk": 83,
     "graph.capturing.Capture.finish": 47,
-    "layers.functions.batch_normalization": 66,
-    "nn.batch_norm.BatchNorm.__init__": 53,
+    "layers.batch_normalization": 45,
     "ops.conv.conv_transpose2d": 46,
     "study.gradcheck.gradcheck": 42,
     "study.steps.problem": 42,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +17,8 @@ from ..kernels import pool
 from ..kernels.recording import Memory, Recording
 from ..optim.optimizers import Update
 from ..tensor import Tensor
+from .calls import Call, Value
 from .state import State
-
-if TYPE_CHECKING:
-    from .calls import Call, Value
-    from .graph import Graph
 
 
 class Replay:
@@ -36,7 +33,7 @@ class Replay:
         The memory of intermediate results.
     """
 
-    def __init__(self, graph: Graph, kernels: Any) -> None:
+    def __init__(self, graph: Any, kernels: Any) -> None:
         # The graph keeps its replay: a way back would be a cycle, with all this memory in it.
         self._title, self._kernels, self._busy = graph.title, kernels, Lock()
         self._state = State(graph)
@@ -89,7 +86,7 @@ class Replay:
                 return None
         return arrays
 
-    def record(self, graph: Graph, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]]:
+    def record(self, graph: Any, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]]:
         """Compute as ``run`` does, and note how."""
         recording, known = Recording(), dict[Any, Any]()
         self._leaves = [v.leaf for v in graph.values() if v.kind == "gradient"]

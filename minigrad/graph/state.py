@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from operator import attrgetter, is_
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..optim.optimizers import Optimizer, Update
 from ..tape import now
 from .guards import plain
-
-if TYPE_CHECKING:
-    from .graph import Graph
 
 
 _data = attrgetter("_data")
@@ -25,7 +22,7 @@ class State:
         The attributes of each step's optimizer.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Any) -> None:
         self._tensors = [v.tensor for v in graph.state() if v.tensor is not None]
         self._arrays = [t._data for t in self._tensors]
         written = {v.tensor for call in graph.calls for v in call.written if v.kind == "state"}
