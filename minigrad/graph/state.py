@@ -9,7 +9,6 @@ from ..optim.optimizers import Optimizer, Update
 from ..tape import now
 from .guards import plain
 
-
 _data = attrgetter("_data")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from . import pool, rows
+from . import pool
 from .convolution import Window
 from .generic import Kernels
 from .halves import in_float32
@@ -64,56 +65,13 @@ class NumpyKernels(Kernels):
             kernel(*arrays, y)
             return y
         flat = [a.ravel(order="K") for a in (*arrays, y)]
-        for i in range(0, y.size, rows.BLOCK):
-            kernel(*[a[i : i + rows.BLOCK] for a in flat])
+        for i in range(0, y.size, BLOCK):
+            kernel(*[a[i : i + BLOCK] for a in flat])
         return y
-
-    def deviations(self, x: Any, kept: tuple[int, ...]) -> Any:
-        last = rows.channels_last(x, kept)
-        if last is None:
-            return super().deviations(x, kept)
-        near, rest, m2 = rows.statistics(last)
-        d = rows.affine(last, near, np.ones_like(rest), -rest)
-        return np.moveaxis(d, -1, kept[0]), near + rest, m2
-
-    def batch_norm(
-        self, x: Any, gamma: Any, beta: Any, kept: tuple[int, ...], eps: float, ddof: int
-    ) -> Any:
-        last = rows.channels_last(x, kept)
-        if last is None:
-            return super().batch_norm(x, gamma, beta, kept, eps, ddof)
-        near, rest, var = rows.statistics(last)
-        var /= x.size // len(var) - ddof
-        inv_std = self._inv_std(var, eps)
-        scale = inv_std if gamma is None else inv_std * gamma
-        shift = -rest * scale if beta is None else beta - rest * scale
-        y = rows.affine(last, near, scale, shift)
-        return np.moveaxis(y, -1, kept[0]), near + rest, var, inv_std
-
-    def frozen_batch_norm(
-        self, x: Any, gamma: Any, beta: Any, mean: Any, var: Any, kept: Any, eps: float
-    ) -> Any:
-        last = rows.channels_last(x, kept)
-        if last is None:
-            return super().frozen_batch_norm(x, gamma, beta, mean, var, kept, eps)
-        inv_std = self._inv_std(var, eps)
-        y = rows.affine(last, mean, inv_std if gamma is None else inv_std * gamma, beta)
-        return np.moveaxis(y, -1, kept[0])
-
-    def batch_norm_grad(
-        self, x: Any, gamma: Any, mean: Any, inv_std: Any, gy: Any, kept: Any, ddof: int
-    ) -> Any:
-        last = rows.channels_last(x, kept)
-        if last is None or gy.dtype != x.dtype:
-            return super().batch_norm_grad(x, gamma, mean, inv_std, gy, kept, ddof)
-        gys = np.ascontiguousarray(np.moveaxis(gy, kept[0], -1))
-        scale = inv_std if gamma is None else inv_std * gamma
-        gx, ggamma, gbeta = rows.gradients(last, gys, mean, inv_std, scale, ddof)
-        return np.moveaxis(gx, -1, kept[0]), ggamma, gbeta
 
     def channel_sum(self, x: Any, axes: tuple[int, ...]) -> Any:
         if axes == (0,) and x.ndim == 2:
-            return rows.ones(len(x), x.dtype).dot(x)  # BLAS, more than twice as fast as a reduction
+            return _ones(len(x), x.dtype).dot(x)  # BLAS, more than twice as fast as a reduction
         return np.add.reduce(x, axis=axes)
 
     def descend(self, p: Any, g: Any, lr: float) -> None:
@@ -139,6 +97,11 @@ class NumpyKernels(Kernels):
             (image, row * down, pixel * right, row * dilation, source.itemsize),
         )
         np.copyto(patches.reshape(runs.shape), runs)
+
+
+@lru_cache(maxsize=64)
+def _ones(n: int, dtype: np.dtype) -> np.ndarray:
+    return np.ones(n, dtype)
 
 
 def _sigmoid(x: np.ndarray, y: np.ndarray) -> None:

@@ -6,20 +6,14 @@ import numpy as np
 import pytest
 
 from minigrad.kernels import numpy as numpy_kernels
-from minigrad.kernels import rows
 from minigrad.kernels.generic import Kernels
 from minigrad.kernels.numpy import NumpyKernels
 
 FAST, PLAIN = NumpyKernels(np), Kernels(np)
-#: shapes with their kept axis; sizes that blocks and long rows divide, and such that they don't
-LAYOUTS = [((64, 3), 1), ((7, 5), 1), ((4, 3, 8, 6), 1), ((5, 3, 7, 3), 1), ((6, 4, 16), -1)]
 
 
 @pytest.fixture(autouse=True, params=[8, 40, 10**6])
 def small_blocks(request, monkeypatch):
-    monkeypatch.setattr(rows, "MANY", 1)
-    monkeypatch.setattr(rows, "LONG", 24)
-    monkeypatch.setattr(rows, "BLOCK", request.param)
     monkeypatch.setattr(numpy_kernels, "BLOCK", request.param)
 
 
@@ -32,43 +26,6 @@ def close(actual, expected):
     for a, b in zip(actual, expected, strict=True):
         assert a.dtype == b.dtype and np.isfinite(b).all()
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
-
-
-@pytest.mark.parametrize(("shape", "axis"), LAYOUTS)
-@pytest.mark.parametrize("ddof", [0, 1])
-@pytest.mark.parametrize("affine", [True, False])
-def test_batch_norm(rng, shape, axis, ddof, affine):
-    kept = (axis % len(shape),)
-    x, gy = (channels_last(rng.standard_normal(shape) * 3 + 100, axis) for _ in range(2))
-    gamma, beta = rng.standard_normal((2, shape[axis])) if affine else (None, None)
-    before = x.copy()
-    forward = FAST.batch_norm(x, gamma, beta, kept, 1e-3, ddof)
-    close(forward, PLAIN.batch_norm(x, gamma, beta, kept, 1e-3, ddof))
-    _, mean, _, inv_std = forward
-    for g in (gy, np.ascontiguousarray(gy)):
-        close(
-            FAST.batch_norm_grad(x, gamma, mean, inv_std, g, kept, ddof),
-            PLAIN.batch_norm_grad(x, gamma, mean, inv_std, g, kept, ddof),
-        )
-    close(
-        [FAST.frozen_batch_norm(x, gamma, beta, mean, inv_std**2, kept, 1e-3)],
-        [PLAIN.frozen_batch_norm(x, gamma, beta, mean, inv_std**2, kept, 1e-3)],
-    )
-    np.testing.assert_array_equal(x, before)
-
-
-@pytest.mark.parametrize("mean", [0, 1e4, 1e6])
-def test_large_means(rng, mean):
-    x = channels_last((mean + 0.1 * rng.standard_normal((32, 4, 8, 8))).astype(np.float32), 1)
-    _, found, m2 = FAST.deviations(x, (1,))
-    exact = x.astype(np.float64)
-    np.testing.assert_allclose(m2 / 2048, exact.var((0, 2, 3)), rtol=1e-5)
-    np.testing.assert_allclose(found, exact.mean((0, 2, 3)), rtol=2**-23, atol=1e-7)
-
-
-def test_a_constant_channel_has_no_variance_at_all():
-    x = channels_last(np.full((9, 3, 5, 5), 0.1, np.float32), 1)
-    assert not FAST.deviations(x, (1,))[2].any()
 
 
 @pytest.mark.parametrize("order", ["C", "F", "last", "strided"])
