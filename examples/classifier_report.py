@@ -11,7 +11,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from examples.experiment import write_csv
+from examples.experiment import tidy, write_csv
 
 #: what is recorded after each epoch
 COLUMNS = ("lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -58,9 +58,7 @@ def plot(
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.yaxis.set_major_formatter(LogFormatter())
         panel.yaxis.set_minor_formatter(LogFormatter())
-        panel.grid(color="0.92", which="both")
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
+        tidy(panel)
         panel.legend(frameon=False)
     draw_confusion(axes[2], confusion, classes)
     figure.savefig(path, dpi=140)

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise, repeat
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 import minigrad as mg
-from examples.experiment import accuracy, make_parser, natural, positive, write_csv
+from examples.experiment import accuracy, add_options, make_parser, positive, tidy, write_csv
 from examples.figure_one import COLORS, PERCENTILES, annotate_end, typical_unit
 from minigrad import nn
 from minigrad.command import command
@@ -67,12 +67,11 @@ def train(
     """Stochastic gradient descent without end, a step for each ``next``."""
     optimizer = mg.optim.SGD(model.parameters(), lr=0.1, momentum=momentum)
     loader = mg.data.DataLoader(data, BATCH, drop_last=True, rng=np.random.default_rng([seed, 1]))
-    while True:
-        for x, labels in loader:
-            optimizer.zero_grad()
-            mg.softmax_cross_entropy(model(x), labels).backward()
-            optimizer.step()
-            yield
+    for x, labels in chain.from_iterable(repeat(loader)):
+        optimizer.zero_grad()
+        mg.softmax_cross_entropy(model(x), labels).backward()
+        optimizer.step()
+        yield
 
 
 def between_populations(
@@ -208,9 +207,7 @@ def plot(path: Path, at: np.ndarray, seen: np.ndarray, moved: np.ndarray, unit: 
     axes[1].legend(loc="best", frameon=False)
     for panel in axes:
         panel.set(xlabel="training step", xlim=(0, at[-1]))
-        panel.grid(color="0.92")
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
+        tidy(panel)
     figure.savefig(path, dpi=140)
 
 
@@ -218,11 +215,10 @@ def plot(path: Path, at: np.ndarray, seen: np.ndarray, moved: np.ndarray, unit: 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("covariate_shift", __doc__)
     add = parser.add_argument
-    add("--seed", type=natural, default=0, help="of all numbers (default: %(default)s)")
+    add_options(parser, seed=0, out=Path("out"))
     add("--shift", type=float, default=1.5, help="deviation of B's shifts (default: %(default)s)")
     add("--scale", type=float, default=0.4, help="of its log factors (default: %(default)s)")
     add("--steps", type=positive, default=3000, help="of part 2 (default: %(default)s)")
-    add("--out", type=Path, default=Path("out"), help="folder for PNG and CSV (default: out)")
     args = parser.parse_args(argv)
     for name in ("shift", "scale"):
         if not (math.isfinite(value := getattr(args, name)) and value >= 0):

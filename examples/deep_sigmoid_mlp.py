@@ -23,16 +23,16 @@ import minigrad as mg
 from examples.experiment import (
     DATA,
     Split,
-    at_least_two,
+    add_options,
     choose_backend,
     flatten_state,
     interruption,
     load,
     load_checkpoint,
     make_parser,
-    natural,
     positive,
-    positive_number,
+    reasons,
+    require_checkpoint,
 )
 from examples.figure_one import NETWORKS, PERCENTILES, plot, table, typical_unit, write_csv
 from minigrad.command import command
@@ -211,53 +211,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = make_parser("deep_sigmoid_mlp", __doc__)
     default = Settings()
     add = parser.add_argument
-    add(
-        "--data",
-        choices=DATA,
-        default=default.data,
-        help="data set (default: %(default)s, shipped)",
-    )
+    add_options(parser, data=default.data, batch_size=default.batch_size, lr=default.lr)
+    add_options(parser, seed=default.seed, seeds=default.seeds, backend=None, out=Path("out"))
+    add_options(parser, checkpoint=None, resume=False)
     add("--steps", type=positive, help="training steps (default: 3,000 for digits, else 10,000)")
-    add("--batch-size", type=at_least_two, default=default.batch_size, help="default: %(default)s")
-    add(
-        "--lr",
-        type=positive_number,
-        default=default.lr,
-        help="learning rate (default: %(default)s)",
-    )
-    add(
-        "--seed",
-        type=natural,
-        default=default.seed,
-        help="of weights and batches (default: %(default)s)",
-    )
-    add(
-        "--seeds",
-        type=positive,
-        default=1,
-        metavar="K",
-        help="runs from SEED on; the figure then shows mean and band",
-    )
-    add("--backend", choices=["numpy", "cupy"], help="default: MINIGRAD_BACKEND, else numpy")
-    add(
-        "--out",
-        type=Path,
-        default=Path("out"),
-        help="folder for PNG and CSV (default: %(default)s)",
-    )
-    add(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="keep a checkpoint (safetensors) here, also on Ctrl-C",
-    )
-    add("--resume", action="store_true", help="go on from --checkpoint, bit for bit")
     add("--binary", action="store_true", help="pixels > 0.5 become 1, the others 0")
     args = parser.parse_args(argv)
-    if args.resume and args.checkpoint is None:
-        parser.error("--resume needs --checkpoint FILE")
-    if args.resume and not args.checkpoint.exists():
-        parser.error(f"--resume: there is no {args.checkpoint}")
+    require_checkpoint(parser, args)
     args.steps = args.steps or (default.steps if args.data == "digits" else 10_000)
     return args
 
@@ -267,15 +227,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     choose_backend(args.backend)
     settings = Settings(**{name: getattr(args, name) for name in asdict(Settings())})
-    try:
+    with reasons():
         run = Run(settings, Data.load(settings), Curves.empty(settings))
         if args.resume:
             run.resume(args.checkpoint)
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # missing data, no network, a checkpoint of something else
-        sys.exit(str(error))
     args.out.mkdir(parents=True, exist_ok=True)
     if not train(run, args.checkpoint):
         where = f"; --resume goes on from {args.checkpoint}" if args.checkpoint else ""

@@ -1,15 +1,17 @@
-"""What the experiments share: data sets by name, options, tests, Ctrl-C, checkpoints and tables of numbers."""
+"""What the experiments share: data sets by name, options, tests, Ctrl-C, checkpoints, figures and tables of numbers."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import io
+import math
 import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,6 +86,60 @@ def positive_number(text: str) -> float:
     if not 0 < (value := float(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
     return value
+
+
+#: options that several experiments share, by destination
+OPTIONS: dict[str, dict[str, Any]] = {
+    "data": {"choices": DATA, "help": "data set (default: %(default)s, shipped)"},
+    "batch_size": {"type": at_least_two, "help": "default: %(default)s"},
+    "lr": {"type": positive_number, "help": "learning rate at first (default: %(default)s)"},
+    "seed": {"type": natural, "help": "of all random numbers (default: %(default)s)"},
+    "seeds": {"type": positive, "metavar": "K", "help": "runs from SEED on (default: %(default)s)"},
+    "backend": {"choices": ["numpy", "cupy"], "help": "default: MINIGRAD_BACKEND, else numpy"},
+    "out": {"type": Path, "help": "folder for figures and CSV (default: %(default)s)"},
+    "checkpoint": {
+        "type": Path,
+        "metavar": "FILE",
+        "help": "keep a checkpoint (safetensors) here, also on Ctrl-C",
+    },
+    "resume": {"action": "store_true", "help": "go on from --checkpoint, bit for bit"},
+}
+
+
+def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """Add those of ``OPTIONS`` that are named, with these defaults."""
+    for name, default in defaults.items():
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, default=default, **OPTIONS[name])
+
+
+def require_checkpoint(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with a usage error where --resume has nothing to go on from."""
+    if args.resume and args.checkpoint is None:
+        parser.error("--resume needs --checkpoint FILE")
+    if args.resume and not args.checkpoint.exists():
+        parser.error(f"--resume: there is no {args.checkpoint}")
+
+
+@contextmanager
+def reasons() -> Iterator[None]:
+    """End with one line for missing data, no network, or a checkpoint of another experiment."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(str(error))
+
+
+def evaluations(steps: int, count: int) -> list[int]:
+    """The steps, up to ``count`` of them evenly spaced, after which a network is tested; the last is one."""
+    return sorted({math.ceil(i * steps / count) for i in range(1, count + 1)})
+
+
+def tidy(panel: Any) -> None:
+    """A pale grid below the curves, and no frame at the top and on the right."""
+    panel.grid(color="0.92", which="both")
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
 
 
 def predict(model: nn.Module, x: np.ndarray) -> np.ndarray:

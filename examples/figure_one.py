@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from examples import experiment
+from examples.experiment import tidy
 
 NETWORKS = ("without batch norm", "with batch norm")
 COLORS = ("#c44e52", "#2a6fbb")
@@ -39,24 +41,22 @@ def table(settings: Any, curves: Any) -> str:
 
 def write_csv(path: Path, settings: Any, curves: Any, unit: int) -> None:
     """One row per seed, network and evaluation; the percentiles are of the input to ``unit``."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        names = [f"p{p}" for p in PERCENTILES]
-        writer.writerow(["seed", "network", "step", "train_loss", "test_accuracy", "unit", *names])
-        for run in range(settings.seeds):
-            for i, network in enumerate(NETWORKS):
-                for e, step in enumerate(settings.evaluations()):
-                    loss, accuracy = curves.loss[run, i, e], curves.accuracy[run, i, e]
-                    row = [
-                        settings.seed + run,
-                        network,
-                        step,
-                        "" if np.isnan(loss) else repr(float(loss)),
-                    ]
-                    row += [repr(float(accuracy)), unit]
-                    writer.writerow(
-                        row + [repr(float(p)) for p in curves.percentiles[run, i, e, :, unit]]
-                    )
+    head = ["seed", "network", "step", "train_loss", "test_accuracy", "unit"]
+    rows = (
+        [
+            settings.seed + run,
+            network,
+            step,
+            "" if np.isnan(loss := curves.loss[run, i, e]) else loss,
+            curves.accuracy[run, i, e],
+            unit,
+            *curves.percentiles[run, i, e, :, unit],
+        ]
+        for run in range(settings.seeds)
+        for i, network in enumerate(NETWORKS)
+        for e, step in enumerate(settings.evaluations())
+    )
+    experiment.write_csv(path, [*head, *(f"p{p}" for p in PERCENTILES)], rows)
 
 
 def plot(path: Path, settings: Any, curves: Any, unit: int) -> None:
@@ -88,9 +88,7 @@ def plot(path: Path, settings: Any, curves: Any, unit: int) -> None:
     for panel in axes:
         panel.set_xlabel("training step")
         panel.set_xlim(0, steps[-1])
-        panel.grid(color="0.92")
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
+        tidy(panel)
     figure.savefig(path, dpi=140)
 
 

@@ -20,9 +20,8 @@ from tqdm import tqdm
 import minigrad as mg
 from examples.classifier_report import COLUMNS, HEADER, line, plot, write_confusion, write_curves
 from examples.experiment import (
-    DATA,
     Split,
-    at_least_two,
+    add_options,
     choose_backend,
     flatten_state,
     interruption,
@@ -31,8 +30,9 @@ from examples.experiment import (
     make_parser,
     natural,
     positive,
-    positive_number,
     predict,
+    reasons,
+    require_checkpoint,
 )
 from minigrad import nn
 from minigrad.command import command
@@ -176,20 +176,14 @@ def train(run: Run, checkpoint: Path | None = None) -> bool:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = make_parser("image_classifier", __doc__)
     default = Settings()
+    add_options(parser, data="digits", batch_size=default.batch_size, lr=default.lr, seed=0)
+    add_options(parser, backend=None, out=Path("out"), checkpoint=None, resume=False)
     add = parser.add_argument
     epochs, shifts = (
         ", ".join(f"{getattr(recipe, name)} for {data}" for data, recipe in RECIPES.items())
         for name in ("epochs", "shift")
     )
-    add("--data", choices=DATA, default="digits", help="data set (default: %(default)s, shipped)")
     add("--epochs", type=positive, help=f"passes over the training images (default: {epochs})")
-    add("--batch-size", type=at_least_two, default=default.batch_size, help="default: %(default)s")
-    add(
-        "--lr",
-        type=positive_number,
-        default=default.lr,
-        help="learning rate at first (default: %(default)s)",
-    )
     add(
         "--shift",
         type=natural,
@@ -197,33 +191,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help=f"the furthest a training image is moved, both ways (default: {shifts})",
     )
     add(
-        "--seed", type=natural, default=0, help="of weights, batches, shifts (default: %(default)s)"
-    )
-    add("--backend", choices=["numpy", "cupy"], help="default: MINIGRAD_BACKEND, else numpy")
-    add(
-        "--out",
-        type=Path,
-        default=Path("out"),
-        help="folder for PNG and CSV (default: %(default)s)",
-    )
-    add(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="keep a checkpoint (safetensors) here, also on Ctrl-C",
-    )
-    add("--resume", action="store_true", help="go on from --checkpoint, bit for bit")
-    add(
         "--population",
         action="store_true",
         help="in the end replace the running statistics by those of one more pass over the training "
         "images (Algorithm 2 of arXiv:1502.03167), and test with these",
     )
     args = parser.parse_args(argv)
-    if args.resume and args.checkpoint is None:
-        parser.error("--resume needs --checkpoint FILE")
-    if args.resume and not args.checkpoint.exists():
-        parser.error(f"--resume: there is no {args.checkpoint}")
+    require_checkpoint(parser, args)
     recipe = RECIPES[args.data]
     args.epochs = args.epochs or recipe.epochs
     args.shift = recipe.shift if args.shift is None else args.shift
@@ -235,12 +209,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     choose_backend(args.backend)
     settings = Settings(**{name: getattr(args, name) for name in asdict(Settings())})
-    try:
+    with reasons():
         run = Run.load(settings)
         if args.resume:
             run.resume(args.checkpoint)
-    except (OSError, ValueError) as error:  # missing data, no network, another's checkpoint
-        sys.exit(str(error))
     args.out.mkdir(parents=True, exist_ok=True)
     print(HEADER)
     for epoch in range(run.step // run.per_epoch):

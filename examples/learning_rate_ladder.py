@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,16 +25,16 @@ from tqdm import tqdm
 
 import minigrad as mg
 from examples.experiment import (
-    DATA,
     Split,
     accuracy,
-    at_least_two,
+    add_options,
     choose_backend,
+    evaluations,
     load,
     make_parser,
-    natural,
     positive,
-    positive_number,
+    reasons,
+    tidy,
     write_csv,
 )
 from minigrad import nn
@@ -93,13 +92,6 @@ class ConvNet(nn.Module):
         return self.output(mg.global_avg_pool2d(x))
 
 
-def batches(data: Split, size: int, rng: np.random.Generator) -> Iterator[tuple]:
-    """Without end."""
-    loader = mg.data.DataLoader(data, size, drop_last=True, rng=rng)
-    while True:
-        yield from loader
-
-
 def train(
     row: Row, splits: dict[str, Split], at: list[int], lr: float, batch_size: int, seed: int
 ) -> Iterator[tuple[float, float]]:
@@ -109,7 +101,9 @@ def train(
     """
     model = ConvNet(row, np.random.default_rng(seed))
     optimizer = mg.optim.SGD(model.parameters(), lr)
-    training = batches(splits["train"], batch_size, np.random.default_rng([seed, 1]))
+    rng = np.random.default_rng([seed, 1])
+    loader = mg.data.DataLoader(splits["train"], batch_size, drop_last=True, rng=rng)
+    training = chain.from_iterable(repeat(loader))
     step = 0
     for evaluation in at:
         losses = []
@@ -165,23 +159,16 @@ def plot(path: Path, title: str, at: list[int], accuracies: np.ndarray) -> None:
     panel.set(title=title, xlabel="training step", ylabel="test accuracy")
     panel.set(xlim=(0, at[-1]), ylim=(max(0, 1 - 4 * (1 - target)), 1))
     panel.legend(loc="lower right", frameon=False, title="best accuracy")
-    panel.grid(color="0.92")
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
+    tidy(panel)
     figure.savefig(path, dpi=140)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = make_parser("learning_rate_ladder", __doc__)
-    add = parser.add_argument
-    add("--data", choices=DATA, default="digits", help="default: %(default)s, shipped")
-    add("--steps", type=positive, default=800, help="of each training (default: %(default)s)")
-    add("--batch-size", type=at_least_two, default=64, help="default: %(default)s")
-    add("--lr", type=positive_number, default=0.1, help="the baseline's (default: %(default)s)")
-    add("--seed", type=natural, default=0, help="of weights and batches (default: %(default)s)")
-    add("--seeds", type=positive, default=3, metavar="K", help="runs from SEED on (default: 3)")
-    add("--backend", choices=["numpy", "cupy"], help="default: MINIGRAD_BACKEND, else numpy")
-    add("--out", type=Path, default=Path("out"), help="folder for PNG and CSV (default: out)")
+    add_options(parser, data="digits", batch_size=64, lr=0.1, seed=0, seeds=3)
+    add_options(parser, backend=None, out=Path("out"))
+    help_ = "of each training (default: %(default)s)"
+    parser.add_argument("--steps", type=positive, default=800, help=help_)
     return parser.parse_args(argv)
 
 
@@ -190,12 +177,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     choose_backend(args.backend)
     args.out.mkdir(parents=True, exist_ok=True)
-    try:
+    with reasons():
         splits = load(args.data, args.batch_size)
-    except (OSError, ValueError) as error:  # missing files, no network, too few images
-        sys.exit(str(error))
     splits = {split: (images[:, None], labels) for split, (images, labels) in splits.items()}
-    at = sorted({math.ceil(i * args.steps / EVALUATIONS) for i in range(1, EVALUATIONS + 1)})
+    at = evaluations(args.steps, EVALUATIONS)
     shape = len(ROWS), args.seeds, len(at)
     losses, accuracies = np.full(shape, np.nan), np.full(shape, CHANCE)
     with tqdm(total=args.seeds * len(ROWS) * at[-1], unit="step", dynamic_ncols=True) as bar:

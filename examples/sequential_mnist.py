@@ -12,10 +12,8 @@ weight moves (``nn.population_statistics``).
 from __future__ import annotations
 
 import argparse
-import math
-import sys
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +22,16 @@ from tqdm import tqdm
 
 import minigrad as mg
 from examples.experiment import (
-    DATA,
     PART,
     accuracy,
-    at_least_two,
+    add_options,
     choose_backend,
+    evaluations,
     load,
     make_parser,
-    natural,
     positive,
-    positive_number,
+    reasons,
+    tidy,
     write_csv,
 )
 from examples.figure_one import COLORS
@@ -64,13 +62,12 @@ def train(model: nn.Module, data: tuple, batch_size: int, lr: float, seed: int) 
     optimizer = mg.optim.Adam(model.parameters(), lr)
     rng = np.random.default_rng([seed, 1])
     loader = mg.data.DataLoader(data, batch_size, drop_last=True, rng=rng)
-    while True:
-        for x, labels in loader:
-            optimizer.zero_grad()
-            loss = mg.softmax_cross_entropy(model(x), labels)
-            loss.backward()
-            optimizer.step()
-            yield loss.item()
+    for x, labels in chain.from_iterable(repeat(loader)):
+        optimizer.zero_grad()
+        loss = mg.softmax_cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        yield loss.item()
 
 
 def longer(model: nn.Module, name: str, data: dict[str, tuple]) -> Iterator[tuple[str, str, float]]:
@@ -118,9 +115,7 @@ def plot(path: Path, title: str, at: list[int], losses: np.ndarray, accuracies: 
             panel.fill_between(at, low, high, color=color, alpha=0.2, linewidth=0)
         panel.set(xlabel="training step", xlim=(0, at[-1]))
         panel.legend(loc="best", frameon=False)
-        panel.grid(color="0.92")
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
+        tidy(panel)
     axes[0].set(title=f"(a) training loss, {title}", ylabel="cross-entropy", yscale="log")
     axes[1].set(title=f"(b) test accuracy, {title}", ylabel="test accuracy", ylim=(None, 1))
     figure.savefig(path, dpi=140)
@@ -129,15 +124,10 @@ def plot(path: Path, title: str, at: list[int], losses: np.ndarray, accuracies: 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = make_parser("sequential_mnist", __doc__)
     add = parser.add_argument
-    add("--data", choices=DATA, default="digits", help="default: %(default)s, shipped")
+    add_options(parser, data="digits", batch_size=60, lr=0.01, seed=0, seeds=3)
+    add_options(parser, backend=None, out=Path("out"))
     add("--steps", type=positive, default=1000, help="default: %(default)s")
     add("--hidden", type=positive, default=50, help="hidden units (default: %(default)s)")
-    add("--batch-size", type=at_least_two, default=60, help="default: %(default)s")
-    add("--lr", type=positive_number, default=0.01, help="of Adam (default: %(default)s)")
-    add("--seed", type=natural, default=0, help="of weights and batches (default: %(default)s)")
-    add("--seeds", type=positive, default=3, metavar="K", help="runs from SEED on (default: 3)")
-    add("--backend", choices=["numpy", "cupy"], help="default: MINIGRAD_BACKEND, else numpy")
-    add("--out", type=Path, default=Path("out"), help="folder for PNG and CSV (default: out)")
     return parser.parse_args(argv)
 
 
@@ -146,12 +136,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     choose_backend(args.backend)
     args.out.mkdir(parents=True, exist_ok=True)
-    try:
+    with reasons():
         data = load(args.data, args.batch_size)
-    except (OSError, ValueError) as error:  # missing files, no network, too few images
-        sys.exit(str(error))
     rows, columns = data["train"][0].shape[1:]
-    at = sorted({math.ceil(i * args.steps / EVALUATIONS) for i in range(1, EVALUATIONS + 1)})
+    at = evaluations(args.steps, EVALUATIONS)
     losses, accuracies = np.zeros((2, args.seeds, len(NETWORKS), len(at)))
     long = []
     with tqdm(

@@ -267,16 +267,13 @@ def batch_normalization(
         moving = partial(scope.variable, title, inputs, dtype, False, shape)
         gamma = learned("gamma", gamma_initializer, gamma_regularizer) if scale else None
         beta = learned("beta", beta_initializer, beta_regularizer) if center else None
-        bn = scope.store.layers.get(scope.name)
-        if bn is None:
-            bn = scope.store.layers[scope.name] = BatchNormalization(title, *shape)
+        bn = scope.store.layers.get(scope.name) or BatchNormalization(title, *shape)
+        scope.store.layers[scope.name] = bn
+        settings = {"momentum": momentum, "eps": epsilon, "gamma": gamma, "beta": beta}
         vars(bn).update(
+            settings,
             axis=axis,
-            momentum=momentum,
-            eps=epsilon,
             ddof_running=int(inputs.ndim == 4 and axis in (1, 3)),
-            gamma=gamma,
-            beta=beta,
             running_mean=moving("moving_mean", moving_mean_initializer),
             running_var=moving("moving_variance", moving_variance_initializer),
             num_batches=Buffer(np.zeros((), np.int64), backend=inputs.backend),

@@ -92,13 +92,11 @@ def normalize(images: _Images, mean: ArrayLike, std: ArrayLike) -> NDArray[np.fl
     numbers = []
     for name, value in {"mean": mean, "std": std}.items():
         array = np.asarray(value, dtype)
-        if array.shape not in ((), (channels,)):
+        if array.shape not in ((), (channels,)) or not np.isfinite(array).all():
             raise ValueError(
-                f"normalize: expected {name} as one number or of shape ({channels},), one per "
-                f"channel, got shape {array.shape}"
+                f"normalize: expected a finite {name}, one number or one per channel, shape "
+                f"({channels},), got {value!r} of shape {array.shape}"
             )
-        if not np.isfinite(array).all():
-            raise ValueError(f"normalize: expected a finite {name}, got {value!r}")
         numbers.append(array.reshape(-1, 1, 1))
     if not (numbers[1] > 0).all():
         raise ValueError(f"normalize: expected std > 0, got {std!r}")

@@ -84,6 +84,7 @@ class Source:
             url = mirror + path.name
             try:
                 pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, progressbar=bar)
+                path.chmod(path.parent.stat().st_mode & 0o666)  # pooch's files are the user's alone
                 return ""
             except (RequestException, ValueError) as error:  # ValueError: its hash is another
                 reasons += f"\n  {mirror}: {error}"

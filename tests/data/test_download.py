@@ -103,7 +103,11 @@ def test_into_the_first_folder(home, publish, monkeypatch, data):
     if data:
         monkeypatch.setenv("MINIGRAD_DATA", str(home / data))
     mnist("test")
-    assert set(os.listdir(home / (data or "cache/minigrad") / "mnist")) == set(FILES)
+    folder = home / (data or "cache/minigrad") / "mnist"
+    assert set(os.listdir(folder)) == set(FILES)
+    if os.name == "posix":  # as readable as their folder
+        modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+        assert modes == {folder.stat().st_mode & 0o666}
 
 
 def test_only_what_is_missing_and_only_if_allowed(home, publish):

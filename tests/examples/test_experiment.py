@@ -85,3 +85,9 @@ def test_checkpoints_come_back_by_part_and_only_under_the_same_settings(tmp_path
         experiment.load_checkpoint(file, state | {"settings.lr": np.asarray(0.2)})
     with pytest.raises(ValueError, match="not a checkpoint of this experiment"):
         experiment.load_checkpoint(file, {"other": np.ones(1)})
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError, ValueError])
+def test_reasons_end_with_one_line(error):
+    with pytest.raises(SystemExit, match=r"^needs pooch$"), experiment.reasons():
+        raise error("needs pooch")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from examples import experiment
 from examples import image_classifier as job
 
 
@@ -135,7 +136,7 @@ def test_a_data_set_brings_its_recipe_and_its_class_names(tmp_path, monkeypatch)
         labels = np.arange(40) % 10
         return np.float32(labels[:, None, None] / 10 + rng.normal(0, 0.02, (40, 28, 28))), labels
 
-    monkeypatch.setitem(job.DATA, "fashion-mnist", clothes)
+    monkeypatch.setitem(experiment.DATA, "fashion-mnist", clothes)
     args = job.parse(["--data", "fashion-mnist"])
     assert (args.epochs, args.shift) == (10, 1)
     job.main(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from examples import experiment
 from examples import sequential_mnist as job
 
 OPTIONS = ["--steps", "60", "--hidden", "12", "--lr", "0.02"]
@@ -196,11 +197,11 @@ def test_mnist_is_read_in_28_rows(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="not in"), monkeypatch.context() as patch:
         folder = str(tmp_path / "nothing")
         absent = lambda split: mg.data.mnist(split, root=folder, download=False)  # noqa: E731
-        patch.setitem(job.DATA, "mnist", absent)
+        patch.setitem(experiment.DATA, "mnist", absent)
         job.main(["--data", "mnist"])
     rng = np.random.default_rng(0)
     images = np.float32(rng.random((20, 28, 28)))
-    monkeypatch.setitem(job.DATA, "mnist", lambda split: (images, np.arange(20) % 10))
+    monkeypatch.setitem(experiment.DATA, "mnist", lambda split: (images, np.arange(20) % 10))
     made = []
     make = job.make_network
     monkeypatch.setattr(job, "make_network", lambda *a: made.append(make(*a)) or made[-1])

@@ -8,28 +8,13 @@ from functools import partial
 import numpy as np
 import pytest
 from helpers import close, equal, error_table, normal, refuses
+from layers.shared import bn, dense, names, values, x2
 
 import minigrad as mg
 from minigrad import layers
 from minigrad.nn import init
 
 pytestmark = pytest.mark.usefixtures("backend")
-dense, bn = layers.dense, layers.batch_normalization
-
-
-def names():
-    return list(layers.variables())
-
-
-def values(**kinds):
-    """Initializers that give these constants."""
-    return {
-        f"{kind}_initializer": partial(init.constant, value=value) for kind, value in kinds.items()
-    }
-
-
-def x2(rng, n=4, m=3):
-    return mg.tensor(rng.standard_normal((n, m)).astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +142,7 @@ class TestDense:
         assert layers.trainable_variables().keys() == layers.variables().keys()
 
     def test_initializers_have_weights_as_out_in(self, rng):
-        """he_normal must see 200 inputs, whichever way the kernel lies."""
+        """he_normal must see 200 inputs, although the kernel is (in, out)."""
         asked = []
 
         def counting(shape, rng):

@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 from helpers import close, equal, normal, refuses
+from layers.shared import bn, dense, names, values, x2
 
 import minigrad as mg
 from minigrad import layers
-from minigrad.nn import init
 
 pytestmark = pytest.mark.usefixtures("backend")
-dense, bn = layers.dense, layers.batch_normalization
-
-
-def names():
-    return list(layers.variables())
 
 
 def shapes(variables):
     return {name: v.shape for name, v in variables.items()}
-
-
-def values(**kinds):
-    """Initializers that give these constants."""
-    return {
-        f"{kind}_initializer": partial(init.constant, value=value) for kind, value in kinds.items()
-    }
-
-
-def x2(rng, n=4, m=3):
-    return mg.tensor(rng.standard_normal((n, m)).astype(np.float32))
 
 
 class TestNames:
