@@ -52,10 +52,19 @@ def describe() -> dict[str, str]:
         "BLAS": f"{blas.get('name')} {blas.get('version')}"
         + (f", {found[0]} kernels, {found[1]} threads" if found else ""),
         "Numba": installed("numba"),
-        "kernels": f"{type(backend.get('numpy').kernels).__name__}, {get_num_threads()} threads",
+        "kernels": f"{type(backend.get('numpy').kernels).__name__}, {_threads()}",
         "CuPy": _devices(),
         "environment": ", ".join(f"{name} {os.environ.get(name, 'not set')}" for name in VARIABLES),
     }
+
+
+def _threads() -> str:
+    count = f"{get_num_threads()} threads"
+    if installed("numba") == "not installed":
+        return count
+    from .kernels.compiled.threads import WAITING
+
+    return f"{count} that {WAITING}"
 
 
 def advice() -> Iterator[str]:

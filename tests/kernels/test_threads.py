@@ -111,3 +111,34 @@ def test_number_of_threads():
     for wrong in (0, -1, 1.5, True, "2"):
         with pytest.raises(ValueError, match="set_num_threads: expected a positive integer"):
             mg.set_num_threads(wrong)
+
+
+@pytest.mark.parametrize(
+    ("before", "environment", "expected"),
+    [
+        ("", {}, "spin briefly"),
+        ("", {"GOMP_SPINCOUNT": "5"}, "wait as GOMP_SPINCOUNT says"),
+        ("", {"OMP_WAIT_POLICY": "passive"}, "wait as OMP_WAIT_POLICY says"),
+        ("from numba.np.ufunc import omppool", {}, "spin for long"),
+    ],
+)
+def test_how_threads_wait(before, environment, expected):
+    """What is set for OpenMP is set while it is loaded only, and the user's settings come first."""
+    program = f"""
+import os
+{before}
+from minigrad.kernels.compiled.threads import WAITING
+print(WAITING, os.environ.get("GOMP_SPINCOUNT"))
+"""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GOMP", "OMP"))}
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert found.startswith(expected) or (
+        "threading layer" in found and not before and not environment
+    )
+    assert found.split()[-1] == environment.get("GOMP_SPINCOUNT", "None")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from threading import Lock, local
 from types import FunctionType
@@ -20,6 +21,30 @@ FASTMATH = {"contract", "nsz"}
 #: numbers below which waking the other threads takes longer than they save
 ENOUGH = 2**15
 
+#: how often a thread looks for new work before it sleeps, about 0.1 ms; OpenMP's own default is milliseconds, which
+#: beside a busy process are lost in every kernel
+SPINS = 20_000
+
+
+def _load_openmp() -> str:
+    """Load OpenMP, whose setting is read then, unless the environment or another library has decided; how it waits."""
+    if given := {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        return f"wait as {' and '.join(sorted(given))} says"
+    with suppress(OSError), open("/proc/self/maps") as maps:
+        if "libgomp" in maps.read():
+            return "spin for long: another library loaded OpenMP before minigrad's first kernel"
+    os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+    try:
+        from numba.np.ufunc import omppool  # noqa: F401
+    except ImportError:
+        return "wait as Numba's threading layer does"
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
+    return "spin briefly"
+
+
+#: how threads wait for work, in words
+WAITING = _load_openmp()
 #: threads there are in all
 MOST: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined,unused-ignore]
 
