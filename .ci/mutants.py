@@ -103,7 +103,7 @@ TABLE = r"""
 @ autograd.py | test_autograd.py -k "not 100_000 and not memory_comes and not another_shape and not training_step"
 -     if g.shape != y.shape or g.dtype != y.dtype:
 +     if g.dtype != y.dtype:
-@ autograd.py | test_autograd.py test_tensor.py -k "change or detach or unused or intermediate or version"
+@ autograd.py | test_autograd.py -k "nobody_asked"
 - needs = [ref if ref and ref[0] in leads else None for ref in needs]
 + needs = list(needs)
 @ tensor.py | test_autograd.py test_tensor.py -k "change or detach or unused or intermediate or version"
@@ -493,13 +493,13 @@ TABLE = r"""
 @ graph/passes.py | graph/test_passes.py
 -         draws = isinstance(call.op, DropoutMask)
 +         draws = False
-@ graph/passes.py | graph/test_passes.py
+@ graph/passes.py | graph/test_passes.py ops/test_in_place.py -k "FoldConstants or captured"
 - call.op.writes or isinstance(call.op, DropoutMask) or moved & made
 + call.op.writes or isinstance(call.op, DropoutMask)
-@ graph/passes.py | graph/test_passes.py
+@ graph/passes.py | graph/test_passes.py -k "snapshot"
 -         known[v] = constant(Tensor(v.tensor._data.copy()), v.name)
 +         known[v] = constant(Tensor(v.tensor._data), v.name)
-@ graph/passes.py | graph/test_passes.py
+@ graph/passes.py | graph/test_passes.py ops/test_in_place.py -k "Prune or captured"
 -             memory.update(base.get(v, v) for v in call.inputs if v is not None)
 +             pass
 @ graph/folding.py | graph/test_passes.py
@@ -514,7 +514,7 @@ TABLE = r"""
 @ graph/graph.py | graph/test_stale.py graph/test_capture.py graph/test_memory.py -k "not thousand and not any_setting"
 -                     v.tensor._bump()
 +                     pass
-@ graph/graph.py | graph/test_stale.py graph/test_capture.py graph/test_memory.py -k "not thousand and not any_setting"
+@ graph/graph.py | graph/test_passes.py -k "constant"
 -             return Tensor(known[v]._data.copy()) if v.kind == "constant" else known[v]
 +             return known[v]
 @ graph/graph.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
