@@ -1,6 +1,6 @@
 """Planted mistakes: each changes one place of the package, and the tests named beside it have to fail.
 
-    python .ci/mutants.py [--only N...] [--jobs J] [--list]
+    python .ci/mutants.py [--only N...] [--jobs J] [--list] [--unchanged]
 
 Each mistake is applied alone, in a copy of the checkout, where its tests run without compiled kernels. Prints whether
 it was caught; the exit status is 1 if one survived without a reason given in the table, or an old text is not found
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
@@ -612,6 +612,9 @@ def main() -> int:
     parser.add_argument("--only", type=int, nargs="+", help="numbers of mutants")
     parser.add_argument("--jobs", type=int, default=1, help="how many run at a time")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
+    parser.add_argument(
+        "--unchanged", action="store_true", help="run all tests of the table on the code as it is"
+    )
     options = parser.parse_args()
     mutants = parsed(TABLE)
     for mutant in mutants:  # all of them: a stale row is an error whichever are run
@@ -621,6 +624,9 @@ def main() -> int:
     if options.list:
         print(*mutants, sep="\n")
         return 0
+    if options.unchanged:  # once for each selection of tests
+        chosen = {mutant.tests: mutant for mutant in mutants}.values()
+        mutants = [replace(mutant, new=mutant.old, reason="unchanged") for mutant in chosen]
     ticks = count(int(time()))
     folders: SimpleQueue[Path] = SimpleQueue()
     unexplained = []
@@ -639,9 +645,12 @@ def main() -> int:
         for mutant, (end, seconds) in zip(mutants, pool.map(ended, mutants), strict=True):
             reason = f" ({mutant.reason})" if mutant.reason else ""
             print(f"{end:8} {seconds:5.1f} s {mutant}{reason}", flush=True)
-            if end == "survived" and not mutant.reason:
-                unexplained.append(mutant.number)
-    print(f"{len(mutants)} mutants, survivors without a reason: {unexplained or 'none'}")
+            wrong = (
+                end != "survived" if options.unchanged else end == "survived" and not mutant.reason
+            )
+            unexplained += [mutant.number] * wrong
+    what = "failing unchanged" if options.unchanged else "survivors without a reason"
+    print(f"{len(mutants)} mutants, {what}: {unexplained or 'none'}")
     return bool(unexplained)
 
 
