@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count
@@ -607,6 +608,24 @@ def run(folder: Path, mutant: Mutant, ticks: count[int]) -> str:
     return "caught" if done.returncode else "survived"
 
 
+def run_all(mutants: list[Mutant], jobs: int) -> Iterator[tuple[Mutant, str, float]]:
+    """Each mutant, how its tests end, and after how many seconds; each job has a copy of the checkout."""
+    ticks, folders = count(int(time())), SimpleQueue[Path]()
+
+    def ended(mutant: Mutant) -> tuple[Mutant, str, float]:
+        start, folder = perf_counter(), folders.get()
+        try:
+            return mutant, run(folder, mutant, ticks), perf_counter() - start
+        finally:
+            folders.put(folder)
+
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(jobs) as pool:
+        skipped = shutil.ignore_patterns(".git", ".*_cache", ".hypothesis", ".venv")
+        for i in range(jobs):
+            folders.put(shutil.copytree(ROOT, Path(place, str(i)), ignore=skipped))
+        yield from pool.map(ended, mutants)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--only", type=int, nargs="+", help="numbers of mutants")
@@ -627,31 +646,15 @@ def main() -> int:
     if options.unchanged:  # once for each selection of tests
         chosen = {mutant.tests: mutant for mutant in mutants}.values()
         mutants = [replace(mutant, new=mutant.old, reason="unchanged") for mutant in chosen]
-    ticks = count(int(time()))
-    folders: SimpleQueue[Path] = SimpleQueue()
-    unexplained = []
-
-    def ended(mutant: Mutant) -> tuple[str, float]:
-        start, folder = perf_counter(), folders.get()
-        try:
-            return run(folder, mutant, ticks), perf_counter() - start
-        finally:
-            folders.put(folder)
-
-    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(options.jobs) as pool:
-        skipped = shutil.ignore_patterns(".git", ".*_cache", ".hypothesis", ".venv")
-        for i in range(options.jobs):
-            folders.put(shutil.copytree(ROOT, Path(place, str(i)), ignore=skipped))
-        for mutant, (end, seconds) in zip(mutants, pool.map(ended, mutants), strict=True):
-            reason = f" ({mutant.reason})" if mutant.reason else ""
-            print(f"{end:8} {seconds:5.1f} s {mutant}{reason}", flush=True)
-            wrong = (
-                end != "survived" if options.unchanged else end == "survived" and not mutant.reason
-            )
-            unexplained += [mutant.number] * wrong
+    wrong = []
+    for mutant, end, seconds in run_all(mutants, options.jobs):
+        reason = f" ({mutant.reason})" if mutant.reason else ""
+        print(f"{end:8} {seconds:5.1f} s {mutant}{reason}", flush=True)
+        if end != "survived" if options.unchanged else end == "survived" and not mutant.reason:
+            wrong.append(mutant.number)
     what = "failing unchanged" if options.unchanged else "survivors without a reason"
-    print(f"{len(mutants)} mutants, {what}: {unexplained or 'none'}")
-    return bool(unexplained)
+    print(f"{len(mutants)} mutants, {what}: {wrong or 'none'}")
+    return bool(wrong)
 
 
 if __name__ == "__main__":
