@@ -306,7 +306,11 @@ def accumulate(x):
         last = (x + 1).reshape(3, 1)
         flat = last.reshape(3)
         last -= 1
-        return total, acc, kept, h, base, view, flat
+        part = mg.zeros(3) * 1
+        part[:2] += x[:2]
+        moved = x * 2
+        moved += 1
+        return total, acc, kept, h, base, view, flat, part, moved * 3
 
 
 @pytest.mark.parametrize("passes", [(), ("prune",), ("fold_constants",), ("fuse",)])
