@@ -427,7 +427,7 @@ WITHOUT_ANSWER = {
     "indices of floats": ((2, 3), node("Gather", "x v"), "expected input 1 of dtype int32, int64"),
     "index": ((2, 3), node("Gather", "x i"), "node 0 (Gather)"),
     "squeezed away": ((2, 0), node("Squeeze", "x z"), "cannot select an axis to squeeze out"),
-    "a larger bias": ((2, 3), node("Gemm", "x w b"), "does not broadcast"),
+    "a larger bias": ((2, 3), node("Gemm", "x w b"), "node 0 (Gemm)"),
     "a larger scale": ((1, 3), node("LayerNormalization", "x b"), "node 0 (LayerNormalization)"),
     "twice": ((2, 3), node("Transpose", perm=[0, 0], name="turn"), "OnnxModel: node 0 (Transpose, 'turn'): "),
     "division by 0": ((2, 3), node("Div", "z z"), "divided by 0"),
