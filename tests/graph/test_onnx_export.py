@@ -1,4 +1,4 @@
-"""What ``Graph.to_onnx`` writes: checked by onnx, run by ONNX Runtime, and refused where there is no way to say it."""
+"""What ``Graph.to_onnx`` writes: checked by onnx, run by ONNX Runtime, and refused where ONNX has no equivalent."""
 
 from __future__ import annotations
 
@@ -180,7 +180,8 @@ FUNCTIONS = {
     "integer sums": lambda x, y: ((x > 0).sum(1), (x * 3).astype(np.int32).sum(), x.sum(()) + y),
     "argmax": lambda x, y: (x.argmax(), y.argmax(1)),
     "shapes": lambda x, y: x.reshape(6, 4).T.reshape(1, 4, 6).broadcast_to((2, 4, 6)),
-    "joined": lambda x, y: mg.pad(mg.concatenate([x, y], 1), [(1, 0), (0, 2), (0, 0)], 7.0) + 0 * mg.stack([x, x], 1).sum(),
+    "joined": lambda x, y: mg.pad(mg.concatenate([x, y], 1), [(1, 0), (0, 2), (0, 0)], 7.0),
+    "stacked": lambda x, y: mg.stack([x, y], 1),
     "slices": lambda x, y: x[1, None, 1::-1, 1:-1] + y[:, :2, 2:0:-1],
     "ellipses": lambda x, y: x[..., 1] + y[:, ..., -1:][..., 0],
     "picked": lambda x, y: x[:, :, INDICES.tolist()] + y[0, 0, :3],
