@@ -36,9 +36,11 @@ VECTORS = {"axes", "ends", "pads", "shape", "starts", "steps"}
 SCALARS = {"constant_value", "max", "min", "ratio", "training_mode"}
 #: attributes whose values change nothing here
 IGNORED = {"momentum", "round_mode", "saturate", "seed", "storage_order"}
-#: how many times the memory of its inputs an operator takes, where that is more than once
+#: how many times the memory of its inputs an operator takes, where that is not once; 0 if it claims all that it needs
 COPIES = {"ArgMax": 8, "Cast": 8, "Dropout": 3, "Elu": 8, "Gelu": 16, "GroupNormalization": 3}
 COPIES |= {"InstanceNormalization": 3, "LayerNormalization": 4, "LeakyRelu": 3, "Softplus": 6}
+COPIES |= dict.fromkeys(("Add", "Div", "Mul", "Pow", "Sub", "Where", "Conv", "ConvTranspose"), 0)
+COPIES |= dict.fromkeys(("AveragePool", "Expand", "Gather", "Gemm", "MatMul", "MaxPool", "Pad"), 0)
 
 
 class Budget:
@@ -93,7 +95,7 @@ def literal(**given: Any) -> np.ndarray:
 
 def broadcasting(function: Operator) -> Operator:
     def operator(*xs: Tensor) -> Tensor:
-        claim((len(xs), *np.broadcast_shapes(*(x.shape for x in xs))), xs[-1].dtype)
+        claim(np.broadcast_shapes(*(x.shape for x in xs)), xs[-1].dtype)
         return function(*xs)
 
     return operator
@@ -371,8 +373,8 @@ OPERATORS: dict[str, Operator] = {
     "Equal": broadcasting(lambda a, b: a == b), "Less": broadcasting(lambda a, b: a < b),
     "LessOrEqual": broadcasting(lambda a, b: a <= b), "Greater": broadcasting(lambda a, b: a > b),
     "GreaterOrEqual": broadcasting(lambda a, b: a >= b),
-    "Max": broadcasting(lambda *xs: reduce(arithmetic.maximum, xs)),
-    "Min": broadcasting(lambda *xs: reduce(arithmetic.minimum, xs)),
+    "Max": lambda *xs: reduce(broadcasting(arithmetic.maximum), xs),
+    "Min": lambda *xs: reduce(broadcasting(arithmetic.minimum), xs),
     "Sign": lambda x: arithmetic.where(x > 0, 1, arithmetic.where(x < 0, -1, x.detach())),
     "Cast": lambda x, to: x.astype(DTYPES[to]),
     "Clip": lambda x, min=None, max=None: x if min is max is None else elementwise.clip(x, min, max),
