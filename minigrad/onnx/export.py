@@ -50,7 +50,7 @@ class Writer:
         for i, call in enumerate(graph.calls):
             self.layer = call.layer
             made = self.write(call.op, [v and self._wire(v, call.op) for v in call.inputs])
-            if call.op.writes:  # from now on what it has written to goes by other names
+            if call.op.writes:  # later calls read the new values
                 self._require_unshared(call, graph.calls[i + 1 :])
                 self._moved |= dict.fromkeys(v for v in call.written if v.kind == "state")
             self._names.update(zip(call.written or call.outputs, made, strict=True))

@@ -23,7 +23,7 @@ from ..nn.module import Buffer, Module, Parameter
 from ..tape import no_grad, unheard
 from ..tensor import Tensor
 from . import DTYPES, MOST_BYTES, library
-from .operators import COPIES, IGNORED, OPERATORS, SCALARS, VECTORS, Budget, budget
+from .operators import COPIES, IGNORED, OPERATORS, SCALARS, VECTORS, Budget, budget, claim
 
 #: before 7 broadcasting had other rules; later versions may change what an operator means
 VERSIONS = range(7, 29)
@@ -75,7 +75,7 @@ class Node(NamedTuple):
         """As operators take it: a tuple of integers, a number, or a Tensor, whose memory is claimed."""
         if name not in VECTORS | SCALARS:
             shape = [max(n, 1) for n in value.shape]  # a sum of what is empty need not be empty
-            budget.get().claim((COPIES.get(self.kind, 1), *shape), value.dtype)
+            claim((COPIES.get(self.kind, 1), *shape), value.dtype)
             return value if isinstance(value, Tensor) else constant(value, backend=backend)
         if value.size > 64 or (value.size != 1 if name in SCALARS else value.ndim != 1):
             raise ValueError(f"expected a number or vector as {name}, got shape {value.shape}")
@@ -97,9 +97,8 @@ class OnnxModel(Module):
         self._uses = Counter([*self._outputs, *(name for n in self._nodes for name in n.inputs)])
         norms = [n for n in self._nodes if n.kind == "BatchNormalization"]
         buffers = {name for n in norms for name in n.inputs[3:]}
-        buffers.update(
-            *(p.value.split() for p in model.metadata_props if p.key == "minigrad.buffers")
-        )
+        props = {p.key: p.value for p in model.metadata_props}
+        buffers.update(props.get("minigrad.buffers", "").split("\n"))
         formal = [(v, f) for n in self._nodes for v, f in zip(n.inputs, n.formal, strict=True)]
         numbers = {v for v, (name, *_) in formal if name in SCALARS}
         self._constants, self._tensors = dict[str, Any](), dict[str, Tensor]()

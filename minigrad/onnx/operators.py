@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from functools import reduce
 from math import erfc, exp, inf, pi, prod, sqrt
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebinterpolate, chebval
@@ -36,9 +36,11 @@ VECTORS = {"axes", "ends", "pads", "shape", "starts", "steps"}
 SCALARS = {"constant_value", "max", "min", "ratio", "training_mode"}
 #: attributes whose values change nothing here
 IGNORED = {"momentum", "round_mode", "saturate", "seed", "storage_order"}
-#: how many times the memory of its inputs an operator takes, where that is more than once
+#: how many times the memory of its inputs an operator takes, where that is not once; 0 if it claims all that it needs
 COPIES = {"ArgMax": 8, "Cast": 8, "Dropout": 3, "Elu": 8, "Gelu": 16, "GroupNormalization": 3}
 COPIES |= {"InstanceNormalization": 3, "LayerNormalization": 4, "LeakyRelu": 3, "Softplus": 6}
+COPIES |= dict.fromkeys(("Add", "Div", "Mul", "Pow", "Sub", "Where", "Conv", "ConvTranspose"), 0)
+COPIES |= dict.fromkeys(("AveragePool", "Expand", "Gather", "Gemm", "MatMul", "MaxPool", "Pad"), 0)
 
 
 class Budget:
@@ -54,24 +56,21 @@ class Budget:
         self.spent += max(self.node - self.free, 0)
         self.node = 0
 
-    def claim(self, shape: Iterable[int], dtype: np.dtype, work: int = 0) -> None:
-        """Count an array for the current node; ValueError if it is too large, or a size negative."""
-        if min(shape := (1, *shape)) < 0:
-            raise ValueError(f"a size is negative in shape {shape[1:]}")
-        self.node += max(prod(shape) * dtype.itemsize, work // 128)
-        if max(self.node, self.spent + self.node - self.free) > self.most:
-            raise ValueError(
-                f"it needs {self.spent + self.node} bytes, or the time of as many, more than max_bytes={self.most} "
-                "allows; if you trust the file, read it with a larger max_bytes"
-            )
-
 
 budget: ContextVar[Budget] = ContextVar("budget")
 
 
-def claim(shape: Iterable[int], like: Tensor, work: int = 0) -> None:
-    """Count an array of the dtype of ``like``, computed by ``work`` multiplications; those of integers are slow."""
-    budget.get().claim(shape, like.dtype, work if like.dtype.kind == "f" else 32 * work)
+def claim(shape: Iterable[int], dtype: np.dtype, work: int = 0) -> None:
+    """Count an array, made by ``work`` multiplications (those of integers are slow); ValueError if too large."""
+    if min(shape := (1, *shape)) < 0:
+        raise ValueError(f"a size is negative in shape {shape[1:]}")
+    b = budget.get()
+    b.node += max(prod(shape) * dtype.itemsize, work // (128 if dtype.kind == "f" else 4))
+    if max(b.node, b.spent + b.node - b.free) > b.most:
+        raise ValueError(
+            f"it needs {b.spent + b.node} bytes, or the time of as many, more than max_bytes={b.most} allows; if you "
+            "trust the file, read it with a larger max_bytes"
+        )
 
 
 def axes_of(axes: Iterable[int], rank: int) -> list[int]:
@@ -94,12 +93,9 @@ def literal(**given: Any) -> np.ndarray:
     return np.asarray(value, kinds[name.removesuffix("s")])
 
 
-# --- elementwise, and over axes ---
-
-
 def broadcasting(function: Operator) -> Operator:
     def operator(*xs: Tensor) -> Tensor:
-        claim((len(xs), *np.broadcast_shapes(*(x.shape for x in xs))), xs[-1])
+        claim(np.broadcast_shapes(*(x.shape for x in xs)), xs[-1].dtype)
         return function(*xs)
 
     return operator
@@ -167,9 +163,6 @@ def arg_max(x: Tensor, axis: int = 0, keepdims: int = 1) -> Tensor:
     return unsqueeze(found, (axis,)) if keepdims else found
 
 
-# --- moving elements around ---
-
-
 def reshape(x: Tensor, shape: Ints, allowzero: int = 0) -> Tensor:
     """A 0 stands for the size of x along that axis unless ``allowzero``."""
     return x.reshape(shape if allowzero else [n or x.shape[i] for i, n in enumerate(shape)])
@@ -195,7 +188,7 @@ def cut(x: Tensor, starts: Ints, ends: Ints, axes: Any = None, steps: Any = None
 
 def gather(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
     (axis,) = axes_of([axis], x.ndim)
-    claim((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x)
+    claim((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
     key = (*[slice(None)] * axis, indices)
     return x[key]
 
@@ -205,43 +198,34 @@ def padded(x: Tensor, pads: Ints, value: Any = None, axes: Any = None) -> Tensor
     chosen = axes_of(range(x.ndim) if axes is None else axes, x.ndim)
     for a, before, after in zip(chosen, pads[: len(chosen)], pads[len(chosen) :], strict=True):
         widths[a] = before, after
-    claim([n + sum(ends) for n, ends in zip(x.shape, widths, strict=True)], x)
+    claim([n + sum(ends) for n, ends in zip(x.shape, widths, strict=True)], x.dtype)
     return pad(x, widths, value or 0)
 
 
 def expand(x: Tensor, shape: Ints) -> Tensor:
-    claim(new := np.broadcast_shapes(x.shape, shape), x)
+    claim(new := np.broadcast_shapes(x.shape, shape), x.dtype)
     return x.broadcast_to(new)
-
-
-# --- products and norms ---
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """Matrices are copied, at most, to the leading axes of the result."""
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     for t in (a, b):
-        claim((*lead, *t.shape[-2:]) if b.ndim > 2 else t.shape, t)
+        claim((*lead, *t.shape[-2:]) if b.ndim > 2 else t.shape, t.dtype)
     shape = *lead, *a.shape[-2:-1], *(b.shape[-1:] if b.ndim > 1 else ())
-    claim(shape, a, prod((*shape, *a.shape[-1:])))
+    claim(shape, a.dtype, prod((*shape, *a.shape[-1:])))
     return matmul(a, b)
 
 
 def gemm(
-    a: Tensor,
-    b: Tensor,
-    c: Any = None,
-    alpha: float = 1.0,
-    beta: float = 1.0,
-    transA: int = 0,
-    transB: int = 0,
+    a: Tensor, b: Tensor, c: Any = None, transA: int = 0, transB: int = 0, **factors: float
 ) -> Tensor:
     a = a.T if transA else a
+    alpha, beta = factors.get("alpha", 1), factors.get("beta", 1)
     (n, k), m = a.shape, b.shape[0 if transB else 1]
-    claim((3, n, m), a, n * m * k)
+    claim((3, n, m), a.dtype, n * m * k)
     require_broadcast((n, m), c)
-    plain = transB and alpha == beta == 1 and a.dtype.kind == "f"
-    if plain and (c is None or c.shape == (m,)):
+    if transB and alpha == beta == 1 and a.dtype.kind == "f" and getattr(c, "shape", (m,)) == (m,):
         return linear(a, b, c)
     y = matmul(a, b.T if transB else b) * alpha
     return (y if c is None or not beta else y + c * beta).astype(a.dtype)
@@ -249,8 +233,8 @@ def gemm(
 
 def require_broadcast(shape: Ints, *ts: Tensor | None) -> None:
     for t in ts:
-        if t is not None and np.broadcast_shapes(t.shape, shape) != shape:
-            raise ValueError(f"shape {t.shape} does not broadcast to {shape}")
+        if t is not None:
+            np.broadcast_to(blank(t), shape)
 
 
 def normalization(function: Operator) -> Operator:
@@ -275,9 +259,6 @@ def layer_normalization(
     return y if bias is None else y + bias
 
 
-# --- windows ---
-
-
 def two_axes(function: Operator) -> Operator:
     """Windows over one axis are those over two, one row high."""
 
@@ -296,16 +277,6 @@ def two_axes(function: Operator) -> Operator:
     return operator
 
 
-class Windows(NamedTuple):
-    """Windows over the last two axes, and how many there are along each."""
-
-    kernel: Any
-    strides: Any
-    dilations: Any
-    pads: Any
-    out: list[int]
-
-
 def windows(
     x: Tensor,
     kernel: Ints,
@@ -313,8 +284,8 @@ def windows(
     pads: Ints = (0, 0, 0, 0),
     dilations: Ints = (1, 1),
     auto_pad: str = "NOTSET",
-) -> Windows:
-    """From the attributes that convolutions and pools share; claims the padded images."""
+) -> tuple[Any, ...]:
+    """Strides, padding, dilations and the numbers of windows over the last two axes; claims the padded x."""
     sizes = x.shape[2:]
     if [*map(len, (sizes, kernel, strides, dilations, pads))] != [2, 2, 2, 2, 4]:
         raise ValueError(f"expected windows over one or two axes, got {kernel} for {x.shape}")
@@ -330,69 +301,61 @@ def windows(
     elif auto_pad != "NOTSET" and (auto_pad != "VALID" or any(pads)):
         raise ValueError(f"expected auto_pad or pads, got {auto_pad} and {pads}")
     padded = [n + sum(p) for n, p in zip(sizes, ends, strict=True)]
-    claim((*x.shape[:2], *padded), x)
+    claim((*x.shape[:2], *padded), x.dtype)
     out = [max((n - k) // s + 1, 0) for n, k, s in zip(padded, spans, strides, strict=True)]
-    return Windows(kernel, strides, dilations, tuple(ends), out)
+    return strides, tuple(ends), dilations, out
 
 
 def claim_windows(x: Tensor, kernel: Any, channels: int, depth: int, out: list[int]) -> None:
     """Claim the patches of a row, the steps over the places of a window, and the output."""
     shape = len(x), channels, *out
-    claim((out[1] * x.shape[1] + 256, *kernel), x)
-    claim(shape, x, prod((*shape, depth, *kernel)))
+    claim((out[1] * x.shape[1] + 256, *kernel), x.dtype)
+    claim(shape, x.dtype, prod((*shape, depth, *kernel)))
 
 
 def convolution(
-    x: Tensor,
-    weight: Tensor,
-    bias: Any = None,
-    group: int = 1,
-    output_padding: Any = None,
-    kernel_shape: Any = None,
-    **window: Any,
+    x: Tensor, weight: Tensor, bias: Any = None, group: int = 1, **window: Any
 ) -> Tensor:
-    """Transposed if ``output_padding`` is given."""
-    if kernel_shape not in (None, weight.shape[2:]):
-        raise ValueError(f"kernel_shape {kernel_shape} is not that of weight {weight.shape}")
-    w = windows(x, weight.shape[2:], **window)
-    if output_padding is None:
-        claim_windows(x, w.kernel, len(weight), weight.shape[1], w.out)
-        return conv2d(x, weight, bias, w.strides, w.pads, w.dilations, group)
+    """Transposed if rows and columns to add, ``output_padding``, are given."""
+    kernel, extra = weight.shape[2:], window.pop("output_padding", None)
+    if window.pop("kernel_shape", kernel) != kernel:
+        raise ValueError(f"kernel_shape is not that of weight {weight.shape}")
+    strides, pads, dilations, out = windows(x, kernel, **window)
+    if extra is None:
+        claim_windows(x, kernel, len(weight), weight.shape[1], out)
+        return conv2d(x, weight, bias, strides, pads, dilations, group)
     # It is computed over the output before that is cropped, by a kernel that is filled up with zeros.
-    axes = [*zip(x.shape[2:], w.strides, w.kernel, w.dilations, output_padding, strict=True)]
-    filled = [k * d + s for _, s, k, d, _ in axes]
-    claim((*weight.shape[:2], *filled), x)
-    whole = [n * s + k * d + extra for n, s, k, d, extra in axes]
+    filled = [k * d + s for k, d, s in zip(kernel, dilations, strides, strict=True)]
+    axes = zip(x.shape[2:], strides, filled, extra, strict=True)
+    claim((*weight.shape[:2], *filled), x.dtype)
+    whole = [n * s + k + e for n, s, k, e in axes]
     claim_windows(x, filled, weight.shape[1] * group, len(weight), whole)
-    settings = w.strides, w.pads, output_padding, w.dilations, group
-    return conv_transpose2d(x, weight, bias, *settings)
+    return conv_transpose2d(x, weight, bias, strides, pads, extra, dilations, group)
 
 
-def conv_transpose(x: Tensor, *arrays: Any, **attributes: Any) -> Tensor:
-    if attributes.pop("auto_pad", "VALID") != "VALID":
-        raise ValueError("auto_pad is not read")
-    return convolution(x, *arrays, **{"output_padding": (0, 0), **attributes})
+def conv_transpose(*arrays: Any, auto_pad: str = "VALID", **window: Any) -> Tensor:
+    if auto_pad != "VALID":
+        raise ValueError(f"auto_pad={auto_pad} is not read")
+    return convolution(*arrays, **{"output_padding": (0, 0), **window})
 
 
 def pooling(pool: Operator, value: float) -> Operator:
     """Padding that the pool does not take is written out as ``value``."""
 
-    def operator(
-        x: Tensor, kernel_shape: Ints, count_include_pad: int = 0, **window: Any
-    ) -> Tensor:
-        w = windows(x, kernel_shape, **window)
-        axes = [*zip(w.pads, w.kernel, strict=True)]
-        if w.dilations != (1, 1) or any(max(pads) >= size for pads, size in axes):
-            raise ValueError(f"expected no dilations, and pads below {w.kernel}, got {w.pads}")
-        claim_windows(x, w.kernel, x.shape[1], 32, w.out)
+    def operator(x: Tensor, kernel_shape: Any, count_include_pad: int = 0, **window: Any) -> Tensor:
+        strides, pads, dilations, out = windows(x, kernel_shape, **window)
+        axes = [*zip(pads, kernel_shape, strict=True)]
+        if dilations != (1, 1) or any(max(ends) >= size for ends, size in axes):
+            raise ValueError(f"expected no dilations, and pads below {kernel_shape}, got {pads}")
+        claim_windows(x, kernel_shape, x.shape[1], 32, out)
 
         def pooled(x: Tensor) -> Tensor:
             if all(before == after and 2 * after <= size for (before, after), size in axes):
-                return pool(x, w.kernel, w.strides, (w.pads[0][0], w.pads[1][0]))
-            return pool(pad(x, [(0, 0), (0, 0), *w.pads], value), w.kernel, w.strides)
+                return pool(x, kernel_shape, strides, (pads[0][0], pads[1][0]))
+            return pool(pad(x, [(0, 0), (0, 0), *pads], value), kernel_shape, strides)
 
         y = pooled(x.astype(np.promote_types(x.dtype, np.float32)))
-        if not (value or count_include_pad) and any(map(any, w.pads)):
+        if not (value or count_include_pad) and any(map(any, pads)):
             y = y / pooled(constant(np.ones((1, 1, *x.shape[2:]), y.dtype), backend=x.backend))
         return y.astype(x.dtype)
 
@@ -410,8 +373,8 @@ OPERATORS: dict[str, Operator] = {
     "Equal": broadcasting(lambda a, b: a == b), "Less": broadcasting(lambda a, b: a < b),
     "LessOrEqual": broadcasting(lambda a, b: a <= b), "Greater": broadcasting(lambda a, b: a > b),
     "GreaterOrEqual": broadcasting(lambda a, b: a >= b),
-    "Max": broadcasting(lambda *xs: reduce(arithmetic.maximum, xs)),
-    "Min": broadcasting(lambda *xs: reduce(arithmetic.minimum, xs)),
+    "Max": lambda *xs: reduce(broadcasting(arithmetic.maximum), xs),
+    "Min": lambda *xs: reduce(broadcasting(arithmetic.minimum), xs),
     "Sign": lambda x: arithmetic.where(x > 0, 1, arithmetic.where(x < 0, -1, x.detach())),
     "Cast": lambda x, to: x.astype(DTYPES[to]),
     "Clip": lambda x, min=None, max=None: x if min is max is None else elementwise.clip(x, min, max),
