@@ -206,7 +206,7 @@ class BatchNorm(Module):
                     self.move_statistics(mean, var, x._data.size // mean._data.size)
                 return y
             self.require_statistics()
-            mean, var = self.running_mean, self.running_var
+            mean, var = self.running_mean, self.running_var  # Algorithm 2, line 11
             return frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.eps)
         except (TypeError, ValueError) as error:
             raise self.named(error) from error
