@@ -46,20 +46,14 @@ class Attention(Module):
             )
         rng = generator(rng)
         self.features, self.heads = features, heads
-        self.query, self.key, self.value, self.output = (
-            Linear(features, features, rng=rng, dtype=dtype) for _ in range(4)
-        )
+        maps = [Linear(features, features, rng=rng, dtype=dtype) for _ in range(4)]
+        self.query, self.key, self.value, self.output = maps
 
     def forward(self, x: Tensor, memory: Tensor | None = None, mask: Any = None) -> Tensor:
-        """Attend from each element of x to those of ``memory``, x itself by default.
+        """Attend from each element of x, (n, time, features), to those of ``memory``, (n, steps, features), or of x.
 
-        Parameters
-        ----------
-        x : Tensor, shape (n, time, features)
-        memory : Tensor, shape (n, steps, features), optional
-        mask : Tensor or array of booleans, optional
-            True where attention is allowed: (time, steps), or (n, 1, steps) to leave out padding, or any shape that
-            broadcasts against (n, time, steps). Each element must be allowed to attend somewhere.
+        ``mask`` is True where attention is allowed: (time, steps), or (n, 1, steps) to leave out padding, or any shape
+        that broadcasts against (n, time, steps). Each element must be allowed to attend somewhere.
         """
         memory = x if memory is None else memory
         for t in (x, memory):

@@ -26,12 +26,7 @@ from .module import Module, Parameter
 class RNN(Module):
     """The plain recurrent network: h_t = tanh(W_ih x_t + W_hh h_(t-1) + b) (Elman 1990).
 
-    Attributes
-    ----------
-    weight_ih : Parameter, shape (gates * hidden_size, input_size)
-    weight_hh : Parameter, shape (gates * hidden_size, hidden_size)
-    bias : Parameter, shape (gates * hidden_size,)
-        With one gate here and four in an LSTM.
+    ``weight_ih``, ``weight_hh`` and ``bias`` have gates * hidden_size rows, with one gate here and four in an LSTM.
 
     Examples
     --------
@@ -57,10 +52,8 @@ class RNN(Module):
         self.input_size, self.hidden_size = input_size, hidden_size
 
         def gates(size: int) -> Parameter:
-            shape = hidden_size, size
-            parts = [
-                init.drawn(name, weight_init, shape, rng, dtype).numpy() for _ in range(self.gates)
-            ]
+            settings = weight_init, (hidden_size, size), rng, dtype
+            parts = [init.drawn(name, *settings).numpy() for _ in range(self.gates)]
             return Parameter(np.concatenate(parts))
 
         self.weight_ih, self.weight_hh = gates(input_size), gates(hidden_size)
