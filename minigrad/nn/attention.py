@@ -22,8 +22,20 @@ class Attention(Module):
 
         softmax(Q K^T / sqrt(d)) V,   with Q, K, V three linear maps of the inputs, cut into heads of d features
 
-    ``features`` are those of each element, in and out, and ``heads`` must divide them. The maps are the attributes
-    ``query``, ``key``, ``value`` and ``output``, each a Linear.
+    Parameters
+    ----------
+    features : int
+        Of each element, in and out.
+    heads : int
+        Must divide the features; 1 by default.
+    rng : numpy.random.Generator, optional
+        The default generator, set by ``minigrad.manual_seed``, if left out.
+    dtype : NumPy dtype
+        float32 by default.
+
+    Attributes
+    ----------
+    query, key, value, output : Linear
 
     Examples
     --------
@@ -50,10 +62,15 @@ class Attention(Module):
         self.query, self.key, self.value, self.output = maps
 
     def forward(self, x: Tensor, memory: Tensor | None = None, mask: Any = None) -> Tensor:
-        """Attend from each element of x, (n, time, features), to those of ``memory``, (n, steps, features), or of x.
+        """Attend from each element of x to those of ``memory``, x itself by default.
 
-        ``mask`` is True where attention is allowed: (time, steps), or (n, 1, steps) to leave out padding, or any shape
-        that broadcasts against (n, time, steps). Each element must be allowed to attend somewhere.
+        Parameters
+        ----------
+        x : Tensor, shape (n, time, features)
+        memory : Tensor, shape (n, steps, features), optional
+        mask : Tensor or array of booleans, optional
+            True where attention is allowed: (time, steps), or (n, 1, steps) to leave out padding, or any shape that
+            broadcasts against (n, time, steps). Each element must be allowed to attend somewhere.
         """
         memory = x if memory is None else memory
         for t in (x, memory):

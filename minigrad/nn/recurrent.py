@@ -26,7 +26,20 @@ from .module import Module, Parameter
 class RNN(Module):
     """The plain recurrent network: h_t = tanh(W_ih x_t + W_hh h_(t-1) + b) (Elman 1990).
 
-    ``weight_ih``, ``weight_hh`` and ``bias`` have gates * hidden_size rows, with one gate here and four in an LSTM.
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    weight_init : callable of (shape, rng)
+        Glorot uniform by default.
+    rng, dtype
+        As for ``Linear``.
+
+    Attributes
+    ----------
+    weight_ih : Parameter, shape (gates * hidden_size, input_size)
+    weight_hh : Parameter, shape (gates * hidden_size, hidden_size)
+    bias : Parameter, shape (gates * hidden_size,)
+        With one gate here and four in an LSTM.
 
     Examples
     --------
@@ -130,7 +143,13 @@ class LSTM(RNN):
 class ConvLSTM(Module):
     """An LSTM over images, whose products are convolutions (Shi et al. 2015, arXiv:1506.04214, without peepholes).
 
-    ``kernel_size`` is odd, so that images keep their size; ``settings`` are Conv2d's ``rng`` and ``dtype``.
+    Parameters
+    ----------
+    in_channels, hidden_channels : int
+    kernel_size : int
+        Odd, so that images keep their size.
+    **settings
+        ``rng`` and ``dtype``, as for Conv2d.
 
     Examples
     --------
