@@ -27,7 +27,7 @@ from ..nn.module import Module
 from ..ops.random import generator
 from ..tape import no_grad
 from ..tensor import Tensor
-from .hooks import accepts, collect, collecting_statistics, merging_statistics
+from .hooks import accepts, collect, hold_statistics, merging_statistics
 from .moments import Moments, merge_moments
 from .variants import BatchRenorm
 
@@ -101,8 +101,8 @@ class _Call:
 
     def statistics(self) -> tuple[Tensor, Tensor, float]:
         """Mean, variance, and values per channel."""
-        var = self.whole.var(self.layer.ddof_norm)
-        return self.whole.mean, var, self.whole.count.item()
+        whole = self.whole
+        return whole.mean, whole.var(self.layer.ddof_norm), whole.count.item()
 
 
 class _Reached(BaseException):
@@ -117,12 +117,10 @@ class _Run:
     ) -> None:
         if not batches:
             raise ValueError("micro_batch_backward: expected at least one micro-batch, got none")
-        for batch in batches:
-            if not isinstance(batch, (tuple, list)):
-                raise TypeError(
-                    "micro_batch_backward: expected micro-batches as tuples, the arguments of loss, "
-                    f"got {type(batch).__name__}"
-                )
+        if others := [type(b).__name__ for b in batches if not isinstance(b, (tuple, list))]:
+            raise TypeError(
+                f"micro_batch_backward: expected micro-batches as tuples, the arguments of loss, got {others[0]}"
+            )
         self.loss, self.batches, self.calls = loss, batches, list[_Call]()
         self.names = {module: name for name, module in model.named_modules()}
         sizes = [len(batch[0]) for batch in batches]
@@ -131,7 +129,7 @@ class _Run:
 
     def forward(self, k: int, merge: Callable[[Any, Moments], Moments]) -> Tensor:
         """The loss of micro-batch k, in which the i-th call of a batch norm normalizes by ``merge``."""
-        with self.random(k), collecting_statistics(_pass_by), merging_statistics(merge):
+        with self.random(k), hold_statistics(), merging_statistics(merge):
             loss = self.loss(*self.batches[k])
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise ValueError(
@@ -195,11 +193,9 @@ class _Run:
             outputs, cotangents = self._outputs(k, {index: leaves}, index + 1)
             grads = grad(outputs, leaves, cotangents, allow_unused=True)
             totals = [t if g is None else t + g for t, g in zip(totals, grads, strict=True)]
-        parts = [_leaves(part) for part in call.parts]
-        whole = merge_moments(
-            [Moments(part.count, *p) for part, p in zip(call.parts, parts, strict=True)]
-        )
-        flat = [leaf for pair in parts for leaf in pair]
+        parts = [Moments(part.count, *_leaves(part)) for part in call.parts]
+        whole = merge_moments(parts)
+        flat = [leaf for part in parts for leaf in (part.mean, part.m2)]
         grads = grad([whole.mean, whole.m2], flat, [t.detach() for t in totals])
         call.cotangents = list(zip(grads[::2], grads[1::2], strict=True))
 
@@ -240,10 +236,6 @@ class _Run:
                 "micro_batch_backward: the micro-batches call different batch norms, or in another "
                 f"order: one came to {layer.title()} where another did not"
             )
-
-
-def _pass_by(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
-    """Ignore the statistics of one pass of many: they are collected once at the end."""
 
 
 def _leaves(moments: Moments) -> list[Tensor]:

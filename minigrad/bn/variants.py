@@ -52,7 +52,12 @@ class GhostBatchNorm(BatchNorm):
     batch, which must have a variance. The running statistics are updated once for each, in order (Algorithm 1 there).
     They cannot be merged: micro-batches of whole virtual batches need no merging.
 
-    Axis 0 is the batch; ``settings`` are those of ``BatchNorm``.
+    Parameters
+    ----------
+    num_features : int or tuple of ints
+    virtual_batch_size : int
+    **settings
+        As for ``BatchNorm``; axis 0 is the batch.
 
     Examples
     --------
@@ -176,6 +181,13 @@ class FrozenBatchNorm(Module):
     For fine-tuning on batches too small to have statistics. Its buffers have the names of ``BatchNorm``'s parameters
     and buffers, so that a state of one loads into it (``strict=False`` ignores ``num_batches``).
 
+    Parameters
+    ----------
+    num_features : int or tuple of ints
+    axis : int or tuple of ints
+    eps : float
+    dtype : NumPy dtype
+
     Examples
     --------
     >>> import minigrad as mg
@@ -235,7 +247,15 @@ class RecurrentBatchNorm(Module):
 
     Activations of the first steps differ much from later ones, so each of ``max_steps`` steps keeps its own statistics
     (arXiv:1603.09025, section 3). Longer sequences use those of the last step that was trained. gamma starts at 0.1,
-    so that tanh does not saturate (section 4). ``settings`` are those of ``BatchNorm``.
+    so that tanh does not saturate (section 4).
+
+    Parameters
+    ----------
+    num_features : int or tuple of ints
+    max_steps : int
+        Number of steps with statistics of their own.
+    **settings
+        As for ``BatchNorm``.
 
     Examples
     --------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import init
 from .batch_norm import BatchNorm
@@ -25,6 +25,10 @@ from .layers import (
 )
 from .module import Buffer, Module, Parameter, Sequential
 from .normalization import GroupNorm, InstanceNorm, LayerNorm
+
+if TYPE_CHECKING:
+    from .attention import Attention
+    from .recurrent import LSTM, RNN, ConvLSTM
 
 __all__ = [
     "Attention",

@@ -22,8 +22,20 @@ class Attention(Module):
 
         softmax(Q K^T / sqrt(d)) V,   with Q, K, V three linear maps of the inputs, cut into heads of d features
 
-    ``features`` are those of each element, in and out, and ``heads`` must divide them. The maps are the attributes
-    ``query``, ``key``, ``value`` and ``output``, each a Linear.
+    Parameters
+    ----------
+    features : int
+        Of each element, in and out.
+    heads : int
+        Must divide the features; 1 by default.
+    rng : numpy.random.Generator, optional
+        The default generator, set by ``minigrad.manual_seed``, if left out.
+    dtype : NumPy dtype
+        float32 by default.
+
+    Attributes
+    ----------
+    query, key, value, output : Linear
 
     Examples
     --------
@@ -46,9 +58,8 @@ class Attention(Module):
             )
         rng = generator(rng)
         self.features, self.heads = features, heads
-        self.query, self.key, self.value, self.output = (
-            Linear(features, features, rng=rng, dtype=dtype) for _ in range(4)
-        )
+        maps = [Linear(features, features, rng=rng, dtype=dtype) for _ in range(4)]
+        self.query, self.key, self.value, self.output = maps
 
     def forward(self, x: Tensor, memory: Tensor | None = None, mask: Any = None) -> Tensor:
         """Attend from each element of x to those of ``memory``, x itself by default.

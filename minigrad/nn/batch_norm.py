@@ -166,8 +166,14 @@ class BatchNorm(Module):
     def like(cls, framework: str, num_features: int | tuple[int, ...], **settings: Any) -> Any:
         """A batch norm with another framework's defaults, which computes the same numbers.
 
-        ``framework`` is a row of ``minigrad.nn.CONVENTIONS``; ``settings`` override it: ``axis=1`` for channels first
-        in Keras, ``ddof_running=1`` for TensorFlow's fused kernel on images.
+        Parameters
+        ----------
+        framework : {"torch", "keras", "tf1", "chainer", "flax", "onnx", "paper"}
+            A row of ``minigrad.nn.CONVENTIONS``: eps, momentum, ddof_running and axis, with their source.
+        num_features : int or tuple of ints
+        **settings
+            Any other than the default: ``axis=1`` for channels first in Keras, ``ddof_running=1`` for TensorFlow's
+            fused kernel on images.
 
         Examples
         --------
@@ -206,7 +212,7 @@ class BatchNorm(Module):
                     self.move_statistics(mean, var, x._data.size // mean._data.size)
                 return y
             self.require_statistics()
-            mean, var = self.running_mean, self.running_var
+            mean, var = self.running_mean, self.running_var  # Algorithm 2, line 11
             return frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.eps)
         except (TypeError, ValueError) as error:
             raise self.named(error) from error
@@ -224,8 +230,14 @@ class BatchNorm(Module):
     def freeze(self, affine: bool = True, moving: bool = True, normalizing: bool = True) -> Any:
         """Keep what was learned, through ``train()`` and ``eval()``, until ``unfreeze``; return this layer.
 
-        ``affine``: gamma and beta collect no gradients. ``moving``: the running statistics are not updated.
-        ``normalizing``: training normalizes as eval does, instead of by the batch.
+        Parameters
+        ----------
+        affine : bool
+            Whether gamma and beta stop collecting gradients.
+        moving : bool
+            Whether the running statistics are no longer updated.
+        normalizing : bool
+            Whether training normalizes as eval does, instead of by the batch.
         """
         return self._switch(False, affine, moving, normalizing)
 

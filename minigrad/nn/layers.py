@@ -1,8 +1,4 @@
-"""Layers: ops with the parameters that they need.
-
-What many layers take: ``weight_init`` and ``bias_init`` are callables of (shape, rng), by default Glorot or He uniform
-and zeros; ``rng`` is a numpy.random.Generator, by default the one that ``minigrad.manual_seed`` seeds.
-"""
+"""Layers: ops with the parameters that they need."""
 
 from __future__ import annotations
 
@@ -46,8 +42,22 @@ class Weighted(Module):
 class Linear(Weighted):
     """y = x W^T + b over the last axis.
 
-    ``weight`` has the shape (out_features, in_features), ``bias`` (out_features,). Leave the bias out before a
-    BatchNorm, whose ``beta`` does its work (arXiv:1502.03167, section 3.2).
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+        Leave it out before a BatchNorm, whose ``beta`` does its work (arXiv:1502.03167, section 3.2).
+    weight_init, bias_init
+        Glorot uniform and zeros by default.
+    rng : numpy.random.Generator, optional
+        The default generator, set by ``minigrad.manual_seed``, if left out.
+    dtype : NumPy dtype
+        float32 by default.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (out_features, in_features)
+    bias : Parameter, shape (out_features,), or None
 
     Examples
     --------
@@ -79,9 +89,20 @@ class Linear(Weighted):
 
 
 class Conv2d(Weighted):
-    """``minigrad.conv2d`` with a weight and a bias; a kernel_size of one int is a square.
+    """``minigrad.conv2d`` with a weight and a bias.
 
-    ``weight`` has the shape (out_channels, in_channels / groups, kernel height, kernel width).
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, padding, dilation, groups
+        As for ``minigrad.conv2d``; the kernel may be an int for a square.
+    bias, weight_init, bias_init, rng, dtype
+        As for ``Linear``, but He uniform.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (out_channels, in_channels / groups, kernel height, kernel width)
+    bias : Parameter, shape (out_channels,), or None
 
     Examples
     --------
@@ -201,7 +222,15 @@ class ConvTranspose2d(Conv2d):
 
 
 class MaxPool2d(Module):
-    """``minigrad.max_pool2d``; ``stride`` is ``kernel_size`` by default."""
+    """``minigrad.max_pool2d``.
+
+    Parameters
+    ----------
+    kernel_size : int or pair of ints
+    stride : int or pair of ints, optional
+        ``kernel_size`` if left out.
+    padding : int or pair of ints
+    """
 
     function = staticmethod(max_pool2d)
 
@@ -264,7 +293,11 @@ class Tanh(Module):
 class Dropout(Module):
     """Zero elements with probability ``p`` in training and scale the rest by 1/(1-p); the identity in eval.
 
-    ``rng`` is the default generator at the time of each call, if left out.
+    Parameters
+    ----------
+    p : float in [0, 1)
+    rng : numpy.random.Generator, optional
+        The default generator at the time of each call, if left out.
     """
 
     def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None) -> None:
@@ -281,9 +314,20 @@ class Dropout(Module):
 
 
 class Maxout(Module):
-    """Maximum of ``pieces`` linear maps per output: a learned activation (Goodfellow et al. 2013, arXiv:1302.4389).
+    """Maximum of several linear maps: a learned activation (Goodfellow et al. 2013, arXiv:1302.4389).
 
-    ``settings`` are those of ``linear``, a Linear with out_features * pieces outputs.
+    Parameters
+    ----------
+    in_features, out_features : int
+    pieces : int
+        Number of maps for each output, 2 by default.
+    **settings
+        As for Linear.
+
+    Attributes
+    ----------
+    linear : Linear
+        With out_features * pieces outputs.
 
     Examples
     --------

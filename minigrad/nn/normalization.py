@@ -38,9 +38,21 @@ class Normalization(Module):
 
 
 class LayerNorm(Normalization):
-    """``minigrad.layer_norm`` over the last axes, of sizes ``normalized_shape``: the features of an example.
+    """``minigrad.layer_norm`` with gamma and beta.
 
-    gamma and beta have the shape of the features; they are None unless ``affine``. float32 also serves float16 inputs.
+    Parameters
+    ----------
+    normalized_shape : int or tuple of ints
+        Sizes of the last axes, which are the features of an example.
+    eps : float
+    affine : bool
+        Whether there are gamma and beta.
+    dtype : NumPy dtype
+        float32 by default, which also serves float16 inputs.
+
+    Attributes
+    ----------
+    gamma, beta : Parameter, shape of the features, or None
     """
 
     @renamed("epsilon", "eps")
@@ -69,7 +81,18 @@ class LayerNorm(Normalization):
 
 
 class GroupNorm(Normalization):
-    """``minigrad.group_norm``, with gamma and beta of shape (num_channels,) if ``affine``."""
+    """``minigrad.group_norm`` with gamma and beta.
+
+    Parameters
+    ----------
+    num_groups, num_channels : int
+    eps, affine, dtype
+        As for LayerNorm.
+
+    Attributes
+    ----------
+    gamma, beta : Parameter, shape (num_channels,), or None
+    """
 
     @renamed("epsilon", "eps")
     def __init__(
@@ -97,7 +120,18 @@ class GroupNorm(Normalization):
 
 
 class InstanceNorm(Normalization):
-    """``minigrad.instance_norm``, by default without gamma and beta, as in PyTorch."""
+    """``minigrad.instance_norm``, by default without gamma and beta, as in PyTorch.
+
+    Parameters
+    ----------
+    num_channels : int
+    eps, affine, dtype
+        As for LayerNorm.
+
+    Attributes
+    ----------
+    gamma, beta : Parameter, shape (num_channels,), or None
+    """
 
     @renamed("epsilon", "eps")
     def __init__(

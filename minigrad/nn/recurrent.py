@@ -26,6 +26,14 @@ from .module import Module, Parameter
 class RNN(Module):
     """The plain recurrent network: h_t = tanh(W_ih x_t + W_hh h_(t-1) + b) (Elman 1990).
 
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    weight_init : callable of (shape, rng)
+        Glorot uniform by default.
+    rng, dtype
+        As for ``Linear``.
+
     Attributes
     ----------
     weight_ih : Parameter, shape (gates * hidden_size, input_size)
@@ -57,10 +65,8 @@ class RNN(Module):
         self.input_size, self.hidden_size = input_size, hidden_size
 
         def gates(size: int) -> Parameter:
-            shape = hidden_size, size
-            parts = [
-                init.drawn(name, weight_init, shape, rng, dtype).numpy() for _ in range(self.gates)
-            ]
+            settings = weight_init, (hidden_size, size), rng, dtype
+            parts = [init.drawn(name, *settings).numpy() for _ in range(self.gates)]
             return Parameter(np.concatenate(parts))
 
         self.weight_ih, self.weight_hh = gates(input_size), gates(hidden_size)
@@ -137,7 +143,13 @@ class LSTM(RNN):
 class ConvLSTM(Module):
     """An LSTM over images, whose products are convolutions (Shi et al. 2015, arXiv:1506.04214, without peepholes).
 
-    ``kernel_size`` is odd, so that images keep their size; ``settings`` are Conv2d's ``rng`` and ``dtype``.
+    Parameters
+    ----------
+    in_channels, hidden_channels : int
+    kernel_size : int
+        Odd, so that images keep their size.
+    **settings
+        ``rng`` and ``dtype``, as for Conv2d.
 
     Examples
     --------

@@ -416,27 +416,6 @@ def test_repr_and_conventions():
     assert axes == first | dict.fromkeys(["keras", "tf1", "flax"], -1)
 
 
-@pytest.mark.parametrize(
-    ("words", "call"),
-    [
-        ("DebiasedBatchNorm: expected momentum < 1", lambda: nn.DebiasedBatchNorm(3, momentum=1)),
-        (
-            "BatchRenorm: corrects towards running",
-            lambda: nn.BatchRenorm(3, statistics="population"),
-        ),
-        ("axis 0 is the batch", lambda: nn.GhostBatchNorm(2, 2, axis=-2)(mg.ones((2, 3)))),
-        (
-            "merge_moments: expected means of one shape, got (3,) and (1,)",
-            lambda: mg.merge_moments([mg.moments(mg.ones((2, 3))), mg.moments(mg.ones((2, 1)))]),
-        ),
-        ("step as an int >= 0, got 1.0", lambda: nn.RecurrentBatchNorm(3, 2)(mg.ones((2, 3)), 1.0)),
-    ],
-)
-def test_errors(words, call):
-    with refuses(ValueError, words):
-        call()
-
-
 def test_axes_may_be_lists_and_numpy_integers(rng):
     x = normal(rng, 4, 3, 2)
     equal(mg.moments(x, axis=[1, 2]).mean, mg.moments(x, axis=(1, 2)).mean)

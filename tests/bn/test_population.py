@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import close, content, error_table, refuses
+from helpers import close, content, refuses
 
 import minigrad as mg
 from minigrad import nn
@@ -87,27 +87,3 @@ def test_skipped_batches_count_for_nothing():
     nn.population_statistics(bn, [data(), np.full((4, 3), np.nan)], "total")
     close(bn.running_mean, data().mean(0))
     assert bn.num_batches.item() == 1
-
-
-@error_table(
-    {
-        "estimator": (
-            ValueError,
-            "expected estimator 'batch_mean' or 'total', got 'mean'",
-            lambda: nn.population_statistics(nn.BatchNorm(3), [data()], "mean"),
-        ),
-        "no batches": (
-            ValueError,
-            "at least one batch that counts, got none",
-            lambda: nn.population_statistics(nn.BatchNorm(3), []),
-        ),
-        "no batch norm": (
-            ValueError,
-            "the model has no batch norm that is not frozen",
-            lambda: nn.population_statistics(nn.Linear(3, 3), [data()]),
-        ),
-    }
-)
-def test_errors(error, words, call):
-    with refuses(error, words):
-        call()

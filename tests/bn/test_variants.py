@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import close, content, equal, error_table, leaf, normal, refuses
+from helpers import close, content, equal, leaf, normal, refuses
 
 import minigrad as mg
 from minigrad import nn
@@ -177,42 +177,3 @@ class TestRecurrent:
     def test_untrained(self):
         with pytest.warns(UserWarning, match=r"BatchNorm 'steps.1': eval with running stat"):
             nn.RecurrentBatchNorm(3, 2).eval()(mg.ones((2, 3)), 4)
-
-
-@error_table(
-    {
-        "no virtual batch": (
-            ValueError,
-            "GhostBatchNorm: expected virtual_batch_size to be a positive integer, got 0",
-            lambda: nn.GhostBatchNorm(3, 0),
-        ),
-        "axis 0": (
-            ValueError,
-            "GhostBatchNorm: axis 0 is the batch, and cannot be kept, got axis=(0, 2)",
-            lambda: nn.GhostBatchNorm((4, 3), 2, axis=(0, 2))(mg.ones((4, 2, 3))),
-        ),
-        "r_max": (
-            ValueError,
-            "BatchRenorm: expected r_max >= 1 and d_max >= 0, got 0.5 and 0",
-            lambda: nn.BatchRenorm(3, 0.5, 0)(mg.ones((2, 3))),
-        ),
-        "d_max": (
-            ValueError,
-            "got 1 and -1",
-            lambda: nn.BatchRenorm(3, 1, lambda n: -1)(mg.ones((2, 3))),
-        ),
-        "no steps": (
-            ValueError,
-            "RecurrentBatchNorm: expected max_steps to be a positive integer, got 0",
-            lambda: nn.RecurrentBatchNorm(3, 0),
-        ),
-        "a step before the first": (
-            ValueError,
-            "RecurrentBatchNorm: expected step as an int >= 0, got -1",
-            lambda: nn.RecurrentBatchNorm(3, 2)(mg.ones((2, 3)), -1),
-        ),
-    }
-)
-def test_errors(error, words, call):
-    with refuses(error, words):
-        call()

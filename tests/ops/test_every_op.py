@@ -69,7 +69,7 @@ def test_every_differentiable_op_is_in_a_case(rng):
                     seen.add(node)
                     used.add(type(node.op))
                     stack.extend(ref[0] for ref in node.parents if ref)
-    ops = {op for op in subclasses(Op) if op.__module__.startswith("minigrad.ops")}
+    ops = {op for op in subclasses(Op) if op.__module__.startswith(("minigrad.ops", "minigrad.bn"))}
     concrete = {op for op in ops if op.differentiable and op.forward is not Op.forward}
     assert {op.__name__ for op in concrete - used} == set()
 
@@ -188,7 +188,9 @@ def test_fused_is_its_reference(rng, op, samples):
 
 def test_every_reference_is_compared():
     with_reference = {op for op in subclasses(Op) if op.reference is not Op.reference}
-    ours = {op for op in with_reference if op.__module__.startswith("minigrad.ops")}
+    ours = {
+        op for op in with_reference if op.__module__.startswith(("minigrad.ops", "minigrad.bn"))
+    }
     assert ours == {type(op) for op, *_ in FUSED}
 
 
