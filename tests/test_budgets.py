@@ -31,9 +31,9 @@ NEEDED = (
 
 #: what is counted: (lines at most today, lines at most in the end)
 LINES = {
-    "minigrad": (22_900, 12_000),
-    "engine": (8_000, 4_000),
-    "tests": (29_800, 15_000),
+    "minigrad": (22_850, 12_000),
+    "engine": (8_070, 4_000),
+    "tests": (29_700, 15_000),
 }
 
 #: modules that import each other, directly or through others; imports for type checkers and in functions count

@@ -130,7 +130,7 @@ class Replay:
         inputs = [None if v is None else known[v] for v in call.inputs]
         reason = "an optimizer's settings may change" if isinstance(call.op, Update) else ""
         try:
-            made = recording.apply(forward, inputs, reason)
+            made = recording.apply(forward, inputs, reason, bool(call.op.writes))
         except (TypeError, ValueError) as error:
             raise call.located(error, self._title) from error
         known.update(zip(call.outputs, made, strict=True))

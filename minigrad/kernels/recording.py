@@ -155,6 +155,7 @@ class Recording:
         self.reason, self.failed = "", False
         self.blocks: list[np.ndarray] = []
         self.idle: list[np.ndarray] = []
+        self._lent: list[np.ndarray] = []
         self._starts: list[int] = []
         self._memories: dict[int, Memory] = {}
         self._noted: list[tuple[Callable[..., Any], list[Any]]] = []
@@ -191,6 +192,7 @@ class Recording:
             block = whole[skip : skip + size]
             self.blocks.append(block)
         self._add(Memory(block, block, owned=True))
+        self._lent.append(block)
         loan = np.ndarray.__new__(_Loan, (size,), np.uint8, block)
         loan.recording, loan.block = self, block
         return np.ndarray.__new__(Watched, shape, dtype, loan)
@@ -238,16 +240,20 @@ class Recording:
         forward: Callable[..., tuple[Any, ...]],
         inputs: list[Any],
         reason: str = "",
+        changes: bool = False,
     ) -> list[Any]:
-        """What ``forward`` makes of watched arrays (or None), watched; with a ``reason`` replays call it."""
-        self.reason = reason
+        """What ``forward`` makes of watched arrays (or None), watched; with a ``reason`` replays call it.
+
+        ``changes`` says that it changes an argument in place.
+        """
+        self.reason, self._lent = reason, []
         token = current.set(self)
         try:
             results = forward(*inputs)
         finally:
             current.reset(token)
         known = [self.find(y) for y in results]
-        if not self.reason and None not in known:
+        if not self.reason and None not in known and (changes or self._repeats(results)):
             self._commit()
             return [y.view(Watched) for y in results]
         self._noted.clear()
@@ -265,6 +271,23 @@ class Recording:
         self.note(step if results else forward, inputs)
         self._commit()
         return [y for y, _ in found]
+
+    def _repeats(self, results: Sequence[Any]) -> bool:
+        """Whether what was noted makes the same results again, from memory that holds something else.
+
+        It does not if an op has written where nobody noticed, through ``numpy.asarray`` of a watched array, say.
+        """
+        expected = [bare(y).copy("K") for y in results]
+        for block in self._lent:
+            block.fill(0xA5)
+        for function, arguments in self._noted:
+            function(*arguments)
+        same = [a.tobytes() == bare(y).tobytes() for a, y in zip(expected, results, strict=True)]
+        if not all(same):
+            self.reason = "something that was not noted"
+            for a, y in zip(expected, results, strict=True):
+                np.copyto(bare(y), a)
+        return all(same)
 
     def finish(self) -> None:
         """Prepare what is another array in each replay for being bound."""

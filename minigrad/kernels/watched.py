@@ -18,7 +18,7 @@ import numpy as np
 current: ContextVar[Any] = ContextVar("current", default=None)
 
 #: arguments of ufuncs that say how, not what
-_HOW = {"casting", "dtype", "subok", "order"}
+_HOW = {"axis", "casting", "dtype", "keepdims", "order", "subok"}
 
 
 #: functions of NumPy that write into an argument
@@ -31,34 +31,24 @@ class Watched(np.ndarray):
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **how: Any
     ) -> Any:
-        recording = current.get()
-        inputs = tuple(map(bare, inputs))
-        target = None if out is None else out[0]
-        if recording is None or method not in ("__call__", "reduce") or ufunc.nout > 1:
+        recording, function = current.get(), getattr(ufunc, method)
+        given = tuple(map(bare, inputs))
+        if how.get("where") is True:
+            del how["where"]
+        known = method in ("__call__", "reduce") and ufunc.nout == 1 and how.keys() <= _HOW
+        if recording is None or not known:
             _unknown(f"{ufunc.__name__}.{method}")
             if out is not None:
                 how["out"] = tuple(map(bare, out))
-            return getattr(ufunc, method)(*inputs, **{k: bare(v) for k, v in how.items()})
-        if how.get("where") is True:
-            del how["where"]
-        if method == "reduce":
-            axis, keepdims = how.pop("axis", 0), how.pop("keepdims", False)
-            dtype = how.pop("dtype", None)
-            function = ufunc.reduce
-            inputs = (*inputs, axis, dtype)
-            after: tuple[Any, ...] = (keepdims,)
-        else:
-            function, after = ufunc, ()
-        if how.keys() - _HOW or (after and how):
-            _unknown(f"{ufunc.__name__} with {', '.join(how)}")
-            how = {k: bare(v) for k, v in how.items()}
-        if target is None:
-            found = function(*inputs, *((None, *after) if after else ()), **how)
+            return function(*given, **{name: bare(value) for name, value in how.items()})
+        if out is None:
+            found = function(*given, **how)
             target = recording.like(np.asarray(found))
             np.copyto(bare(target), found)
         else:
-            function(*inputs, bare(target), *after, **how)
-        recording.note(partial(function, **how) if how else function, (*inputs, target, *after))
+            (target,) = out
+            function(*given, out=bare(target), **how)
+        recording.note(partial(_into, function, how), (target, *given))
         return target
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -142,6 +132,11 @@ _METHODS = {
 }
 for _name in (_METHODS | _VALUES) - vars(Watched).keys():
     setattr(Watched, _name, _noticing(_name))
+
+
+def _into(function: Callable[..., Any], how: dict[str, Any], target: Any, *inputs: Any) -> None:
+    """A ufunc or a reduction, with the array that it writes into first."""
+    function(*inputs, out=target, **how)
 
 
 def bare(x: Any) -> Any:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from threading import Lock, local
 from types import FunctionType
 from typing import Any
@@ -35,7 +36,7 @@ def _load_openmp() -> str:
             return "spin for long: another library loaded OpenMP before minigrad's first kernel"
     os.environ["GOMP_SPINCOUNT"] = str(SPINS)
     try:
-        from numba.np.ufunc import omppool  # noqa: F401
+        import_module("numba.np.ufunc.omppool")
     except ImportError:
         return "wait as Numba's threading layer does"
     finally:
@@ -114,29 +115,26 @@ class Threaded:
         recording = current.get()
         if recording is not None:
             args = self._noted(recording, work, args, refuse)
-        done = self.start(work, *args)
+        count = threads_for(work)
+        if count == 1 or not enter(count):
+            done = self.serial(*args)
+        else:
+            try:
+                done = self.parallel(*args)
+            finally:
+                leave()
         if refuse is not None and not done:
             refuse(*args)
         return done
 
     def _noted(self, recording: Any, work: int, args: Any, refuse: Any) -> Any:
         """The arguments, plain, of a start that is noted."""
-        if refuse is not None:
-            return recording.note(partial(self, refuse=refuse), (work, *args))[1:]
-        if work < ENOUGH:
-            plain = [a.view(np.ndarray) if isinstance(a, np.ndarray) else a for a in args]
-            # What Numba's dispatcher would choose; to look at arguments takes as long as a small kernel.
-            return recording.note(self.serial.compile(tuple(map(numba.typeof, plain))), args)
-        return recording.note(self.start, (work, *args))[1:]
-
-    def start(self, work: int, *args: Any) -> Any:
-        count = threads_for(work)
-        if count == 1 or not enter(count):
-            return self.serial(*args)
-        try:
-            return self.parallel(*args)
-        finally:
-            leave()
+        if refuse is not None or work >= ENOUGH:
+            again = self if refuse is None else partial(self, refuse=refuse)
+            return recording.note(again, (work, *args))[1:]
+        plain = [a.view(np.ndarray) if isinstance(a, np.ndarray) else a for a in args]
+        # What Numba's dispatcher would choose; to look at arguments takes as long as a small kernel.
+        return recording.note(self.serial.compile(tuple(map(numba.typeof, plain))), args)
 
 
 def enter(count: int, wait: bool = False) -> bool:
