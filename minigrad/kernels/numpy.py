@@ -15,6 +15,8 @@ from .halves import in_float32
 
 #: elements in a temporary that stays in a core's first cache
 BLOCK = 16384
+#: elements from which a sum takes one axis after the other
+MANY = 2**16
 
 
 class NumpyKernels(Kernels):
@@ -72,7 +74,12 @@ class NumpyKernels(Kernels):
     def channel_sum(self, x: Any, axes: tuple[int, ...]) -> Any:
         if axes == (0,) and x.ndim == 2:
             return _ones(len(x), x.dtype).dot(x)  # BLAS, more than twice as fast as a reduction
-        return np.add.reduce(x, axis=axes)
+        if x.size < MANY:
+            return np.add.reduce(x, axis=axes)
+        # Over several axes at once NumPy may add all numbers of a channel one by one, and rounds as often.
+        for axis in sorted(axes, reverse=True):
+            x = np.add.reduce(x, axis=axis)
+        return x
 
     def descend(self, p: Any, g: Any, lr: float) -> None:
         if p.size <= BLOCK or not (p.flags.c_contiguous and g.flags.c_contiguous):

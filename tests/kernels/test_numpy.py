@@ -62,3 +62,11 @@ def test_conv2d_patches(rng):
                     [FAST.conv2d_weight_grad(layout, gy, window)],
                     [PLAIN.conv2d_weight_grad(layout, gy, window)],
                 )
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_sums_of_many_values_keep_their_digits(rng, last):
+    x = rng.standard_normal((64, 3, 32, 32)).astype(np.float32)
+    x = channels_last(x, 1) if last else x
+    found = FAST.deviations(x, (1,))[1]
+    np.testing.assert_allclose(found, x.mean((0, 2, 3), np.float64), rtol=0, atol=2e-7)
