@@ -94,13 +94,13 @@ class Kernels(ConvolutionKernels, FusedKernels):
 
     def sigmoid(self, x: Array) -> Array:
         # e / (1 + e): accurate where it is tiny, and 1 to the last bit from here on, so nothing overflows.
-        e = self.xp.asanyarray(self.xp.minimum(x, 40 if x.dtype.itemsize > 2 else 11))
+        e = self.xp.asarray(self.xp.minimum(x, 40 if x.dtype.itemsize > 2 else 11))
         self.xp.exp(e, out=e)
         e /= e + 1
         return e
 
     def sigmoid_grad(self, y: Array, gy: Array) -> Array:
-        g = self.xp.asanyarray(y * y)
+        g = self.xp.asarray(y * y)
         self.xp.subtract(y, g, out=g)
         g *= gy
         return g
@@ -125,7 +125,7 @@ class Kernels(ConvolutionKernels, FusedKernels):
         """1 / (1 - p) where the number that ``seed`` means for it is p or more, else 0, in the form of x."""
         numbers = np.random.Generator(np.random.Philox(key=seed))
         kept = numbers.random(x.shape, np.float32) >= p
-        mask = self.xp.asanyarray(kept).astype(x.dtype)
+        mask = self.xp.asarray(kept).astype(x.dtype)
         mask /= 1 - p
         return mask
 
@@ -158,7 +158,7 @@ class Kernels(ConvolutionKernels, FusedKernels):
         self, probabilities: Array, labels: Array, gy: Array, weight: float | None
     ) -> Array:
         """``gy`` per example, or one for all, which ``weight`` multiplies."""
-        gy = self.xp.asanyarray(gy if weight is None else gy * weight)
+        gy = self.xp.asarray(gy if weight is None else gy * weight)
         g = probabilities * gy.reshape(-1, 1)
         g[self.xp.arange(len(labels)), labels] -= gy
         return g.astype(probabilities.dtype, copy=False)
