@@ -142,14 +142,15 @@ class NumbaKernels(NumbaNormKernels):
         weight_decay: float,
     ) -> None:
         params, *velocities, grads = columns
-        size = self._total(params, *velocities, *[()] * (2 - len(velocities)), grads)
+        first: tuple[Any, ...] = velocities[0] if momentum else ()
+        size = self._total(params, first, (), grads)
         if size < 0:
             rest: Any = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
             super().sgd(*columns, lr=lr, **rest)
             return
         real = params[0].dtype.type
         settings = real(lr), real(weight_decay), real(momentum), nesterov, size
-        self._updates.sgd(size, id(params), id(velocities and velocities[0]), id(grads), *settings)
+        self._updates.sgd(size, id(params), id(first), id(grads), *settings)
 
     def adam(
         self,

@@ -262,10 +262,10 @@ class Recording:
             self.failed = True
             return [self.fixed(y)[0] for y in results]
         found = [self.brought(y) for y in results]
-        layouts = [y.strides for y, _ in found]
+        made = [(memory, y.strides) for y, memory in found]
 
         def step(*arrays: Any) -> None:
-            for y, strides, (_, memory) in zip(forward(*arrays), layouts, found, strict=True):
+            for y, (memory, strides) in zip(forward(*arrays), made, strict=True):
                 memory.bind(y if y.strides == strides else in_layout(y, strides))
 
         self.note(step if results else forward, inputs)
@@ -294,6 +294,7 @@ class Recording:
         for memory, array in self._brought:
             memory.expect(array)
             memory.unbind()
+            memory.buffer = None  # the copy that was recorded
 
     def _commit(self) -> None:
         self.steps += self._noted

@@ -253,6 +253,7 @@ OPS = {
     "argmax": lambda y, x: y + x.argmax(),
     "count": lambda y, x: y + np.count_nonzero(x > 0),
     "list": lambda y, x: y + max(x.tolist()),
+    "iteration": lambda y, x: y + sum(float(v) for v in x),
     "at": lambda y, x: (np.add.at(y, [0, 0], x[0]), y)[1],
     "accumulate": lambda y, x: np.add.accumulate(y),
     "outer": lambda y, x: np.multiply.outer(y, x),

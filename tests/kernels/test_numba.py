@@ -214,3 +214,13 @@ def test_running_statistics(rng, momentum, debiased):
     if momentum is None or debiased:
         first = np.random.default_rng(0).random((3, 2, 2)).astype(np.float32)[0]
         np.testing.assert_array_equal(results[0][0], first[0])
+
+
+@pytest.mark.parametrize("wrong", ["gradient", "velocity"])
+def test_a_step_whose_arrays_do_not_fit_writes_nowhere(wrong):
+    """The compiled loops see addresses: what is smaller than its parameter is left to NumPy, which refuses it."""
+    arrays = {name: np.ones(7, np.float32) for name in ("parameter", "velocity", "gradient")}
+    arrays[wrong] = np.ones(3, np.float32)
+    columns = [(a,) for a in arrays.values()]
+    with pytest.raises(ValueError, match="broadcast"):
+        FAST.sgd(*columns, lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)

@@ -64,15 +64,21 @@ def _part(x, start, stop, like):
 
 @serial
 def total(params, first, second, grads, dtype):
-    """How many numbers there are to move; -1 unless all arrays are plain and of one dtype."""
-    size = 0
+    """How many numbers there are to move; -1 unless arrays are plain, of one dtype, and as large as the parameters."""
+    size, ps = 0, _items(params)
     for column in (params, first, second, grads):
-        for x in _items(column):
+        items = _items(column)
+        if len(items) != len(ps) and len(items) != 0:
+            return -1
+        for i in range(len(items)):
+            x = items[i]
+            if _size(x) != _size(ps[i]):
+                return -1
             words = _words(x, FLAGS + 1)
             kind = _words(words[DTYPE], KIND + 1)[KIND]
             if kind != _words(dtype, KIND + 1)[KIND] or words[FLAGS] & PLAIN != PLAIN:
                 return -1
-    for x in _items(params):
+    for x in ps:
         size += _size(x)
     return size
 
