@@ -34,11 +34,6 @@ from ..ops.random import DropoutMask
 from ..ops.reduction import ArgMax, Max, Sum
 from ..ops.shape import Concatenate, Pad
 from ..optim.optimizers import Update
-from .fused import (
-    ActivatedBatchNorm,
-    ActivatedBatchNormGrad,
-    ActivatedFrozenBatchNorm,
-)
 
 if TYPE_CHECKING:
     from .calls import Call, Value
@@ -95,20 +90,6 @@ def _pool(call: Call) -> int:
     return windows * math.prod(call.op.window.size)  # type: ignore[attr-defined]
 
 
-#: FLOPs of an activation for each number, where it is not 1: negative, exp, 1 +, 1 /; and those of its gradient
-STEPS = {"sigmoid": 4, "sigmoid_grad": 3}
-
-
-def _activation(call: Call, suffix: str = "") -> int:
-    """Those of an activation that is part of an op, for each number."""
-    return STEPS.get(f"{call.op.activation}{suffix}", 1)  # type: ignore[attr-defined]
-
-
-def _activated(count: int, suffix: str = "") -> Count:
-    """Those of batch norm, and of the activation."""
-    return lambda call: (count + _activation(call, suffix)) * size(call.inputs[0])
-
-
 #: FLOPs by op class; subclasses count like their base
 FLOPS: dict[type[Op], Count] = {
     Linear: _linear,
@@ -119,14 +100,11 @@ FLOPS: dict[type[Op], Count] = {
     BatchNorm: _per_input(6),  # sum; x - mean, its square, their sum; scale, shift
     BatchNormGrad: _per_input(9),  # xhat 2; gbeta 1, ggamma 2; gx 4
     FrozenBatchNorm: _per_input(2),  # scale, shift
-    ActivatedBatchNorm: _activated(6),
-    ActivatedBatchNormGrad: _activated(9, "_grad"),
-    ActivatedFrozenBatchNorm: _activated(2),
     MeanM2: _per_input(4),
     WeightedMeanM2: _per_input(6),
     MoveStatistics: _per_moved,
-    Sigmoid: _per_output(STEPS["sigmoid"]),
-    SigmoidGrad: _per_output(STEPS["sigmoid_grad"]),
+    Sigmoid: _per_output(4),  # negative, exp, 1 +, 1 /
+    SigmoidGrad: _per_output(3),
     Softmax: _per_output(5),  # max, subtract, exp, sum, divide
     SoftmaxCrossEntropy: _per_input(5),
     SoftmaxCrossEntropyGrad: _per_input(2),

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from ..bn.moments import MeanM2, WeightedMeanM2
 from ..ops.batch_norm import BatchNorm, FrozenBatchNorm, MoveStatistics
 from ..optim.optimizers import Update
-from .fused import ActivatedBatchNorm, ActivatedFrozenBatchNorm
 from .showing import local, names, shape, written
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ FONT = "Helvetica,Arial,sans-serif"
 #: which outputs, and which inputs, of an op are statistics; by name
 MOMENTS = {0: "mean", 1: "M2"}
 MADE = {BatchNorm: {1: "mean", 2: "var", 3: "1/std"}, MeanM2: MOMENTS, WeightedMeanM2: MOMENTS}
-MADE[ActivatedBatchNorm] = MADE[BatchNorm]
-TAKEN = {FrozenBatchNorm: (3, 4), ActivatedFrozenBatchNorm: (3, 4), MoveStatistics: (0, 1)}
+TAKEN = {FrozenBatchNorm: (3, 4), MoveStatistics: (0, 1)}
 
 
 def dot(graph: Graph) -> str:

@@ -18,7 +18,6 @@ from ..tensor import Tensor, apply, written_out
 from .calls import Call, Value
 from .drawing import dot, render
 from .folding import fold_batch_norm
-from .fusing import fuse, with_fused_norms
 from .guards import Guards, Replays
 from .memory import peak
 from .passes import fold_constants, prune
@@ -154,26 +153,6 @@ class Graph(Replays):
         (['linear'], ['1'])
         """
         return fold_batch_norm(self)
-
-    def fuse(self) -> Graph:
-        """This graph with each batch norm and the sigmoid or relu after it as one call, and their gradients too.
-
-        What is between them is not written to memory any more; a value that something else uses, or that the graph
-        returns, stays. Fused once more, a graph stays as it is. Replays on the CPU do this by themselves.
-
-        Returns
-        -------
-        Graph
-            It computes the same, to the last bit.
-
-        Examples
-        --------
-        >>> import minigrad as mg
-        >>> graph = mg.capture(lambda x: mg.sigmoid(mg.batch_norm(x, None, None)[0]) * 2 + 1, mg.ones((4, 3)))
-        >>> [call.name for call in graph.fuse().calls]
-        ['activated_batch_norm', 'multiply', 'add']
-        """
-        return fuse(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute.
@@ -332,7 +311,7 @@ class Graph(Replays):
         if not self._recordable or not all(dense(t._data) for t in inputs):
             return None
         plan = Replay(self, kernels)
-        found = plan.record(with_fused_norms(self), inputs)
+        found = plan.record(self, inputs)
         self._plan, self._recordable = (None, False) if plan.failed else (plan, True)
         return found
 
