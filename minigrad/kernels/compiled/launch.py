@@ -8,6 +8,7 @@ computed in the same way wherever it is, so results are the same to the last bit
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -18,7 +19,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, event
 from numba.extending import intrinsic
 
 from ..threads import AVAILABLE, BUSY, ENOUGH, TEAM, WANTED
@@ -52,6 +53,26 @@ def _load_openmp() -> str:
 WAITING = _load_openmp()
 TEAM[AVAILABLE] = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined,unused-ignore]
 numba.set_num_threads(int(TEAM[AVAILABLE]))  # starts the threads, and names what share calls
+
+
+class _Notice(event.Listener):
+    """Say once in a process that kernels are being compiled, when the first was not in Numba's cache."""
+
+    def on_start(self, compilation: Any) -> None:
+        pass
+
+    def on_end(self, compilation: Any) -> None:
+        dispatcher = compilation.data["dispatcher"]
+        ours = dispatcher.__module__.startswith(__package__)
+        if ours and dispatcher.stats.cache_misses:
+            event.unregister("numba:compile", self)
+            print(
+                "minigrad: compiling its kernels, some seconds, once on this machine",
+                file=sys.stderr,
+            )
+
+
+event.register("numba:compile", _Notice())
 
 
 def _compiled(function: Callable[..., Any], fastmath: set[str] = FASTMATH, **options: Any) -> Any:

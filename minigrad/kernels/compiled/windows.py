@@ -61,7 +61,10 @@ def _patches(item, x, first, kernel, stride, padding, dilation, channels, out):
     for u in range(kernel[0]):
         r = (first + i) * stride[0] + u * dilation[0] - padding[0]
         if not 0 <= r < rows:
-            out[image, i, :, u] = 0
+            for j in range(width):
+                target = out[image, i, j, u]
+                for k in range(len(target)):
+                    target[k] = 0
             continue
         source = x[image, r]
         for v in range(0, kernel[1], run):
@@ -101,22 +104,25 @@ def _patch_rows(item, x, first, kernel, stride, padding, dilation, channels, out
     image, i = item // height, item % height
     for u in range(kernel[0]):
         r = (first + i) * stride[0] + u * dilation[0] - padding[0]
-        if not 0 <= r < rows:
-            out[u, :, :, image, i] = 0
-            continue
         for v in range(kernel[1]):
-            offset = v * dilation[1] - padding[1]
-            start, stop = _inside(width, columns, offset, stride[1])
+            offset, start, stop = v * dilation[1] - padding[1], 0, 0
+            if 0 <= r < rows:
+                start, stop = _inside(width, columns, offset, stride[1])
             for k in range(channels):
                 target = out[u, v, k, image, i]
-                target[:start] = 0
-                target[stop:] = 0
-                source = x[image, r, (start * stride[1] + offset) * channels + k :]
-                if step == 1:
-                    target[start:stop] = source[: stop - start]
-                else:
-                    for j in range(stop - start):
-                        target[start + j] = source[j * step]
+                for j in range(start):
+                    target[j] = 0
+                for j in range(stop, width):
+                    target[j] = 0
+                if start < stop:
+                    source = x[image, r, (start * stride[1] + offset) * channels + k :]
+                    seen = target[start:stop]
+                    if step == 1:  # in vector lanes
+                        for j in range(len(seen)):
+                            seen[j] = source[j]
+                    else:
+                        for j in range(len(seen)):
+                            seen[j] = source[j * step]
 
 
 @Kernel
