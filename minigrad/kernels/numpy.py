@@ -22,8 +22,7 @@ MANY = 2**16
 class NumpyKernels(Kernels):
     """The CPU kernels."""
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return pool.empty(shape, dtype)
+    empty, empty_like = staticmethod(pool.empty), staticmethod(pool.empty_like)
 
     @in_float32
     def linear(self, x: Any, weight: Any, bias: Any) -> Any:
@@ -62,7 +61,7 @@ class NumpyKernels(Kernels):
 
     def _in_blocks(self, kernel: Any, *arrays: Any) -> Any:
         """``kernel``, element by element, on blocks that stay in cache; its last argument is where it writes."""
-        y = pool.empty_like(arrays[0])
+        y = self.empty_like(arrays[0])
         if any(a.strides != y.strides for a in arrays):
             kernel(*arrays, y)
             return y

@@ -16,14 +16,12 @@ from importlib import import_module
 from typing import Any
 
 import numba
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, event
 from numba.extending import intrinsic
 
 from ..threads import AVAILABLE, BUSY, ENOUGH, TEAM, WANTED
-from ..watched import current
 
 #: "a b + c" may be one instruction. Nothing may be reassociated: a sum of x - shift would lose what the shift saved.
 FASTMATH = {"contract", "nsz"}
@@ -96,34 +94,15 @@ def plain(function: Callable[..., Any]) -> Any:
     return _compiled(function)
 
 
-class Kernel:
-    """Compile a function of TEAM and of what it is called with, whose launches recordings note."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.compiled = _compiled(function)
-
-    def __call__(self, *args: Any, refuse: Callable[..., Any] | None = None) -> Any:
-        """Launch it; where it returns False, ``refuse`` raises."""
-        recording = current.get()
-        if recording is None and refuse is None:
-            return self.compiled(TEAM, *args)
-        start = self.compiled if recording is None else self._entry(TEAM, *args)
-        if refuse is not None:
-            start = partial(_start, start, refuse)
-        arguments = TEAM, *args
-        return start(*(arguments if recording is None else recording.note(start, arguments)))
-
-    def _entry(self, *args: Any) -> Any:
-        """What the dispatcher would choose: to look at arguments takes as long as a small kernel."""
-        arrays = [a.view(np.ndarray) if isinstance(a, np.ndarray) else a for a in args]
-        return self.compiled.compile(tuple(map(numba.typeof, arrays)))
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function of TEAM and of what it is called with."""
+    return partial(_compiled(function), TEAM)
 
 
-def _start(start: Callable[..., bool], refuse: Callable[..., Any], team: Any, *args: Any) -> bool:
-    done = start(team, *args)
-    if not done:
-        refuse(*args)
-    return done
+def entry(kernel: partial[Any], *args: Any) -> Any:
+    """The compiled function that the dispatcher chooses: to look at arguments takes as long as a small kernel."""
+    dispatcher: Any = kernel.func
+    return dispatcher.compile(tuple(map(numba.typeof, (*kernel.args, *args))))
 
 
 @intrinsic  # type: ignore[misc,unused-ignore]

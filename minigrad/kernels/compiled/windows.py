@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .launch import Kernel, inner, share
+from .launch import inner, kernel, share
 from .vectors import WIDTH, address, transpose_square
 
 #: pixels that a thread takes at a time
@@ -37,7 +37,7 @@ def _channels_last(item, x, y):
             target[p, c] = row[p]
 
 
-@Kernel
+@kernel
 def channels_last(team, x, y):
     """From (n, channels, pixels) to (n, pixels, channels)."""
     share(team, x.size, len(x) * -(-x.shape[2] // PIXELS), _channels_last, (x, y))
@@ -84,7 +84,7 @@ def _patches(item, x, first, kernel, stride, padding, dilation, channels, out):
                         target[(v + w) * channels + k] = value
 
 
-@Kernel
+@kernel
 def patches(team, x, first, kernel, stride, padding, dilation, channels, out):
     """What windows see, zeros outside.
 
@@ -125,7 +125,7 @@ def _patch_rows(item, x, first, kernel, stride, padding, dilation, channels, out
                             seen[j] = source[j * step]
 
 
-@Kernel
+@kernel
 def patch_rows(team, x, first, kernel, stride, padding, dilation, channels, out):
     """The same for few channels: out (kernel height, kernel width, channels, n, height, width)."""
     given = x, first, kernel, stride, padding, dilation, channels, out
@@ -153,7 +153,7 @@ def _add_patches(image, patches, first, kernel, stride, padding, dilation, chann
                             total[k] += part[k]
 
 
-@Kernel
+@kernel
 def add_patches(team, patches, first, kernel, stride, padding, dilation, channels, x):
     """x (n, rows, columns channels) += what windows (n, height, width, kernel height, kernel width channels) hold."""
     given = patches, first, kernel, stride, padding, dilation, channels, x
@@ -184,7 +184,7 @@ def _max_pool(item, x, kernel, stride, padding, dilation, y, place):
                     places[k] = places[k] if stays else index
 
 
-@Kernel
+@kernel
 def max_pool(team, x, kernel, stride, padding, dilation, y, place):
     """The largest value of each window, and at which of its places it stands, the first of equals."""
     given = x, kernel, stride, padding, dilation, y, place
@@ -207,7 +207,7 @@ def _max_pool_grad(image, gy, place, kernel, stride, padding, dilation, gx, foun
                     found[0] = False
 
 
-@Kernel
+@kernel
 def max_pool_grad(team, gy, place, kernel, stride, padding, dilation, gx, found):
     """gx += gy at the places; gx (n, rows, columns, channels) begins as zeros.
 
@@ -237,7 +237,7 @@ def _sum_pool(item, x, kernel, stride, padding, dilation, y):
                         total[k] += part[k]
 
 
-@Kernel
+@kernel
 def sum_pool(team, x, kernel, stride, padding, dilation, y):
     """The sum of each window; x (n, rows, columns, channels)."""
     given = x, kernel, stride, padding, dilation, y
@@ -261,7 +261,7 @@ def _sum_pool_grad(image, gy, kernel, stride, padding, dilation, gx):
                             total[k] += part[k]
 
 
-@Kernel
+@kernel
 def sum_pool_grad(team, gy, kernel, stride, padding, dilation, gx):
     """gx += gy in all places of its window; gx (n, rows, columns, channels) begins as zeros."""
     share(team, gx.size, len(gx), _sum_pool_grad, (gy, kernel, stride, padding, dilation, gx))
