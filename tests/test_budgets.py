@@ -41,7 +41,6 @@ CIRCLES = {
     "minigrad": "autograd moving tape tensor",
     "minigrad.ops": "arithmetic elementwise in_place indexing matmul reduction shape",
     "minigrad.kernels": "cuda cuda.faults",
-    "minigrad.graph": "drawing folding fusing graph memory passes recorded showing",
 }
 
 #: functions of more than 40 lines without their docstring

@@ -2,41 +2,11 @@
 
 import tracemalloc
 
-import numpy as np
-import pytest
 from graph.shared import step_of
 
 import minigrad as mg
 from minigrad import nn, optim
-from minigrad.graph.memory import LINE, Life, share
 from minigrad.graph.replay import Replay
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_results_that_are_needed_at_once_do_not_overlap(seed):
-    rng = np.random.default_rng(seed)
-    lives = {}
-    for key in range(40):
-        first = int(rng.integers(30))
-        lives[key] = Life(int(rng.integers(1, 2000)), first, first + int(rng.integers(8)))
-    offsets, size = share(lives)
-    for a, life in lives.items():
-        assert offsets[a] % LINE == 0
-        assert offsets[a] + life.nbytes <= size
-        for b, other in lives.items():
-            at_once = life.first <= other.last and other.first <= life.last
-            if a != b and at_once:
-                apart = offsets[a] + life.nbytes <= offsets[b]
-                assert apart or offsets[b] + other.nbytes <= offsets[a]
-    most = max(
-        sum(life.nbytes for life in lives.values() if life.first <= t <= life.last)
-        for t in range(40)
-    )
-    assert most <= size < 1.5 * most + LINE * len(lives)
-
-
-def test_nothing_needs_nothing():
-    assert share({}) == ({}, 0)
 
 
 def test_peak_bytes():
