@@ -496,18 +496,18 @@ TABLE = r"""
 - call.op.writes or isinstance(call.op, DropoutMask) or changed
 + call.op.writes or isinstance(call.op, DropoutMask)
 @ graph/passes.py | graph/test_passes.py -k "snapshot"
--         known[v] = constant(Tensor(v.tensor._data.copy()), v.name)
-+         known[v] = constant(Tensor(v.tensor._data), v.name)
+-         known[v] = _constant(Tensor(v.tensor._data.copy()), v.name)
++         known[v] = _constant(Tensor(v.tensor._data), v.name)
 @ graph/passes.py | graph/test_passes.py ops/test_in_place.py -k "Prune or captured"
 -             memory.update(base.get(v, v) for v in used)
 +             pass
-@ graph/folding.py | graph/test_passes.py
+@ graph/passes.py | graph/test_passes.py
 -     shift = (0 if beta is None else beta) - mean * scale
 +     shift = (0 if beta is None else beta) - mean
-@ graph/folding.py | graph/test_passes.py
--         if maker is None or len(users[value]) > 1 or value in left or len(axes) != 1:
+@ graph/passes.py | graph/test_passes.py
+-         if maker is None or users[value] > 1 or value in left or len(axes) != 1:
 +         if maker is None or value in left or len(axes) != 1:
-@ graph/folding.py | graph/test_passes.py
+@ graph/passes.py | graph/test_passes.py
 - value in left or len(axes) != 1
 + len(axes) != 1
 @ graph/calls.py | graph/test_stale.py graph/test_capture.py graph/test_memory.py -k "not thousand and not any_setting"

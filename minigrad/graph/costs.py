@@ -15,28 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..autograd import AddInto, Copy
-from ..bn.moments import MeanM2, WeightedMeanM2
 from ..dtypes import floating
 from ..nn.module import Parameter
-from ..op import Op
-from ..ops.activation import Sigmoid, SigmoidGrad, Softmax
-from ..ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm, MoveStatistics
-from ..ops.conv import Conv2d, InputGrad, WeightGrad
-from ..ops.elementwise import Cast
-from ..ops.indexing import Index, IndexAdd
-from ..ops.linear import Linear
-from ..ops.loss import OneHot, SoftmaxCrossEntropy, SoftmaxCrossEntropyGrad
-from ..ops.matmul import MatMul
-from ..ops.pool import MaxPool2d, Pick, PutBack, Spread, SumPool2d
-from ..ops.random import DropoutMask
-from ..ops.reduction import ArgMax, Max, Sum
-from ..ops.shape import Concatenate, Pad
-from ..optim.optimizers import Update
 from .calls import Call, Trace, Value
-from .fused import ActivatedBatchNorm, ActivatedBatchNormGrad, ActivatedFrozenBatchNorm
 
-Count = Callable[[Call], int]
+#: FLOPs per number of the first input, or a function
+Rule = int | Callable[[Call], int]
 
 #: allocations start at a cache line
 LINE = 64
@@ -45,14 +29,6 @@ LINE = 64
 def size(value: Value | None) -> int:
     """Return how many numbers a value has; 0 for None."""
     return 0 if value is None else math.prod(value.shape)
-
-
-def _per_input(count: int) -> Count:
-    return lambda call: count * size(call.inputs[0])
-
-
-def _per_output(count: int) -> Count:
-    return lambda call: count * size(call.outputs[0])
 
 
 def _per_written(call: Call) -> int:
@@ -66,22 +42,16 @@ def _matmul(call: Call) -> int:
     return 2 * size(call.outputs[0]) * a.shape[-2 if call.op.ta else -1]  # type: ignore[attr-defined]
 
 
-def _linear(call: Call) -> int:
-    _, weight, bias = call.inputs
+def _products(y: Value | None, weight: Value | None) -> int:
+    """Count the products that a layer's outputs are sums of: each is one of an output channel's weights, used once."""
     assert weight is not None
-    return size(call.outputs[0]) * (2 * weight.shape[1] + (bias is not None))
+    return 2 * size(y) * math.prod(weight.shape[1:])
 
 
-def _windows(y: Value | None, weight: Value | None) -> int:
-    """Count each weight once for each position of a convolution's output (n, out, height, width)."""
-    assert y is not None
-    return 2 * y.shape[0] * math.prod(y.shape[2:]) * size(weight)
-
-
-def _conv2d(call: Call) -> int:
+def _layer(call: Call) -> int:
     _, weight, bias = call.inputs
     y = call.outputs[0]
-    return _windows(y, weight) + (bias is not None) * size(y)
+    return _products(y, weight) + (bias is not None) * size(y)
 
 
 def _pool(call: Call) -> int:
@@ -90,46 +60,37 @@ def _pool(call: Call) -> int:
     return windows * math.prod(call.op.window.size)  # type: ignore[attr-defined]
 
 
-#: FLOPs of an activation per number, where it is not 1 (sigmoid: negative, exp, 1 +, 1 /), and of its gradient
-STEPS = {"sigmoid": 4, "sigmoid_grad": 3}
+def _activated(count: int, *steps: int) -> Rule:
+    """Count a batch norm with a sigmoid or relu."""
+    return lambda call: (
+        (count + steps[call.op.activation == "relu"])  # type: ignore[attr-defined]
+        * size(call.inputs[0])
+    )
 
 
-def _activated(count: int, suffix: str = "") -> Count:
-    """Count a batch norm and its activation."""
-
-    def total(call: Call) -> int:
-        activation = STEPS.get(f"{call.op.activation}{suffix}", 1)  # type: ignore[attr-defined]
-        return (count + activation) * size(call.inputs[0])
-
-    return total
-
-
-#: FLOPs by op class; subclasses count like their base
-FLOPS: dict[type[Op], Count] = {
-    Linear: _linear,
-    MatMul: _matmul,
-    Conv2d: _conv2d,
-    InputGrad: lambda call: _windows(call.inputs[0], call.inputs[1]),
-    WeightGrad: lambda call: _windows(call.inputs[1], call.outputs[0]),
-    BatchNorm: _per_input(6),  # sum; x - mean, its square, their sum; scale, shift
-    BatchNormGrad: _per_input(9),  # xhat 2; gbeta 1, ggamma 2; gx 4
-    FrozenBatchNorm: _per_input(2),  # scale, shift
-    ActivatedBatchNorm: _activated(6),
-    ActivatedBatchNormGrad: _activated(9, "_grad"),
-    ActivatedFrozenBatchNorm: _activated(2),
-    MeanM2: _per_input(4),
-    WeightedMeanM2: _per_input(6),
-    MoveStatistics: _per_written,
-    Sigmoid: _per_output(STEPS["sigmoid"]),
-    SigmoidGrad: _per_output(STEPS["sigmoid_grad"]),
-    Softmax: _per_output(5),  # max, subtract, exp, sum, divide
-    SoftmaxCrossEntropy: _per_input(5),
-    SoftmaxCrossEntropyGrad: _per_input(2),
-    DropoutMask: _per_output(2),  # compare, divide
-    **dict.fromkeys((MaxPool2d, SumPool2d, Spread), _pool),
-    **dict.fromkeys((Sum, Max, ArgMax, PutBack, IndexAdd, AddInto), _per_input(1)),
-    Update: _per_written,
-    **dict.fromkeys((Cast, Concatenate, Copy, Index, OneHot, Pad, Pick), _per_output(0)),
+#: by the names of ops
+FLOPS: dict[str, Rule] = {
+    **dict.fromkeys(("linear", "conv2d"), _layer),
+    "mat_mul": _matmul,
+    "input_grad": lambda call: _products(call.inputs[0], call.inputs[1]),
+    "weight_grad": lambda call: _products(call.inputs[1], call.outputs[0]),
+    "batch_norm": 6,  # sum; x - mean, its square, their sum; scale, shift
+    "batch_norm_grad": 9,  # xhat 2; gbeta 1, ggamma 2; gx 4
+    "frozen_batch_norm": 2,  # scale, shift
+    "activated_batch_norm": _activated(6, 4, 1),
+    "activated_batch_norm_grad": _activated(9, 3, 1),
+    "activated_frozen_batch_norm": _activated(2, 4, 1),
+    "mean_m2": 4,
+    "weighted_mean_m2": 6,
+    "sigmoid": 4,  # negative, exp, 1 +, 1 /
+    "sigmoid_grad": 3,
+    **dict.fromkeys(("softmax", "log_softmax", "softmax_cross_entropy"), 5),
+    "softmax_cross_entropy_grad": 2,
+    "dropout_mask": 2,  # compare, divide
+    **dict.fromkeys(("update", "move_statistics"), _per_written),
+    **dict.fromkeys(("max_pool2d", "sum_pool2d", "spread"), _pool),
+    **dict.fromkeys(("sum", "max", "min", "arg_max", "put_back", "index_add", "add_into"), 1),
+    **dict.fromkeys(("cast", "concatenate", "copy", "index", "one_hot", "pad", "pick"), 0),
 }
 
 
@@ -145,9 +106,10 @@ def flops(call: Call) -> int:
     """
     if call.op.aliases:
         return 0
-    counts = (FLOPS[cls] for cls in type(call.op).__mro__ if cls in FLOPS)
-    count = next(counts, None)
-    return sum(map(size, call.outputs)) if count is None else count(call)
+    rule = FLOPS.get(call.name)
+    if rule is None:
+        return sum(map(size, call.outputs))
+    return rule * size(call.inputs[0]) if isinstance(rule, int) else rule(call)
 
 
 def made(call: Call) -> int:

@@ -21,7 +21,7 @@ from .fused import (
     ActivatedFrozenBatchNorm,
 )
 from .passes import G as Graph
-from .passes import prune, uses
+from .passes import prune
 
 #: classes of elementwise ops
 NAMES = {type(op): name for name, op in ELEMENTWISE.items()}
@@ -138,3 +138,13 @@ def _activated_norm_grads(graph: Graph) -> Graph:
         new[call] = replace(call, op=op, inputs=(*rest, *before.inputs))
         gone.add(before)
     return _replaced(graph, new, gone)
+
+
+def uses(graph: Any) -> dict[Value, list[Call]]:
+    """For each value, the calls that take it, once for each time."""
+    found: dict[Value, list[Call]] = {v: [] for v in graph.values()}
+    for call in graph.calls:
+        for v in call.inputs:
+            if v is not None:
+                found[v].append(call)
+    return found

@@ -16,10 +16,9 @@ from ..tape import listening, moving, recording
 from ..tensor import Tensor, apply, written_out
 from .calls import Trace, Value
 from .costs import peak
-from .drawing import dot, render
-from .folding import fold_batch_norm
+from .drawing import dot, svg
 from .fusing import fuse, with_fused_norms
-from .passes import fold_constants, prune
+from .passes import fold_batch_norm, fold_constants, prune
 from .recorded import Recorded
 from .replay import Replay
 from .showing import table
@@ -89,7 +88,7 @@ class Graph(Trace):
         ImportError, RuntimeError
             If the Python package ``graphviz``, or Graphviz itself, is not installed.
         """
-        return render(dot(self))
+        return svg(self)
 
     def _repr_svg_(self) -> str | None:
         """Return what a notebook shows; None, for the table, where Graphviz is not installed."""

@@ -1,16 +1,29 @@
 """Passes: functions from a graph to a new one that computes the same with fewer calls.
 
 A graph is a list, so a pass is a loop over it; the original stays as it is.
+
+Folding batch norm into the layer before it (arXiv:1502.03167, Algorithm 2, line 11): with frozen statistics batch norm
+is an affine map per channel, and an affine map of W x + b is another one::
+
+    gamma (W x + b - mean) / sqrt(var + eps) + beta  =  (s W) x + (s (b - mean) + beta),    s = gamma / sqrt(var + eps)
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ..backend import get
+import numpy as np
+
+from .. import backend as backends
+from ..ops.batch_norm import FrozenBatchNorm
+from ..ops.conv import Conv2d
+from ..ops.linear import Linear
 from ..ops.random import DropoutMask
+from ..ops.shape import Reshape
 from ..tensor import Tensor
 from .calls import Call, Trace, Value
 
@@ -40,7 +53,7 @@ def prune(graph: G) -> G:
 
 def fold_constants(graph: G) -> G:
     """Compute what depends on constants alone, and prune what computed it."""
-    kernels = get(graph.backend).kernels
+    kernels = backends.get(graph.backend).kernels
     base = graph.bases()
     written = {base.get(v, v) for call in graph.calls for v in call.written}
     calls: list[Call] = []
@@ -55,11 +68,11 @@ def fold_constants(graph: G) -> G:
         arrays = [None if v is None or v.tensor is None else v.tensor._data for v in call.inputs]
         name = call.inputs[0].name if call.op.aliases and call.inputs[0] else ""  # reshaped weights
         for v, array in zip(call.outputs, call.forward(kernels, arrays, graph.title), strict=True):
-            known[v] = constant(Tensor(array), name)
-    return prune(replaced(replace(graph, calls=calls), known))
+            known[v] = _constant(Tensor(array), name)
+    return prune(_replaced(replace(graph, calls=calls), known))
 
 
-def freeze(graph: G) -> G:
+def _freeze(graph: G) -> G:
     """Replace parameters and buffers by constants with their current values.
 
     Raises
@@ -79,16 +92,105 @@ def freeze(graph: G) -> G:
     known = {}
     for v in graph.state():
         assert v.tensor is not None
-        known[v] = constant(Tensor(v.tensor._data.copy()), v.name)
+        known[v] = _constant(Tensor(v.tensor._data.copy()), v.name)
     return replace(
-        replaced(graph, known),
+        _replaced(graph, known),
         guards=replace(graph.guards, modules={}, tensors=[], leaves={}),
         differentiable=graph.differentiable
         and any(kind.requires_grad for kind in graph.signature.kinds),
     )
 
 
-def replaced(graph: G, known: Mapping[Value, Value]) -> G:
+def fold_batch_norm(graph: G) -> G:
+    """Fold each batch norm into the layer before it; see ``Graph.fold_batch_norm``."""
+    frozen = fold_constants(_freeze(graph))
+    makers = {v: call for call in frozen.calls for v in call.outputs}
+    users = Counter(v for call in frozen.calls for v in call.inputs)
+    layers: dict[Call, Call] = {}
+    known: dict[Value, Value] = {}
+    folded: dict[str, Value] = {}
+    for call in frozen.calls:
+        if not isinstance(call.op, FrozenBatchNorm):
+            continue
+        layer = _layer_before(call, makers, users, frozen.wanted())
+        if layer is not None and call.inputs[0] is not None:
+            layers[layer] = _with_scale(layer, call)
+            known[call.outputs[0]] = call.inputs[0]
+            folded[call.layer or f"{call.name} {len(folded)}"] = call.outputs[0]
+    kept = [layers.get(c, c) for c in frozen.calls if known.keys().isdisjoint(c.outputs)]
+    differences = dict(graph.differences)
+    result = prune(_replaced(replace(frozen, calls=kept, differences=differences), known))
+    if not folded:
+        return result
+    if graph.examples is not None:
+        before, after = (_all_values(g, graph.examples) for g in (frozen, result))
+        for name, v in folded.items():
+            difference = before[v].astype(np.float64) - after[known[v]]
+            differences[name] = float(np.abs(difference).max(initial=0))
+    # A batch norm that followed a folded one can be folded now.
+    return fold_batch_norm(result)
+
+
+def _layer_before(
+    norm: Call, makers: dict[Value, Call], users: Counter[Value | None], left: list[Value]
+) -> Call | None:
+    """Find the layer that a batch norm can be folded into: nothing else uses its output, the rest is constant."""
+    value: Any = norm.inputs[0]
+    axes: tuple[int, ...] = norm.op.kept  # type: ignore[attr-defined]
+    while True:
+        maker = makers.get(value)
+        if maker is None or users[value] > 1 or value in left or len(axes) != 1:
+            return None
+        if isinstance(maker.op, Reshape):
+            axes = _axis_before(axes[0], maker.op)
+            value = maker.inputs[0]
+            continue
+        fits = isinstance(maker.op, (Linear, Conv2d)) and axes == (1,)
+        weights = (*norm.inputs[1:], *maker.inputs[1:])
+        return maker if fits and all(v is None or v.kind == "constant" for v in weights) else None
+
+
+def _axis_before(axis: int, op: Reshape) -> tuple[int, ...]:
+    """The axis of the channels before a reshape; empty if they were spread over several."""
+    n, ahead = op.new[axis], math.prod(op.new[:axis])
+    return tuple(
+        i for i, size in enumerate(op.old) if size == n and math.prod(op.old[:i]) == ahead
+    )[:1]
+
+
+def _with_scale(layer: Call, norm: Call) -> Call:
+    """Merge a batch norm into the weights and bias of a layer, in float64."""
+    x, weight, bias = layer.inputs
+    _, gamma, beta, mean, var = map(_numbers, norm.inputs)
+    eps: float = norm.op.eps  # type: ignore[attr-defined]
+    assert weight is not None and weight.tensor is not None
+    scale = (1 if gamma is None else gamma) / np.sqrt(var + eps)
+    shift = (0 if beta is None else beta) - mean * scale
+    values = {
+        "weight": (weight, _numbers(weight) * scale.reshape(-1, *[1] * (len(weight.shape) - 1))),
+        "bias": (bias, (0 if bias is None else _numbers(bias)) * scale + shift),
+    }
+    folded = []
+    for part, (before, array) in values.items():
+        name = before.name if before is not None else ".".join(filter(None, (layer.layer, part)))
+        data = backends.get(weight.tensor.backend).from_numpy(array.astype(weight.dtype))
+        folded.append(_constant(Tensor(data), name))
+    return replace(layer, inputs=(x, *folded))
+
+
+def _numbers(v: Value | None) -> Any:
+    return None if v is None or v.tensor is None else v.tensor.numpy().astype(np.float64)
+
+
+def _all_values(graph: Trace, examples: list[Tensor]) -> dict[Value, np.ndarray]:
+    """Compute all values of a graph as NumPy arrays."""
+    backend = backends.get(graph.backend)
+    known = {v: t._data for v, t in graph.start(examples).items()}
+    graph.compute(backend.kernels, known, keep=True)
+    return {v: backend.to_numpy(array) for v, array in known.items()}
+
+
+def _replaced(graph: G, known: Mapping[Value, Value]) -> G:
     """Replace values throughout a graph."""
     leaves, gradients = graph.gradients.keys(), tuple(graph.gradients.values())
     return replace(
@@ -99,19 +201,9 @@ def replaced(graph: G, known: Mapping[Value, Value]) -> G:
     )
 
 
-def constant(t: Tensor, name: str = "") -> Value:
+def _constant(t: Tensor, name: str = "") -> Value:
     """Return a constant value with the numbers of a tensor."""
     return Value(t.shape, t.dtype, "constant", name, t)
-
-
-def uses(graph: Trace) -> dict[Value, list[Call]]:
-    """For each value, the calls that take it, once for each time."""
-    found: dict[Value, list[Call]] = {v: [] for v in graph.values()}
-    for call in graph.calls:
-        for v in call.inputs:
-            if v is not None:
-                found[v].append(call)
-    return found
 
 
 def _renamed(

@@ -40,17 +40,13 @@ def table(graph: Trace) -> str:
     head, *lines = _aligned([*rows, *totals])
     rule = "-" * max(map(len, (head, *lines)))
     body, last = lines[: len(costs)], lines[len(costs) :]
-    held = f"results in memory at once: {peak(graph):,} bytes"
-    return "\n".join([heading(graph), "", head, rule, *body, rule, *last, "", held])
-
-
-def heading(graph: Trace) -> str:
-    """Return the title, and the shapes and dtypes of inputs and outputs."""
     inputs, outputs = (
         ", ".join(f"{shape(v)} {v.dtype}" for v in values) or "nothing"
         for values in (graph.inputs, graph.outputs)
     )
-    return f"{graph.title}: {inputs} -> {outputs}"
+    title = f"{graph.title}: {inputs} -> {outputs}"
+    held = f"results in memory at once: {peak(graph):,} bytes"
+    return "\n".join([title, "", head, rule, *body, rule, *last, "", held])
 
 
 def shape(value: Value) -> str:
