@@ -60,14 +60,6 @@ def _pool(call: Call) -> int:
     return windows * math.prod(call.op.window.size)  # type: ignore[attr-defined]
 
 
-def _activated(count: int, *steps: int) -> Rule:
-    """Count a batch norm with a sigmoid or relu."""
-    return lambda call: (
-        (count + steps[call.op.activation == "relu"])  # type: ignore[attr-defined]
-        * size(call.inputs[0])
-    )
-
-
 #: by the names of ops
 FLOPS: dict[str, Rule] = {
     **dict.fromkeys(("linear", "conv2d"), _layer),
@@ -77,9 +69,6 @@ FLOPS: dict[str, Rule] = {
     "batch_norm": 6,  # sum; x - mean, its square, their sum; scale, shift
     "batch_norm_grad": 9,  # xhat 2; gbeta 1, ggamma 2; gx 4
     "frozen_batch_norm": 2,  # scale, shift
-    "activated_batch_norm": _activated(6, 4, 1),
-    "activated_batch_norm_grad": _activated(9, 3, 1),
-    "activated_frozen_batch_norm": _activated(2, 4, 1),
     "mean_m2": 4,
     "weighted_mean_m2": 6,
     "sigmoid": 4,  # negative, exp, 1 +, 1 /

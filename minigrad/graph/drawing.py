@@ -25,16 +25,13 @@ GREY = "#5a6370"
 FONT = 'fontname="Helvetica,Arial,sans-serif"'
 
 #: which outputs of ops are statistics, and how they are called
-BATCH, MOMENTS = {1: "mean", 2: "var", 3: "1/std"}, {0: "mean", 1: "M2"}
 MADE = {
-    **dict.fromkeys(("batch_norm", "activated_batch_norm"), BATCH),
-    **dict.fromkeys(("mean_m2", "weighted_mean_m2"), MOMENTS),
+    "batch_norm": {1: "mean", 2: "var", 3: "1/std"},
+    "mean_m2": {0: "mean", 1: "M2"},
+    "weighted_mean_m2": {0: "mean", 1: "M2"},
 }
 #: which inputs of ops are running statistics: mean and variance
-TAKEN = {
-    **dict.fromkeys(("frozen_batch_norm", "activated_frozen_batch_norm"), (3, 4)),
-    "move_statistics": (0, 1),
-}
+TAKEN = {"frozen_batch_norm": (3, 4), "move_statistics": (0, 1)}
 
 
 def dot(graph: Trace) -> str:
