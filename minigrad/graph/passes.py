@@ -70,13 +70,7 @@ def fold_constants(graph: G) -> G:
 
 
 def _freeze(graph: G) -> G:
-    """Replace parameters and buffers by constants with their current values.
-
-    Raises
-    ------
-    ValueError
-        For a graph that changes some of them, as training does.
-    """
+    """Replace parameters and buffers by constants with their current values; refuse graphs that change some."""
     moving = [call for call in graph.calls if any(v.kind == "state" for v in call.written)]
     if moving or graph.gradients:
         what = "it goes backward"
