@@ -84,8 +84,8 @@ class Signature:
         """Return the tensors among arguments that fit; None if they do not."""
         kinds = self.kinds
         # The usual case; taking arguments apart takes longer than a small kernel.
-        plain = self.plain and not kwargs and len(args) == len(kinds)
-        if plain and all(map(Kind.admits, kinds, args)):
+        simple = self.plain and not kwargs and len(args) == len(kinds)
+        if simple and all(map(Kind.admits, kinds, args)):
             return list(args)
         arguments, tensors = take_apart((args, kwargs))
         fits = arguments == self.arguments and all(map(Kind.admits, kinds, tensors))
@@ -112,9 +112,10 @@ def take_apart(value: Any, other: Callable[[Any], Any] | None = None) -> tuple[A
 def put_together(structure: Any, tensors: Iterator[Tensor]) -> Any:
     """Rebuild a value from its structure and its tensors."""
 
-    return _map(
-        lambda v: next(tensors) if v is _TENSOR else getattr(v, "value", None), structure, dict
-    )
+    def leaf(v: Any) -> Any:
+        return next(tensors) if v is _TENSOR else getattr(v, "value", None)
+
+    return _map(leaf, structure, dict)
 
 
 def fixed(structure: Any) -> list[Any]:
