@@ -38,8 +38,7 @@ LINES = {
 
 #: modules that import each other, directly or through others; imports for type checkers and in functions count
 CIRCLES = {
-    "minigrad": "autograd moving tape tensor",
-    "minigrad.ops": "arithmetic elementwise in_place indexing matmul reduction shape",
+    "minigrad": "conversion tape tensor",
     "minigrad.kernels": "cuda cuda.faults",
     "minigrad.graph": "drawing folding fusing graph memory passes recorded showing",
 }

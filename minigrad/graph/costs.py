@@ -26,9 +26,8 @@ from ..ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm, MoveStat
 from ..ops.conv import Conv2d, InputGrad, WeightGrad
 from ..ops.elementwise import Cast
 from ..ops.indexing import Index, IndexAdd
-from ..ops.linear import Linear
+from ..ops.linear import Linear, MatMul
 from ..ops.loss import OneHot, SoftmaxCrossEntropy, SoftmaxCrossEntropyGrad
-from ..ops.matmul import MatMul
 from ..ops.pool import MaxPool2d, Pick, PutBack, Spread, SumPool2d
 from ..ops.random import DropoutMask
 from ..ops.reduction import ArgMax, Max, Sum

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..op import Op
-from ..tensor import Operand, Tensor, apply
+from ..tensor import Tensor, apply
 from .activation import log_softmax, softmax
 from .arithmetic import promoted
 from .checks import require_floating
+from .methods import Operand
 
 
 class SoftmaxCrossEntropy(Op):
