@@ -92,12 +92,8 @@ class Convertible:
     def __array_ufunc__(self: Any, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
         name = ufunc.__name__
         operate = _OPERATORS.get(name) or _COMPARISONS.get(name)
-        if (
-            operate
-            and method == "__call__"
-            and not settings
-            and not isinstance(inputs[0], Convertible)
-        ):
+        ours = isinstance(inputs[0], Convertible)
+        if operate and method == "__call__" and not settings and not ours:
             a, b = inputs
             if name in _COMPARISONS and isinstance(a, np.ndarray) and not a.ndim:
                 a = a[()]  # a scalar, which NumPy has made an array
@@ -111,17 +107,17 @@ class Convertible:
 
     @property
     def device(self: Any) -> int | None:
-        """The number of the device that it is on; None on a backend that has but one."""
+        """The number of the tensor's device; None on a backend with a single device."""
         devices = backends.by_type[type(self._data)].devices
         return None if devices is None else devices.of(self._data)
 
     def load(self: Any, values: Any) -> None:
-        """Take over a NumPy array of this shape and dtype, in place, wherever this tensor is."""
+        """Copy a NumPy array of this shape and dtype into the tensor, on any device."""
         with backends.beside(self._data):
             self.data = backends.as_array(values, None, self.backend)
 
     def move(self: Any, backend: str) -> None:
-        """Take a leaf to a backend's current device, in place; a gradient collected so far is dropped."""
+        """Move a leaf to a backend's current device, in place; its ``grad`` is dropped."""
         self._look(".to()")
         self._data = backends.as_array(self._data, None, backend)
         self._bump()
@@ -132,19 +128,19 @@ class Convertible:
     def __dlpack__(self: Any, **how: Any) -> Any:
         """The array as a DLPack capsule, for the ``from_dlpack`` of PyTorch, JAX, CuPy, NumPy: the same memory.
 
-        Whoever takes it sees what changes here in place, and must write nothing between a forward and its backward:
-        the tape would not see it. JAX makes a copy of what does not begin at a multiple of 64 bytes.
+        The other library sees changes in place, and must write nothing between a forward and its backward: the tape
+        would not see it. JAX copies memory that does not begin at a multiple of 64 bytes.
 
         Parameters
         ----------
         stream, max_version, dl_device, copy
-            As the protocol has them, for the array to make sense of:
+            Passed on to the array:
             https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html
 
         Raises
         ------
         BufferError
-            If this requires a gradient, which can't go along: detach it.
+            If this tensor requires a gradient, which DLPack has no place for: detach it.
         """
         if self.requires_grad:
             raise BufferError(
@@ -155,7 +151,7 @@ class Convertible:
         return self._data.__dlpack__(**how)
 
     def __dlpack_device__(self: Any) -> tuple[int, int]:
-        """The type and number of the device that the memory is on, as DLPack counts them."""
+        """The DLPack type and number of the memory's device."""
         return self._data.__dlpack_device__()
 
     def __copy__(self: Any) -> Any:

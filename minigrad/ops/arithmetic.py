@@ -194,7 +194,7 @@ def _summed(x: Tensor, other: Tensor) -> bool:
 
 
 def align(op: Op, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring two Tensors to one dtype and, where a gradient will come back, to their common shape."""
+    """Cast two Tensors to one dtype and, where they require a gradient, broadcast them to their common shape."""
     if a.dtype != b.dtype:
         dtype = promoted(a.dtype, b.dtype)
         a, b = a.astype(dtype), b.astype(dtype)

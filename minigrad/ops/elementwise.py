@@ -149,7 +149,7 @@ def abs_(x: Tensor) -> Tensor:
 
 @method()
 def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
-    """x limited to [low, high]; no gradient comes back from outside the interval.
+    """Limit x to [low, high]; outside of the interval the gradient is 0.
 
     Raises
     ------

@@ -2,8 +2,8 @@
 
 Indexing is basic (ints, slices, None, ...) or by integer or boolean arrays, as NumPy's.
 
-The output of a recorded op is never changed in place: the tape knows it by its node, and its gradient would be that
-of the old value. Everything else is changed by one op, so that versions are counted and a capture records it.
+The output of a recorded op is never changed in place: its gradient would be that of the old value. Everything else is
+changed by one op, which counts versions and which a capture records.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ARRAY = object()
 
 
 class Keyed(Op):
-    """Base of the two ops below: the key, and the shape of what it indexes. Only index arrays are saved."""
+    """Base of indexing and its gradient: the key, and the shape of the indexed array. Only index arrays are saved."""
 
     __slots__ = ("key", "shape")
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..messages import not_a_tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-#: stands for the class Tensor, which inherits this file's table
+#: the class Tensor, which inherits this table
 Tensor = TypeVar("Tensor")
-#: what may stand beside a Tensor in an expression: a Tensor, a number, an array or a list
+#: the other operand of an operator: a Tensor, a number, an array or a list
 Operand = Any
 #: one axis, several, or all
 Axes = int | tuple[int, ...] | None

@@ -36,7 +36,7 @@ class MaxPool2d(Windowed):
         for axis, first in zip(("height", "width"), first_inside(size, window), strict=True):
             if (first < 0).any():
                 raise ValueError(
-                    f"max_pool2d: a window lies in the padding of the {axis} alone: images of {size}, {window}"
+                    f"max_pool2d: a window covers only padding along the {axis}: images of {size}, {window}"
                 )
 
     def forward(self, k: Any, x: Any) -> Any:

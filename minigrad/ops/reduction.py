@@ -13,7 +13,7 @@ from .methods import Axes, method
 
 
 class Reduction(Op):
-    """What every reduction knows: its axes (non-negative), and the shape it started from."""
+    """Base of the reductions: the axes (non-negative), and the shape of the input."""
 
     __slots__ = ("axes", "keepdims", "shape")
 
@@ -21,7 +21,7 @@ class Reduction(Op):
         self.axes, self.keepdims, self.shape = axes, keepdims, shape
 
     def expand(self, y: Tensor) -> Tensor:
-        """A result of this reduction, spread over the shape it came from."""
+        """Broadcast a result of this reduction to the shape of the input."""
         if not self.keepdims:
             wide = tuple(1 if i in self.axes else n for i, n in enumerate(self.shape))
             y = y.reshape(wide)

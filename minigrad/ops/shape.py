@@ -230,7 +230,7 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
         pairs = np.broadcast_to(given, (x.ndim, 2)) if given.dtype.kind in "iu" else given
         if pairs.shape != (x.ndim, 2) or (pairs.size and pairs.min() < 0):
             raise ValueError
-    except ValueError:  # NumPy's too, for what is ragged or does not broadcast
+    except ValueError:  # NumPy raises it too, for ragged widths
         raise ValueError(
             f"pad: expected an int, a (before, after) pair or {x.ndim} such pairs, none negative, got {widths}"
         ) from None
