@@ -212,7 +212,7 @@ TABLE = r"""
 @ ops/indexing.py | ops/test_in_place.py -k "views"
 -         return ARRAY not in self.key
 +         return False
-@ ops/indexing.py | ops/test_indexing.py
+@ ops/indexing.py | ops/test_errors.py -k "mask or True"
 -     if mask.shape != x.shape[start : start + mask.ndim]:
 +     if False:
 @ ops/linear.py | ops/test_every_op.py -k "matmul"
@@ -263,7 +263,7 @@ TABLE = r"""
 @ ops/loss.py | ops/test_loss.py ops/test_every_op.py -k "cross_entropy"
 -             through = p * (gp - (gp * p).sum(axis=1, keepdims=True))
 +             through = p * gp
-@ ops/loss.py | ops/test_loss.py
+@ ops/loss.py | ops/test_errors.py -k "mse"
 -     if prediction.shape != target.shape:
 +     if False:
 @ ops/random.py | ops/test_random.py
@@ -287,7 +287,7 @@ TABLE = r"""
 @ ops/batch_norm.py | ops/test_batch_norm.py
 -         return d - d.mean(self.reduced(x), keepdims=True)
 +         return d
-@ ops/batch_norm.py | ops/test_batch_norm.py
+@ ops/batch_norm.py | ops/test_errors.py -k "train"
 -     if values < 2:
 +     if values < 1:
 @ ops/batch_norm.py | ops/test_batch_norm.py nn/test_batch_norm.py
