@@ -76,12 +76,6 @@ def test_masks(key):
     equal(mg.tensor(values)[wrapped], values[parts])
 
 
-def test_a_comparison_is_a_mask():
-    x = leaf([1.0, -2.0, 3.0])
-    x[x > 0].sum().backward()
-    equal(x.grad, [1, 0, 1])
-
-
 def test_numpy_integers_are_ints():
     x = mg.arange(3)
     assert x[np.int64(2)].item() == 2

@@ -82,27 +82,11 @@ def test_reshape_of_nothing():
     assert mg.zeros((0, 3)).reshape(3, -1).shape == (3, 0)
 
 
-def test_pad_with_a_value():
-    x = leaf([[1.0, 2.0]])
-    y = mg.pad(x, [(0, 1), (2, 0)], value=7)
-    equal(y, [[7, 7, 1, 2], [7, 7, 7, 7]])
-    (y * mg.arange(8).reshape(2, 4)).sum().backward()
-    equal(x.grad, [[2, 3]])
-
-
 @pytest.mark.parametrize(
     "width", [0, 1, np.int64(1), (1, 2), [1, 2], [(1, 2)], (1,), np.array([[1], [2]])]
 )
 def test_pad_takes_widths_as_numpy_does(width):
     equal(mg.pad(mg.ones((2, 3)), width), np.pad(np.ones((2, 3)), width))
-
-
-def test_pad_of_no_axes_is_a_copy():
-    x = leaf(2.0)
-    y = mg.pad(x, 1)
-    y.backward()
-    equal(y, 2)
-    equal(x.grad, 1)
 
 
 @pytest.mark.parametrize("join", [mg.concatenate, mg.stack])
