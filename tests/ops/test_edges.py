@@ -182,6 +182,14 @@ def test_argmax(axis):
     equal(mg.argmax(leaf(values), axis), values.argmax(axis))
 
 
+@pytest.mark.parametrize("name", ["mean", "var"])
+def test_float16_is_summed_in_float32(name):
+    values = np.float16([1, 300] * 40_000)  # their sum and their squares overflow float16
+    y = getattr(mg, name)(mg.tensor(values))
+    assert y.dtype == np.float16
+    close(y, getattr(np, name)(values.astype(np.float64)).astype(np.float16), 1e-3)
+
+
 @pytest.mark.parametrize("mean", [0, 1e4, 1e6])
 def test_variance_at_a_large_mean(rng, mean):
     values = (mean + 0.1 * rng.standard_normal((500, 3))).astype(np.float32)
