@@ -77,9 +77,13 @@ FLOPS: dict[str, Rule] = {
     "softmax_cross_entropy_grad": 2,
     "dropout_mask": 2,  # compare, divide
     **dict.fromkeys(("update", "move_statistics"), _per_written),
-    **dict.fromkeys(("max_pool2d", "sum_pool2d", "spread"), _pool),
-    **dict.fromkeys(("sum", "max", "min", "arg_max", "put_back", "index_add", "add_into"), 1),
-    **dict.fromkeys(("cast", "concatenate", "copy", "index", "one_hot", "pad", "pick"), 0),
+    **dict.fromkeys(("max_pool2d", "sum_pool2d", "sum_pool2d_grad"), _pool),
+    **dict.fromkeys(
+        ("sum", "max", "min", "arg_max", "max_pool2d_grad", "index_add", "add_into"), 1
+    ),
+    **dict.fromkeys(
+        ("cast", "concatenate", "copy", "index", "one_hot", "pad", "max_pool2d_gather"), 0
+    ),
 }
 
 

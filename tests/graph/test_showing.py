@@ -174,7 +174,7 @@ COUNTED = {
     "matmul": (mg.matmul, [(7, 2, 3), (7, 3, 4)], {"mat_mul": [7 * 2 * 24] * 3}),
     "conv bias": (mg.conv2d, [IMAGES, FILTERS, (6,)], {"conv2d": [2 * 8 * 12 * 108 + 8 * 6 * 12]}),
     "frozen": (frozen, [(5, 3)], {"frozen_batch_norm": [30]}),
-    "pool": (lambda x: mg.avg_pool2d(x, 2), [(1, 1, 4, 4)], {"sum_pool2d": [16], "spread": [16]}),
+    "pool": (lambda x: mg.avg_pool2d(x, 2), [(1, 1, 4, 4)], {"sum_pool2d": [16], "sum_pool2d_grad": [16]}),
 }  # fmt: skip
 #: each of the 8 * outputs values per position and channel sums products with one filter; so do the gradients'
 for name, (settings, outputs, weight) in CONVOLVED.items():
