@@ -61,8 +61,8 @@ def _pool(call: Call) -> int:
 
 
 #: by the names of ops
-FLOPS: dict[str, Rule] = {
-    **dict.fromkeys(("linear", "conv2d"), _layer),
+RULES: dict[str, Rule] = {
+    "linear conv2d": _layer,
     "mat_mul": _matmul,
     "input_grad": lambda call: _products(call.inputs[0], call.inputs[1]),
     "weight_grad": lambda call: _products(call.inputs[1], call.outputs[0]),
@@ -73,18 +73,14 @@ FLOPS: dict[str, Rule] = {
     "weighted_mean_m2": 6,
     "sigmoid": 4,  # negative, exp, 1 +, 1 /
     "sigmoid_grad": 3,
-    **dict.fromkeys(("softmax", "log_softmax", "softmax_cross_entropy"), 5),
-    "softmax_cross_entropy_grad": 2,
-    "dropout_mask": 2,  # compare, divide
-    **dict.fromkeys(("update", "move_statistics"), _per_written),
-    **dict.fromkeys(("max_pool2d", "sum_pool2d", "sum_pool2d_grad"), _pool),
-    **dict.fromkeys(
-        ("sum", "max", "min", "arg_max", "max_pool2d_grad", "index_add", "add_into"), 1
-    ),
-    **dict.fromkeys(
-        ("cast", "concatenate", "copy", "index", "one_hot", "pad", "max_pool2d_gather"), 0
-    ),
+    "softmax log_softmax softmax_cross_entropy": 5,  # max, subtract, exp, sum, divide
+    "softmax_cross_entropy_grad dropout_mask": 2,
+    "sum max min arg_max index_add add_into max_pool2d_grad": 1,
+    "max_pool2d sum_pool2d sum_pool2d_grad": _pool,
+    "update move_statistics": _per_written,
+    "cast concatenate copy index one_hot pad max_pool2d_gather": 0,
 }
+FLOPS = {name: rule for names, rule in RULES.items() for name in names.split()}
 
 
 def flops(call: Call) -> int:
