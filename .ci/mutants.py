@@ -147,19 +147,18 @@ TABLE = r"""
 @ ops/arithmetic.py | ops/test_every_op.py -k "pow"
 -         return gy * (self.exponent * x ** (self.exponent - 1))
 +         return gy * (self.exponent * x**self.exponent)
-@ ops/arithmetic.py | ops/test_arithmetic.py
+@ ops/arithmetic.py | ops/test_edges.py
 -         most = 1 - 0.5 * (a == b).astype(gy.dtype)
 +         most = 1 - 0.0 * (a == b).astype(gy.dtype)
 @ ops/arithmetic.py | ops/test_every_op.py -k "minimum"
 -         return a > b
 +         return a < b
 @ ops/arithmetic.py | ops/test_every_op.py -k "where"
-- return None, gy.apply(self, condition, gy, zero), gy.apply(self, condition, zero, gy)
-+ return None, gy.apply(self, condition, gy, zero), gy.apply(self, condition, gy, zero)
+- return None, apply(self, condition, gy, zero), apply(self, condition, zero, gy)
++ return None, apply(self, condition, gy, zero), apply(self, condition, gy, zero)
 @ ops/arithmetic.py | ops/test_every_op.py -k "add or mul"
--         b = broadcast_to(b, shape) if b.requires_grad else b
--     return a, b
-+     return a, b
+-     return [t if t._ref is None else broadcast_to(t, shape) for t in tensors]
++     return list(tensors)
 @ ops/arithmetic.py | ops/test_halves.py
 -             a, b = (t.astype(np.float32) for t in (a, b))
 +             a, b = a, b
@@ -172,25 +171,25 @@ TABLE = r"""
 @ ops/elementwise.py | ops/test_every_op.py -k "sqrt"
 -         return gy / (2 * y)
 +         return gy / y
-@ ops/elementwise.py | ops/test_elementwise.py
+@ ops/elementwise.py | ops/test_edges.py
 -             gy = gy * (x >= self.low).astype(gy.dtype)
 +             gy = gy * (x > self.low).astype(gy.dtype)
 @ ops/elementwise.py | ops/test_every_op.py -k "abs"
--         return gy * x.apply(SIGN, x)
+-         return gy * apply(SIGN, x)
 +         return gy * x
 @ ops/reduction.py | ops/test_every_op.py -k "sum"
 -             wide = tuple(1 if i in self.axes else n for i, n in enumerate(self.shape))
 +             wide = tuple(1 if i + 1 in self.axes else n for i, n in enumerate(self.shape))
-@ ops/reduction.py | ops/test_reduction.py
+@ ops/reduction.py | ops/test_edges.py
 - return (self.expand(g) * (chosen / chosen.sum(self.axes, keepdims=True))).astype(gy.dtype)
 + return (self.expand(g) * chosen).astype(gy.dtype)
 @ ops/reduction.py | ops/test_every_op.py -k "var"
 -     return (squares / (count - ddof)).astype(x.dtype)
 +     return (squares / count).astype(x.dtype)
-@ ops/reduction.py | ops/test_reduction.py
+@ ops/reduction.py | ops/test_edges.py
 -     positive = sorted(a % ndim for a in axes)
 +     positive = sorted(abs(a) for a in axes)
-@ ops/reduction.py | ops/test_reduction.py ops/test_halves.py
+@ ops/reduction.py | ops/test_edges.py ops/test_halves.py
 - wide = x.widened()
 -     return (sum(wide, axes, keepdims)
 + wide = x
@@ -213,13 +212,13 @@ TABLE = r"""
 @ ops/indexing.py | ops/test_in_place.py -k "views"
 -         return ARRAY not in self.key
 +         return False
-@ ops/indexing.py | ops/test_indexing.py
+@ ops/indexing.py | ops/test_errors.py -k "mask or True"
 -     if mask.shape != x.shape[start : start + mask.ndim]:
 +     if False:
-@ ops/matmul.py | ops/test_every_op.py -k "matmul"
+@ ops/linear.py | ops/test_every_op.py -k "matmul"
 - ga = product(b, gy, tb, True) if ta else product(gy, b, False, not tb)
 + ga = product(b, gy, tb, True) if ta else product(gy, b, False, tb)
-@ ops/matmul.py | ops/test_every_op.py -k "matmul"
+@ ops/linear.py | ops/test_every_op.py -k "matmul"
 -         a = a.broadcast_to((*lead, *a.shape[-2:]))
 +         pass
 @ ops/linear.py | ops/test_every_op.py -k "linear"
@@ -246,7 +245,7 @@ TABLE = r"""
 @ ops/activation.py | ops/test_every_op.py -k "sigmoid"
 -         return gy * y * (1 - y)
 +         return gy * y * (1 + y)
-@ ops/activation.py | ops/test_activation.py
+@ ops/activation.py | ops/test_edges.py
 -         return gy * (1 - (x <= 0).astype(gy.dtype))
 +         return gy * (x > 0).astype(gy.dtype)
 @ ops/activation.py | ops/test_every_op.py -k "softmax"
@@ -255,25 +254,25 @@ TABLE = r"""
 @ ops/normalization.py | ops/test_every_op.py -k "group_norm or instance_norm"
 -         trailing = y.ndim - axis - len(shape)
 +         trailing = 0
-@ ops/normalization.py | ops/test_normalization.py ops/test_halves.py
+@ ops/normalization.py | ops/test_edges.py ops/test_halves.py
 -     y = x.widened()
 +     y = x
 @ ops/loss.py | ops/test_every_op.py -k "cross_entropy"
 -         gy = gy if self.weight is None else gy * self.weight
 +         pass
-@ ops/loss.py | ops/test_loss.py ops/test_every_op.py -k "cross_entropy"
+@ ops/loss.py | ops/test_edges.py ops/test_every_op.py -k "cross_entropy"
 -             through = p * (gp - (gp * p).sum(axis=1, keepdims=True))
 +             through = p * gp
-@ ops/loss.py | ops/test_loss.py
+@ ops/loss.py | ops/test_errors.py -k "mse"
 -     if prediction.shape != target.shape:
 +     if False:
-@ ops/random.py | ops/test_random.py
+@ ops/random.py | ops/test_edges.py
 -         return int(generator(self.rng).integers(2**63))
 +         return int(generator(None).integers(2**63))
-@ ops/in_place.py | ops/test_in_place.py | NumPy copies overlapping arrays by itself, CuPy does not
+@ ops/indexing.py | ops/test_in_place.py | NumPy copies overlapping arrays by itself, CuPy does not
 -         a[...] = b.copy() if k.xp.may_share_memory(a, b) else b
 +         a[...] = b
-@ ops/in_place.py | ops/test_in_place.py
+@ ops/indexing.py | ops/test_in_place.py
 -     if x.requires_grad and recording.get():
 +     if False:
 @ ops/batch_norm.py | ops/test_batch_norm.py ops/test_every_op.py -k "batch_norm"
@@ -288,7 +287,7 @@ TABLE = r"""
 @ ops/batch_norm.py | ops/test_batch_norm.py
 -         return d - d.mean(self.reduced(x), keepdims=True)
 +         return d
-@ ops/batch_norm.py | ops/test_batch_norm.py
+@ ops/batch_norm.py | ops/test_errors.py -k "train"
 -     if values < 2:
 +     if values < 1:
 @ ops/batch_norm.py | ops/test_batch_norm.py nn/test_batch_norm.py
@@ -492,25 +491,25 @@ TABLE = r"""
 @ graph/passes.py | graph/test_passes.py
 -         draws = isinstance(call.op, DropoutMask)
 +         draws = False
-@ graph/passes.py | graph/test_passes.py ops/test_in_place.py -k "FoldConstants or captured"
-- call.op.writes or isinstance(call.op, DropoutMask) or moved & made
+@ graph/passes.py | graph/test_passes.py
+- call.op.writes or isinstance(call.op, DropoutMask) or changed
 + call.op.writes or isinstance(call.op, DropoutMask)
 @ graph/passes.py | graph/test_passes.py -k "snapshot"
--         known[v] = constant(Tensor(v.tensor._data.copy()), v.name)
-+         known[v] = constant(Tensor(v.tensor._data), v.name)
-@ graph/passes.py | graph/test_passes.py ops/test_in_place.py -k "Prune or captured"
--             memory.update(base.get(v, v) for v in call.inputs if v is not None)
+-         known[v] = _constant(Tensor(v.tensor._data.copy()), v.name)
++         known[v] = _constant(Tensor(v.tensor._data), v.name)
+@ graph/passes.py | graph/test_passes.py
+-             memory.update(base.get(v, v) for v in used)
 +             pass
-@ graph/folding.py | graph/test_passes.py
+@ graph/passes.py | graph/test_passes.py
 -     shift = (0 if beta is None else beta) - mean * scale
 +     shift = (0 if beta is None else beta) - mean
-@ graph/folding.py | graph/test_passes.py
--         if maker is None or len(users[value]) > 1 or value in left or len(axes) != 1:
+@ graph/passes.py | graph/test_passes.py
+-         if maker is None or users[value] > 1 or value in left or len(axes) != 1:
 +         if maker is None or value in left or len(axes) != 1:
-@ graph/folding.py | graph/test_passes.py
+@ graph/passes.py | graph/test_passes.py
 - value in left or len(axes) != 1
 + len(axes) != 1
-@ graph/graph.py | graph/test_stale.py graph/test_capture.py graph/test_memory.py -k "not thousand and not any_setting"
+@ graph/calls.py | graph/test_stale.py graph/test_capture.py graph/test_memory.py -k "not thousand and not any_setting"
 -                     v.tensor._bump()
 +                     pass
 @ graph/graph.py | graph/test_passes.py -k "constant"
@@ -523,8 +522,8 @@ TABLE = r"""
 -         if not same(ours[name], theirs[name]):
 +         if False:
 @ graph/comparing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
--         return _array(v).tobytes() == _array(w).tobytes()
-+         return True
+-         identity = _numbers(value).tobytes()
++         identity = value.kind
 """
 
 
