@@ -34,8 +34,6 @@ class Windowed(Op):
 
 
 class Conv2d(Windowed):
-    __slots__ = ()
-
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The sum over the positions in the window, each a product of matrices."""
         window, (n, c), o = self.window, x.shape[:2], weight.shape[0]
@@ -64,8 +62,6 @@ class Conv2d(Windowed):
 class InputGrad(Windowed):
     """The gradient for x, or transposed convolution: each output's gradient is spread over its window."""
 
-    __slots__ = ()
-
     def forward(self, k: Any, gy: Any, weight: Any) -> Any:
         if gy.size and weight.size:
             return k.conv2d_input_grad(gy, weight, self.window, self.size)
@@ -81,8 +77,6 @@ class InputGrad(Windowed):
 
 class WeightGrad(Windowed):
     """The gradient for the weight: the correlation of each position in the window with each output."""
-
-    __slots__ = ()
 
     def forward(self, k: Any, x: Any, gy: Any) -> Any:
         if x.size and gy.size:

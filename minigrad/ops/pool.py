@@ -24,7 +24,6 @@ class MaxPool2d(Windowed):
     num_outputs = 2
     saves_inputs = False
     saves_outputs = (1,)
-    __slots__ = ()
 
     def __init__(self, window: Window, size: Pair) -> None:
         super().__init__(window, size)
@@ -53,7 +52,6 @@ class MaxPool2dGrad(Windowed):
     """Scatter: each number goes to a position in its window; numbers at the same pixel are added up."""
 
     saves_inputs = slice(1, 2)
-    __slots__ = ()
 
     def forward(self, k: Any, gy: Any, place: Any) -> Any:
         return k.max_pool2d_grad(gy, place, self.window, self.size)
@@ -67,7 +65,6 @@ class MaxPool2dGather(Windowed):
     """Gather: the number at a position in each window."""
 
     saves_inputs = slice(1, 2)
-    __slots__ = ()
 
     def forward(self, k: Any, x: Any, place: Any) -> Any:
         return k.pick(x, place, self.window)
@@ -79,7 +76,6 @@ class MaxPool2dGather(Windowed):
 
 class SumPool2d(Windowed):
     saves_inputs = False
-    __slots__ = ()
 
     def forward(self, k: Any, x: Any) -> Any:
         return k.sum_pool2d(x, self.window)
@@ -92,7 +88,6 @@ class SumPool2dGrad(Windowed):
     """Each number goes to all positions in its window."""
 
     saves_inputs = False
-    __slots__ = ()
 
     def forward(self, k: Any, gy: Any) -> Any:
         return k.sum_pool2d_grad(gy, self.window, self.size)

@@ -30,7 +30,6 @@ class Reduction(Op):
 
 class Sum(Reduction):
     saves_inputs = False
-    __slots__ = ()
 
     def forward(self, k: Any, x: Any) -> Any:
         return k.sum(x, self.axes, self.keepdims)
@@ -43,7 +42,6 @@ class Max(Reduction):
     """Equal extremes share the gradient equally."""
 
     saves_outputs = (0,)
-    __slots__ = ()
 
     def forward(self, k: Any, x: Any) -> Any:
         if not x.size:  # NumPy refuses it, though there are no results; a sum has their shape
@@ -59,8 +57,6 @@ class Max(Reduction):
 class Min(Max):
     """As Max."""
 
-    __slots__ = ()
-
     def forward(self, k: Any, x: Any) -> Any:
         if not x.size:
             return super().forward(k, x)
@@ -69,7 +65,6 @@ class Min(Max):
 
 class ArgMax(Op):
     differentiable = False
-    saves_inputs = False
     __slots__ = ("axis",)
 
     def __init__(self, axis: int | None) -> None:
