@@ -11,8 +11,7 @@ from typing import Any
 
 from ..kernels.convolution import Pair, Window, first_inside
 from ..tensor import Tensor, apply
-from .conv import Windowed
-from .windows import make_window, pair, require_images
+from .conv import Windowed, make_window, pair, require_images
 
 #: positions in a window are saved as int16
 PLACES = 2**15 - 1
