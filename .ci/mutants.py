@@ -233,7 +233,7 @@ TABLE = r"""
 @ ops/conv.py | ops/test_conv.py
 - - sum(edges[i]) + reach + extra[i] + 1)
 + - 2 * edges[i][0] + reach + extra[i] + 1)
-@ ops/windows.py | ops/test_every_op.py -k "conv2d and same"
+@ ops/conv.py | ops/test_every_op.py -k "conv2d and same"
 -             (total // 2, total - total // 2)
 +             (total - total // 2, total // 2)
 @ ops/pool.py | ops/test_every_op.py -k "pool"
