@@ -305,9 +305,9 @@ TABLE = r"""
 +     found, centered, offset = _weighted(w, x, PerChannel(kept))
 @ nn/batch_norm.py | nn/test_batch_norm.py
 - if self.training and self.moving:
--                     self.move_statistics(mean, var, x._data
+-                 self.move_statistics(mean, var, x._data
 + if self.moving:
-+                     self.move_statistics(mean, var, x._data
++                 self.move_statistics(mean, var, x._data
 @ bn/hooks.py | nn/test_batch_norm.py bn/test_corners.py
 - return y, found.mean, found.var(layer.ddof_norm), found.count.item()
 + return y, found.mean, found.var(), found.count.item()

@@ -127,7 +127,7 @@ def forward(
         there = position_weights("batch_norm", x, weight, layer.axis) > 0
         return where(there, _forward(layer, where(there, x, 0.0), weight, by_batch), 0.0)
     except (TypeError, ValueError) as error:
-        raise layer.named(error) from error
+        raise layer.named(error, x) from error
 
 
 def _forward(layer: BatchNorm, x: Tensor, weight: Any, by_batch: Any) -> Tensor:

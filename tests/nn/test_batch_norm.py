@@ -530,7 +530,7 @@ SETTINGS = {
     "dtype float32, which serves float16": {"dtype": "float16"},
     "one axis per feature dimension, got axis=(1, 2)": {"axis": (1, 2)},
     "got axis=1 for num_features=(2, 3)": {"num_features": (2, 3)},
-    "an axis is given twice in (1, 1)": {"num_features": (3, 3), "axis": (1, 1)},
+    "expected different axes, got (1, 1)": {"num_features": (3, 3), "axis": (1, 1)},
     "expected ddof_norm 0 or 1, got 2": {"ddof_norm": 2},
     "expected ddof_running 0 or 1, got 2": {"ddof_running": 2},
     "expected statistics 'running', 'batch' or 'population', got 'mean'": {"statistics": "mean"},
