@@ -203,8 +203,8 @@ class BatchNorm(Module):
         try:
             if self.statistics != "batch" and (self.frozen or not self.training):
                 self.require_statistics()
-                mean, var = self.running_mean, self.running_var  # Algorithm 2, line 11
-                return frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.eps)
+                running = self.running_mean, self.running_var  # Algorithm 2, line 11
+                return frozen_batch_norm(x, self.gamma, self.beta, *running, self.axis, self.eps)
             y, mean, var = batch_norm(x, self.gamma, self.beta, self.axis, self.eps, self.ddof_norm)
             if mean._data.shape != self.running_mean._data.shape:
                 self.require_features(x)

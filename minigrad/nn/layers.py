@@ -1,4 +1,4 @@
-"""Layers: ops with the parameters that they need."""
+"""Layers: ops together with their parameters."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Linear(Weighted):
     ----------
     in_features, out_features : int
     bias : bool
-        Leave it out before a BatchNorm, whose ``beta`` does its work (arXiv:1502.03167, section 3.2).
+        Leave it out before a BatchNorm, whose ``beta`` takes its place (arXiv:1502.03167, section 3.2).
     weight_init, bias_init
         Glorot uniform and zeros by default.
     rng : numpy.random.Generator, optional
-        The default generator, set by ``minigrad.manual_seed``, if left out.
+        By default the one that ``minigrad.manual_seed`` seeds.
     dtype : NumPy dtype
         float32 by default.
 
@@ -170,7 +170,7 @@ class Conv2d(Weighted):
 
 
 class Conv1d(Conv2d):
-    """``minigrad.conv1d`` with a weight (out_channels, in_channels / groups, kernel) and a bias; as Conv2d else.
+    """``minigrad.conv1d`` with a weight (out_channels, in_channels / groups, kernel) and a bias; otherwise as Conv2d.
 
     Examples
     --------
@@ -228,7 +228,7 @@ class MaxPool2d(Module):
     ----------
     kernel_size : int or pair of ints
     stride : int or pair of ints, optional
-        ``kernel_size`` if left out.
+        ``kernel_size`` by default.
     padding : int or pair of ints
     """
 
@@ -297,7 +297,7 @@ class Dropout(Module):
     ----------
     p : float in [0, 1)
     rng : numpy.random.Generator, optional
-        The default generator at the time of each call, if left out.
+        By default the default generator at the time of each call.
     """
 
     def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None) -> None:
