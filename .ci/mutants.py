@@ -309,8 +309,8 @@ TABLE = r"""
 + if self.moving:
 +                 self.move_statistics(mean, var, x._data
 @ bn/hooks.py | nn/test_batch_norm.py bn/test_corners.py
-- return y, found.mean, found.var(layer.ddof_norm), found.count.item()
-+ return y, found.mean, found.var(), found.count.item()
+- return found.mean, found.var(layer.ddof_norm), found.count.item()
++ return found.mean, found.var(), found.count.item()
 @ bn/hooks.py | nn/test_batch_norm.py bn/test_corners.py
 - mean, var = mean + 0, var + 0
 + pass
@@ -358,8 +358,8 @@ TABLE = r"""
 -         self.shares = [size / sum(sizes) for size in sizes]
 +         self.shares = [1 / len(sizes) for size in sizes]
 @ bn/micro_batches.py | bn/test_micro_batches.py
--         calls = iter(enumerate(self.calls))
-+         calls = iter(enumerate(self.calls, 1))
+- return leaves.get(index, call.whole)
++ return leaves.get(index + 1, call.whole)
 @ bn/micro_batches.py | bn/test_micro_batches.py
 -             totals = [t if g is None else t + g for t, g in zip(totals, grads, strict=True)]
 +             totals = [t if g is None else g for t, g in zip(totals, grads, strict=True)]

@@ -141,7 +141,7 @@ class LSTM(RNN):
 
 
 class ConvLSTM(Module):
-    """An LSTM over images, with convolutions in place of matrix products (Shi et al. 2015, arXiv:1506.04214, without peepholes).
+    """An LSTM over images, with convolutions for products (Shi et al. 2015, arXiv:1506.04214, without peepholes).
 
     Parameters
     ----------

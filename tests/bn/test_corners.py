@@ -270,7 +270,9 @@ def test_what_moves_between_two_calls_has_no_micro_batches(rng, remembers):
     bn(normal(rng, 4, 3))
     if remembers is nn.BatchNorm:
         bn.freeze(affine=False, moving=False)
-    with refuses(ValueError, f"{remembers.__name__} is called twice and normalizes by what it rem"):
+    with refuses(
+        ValueError, f"{remembers.__name__} is called twice and normalizes by its running st"
+    ):
         nn.micro_batch_backward(bn, lambda x: bn(bn(x)).sum(), [(normal(rng, 4, 3),)])
 
 
