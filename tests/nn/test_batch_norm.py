@@ -35,51 +35,25 @@ layouts = pytest.mark.parametrize(("shape", "features", "axis", "averaged"), LAY
 
 class TestBatchNorm:
     @layouts
-    def test_training_applies_batch_norm(self, rng, shape, features, axis, averaged):
-        bn = double(nn.BatchNorm(features, axis, dtype=np.float64))
-        x = normal(rng, *shape)
-        y, _, _ = mg.batch_norm(x, bn.gamma, bn.beta, axis, bn.eps)
-        close(bn(x), y, 0)
-
-    @layouts
-    def test_eval_applies_frozen_batch_norm(self, rng, shape, features, axis, averaged):
-        bn = double(nn.BatchNorm(features, axis, eps=0.01, dtype=np.float64)).eval()
-        x = normal(rng, *shape)
-        statistics = bn.running_mean, bn.running_var
-        y = bn(x)
-        close(y, mg.frozen_batch_norm(x, bn.gamma, bn.beta, *statistics, axis, 0.01), 0)
-        wide = [n if i not in np.atleast_1d(averaged) else 1 for i, n in enumerate(shape)]
-        gamma, beta, mean, var = (t.numpy().reshape(wide) for t in (bn.gamma, bn.beta, *statistics))
-        close(y, gamma * (x.numpy() - mean) / np.sqrt(var + 0.01) + beta)
-
-    @layouts
-    @pytest.mark.parametrize("momentum", [0.99, 0.7, 0, 1])
-    def test_running_statistics(self, rng, shape, features, axis, averaged, momentum):
-        bn = nn.BatchNorm(features, axis, momentum, dtype=np.float64)
-        mean, var = np.zeros(bn.running_mean.shape), np.ones(bn.running_var.shape)
+    @pytest.mark.parametrize("momentum", [0.99, 0.7, 0, 1, None])
+    def test_is_its_two_ops(self, rng, shape, features, axis, averaged, momentum):
+        """And the averages of the statistics between them, which eval does not change."""
+        bn = double(nn.BatchNorm(features, axis, momentum, eps=0.01, dtype=np.float64))
+        bn.num_batches.data = bn.num_batches.data * 0
+        mean, var = bn.running_mean.numpy(), bn.running_var.numpy()
         for step in range(1, 4):
             x = 3 * normal(rng, *shape) + step
-            bn(x)
-            mean = momentum * mean + (1 - momentum) * x.numpy().mean(averaged)
-            var = momentum * var + (1 - momentum) * x.numpy().var(averaged, ddof=1)
+            close(bn(x), mg.batch_norm(x, bn.gamma, bn.beta, axis, 0.01)[0], 0)
+            kept = (step - 1) / step if momentum is None else momentum
+            mean = kept * mean + (1 - kept) * x.numpy().mean(averaged)
+            var = kept * var + (1 - kept) * x.numpy().var(averaged, ddof=1)
             close(bn.running_mean, mean)
             close(bn.running_var, var)
             assert bn.num_batches.item() == step
-
-    def test_without_momentum_they_are_averages(self, rng):
-        bn = nn.BatchNorm(3, momentum=None, dtype=np.float64)
-        batches = [normal(rng, n, 3) * n for n in (4, 2, 7, 5)]
-        for i, x in enumerate(batches, 1):
-            bn(x)
-            close(bn.running_mean, np.mean([x.numpy().mean(0) for x in batches[:i]], 0))
-            close(bn.running_var, np.mean([x.numpy().var(0, ddof=1) for x in batches[:i]], 0))
-
-    @pytest.mark.parametrize("momentum", [0.9, None])
-    def test_eval_leaves_them_alone(self, rng, momentum):
-        bn = double(nn.BatchNorm(3, momentum=momentum, dtype=np.float64)).eval()
-        before = content(bn)
-        x = normal(rng, 4, 3, requires_grad=True)
-        bn(x).sum().backward()
+        before, x.requires_grad = content(bn.eval()), True
+        statistics = bn.running_mean, bn.running_var
+        close(y := bn(x), mg.frozen_batch_norm(x, bn.gamma, bn.beta, *statistics, axis, 0.01), 0)
+        y.sum().backward()
         assert content(bn) == before
 
     def test_they_move_with_the_forward_pass_only(self, rng):
@@ -119,24 +93,13 @@ class TestBatchNorm:
             np.testing.assert_array_equal(a, np.full((2, 3), values[name], np.float32), strict=True)
 
     @pytest.mark.parametrize("training", [True, False])
-    def test_whose_gradient_depends_on_whom(self, rng, training):
-        """The graphs differ: only in training do the examples of a batch depend on each other."""
+    def test_examples_depend_on_each_other_in_training_only(self, rng, training):
         bn = double(nn.BatchNorm(3, dtype=np.float64)).train(training)
         x = normal(rng, 4, 3, requires_grad=True)
         (bn(x)[0] * normal(rng, 3)).sum().backward()
         gx = x.grad.numpy()
         assert (gx[0] != 0).all()
         assert (gx[1:] != 0).all() if training else (gx[1:] == 0).all()
-
-    @pytest.mark.parametrize("training", [True, False])
-    def test_gradients(self, rng, training):
-        bn = double(nn.BatchNorm(3, momentum=1, dtype=np.float64)).train(training)
-
-        def function(x, gamma, beta):
-            vars(bn).update(gamma=gamma, beta=beta)
-            return bn(x)
-
-        assert mg.gradcheck(function, [normal(rng, 4, 3), normal(rng, 3), normal(rng, 3)], order=2)
 
     @pytest.mark.parametrize("training", [True, False])
     def test_a_bias_before_it(self, rng, training):
@@ -256,6 +219,7 @@ def test_three_switches(rng, chosen):
         by_running = bn.eval()(x).numpy()
         y = bn.train()(x)
         y.backward(mg.tensor(rng.standard_normal((8, 3))))
+        bn(x, mask=device(np.ones(8, bool)))
         stayed = {"affine": bn.gamma.grad is None, "moving": content(bn) == before}
         stayed["normalizing"] = np.array_equal(y.numpy(), by_running)
         assert stayed == {name: frozen and name == chosen for name in SWITCHES}
@@ -272,8 +236,7 @@ def test_frozen_whole(rng):
 
 
 def test_freezing_without_gamma_and_beta():
-    bn = nn.BatchNorm(3, center=False, scale=False)
-    bn.freeze().unfreeze()
+    bn = nn.BatchNorm(3, center=False, scale=False).freeze().unfreeze()
     assert bn.moving and not bn.frozen
     assert not nn.BatchNorm(3, statistics="population").freeze().unfreeze().moving
 
@@ -347,15 +310,6 @@ def test_a_weight_of_two_is_an_example_given_twice(rng):
     assert z_grad.any()
     for p, q in zip(a.buffers() + [a.gamma.grad], b.buffers() + [b.gamma.grad], strict=True):
         close(p, q)
-
-
-def test_a_large_mean_costs_weights_no_precision(rng):
-    values = (1e6 + 0.1 * rng.standard_normal((256, 3))).astype(np.float32)
-    mask = rng.random(256) < 0.7
-    y = nn.BatchNorm(3, eps=1e-6)(mg.tensor(values), mask=device(mask)).numpy()[mask]
-    exact = values[mask].astype(np.float64)
-    expected = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-6)
-    close(y, expected, 1e-5)
 
 
 # --- statistics that stay ---
