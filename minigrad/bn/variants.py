@@ -226,9 +226,7 @@ class FrozenBatchNorm(Module):
             )
         dtype, backend = layer.running_mean.dtype, layer.running_mean.backend
         frozen = cls(layer.num_features, layer.axis, layer.eps, dtype)
-        frozen.load_state_dict(
-            {k: v for k, v in layer.state_dict().items() if k != "num_batches"}, strict=False
-        )
+        frozen.load_state_dict(layer.state_dict(), strict=False)
         return frozen.to(backend)
 
     def forward(self, x: Tensor) -> Tensor:
