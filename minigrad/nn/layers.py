@@ -115,6 +115,8 @@ class Conv2d(Weighted):
     """
 
     function: Callable[..., Tensor] = staticmethod(conv2d)
+    #: its arguments after x, weight and bias
+    settings: tuple[str, ...] = ("stride", "padding", "dilation", "groups")
 
     def __init__(
         self,
@@ -155,18 +157,16 @@ class Conv2d(Weighted):
         return pair(type(self).__name__, "kernel_size", kernel_size, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.function(x, self.weight, self.bias, *self._settings())
-
-    def _settings(self) -> tuple[Any, ...]:
-        return self.stride, self.padding, self.dilation, self.groups
+        settings = [getattr(self, name) for name in self.settings]
+        return self.function(x, self.weight, self.bias, *settings)
 
     def extra_repr(self) -> str:
-        parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}"]
-        parts.append(f"stride={self.stride}")
-        defaults = {"padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
-        given = {name: getattr(self, name, default) for name, default in defaults.items()}
-        parts += [f"{k}={v!r}" for k, v in given.items() if v != defaults[k]]
-        return ", ".join([*parts, *([] if self.bias is not None else ["bias=False"])])
+        sizes = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        shown = {name: getattr(self, name) for name in self.settings}
+        shown["bias"] = self.bias is not None
+        hidden = {"padding": 0, "output_padding": 0, "dilation": 1, "groups": 1, "bias": True}
+        parts = [f"{k}={v!r}" for k, v in shown.items() if k == "stride" or v != hidden[k]]
+        return ", ".join([sizes, *parts])
 
 
 class Conv1d(Conv2d):
@@ -199,6 +199,7 @@ class ConvTranspose2d(Conv2d):
     """
 
     function = staticmethod(conv_transpose2d)
+    settings = ("stride", "padding", "output_padding", "dilation", "groups")
 
     def __init__(
         self,
@@ -216,9 +217,6 @@ class ConvTranspose2d(Conv2d):
         self.output_padding = output_padding
         settings |= {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         super().__init__(in_channels, out_channels, kernel_size, **settings)
-
-    def _settings(self) -> tuple[Any, ...]:
-        return self.stride, self.padding, self.output_padding, self.dilation, self.groups
 
 
 class MaxPool2d(Module):
