@@ -170,30 +170,33 @@ class Differentiable:
                 "backward(create_graph=True) and by minigrad.grad, which frees nothing"
             )
         seed = _cotangent("backward", self, grad)
-        taken = {id(seed._data)}
-        cotangents = {self._ref: seed}
-        found = _walk(cotangents, None, create_graph, free=not create_graph)
-        heard = listening.get()
-        outer = None if heard is None else heard.behind
-        if heard is not None:
-            heard.behind = outer or self._ref[0]
+        found = _walk({self._ref: seed}, None, create_graph, free=not create_graph)
+        tracer = listening.get()
+        outer = None if tracer is None else tracer.node
         token = recording.set(create_graph)
         try:
-            leaf: Any
-            with moving:
-                for (leaf, _), g in found.items():
-                    if leaf.grad is not None:
-                        g = g.apply(ADD, leaf.grad, g)
-                    else:
-                        array = g._data
-                        if id(array) in taken or not by_type[type(array)].owned(array):
-                            g = g.apply(COPY, g)
-                        taken.add(id(array))
-                    leaf.grad = g
+            if tracer is not None:
+                tracer.node = outer or self._ref[0]
+            _collect(found, seed)
         finally:
             recording.reset(token)
-            if heard is not None:
-                heard.behind = outer
+            if tracer is not None:
+                tracer.node = outer
+
+
+def _collect(found: dict[Ref, Tensor], seed: Tensor) -> None:
+    """Add gradients to those of the leaves, each in an array that nothing else shares, the seed included."""
+    taken, leaf = {id(seed._data)}, Any
+    with moving:
+        for (leaf, _), g in found.items():
+            if leaf.grad is not None:
+                g = g.apply(ADD, leaf.grad, g)
+            else:
+                array = g._data
+                if id(array) in taken or not by_type[type(array)].owned(array):
+                    g = g.apply(COPY, g)
+                taken.add(id(array))
+            leaf.grad = g
 
 
 def _cotangent(name: str, y: Tensor, g: Tensor | None) -> Tensor:
@@ -246,119 +249,135 @@ def _walk(
 
     ``cotangents`` is used up; what is left in it is returned: the gradients of the wanted values.
     """
-    if not cotangents:
-        return cotangents
-    nodes = _nodes_behind([ref[0] for ref in cotangents], set(stop))
-    leads = None if wanted is None else _leading_to(wanted, nodes)
-    for node in nodes:
-        if (node.inputs or node._outputs) and (leads is None or node in leads):
+    nodes = _toposort([ref[0] for ref in cotangents], stop)
+    needs_of = None if wanted is None else _needs(wanted, nodes)
+    for node in nodes if needs_of is None else needs_of:
+        if node.inputs or node._outputs:
             node.check()
-    take, get = cotangents.pop, cotangents.get
-    apply = next(iter(cotangents.values())).apply
-    # Cotangents that this walk added up are arrays of its own, which it may write into.
-    sums: set[Ref] = set()
-    # Those of float16 and bfloat16 are added in float32, and rounded when all have come in.
-    halves: dict[Ref, Any] = {}
-    heard = listening.get()
-    outer = None if heard is None else heard.behind
+    if not nodes:
+        return cotangents
+    get, sums = cotangents.get, _Sums(cotangents, create_graph)
+    own, apply = sums.own, next(iter(cotangents.values())).apply
+    tracer = listening.get()
+    outer = None if tracer is None else tracer.node
     token = recording.set(create_graph)
     try:
         for node in nodes:
-            op: Any = node.op
-            needs: Any = node.parents
-            gys: Any
-            if leads is not None:
-                needs = [ref if ref and ref[0] in leads else None for ref in needs]
-                if not any(needs):
-                    continue
-            if heard is not None:
-                heard.behind = outer or node
-            gy = None  # what each gradient has the shape of, for an elementwise op
-            if op.elementwise:
-                gy = take((node, 0), None)
-                gys, arrived = (gy,), gy is not None
-            elif op.num_outputs == 1:
-                gys = (take((node, 0), None),)
-                arrived = gys[0] is not None
-            else:
-                gys = tuple([take((node, i), None) for i in range(op.num_outputs)])
-                arrived = any([g is not None for g in gys])
-            if arrived:
-                if halves:
-                    gys = tuple([_rounded(gy, halves.get((node, i))) for i, gy in enumerate(gys)])
-                if wanted is not None:
-                    cotangents.update(_wanted_of(node, gys, wanted))
-                if op.backward is None:
-                    gxs: Any = _through_reference(op, node, needs, gys, create_graph)
-                else:
-                    gxs = op.backward(node, needs, *gys)
-                if type(gxs) is not tuple:
-                    gxs = (gxs,)
-                if gy is None:
-                    node.check_gradients(needs, None, gxs)
-                for ref, gx in zip(needs, gxs):  # noqa: B905
-                    if ref is not None and gx is not None:
-                        if gx is not gy and gy is not None and gx._data.shape != gy._data.shape:
-                            node.check_gradients(needs, gy, gxs)
-                        old = get(ref)
-                        if old is None:
-                            cotangents[ref] = gx
-                        elif ref in sums:
-                            apply(ADD_INTO, old, gx)
-                        else:
-                            if half(gx._data.dtype):
-                                halves[ref] = gx.dtype
-                                old, gx = old.widened(), gx.widened()
-                            cotangents[ref] = apply(ADD, old, gx)
-                            if not create_graph:
-                                sums.add(ref)
+            needs = node.parents if needs_of is None else needs_of.get(node)
+            if needs is None:
+                continue
+            if tracer is not None:
+                tracer.node = outer or node
+            for ref, gx in zip(needs, _backward(node, needs, sums, wanted)):  # noqa: B905
+                if ref is not None and gx is not None:
+                    old = get(ref)
+                    if old is None:
+                        cotangents[ref] = gx
+                    elif ref in own:
+                        apply(ADD_INTO, old, gx)
+                    else:
+                        sums.add(ref, old, gx)
             if free:
                 node.free()
-        for ref, dtype in halves.items():
-            if ref in cotangents:
-                cotangents[ref] = _rounded(cotangents[ref], dtype)
+        sums.round(tuple(sums.dtypes))
     finally:
         recording.reset(token)
-        if heard is not None:
-            heard.behind = outer
+        if tracer is not None:
+            tracer.node = outer
     return cotangents
 
 
-def _rounded(g: Any, dtype: Any) -> Any:
-    """A cotangent in the dtype that its sum is rounded to, if it is one."""
-    return g if g is None or dtype is None else g.astype(dtype)
+class _Sums:
+    """Sums of cotangents, of values that are used several times.
+
+    Attributes
+    ----------
+    own : set of Ref
+        Values whose sum is in an array of this walk's, which it may write into.
+    dtypes : dict of Ref to dtype
+        Of values in float16 or bfloat16, whose sum is in float32 until all of it has come in.
+    """
+
+    __slots__ = ("cotangents", "create_graph", "dtypes", "own")
+
+    def __init__(self, cotangents: dict[Ref, Tensor], create_graph: bool) -> None:
+        self.cotangents, self.create_graph = cotangents, create_graph
+        self.own: set[Ref] = set()
+        self.dtypes: dict[Ref, Any] = {}
+
+    def add(self, ref: Ref, old: Tensor, gx: Tensor) -> None:
+        """Replace the cotangent of a value by its sum with a further one."""
+        if half(gx._data.dtype):
+            self.dtypes[ref] = gx.dtype
+            old, gx = old.widened(), gx.widened()
+        if not self.create_graph:
+            self.own.add(ref)
+        self.cotangents[ref] = gx.apply(ADD, old, gx)
+
+    def round(self, refs: Iterable[Ref]) -> None:
+        """Round what has come in for these values to their dtypes."""
+        for ref in refs:
+            if ref in self.dtypes and ref in self.cotangents:
+                self.cotangents[ref] = self.cotangents[ref].astype(self.dtypes[ref])
 
 
-def _wanted_of(node: Node, gys: Sequence[Tensor | None], wanted: set[Ref]) -> dict[Ref, Tensor]:
-    """The cotangents of a node's outputs that are themselves asked for."""
-    pairs = [((node, i), gy) for i, gy in enumerate(gys)]
-    return {ref: gy for ref, gy in pairs if gy is not None and ref in wanted}
+def _backward(
+    node: Node, needs: Sequence[Ref | None], sums: _Sums, wanted: set[Ref] | None
+) -> tuple[Tensor | None, ...]:
+    """The cotangents of a node's inputs from those of its outputs, which are used up unless wanted; () without any."""
+    op, take = node.op, sums.cotangents.pop
+    if op.num_outputs == 1 and wanted is None and not sums.dtypes:
+        gys: tuple[Any, ...] = (take((node, 0), None),)
+    else:
+        refs = [(node, i) for i in range(op.num_outputs)]
+        sums.round(refs)
+        gys = tuple([take(ref, None) for ref in refs])
+        kept = wanted or ()
+        sums.cotangents |= {
+            r: g for r, g in zip(refs, gys, strict=True) if g is not None and r in kept
+        }
+    gy = gys[0]
+    if gy is None and not any([g is not None for g in gys]):
+        return ()
+    if op.backward is None:
+        gxs = _through_reference(op, node, needs, gys, sums.create_graph)
+    else:
+        gxs = op.backward(node, needs, *gys)
+        if type(gxs) is not tuple:
+            gxs = (gxs,)
+    if not op.elementwise:
+        node.check_gradients(needs, None, gxs)
+    else:
+        for gx in gxs:
+            if gx is not gy and gx is not None and gx._data.shape != gy._data.shape:
+                node.check_gradients(needs, gy, gxs)
+    return gxs
 
 
-def _nodes_behind(roots: Iterable[Any], stop: set[Node | Leaf]) -> list[Node]:
-    """All nodes that the roots were computed from, newest first, roots included and Leaves left out."""
-    seen: set[Any] = {node for node in roots if node.op is not None and node not in stop}
-    stack = list(seen)
-    while stack:
-        node = stack.pop()
+def _toposort(roots: Iterable[Any], stop: Iterable[Node | Leaf]) -> list[Node]:
+    """All nodes that the roots were computed from, newest first: the roots too, but neither Leaves nor ``stop``."""
+    seen: set[Any] = set(stop)
+    nodes = [node for node in set(roots) - seen if node.op is not None]
+    seen.update(nodes)
+    for node in nodes:  # grows meanwhile
         if node.parents is FREED:
             node.check()
         for ref in node.parents:
-            if ref is not None:
-                parent = ref[0]
-                if parent not in seen and parent.op is not None and parent not in stop:
-                    seen.add(parent)
-                    stack.append(parent)
-    return sorted(seen, key=_order, reverse=True)
+            if ref is not None and ref[0] not in seen:
+                seen.add(ref[0])
+                if ref[0].op is not None:
+                    nodes.append(ref[0])
+    return sorted(nodes, key=_order, reverse=True)
 
 
-def _leading_to(wanted: set[Ref], nodes: list[Node]) -> set[Node | Leaf]:
-    """The nodes of the wanted values, and those among ``nodes`` that were computed from one."""
-    leads = {ref[0] for ref in wanted}
+def _needs(wanted: set[Ref], nodes: list[Node]) -> dict[Node, list[Ref | None]]:
+    """The nodes that were computed from a wanted value, and which of their inputs were."""
+    leads: dict[Any, Any] = {ref[0]: None for ref in wanted}
     for node in reversed(nodes):
-        if any([ref is not None and ref[0] in leads for ref in node.parents]):
-            leads.add(node)
-    return leads
+        needs = [ref if ref and ref[0] in leads else None for ref in node.parents]
+        if any(needs):
+            leads[node] = needs
+    return {node: needs for node, needs in leads.items() if needs}
 
 
 def _through_reference(

@@ -41,7 +41,7 @@ class Listener(Protocol):
     """Who hears all that happens on the tape: a capture (``minigrad.graph``)."""
 
     #: whose backward pass is being computed
-    behind: Node | None
+    node: Node | None
 
     def before(self, op: Op, inputs: tuple[Tensor | None, ...]) -> None:
         """``op`` is about to be applied."""
@@ -197,33 +197,38 @@ FREED: list[Ref | None] = []
 class Node:
     """One application of an op.
 
-    ``parents`` are the values of its inputs, None for those without a gradient, and ``FREED`` after ``free``.
-    ``order`` is the time of the application: parents are always older than their children, and whatever was saved
-    and has been written to since is younger than its node. ``shapes`` are those of the inputs, for an op that neither
-    saves all of them nor is elementwise.
+    Attributes
+    ----------
+    parents : sequence of Ref or None
+        The values of its inputs, None for those without a gradient; ``FREED`` after ``free``.
+    order : int
+        The time of the application: parents are older than their children, and a saved array that was written to since
+        is younger than its node.
+    inputs : tuple of Tensor or None
+        Those that the op saves.
+    shapes : tuple
+        Of the inputs, for an op that neither saves all of them nor is elementwise.
     """
 
     __slots__ = ("op", "parents", "order", "inputs", "_outputs", "shapes")
-    shapes: Sequence[tuple[int, ...] | None]
+    shapes: tuple[tuple[int, ...] | None, ...]
     grad = None  # only a Leaf has one
 
-    def __init__(self, op: Op, parents: list[Ref | None]) -> None:
-        self.op = op
-        self.parents = parents
-        self.order = now()
-        self.inputs: tuple[Tensor | None, ...] = ()
-        self._outputs: tuple[Tensor, ...] = ()
-
-    def save(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]) -> None:
-        """Keep what the op asked for. Outputs are kept without their way back to this node, a cycle."""
-        op = self.op
-        if op.saves_inputs:
-            self.inputs = inputs if op.saves_inputs is True else inputs[op.saves_inputs]
-        if op.saves_outputs:
-            self._outputs = tuple([outputs[i].detach() for i in op.saves_outputs])
+    def __init__(
+        self, op: Op, inputs: tuple[Any, ...], parents: Sequence[Ref | None], outputs: Any
+    ) -> None:
+        self.op, self.parents, self.order = op, parents, now()
+        saves = op.saves_inputs
+        self.inputs = inputs if saves is True else inputs[saves] if saves else ()
+        if saves is not True and not op.elementwise:
+            self.shapes = tuple([None if t is None else t._data.shape for t in inputs])
+        # Without their way back to this node, which would be a cycle.
+        saves = op.saves_outputs
+        self._outputs = tuple([outputs[i].detach() for i in saves]) if saves else ()
 
     @property
-    def outputs(self) -> tuple[Tensor, ...]:
+    def outputs(self) -> tuple[Any, ...]:
+        """The outputs that the op saves."""
         if not recording.get():
             return self._outputs
         pairs = zip(self.op.saves_outputs, self._outputs, strict=True)

@@ -23,6 +23,7 @@ from .tape import Leaf, Node, Ref, listening, now, recording, revised
 
 Array = Any
 by_type = backends.by_type
+new = object.__new__
 #: the ``ref`` of a tensor that wraps an array from outside
 OUTSIDE: Any = object()
 Operand = Union["Tensor", float, Array, list]
@@ -45,64 +46,69 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
     ValueError
         If they are on different devices of one, or on another than the current device.
     """
-    kind = type(inputs[0]._data)  # type: ignore[union-attr]
+    tracer = listening.get()
+    if tracer is not None:
+        tracer.before(op, inputs)
+    if len(inputs) == 2 and inputs[1] is not None:  # as most have; loops would cost a small add
+        x, y = inputs
+        a, b = x._data, y._data
+        backend = by_type[type(a)]
+        if type(b) is not backend.array or backend.devices is not None:
+            _operands(op, inputs)
+        refs: Any = (x._ref, y._ref)
+        result = op.forward(backend.kernels, a, b)
+    else:
+        backend, arrays, refs = _operands(op, inputs)
+        result = op.forward(backend.kernels, *arrays)
+    if type(result) is backend.array:
+        made = new(Tensor)
+        made._data, made._ref, made._version = result, None, None
+        outputs = (made,)
+        if op.aliases:
+            made._version = inputs[0]._shared_version()
+    elif result is None:
+        made, outputs = None, ()
+        time = now()
+        for t in inputs[: op.writes]:
+            t._shared_version()[0] = time
+    elif isinstance(result, np.generic):  # NumPy's reductions to no axes give scalars
+        made = Tensor(np.asarray(result), None)
+        outputs = (made,)
+    else:
+        asarray = backend.xp.asarray
+        made = outputs = tuple([Tensor(asarray(a), None) for a in result])
+    if made is not None and any(refs) and op.differentiable and recording.get():
+        node = Node(op, inputs, refs, outputs)
+        if made is outputs:
+            for i, y in enumerate(outputs):
+                y._ref = (node, i)
+        else:
+            made._ref = (node, 0)
+    if tracer is not None:
+        tracer.applied(op, inputs, outputs)
+    return made
+
+
+def _operands(op: Op, inputs: tuple[Any, ...]) -> tuple[Any, list[Array], list[Ref | None]]:
+    """The backend of the inputs, their arrays and their values, None where an input is; raise if they are apart."""
+    backend = by_type[type(inputs[0]._data)]
     arrays: list[Array] = []
-    parents: list[Ref | None] = []
+    refs: list[Ref | None] = []
     for t in inputs:
         if t is None:
             arrays.append(None)
-            parents.append(None)
+            refs.append(None)
             continue
-        array = t._data
-        if type(array) is not kind:
+        arrays.append(t._data)
+        refs.append(t._ref)
+        if type(t._data) is not backend.array:
             raise TypeError(
-                f"{type(op).__name__}: inputs are on different backends, {by_type[kind].name} and "
+                f"{type(op).__name__}: inputs are on different backends, {backend.name} and "
                 f"{t.backend}; move one with .to(backend)"
             )
-        arrays.append(array)
-        parents.append(t._ref)
-    backend = by_type[kind]
     if backend.devices is not None:
         backend.devices.check(type(op).__name__, arrays)
-    heard = listening.get()
-    if heard is not None:
-        heard.before(op, inputs)
-    if (
-        len(arrays) == 2
-    ):  # as it most often is; unpacking a list into a call would cost as much as a small addition
-        a, b = arrays
-        result = op.forward(backend.kernels, a, b)
-    else:
-        result = op.forward(backend.kernels, *arrays)
-    node = Node(op, parents) if any(parents) and op.differentiable and recording.get() else None
-    if node is not None and not op.elementwise and op.saves_inputs is not True:
-        one = len(arrays) == 1
-        node.shapes = (arrays[0].shape,) if one else [a if a is None else a.shape for a in arrays]
-    if type(result) is kind or isinstance(result, np.generic):
-        if type(result) is not kind:  # NumPy's reductions to no axes give scalars
-            result = backend.xp.asarray(result)
-        y = Tensor(result, None if node is None else (node, 0))
-        if op.aliases and inputs[0] is not None:
-            y._version = inputs[0]._shared_version()
-        if node is not None and (op.saves_inputs or op.saves_outputs):
-            node.save(inputs, (y,))
-        if heard is not None:
-            heard.applied(op, inputs, (y,))
-        return y
-    if result is None:
-        time = now()
-        for t in inputs[: op.writes]:
-            t._shared_version()[0] = time  # type: ignore[union-attr]
-        if heard is not None:
-            heard.applied(op, inputs, ())
-        return None
-    arrays = [a if type(a) is kind else backend.xp.asarray(a) for a in result]
-    ys = tuple([Tensor(a, None if node is None else (node, i)) for i, a in enumerate(arrays)])
-    if node is not None:
-        node.save(inputs, ys)
-    if heard is not None:
-        heard.applied(op, inputs, ys)
-    return ys
+    return backend, arrays, refs
 
 
 class Tensor(

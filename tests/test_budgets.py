@@ -46,13 +46,11 @@ CIRCLES = {
 
 #: functions of more than 40 lines without their docstring
 LONG = {
-    "autograd._walk": 83,
     "graph.capturing.Capture.finish": 47,
     "layers.batch_normalization": 45,
     "ops.conv.conv_transpose2d": 46,
     "study.gradcheck.gradcheck": 42,
     "study.steps.problem": 42,
-    "tensor.apply": 59,
 }
 
 

@@ -51,7 +51,7 @@ class Capture:
     """
 
     def __init__(self, inputs: list[Tensor], undo: bool) -> None:
-        self._behind: Node | None = None
+        self._node: Node | None = None
         self._start = now()
         self.inner: list[Guards] = []
         self.decisions: list[tuple[Callable[[], Any], Any]] = []
@@ -81,17 +81,17 @@ class Capture:
     # --- what it hears ---
 
     @property
-    def behind(self) -> Node | None:
-        return self._behind
+    def node(self) -> Node | None:
+        return self._node
 
-    @behind.setter
-    def behind(self, node: Node | None) -> None:
+    @node.setter
+    def node(self, node: Node | None) -> None:
         if isinstance(node, Node) and node.order < self._start:
             raise CaptureError(
                 "capture: goes backward into what an argument was computed from, which is another tape in every call; "
                 "detach it, or go backward outside of the captured function"
             )
-        self._behind = node
+        self._node = node
 
     def includes(self, graph: Graph) -> None:
         # Gradients that it takes for granted are heard of as it goes.
@@ -139,7 +139,7 @@ class Capture:
         made = tuple([self._add(y, "result") for y in outputs])
         if op.aliases and arguments[0] is not None:
             self._bases[made[0]] = self._bases.get(arguments[0], arguments[0])
-        behind, layer = self.behind, self._layers[-1]
+        behind, layer = self.node, self._layers[-1]
         if behind is not None:
             layer = self._layer_of.get(behind, layer)
         moves = any(v is not None and v.kind == "state" for v in arguments[: op.writes])

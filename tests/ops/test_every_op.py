@@ -197,7 +197,7 @@ def test_every_reference_is_compared():
 class Watch:
     """Who hears all applications, and looks whether results share memory that the op says nothing of."""
 
-    behind = None
+    node = None
 
     def __init__(self):
         self.sharing = set()
