@@ -154,12 +154,11 @@ TABLE = r"""
 -         return a > b
 +         return a < b
 @ ops/arithmetic.py | ops/test_every_op.py -k "where"
-- return None, gy.apply(self, condition, gy, zero), gy.apply(self, condition, zero, gy)
-+ return None, gy.apply(self, condition, gy, zero), gy.apply(self, condition, gy, zero)
+- return None, apply(self, condition, gy, zero), apply(self, condition, zero, gy)
++ return None, apply(self, condition, gy, zero), apply(self, condition, gy, zero)
 @ ops/arithmetic.py | ops/test_every_op.py -k "add or mul"
--         b = broadcast_to(b, shape) if b.requires_grad else b
--     return a, b
-+     return a, b
+-     return [t if t._ref is None else broadcast_to(t, shape) for t in tensors]
++     return list(tensors)
 @ ops/arithmetic.py | ops/test_halves.py
 -             a, b = (t.astype(np.float32) for t in (a, b))
 +             a, b = a, b
@@ -176,7 +175,7 @@ TABLE = r"""
 -             gy = gy * (x >= self.low).astype(gy.dtype)
 +             gy = gy * (x > self.low).astype(gy.dtype)
 @ ops/elementwise.py | ops/test_every_op.py -k "abs"
--         return gy * x.apply(SIGN, x)
+-         return gy * apply(SIGN, x)
 +         return gy * x
 @ ops/reduction.py | ops/test_every_op.py -k "sum"
 -             wide = tuple(1 if i in self.axes else n for i, n in enumerate(self.shape))
@@ -216,10 +215,10 @@ TABLE = r"""
 @ ops/indexing.py | ops/test_indexing.py
 -     if mask.shape != x.shape[start : start + mask.ndim]:
 +     if False:
-@ ops/matmul.py | ops/test_every_op.py -k "matmul"
+@ ops/linear.py | ops/test_every_op.py -k "matmul"
 - ga = product(b, gy, tb, True) if ta else product(gy, b, False, not tb)
 + ga = product(b, gy, tb, True) if ta else product(gy, b, False, tb)
-@ ops/matmul.py | ops/test_every_op.py -k "matmul"
+@ ops/linear.py | ops/test_every_op.py -k "matmul"
 -         a = a.broadcast_to((*lead, *a.shape[-2:]))
 +         pass
 @ ops/linear.py | ops/test_every_op.py -k "linear"
@@ -270,10 +269,10 @@ TABLE = r"""
 @ ops/random.py | ops/test_random.py
 -         return int(generator(self.rng).integers(2**63))
 +         return int(generator(None).integers(2**63))
-@ ops/in_place.py | ops/test_in_place.py | NumPy copies overlapping arrays by itself, CuPy does not
+@ ops/indexing.py | ops/test_in_place.py | NumPy copies overlapping arrays by itself, CuPy does not
 -         a[...] = b.copy() if k.xp.may_share_memory(a, b) else b
 +         a[...] = b
-@ ops/in_place.py | ops/test_in_place.py
+@ ops/indexing.py | ops/test_in_place.py
 -     if x.requires_grad and recording.get():
 +     if False:
 @ ops/batch_norm.py | ops/test_batch_norm.py ops/test_every_op.py -k "batch_norm"

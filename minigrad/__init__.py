@@ -12,15 +12,15 @@ from .checkpoint import load, save
 from .creation import arange, constant, from_dlpack, full, ones, zeros
 from .kernels.tf32 import allow_tf32, tf32_allowed
 from .kernels.threads import get_num_threads, set_num_threads
+from .ops import indexing as _indexing  # noqa: F401  for the methods of Tensor there
 from .ops.activation import log_softmax, relu, sigmoid, softmax
 from .ops.arithmetic import maximum, minimum, where
 from .ops.batch_norm import batch_norm, frozen_batch_norm
 from .ops.conv import conv1d, conv2d, conv_transpose2d
 from .ops.elementwise import abs_ as abs
 from .ops.elementwise import clip, exp, log, sqrt, tanh
-from .ops.linear import linear
+from .ops.linear import linear, matmul
 from .ops.loss import mse_loss, softmax_cross_entropy
-from .ops.matmul import matmul
 from .ops.normalization import group_norm, instance_norm, layer_norm
 from .ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from .ops.random import dropout, manual_seed

@@ -16,6 +16,7 @@ from .dtypes import half
 from .messages import not_a_tensor
 from .op import Op
 from .ops.arithmetic import ADD
+from .ops.methods import method
 from .tape import FREED, Leaf, Node, listening, moving, recording
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class Differentiable:
 
     __slots__ = ()
 
+    @method()
     def backward(
         self: Any, grad: Tensor | None = None, create_graph: bool = False, **others: Any
     ) -> None:

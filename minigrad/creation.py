@@ -1,4 +1,4 @@
-"""Tensors from a shape: zeros, ones, full, arange; those that never change: constant; and from_dlpack."""
+"""Creating tensors: from a shape (zeros, ones, full, arange), as a constant, or by DLPack."""
 
 from __future__ import annotations
 
@@ -113,10 +113,10 @@ def arange(
 
 
 def constant(data: Any, *, dtype: Any = None, backend: str | None = None) -> Tensor:
-    """A tensor whose values belong to the program, as numbers written in it do: they are the same in every call.
+    """A tensor that is a constant under capture, like a number in the program: its values are the same in every call.
 
-    ``minigrad.capture`` refuses arrays that come in from outside, which might be others the next time. This says of one
-    that it won't: a table of positions, a filter.
+    ``minigrad.capture`` refuses arrays from outside, since they may differ in the next call. This declares that one
+    does not: a table of positions, a filter.
 
     Parameters
     ----------
@@ -134,16 +134,16 @@ def constant(data: Any, *, dtype: Any = None, backend: str | None = None) -> Ten
     return written_out(tensor(data, dtype=dtype, backend=backend))
 
 
-#: whose arrays lie in the memory of a DLPack device type: kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged
+#: the backend for each DLPack device type: kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged
 _DLPACK = {1: "numpy", 2: "cupy", 3: "numpy", 13: "cupy"}
 
 
 def from_dlpack(x: Any) -> Tensor:
     """A Tensor in the memory of another library's array, without a copy; the other way, give a Tensor to theirs.
 
-    Each side sees what the other writes, but the tape does not: write nothing from there between a forward and its
-    backward. Memory that is read-only, as JAX's, is computed with like any other, while assigning to ``.data`` and
-    optimizers refuse it. CuPy does not know read-only memory: on a GPU, don't change what belongs to JAX in place.
+    The memory is shared, but the tape does not see what the other library writes: let it write nothing between a
+    forward and its backward. Read-only memory, such as JAX's, is read like any other, while assigning to ``.data`` and
+    optimizers refuse it. CuPy has no read-only memory: on a GPU, don't change JAX's arrays in place.
 
     Parameters
     ----------
@@ -158,12 +158,12 @@ def from_dlpack(x: Any) -> Tensor:
     Raises
     ------
     TypeError
-        If x has no ``__dlpack__``, lies on some other device, or is of a dtype that there is no array of (bfloat16,
+        If x has no ``__dlpack__``, is on another device, or has a dtype that the backend lacks (bfloat16,
         complex numbers).
     BufferError
-        If its owner does not hand it out: PyTorch, where it requires a gradient.
+        If its library refuses to export it: PyTorch's, if it requires a gradient.
     ImportError, RuntimeError
-        If it lies on a GPU and CuPy is missing.
+        If it is on a GPU and CuPy is missing.
 
     Examples
     --------
@@ -188,10 +188,7 @@ def from_dlpack(x: Any) -> Tensor:
     backend = backends.get(_DLPACK[device])
     try:
         array = backend.xp.from_dlpack(x)
-    except (
-        RuntimeError,
-        TypeError,
-    ) as error:  # NumPy's, and CuPy's, for a dtype that they don't have
+    except (RuntimeError, TypeError) as error:  # for a dtype that NumPy or CuPy lacks
         raise TypeError(
             f"from_dlpack: {backend.name} can't hold {getattr(x, 'dtype', 'this dtype')} ({error}); convert it first, "
             "to float32 say"

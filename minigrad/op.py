@@ -18,12 +18,7 @@ application: that is a ``Node`` of the tape. Three methods make an op:
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, ClassVar, TypeVar
-
-from .messages import not_a_tensor
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from typing import Any, ClassVar
 
 
 class Op:
@@ -50,15 +45,3 @@ class Op:
 
     def reference(self, *tensors: Any) -> Any:
         raise TypeError(f"{type(self).__name__} has neither a backward nor a reference")
-
-
-def of_tensor(function: Function) -> Function:
-    """A function of a Tensor, for the files below ``Tensor``: any other first argument is a TypeError that names it."""
-
-    @wraps(function)
-    def checked(x: Any, *args: Any, **kwargs: Any) -> Any:
-        if not hasattr(x, "lift"):
-            raise TypeError(f"{function.__name__.strip('_')}: {not_a_tensor(x)}")
-        return function(x, *args, **kwargs)
-
-    return checked  # type: ignore[return-value]

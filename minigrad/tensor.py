@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
 from . import backend as backends
-from .autograd import Differentiable
 from .conversion import Convertible
-from .dtypes import floating, half, real
+from .dtypes import floating, half
 from .messages import kind_of, not_a_tensor
-from .moving import Movable
 from .op import Op
-from .ops.arithmetic import Arithmetic
-from .ops.elementwise import Cast, Elementwise
-from .ops.indexing import Indexing
-from .ops.matmul import Matrices
-from .ops.reduction import Reductions
-from .ops.shape import Shaping
+from .ops.methods import Methods
 from .tape import Leaf, Node, Ref, listening, now, recording, revised
 
 Array = Any
@@ -26,7 +19,6 @@ by_type = backends.by_type
 new = object.__new__
 #: the ``ref`` of a tensor that wraps an array from outside
 OUTSIDE: Any = object()
-Operand = Union["Tensor", float, Array, list]
 
 
 def apply(op: Op, *inputs: Tensor | None) -> Any:
@@ -111,17 +103,7 @@ def _operands(op: Op, inputs: tuple[Any, ...]) -> tuple[Any, list[Array], list[R
     return backend, arrays, refs
 
 
-class Tensor(
-    Arithmetic,
-    Elementwise,
-    Reductions,
-    Shaping,
-    Indexing,
-    Matrices,
-    Differentiable,
-    Movable,
-    Convertible,
-):
+class Tensor(Methods["Tensor"], Convertible):
     """An array that remembers how it was computed.
 
     Made by ``minigrad.tensor``, which copies, from any data, and by every op. Called itself, ``Tensor(array)`` wraps an
@@ -298,14 +280,6 @@ class Tensor(
             return self
         return tensor(self, requires_grad=self.requires_grad, backend=backend)
 
-    def astype(self, dtype: Any) -> Tensor:
-        """The values in another dtype; differentiable from floating to floating."""
-        own = self._data.dtype
-        if dtype is own:
-            return self
-        dtype = real(dtype)
-        return self if dtype == own else apply(Cast(own, dtype), self)
-
     def floating(self) -> Tensor:
         """Itself, or as float32 if it holds integers or booleans."""
         return self if floating(self.dtype) else self.astype(np.float32)
@@ -344,7 +318,6 @@ class Tensor(
             return written_out(tensor(array, backend=self.backend))
         return self.lift(value, name)
 
-    #: the door, for the files below this one
     apply = staticmethod(apply)
 
     def __repr__(self) -> str:

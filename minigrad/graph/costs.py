@@ -26,10 +26,9 @@ from ..ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm, MoveStat
 from ..ops.conv import Conv2d, InputGrad, WeightGrad
 from ..ops.elementwise import Cast
 from ..ops.indexing import Index, IndexAdd
-from ..ops.linear import Linear
+from ..ops.linear import Linear, MatMul
 from ..ops.loss import OneHot, SoftmaxCrossEntropy, SoftmaxCrossEntropyGrad
-from ..ops.matmul import MatMul
-from ..ops.pool import MaxPool2d, Pick, PutBack, Spread, SumPool2d
+from ..ops.pool import MaxPool2d, MaxPool2dGather, MaxPool2dGrad, SumPool2d, SumPool2dGrad
 from ..ops.random import DropoutMask
 from ..ops.reduction import ArgMax, Max, Sum
 from ..ops.shape import Concatenate, Pad
@@ -136,12 +135,12 @@ FLOPS: dict[type[Op], Count] = {
     ArgMax: _per_input(1),
     MaxPool2d: _pool,
     SumPool2d: _pool,
-    Spread: _pool,
-    PutBack: _per_input(1),
+    SumPool2dGrad: _pool,
+    MaxPool2dGrad: _per_input(1),
     IndexAdd: _per_input(1),
     AddInto: _per_input(1),
     Update: _per_moved,
-    **dict.fromkeys((Cast, Concatenate, Copy, Index, OneHot, Pad, Pick), _per_output(0)),
+    **dict.fromkeys((Cast, Concatenate, Copy, Index, OneHot, Pad, MaxPool2dGather), _per_output(0)),
 }
 
 

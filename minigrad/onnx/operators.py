@@ -20,8 +20,7 @@ from ..creation import constant
 from ..ops import activation, arithmetic, elementwise, reduction
 from ..ops.batch_norm import frozen_batch_norm, statistics_dtype
 from ..ops.conv import conv2d, conv_transpose2d
-from ..ops.linear import linear
-from ..ops.matmul import matmul
+from ..ops.linear import linear, matmul
 from ..ops.normalization import group_norm, instance_norm, layer_norm
 from ..ops.pool import avg_pool2d, max_pool2d
 from ..ops.random import dropout

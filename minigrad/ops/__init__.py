@@ -1,6 +1,4 @@
-"""The operations, one family a file.
+"""The operations, one family per file: the private Op classes, then the public functions.
 
-``arithmetic``, ``elementwise``, ``reduction``, ``shape``, ``indexing`` and ``matmul`` stand below ``Tensor`` and lend
-it its operators and methods: their functions reach the tape through their first argument's ``apply``. The others stand
-above it.
+``methods`` is the table of those that are operators and methods of a Tensor.
 """

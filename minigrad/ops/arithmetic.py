@@ -1,23 +1,23 @@
 """Arithmetic and comparison with broadcasting: the operators of a Tensor.
 
-Broadcasting and dtype promotion are steps of their own, taken before the op and only by an operand that needs
+Broadcasting and dtype promotion are steps of their own, taken before the op and only for an operand that needs
 them, so the gradient rules below are those of equal shapes and read like a page of maths.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from ..dtypes import floating, half
 from ..messages import not_a_tensor
-from ..op import Op, of_tensor
-from .in_place import copy_, in_place
+from ..op import Op
+from ..tensor import Tensor, apply
+from .methods import Operand, method, of_tensor
 from .shape import broadcast_to
-
-if TYPE_CHECKING:
-    from ..tensor import Operand, Tensor
 
 
 class Add(Op):
@@ -115,7 +115,7 @@ class PowerScalar(Op):
 
 
 class Maximum(Op):
-    """Where both are equal each gets half of the gradient; beside a NaN each gets all of it, as in PyTorch."""
+    """Operands that are equal get half of the gradient each; with a NaN each gets all of it, as in PyTorch."""
 
     elementwise = True
 
@@ -162,15 +162,13 @@ class Where(Op):
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         (condition,), zero = node.inputs, gy.lift(0.0, self)
-        return None, gy.apply(self, condition, gy, zero), gy.apply(self, condition, zero, gy)
+        return None, apply(self, condition, gy, zero), apply(self, condition, zero, gy)
 
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE = Add(), Subtract(), Multiply(), Divide()
+broadcast_shapes = lru_cache(maxsize=1024)(np.broadcast_shapes)
 NEGATIVE, POWER, WHERE = Negative(), Power(), Where()
 MAXIMUM, MINIMUM = Maximum(), Minimum()
-EQUAL, NOT_EQUAL = Comparison("equal"), Comparison("not_equal")
-LESS, LESS_EQUAL = Comparison("less"), Comparison("less_equal")
-GREATER, GREATER_EQUAL = Comparison("greater"), Comparison("greater_equal")
 
 
 def _binary(op: Op, a: Tensor, b: Any) -> Any:
@@ -184,32 +182,36 @@ def _binary(op: Op, a: Tensor, b: Any) -> Any:
         if half(dtype) and op.saves_inputs and (_summed(a, b) or _summed(b, a)):
             # The terms of that sum are products, which must not be rounded first.
             a, b = (t.astype(np.float32) for t in (a, b))
-            return a.apply(op, *align(op, a, b)).astype(dtype)
+            return apply(op, *align(op, a, b)).astype(dtype)
         a, b = align(op, a, b)
-    return a.apply(op, a, b)
+    return apply(op, a, b)
 
 
 def _summed(x: Tensor, other: Tensor) -> bool:
-    """Whether x is broadcast beside another operand and requires a gradient, which is then a sum."""
+    """Whether x is broadcast against ``other`` and requires a gradient, which is then a sum."""
     sizes = zip(reversed(x.shape), reversed(other.shape), strict=False)
     return x.requires_grad and (x.ndim < other.ndim or any(m == 1 != n for m, n in sizes))
 
 
 def align(op: Op, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring two Tensors to one dtype and, where a gradient will come back, to their common shape."""
+    """Cast two Tensors to one dtype and, where they require a gradient, broadcast them to their common shape."""
     if a.dtype != b.dtype:
         dtype = promoted(a.dtype, b.dtype)
         a, b = a.astype(dtype), b.astype(dtype)
     if a.shape != b.shape:
-        try:
-            shape = np.broadcast_shapes(a.shape, b.shape)
-        except ValueError:
-            name = type(op).__name__.lower()
-            raise ValueError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast") from None
-        # An operand without a gradient broadcasts inside the kernel, at no cost.
-        a = broadcast_to(a, shape) if a.requires_grad else a
-        b = broadcast_to(b, shape) if b.requires_grad else b
+        a, b = broadcast(op, a, b)
     return a, b
+
+
+def broadcast(op: Op, *tensors: Tensor) -> list[Tensor]:
+    """Broadcast the Tensors that require a gradient to the common shape of all; kernels broadcast the others."""
+    shapes = [t._data.shape for t in tensors]
+    try:
+        shape = broadcast_shapes(*shapes)
+    except ValueError:
+        listed = f"{', '.join(map(str, shapes[:-1]))} and {shapes[-1]}"
+        raise ValueError(f"{type(op).__name__.lower()}: shapes {listed} do not broadcast") from None
+    return [t if t._ref is None else broadcast_to(t, shape) for t in tensors]
 
 
 def promoted(a: np.dtype, b: np.dtype) -> np.dtype:
@@ -219,21 +221,25 @@ def promoted(a: np.dtype, b: np.dtype) -> np.dtype:
     return np.promote_types(a, b)
 
 
+@method("__add__", "__radd__")
 def add(a: Tensor, b: Operand) -> Tensor:
     """a + b."""
     return _binary(ADD, a, b)
 
 
+@method("__sub__")
 def subtract(a: Tensor, b: Operand) -> Tensor:
     """a - b."""
     return _binary(SUBTRACT, a, b)
 
 
+@method("__mul__", "__rmul__")
 def multiply(a: Tensor, b: Operand) -> Tensor:
     """a * b, element by element."""
     return _binary(MULTIPLY, a, b)
 
 
+@method("__truediv__")
 def divide(a: Tensor, b: Operand) -> Tensor:
     """a / b; integers are divided as float32."""
     b = a.lift(b, DIVIDE)
@@ -242,19 +248,21 @@ def divide(a: Tensor, b: Operand) -> Tensor:
     return _binary(DIVIDE, a, b)
 
 
+@method("__pow__")
 def power(a: Tensor, b: Operand) -> Tensor:
     """a ** b; the gradient for b is defined where a > 0 (and is 0 at a = 0)."""
     if isinstance(b, (int, float)):
         if not floating(a.dtype) and (isinstance(b, float) or b < 0):
             a = a.astype(np.float32)
         # A NumPy float64 is a float too, but one that would widen a.
-        return a.apply(PowerScalar(float(b) if isinstance(b, float) else b), a)
+        return apply(PowerScalar(float(b) if isinstance(b, float) else b), a)
     return power(a, b.item()) if isinstance(b, np.generic) else _binary(POWER, a, b)
 
 
+@method("__neg__")
 def negative(x: Tensor) -> Tensor:
     """-x."""
-    return x.apply(NEGATIVE, x)
+    return apply(NEGATIVE, x)
 
 
 @of_tensor
@@ -286,70 +294,36 @@ def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:
     >>> mg.where(x > 0, x, 0)
     Tensor([0., 2.])
     """
-    tensor: Any = next((t for t in (a, b, condition) if hasattr(t, "lift")), None)
+    tensor: Any = next((t for t in (a, b, condition) if isinstance(t, Tensor)), None)
     if tensor is None:
         raise TypeError(f"where: {not_a_tensor(condition)}")
     condition = tensor.lift_index(condition, "where")
     if condition.dtype.kind != "b":
         raise TypeError(f"where: expected a boolean condition, got dtype {condition.dtype}")
-    like = a if hasattr(a, "lift") else b if hasattr(b, "lift") else tensor.lift(0.0, WHERE)
+    like = tensor if tensor is a or tensor is b else tensor.lift(0.0, WHERE)
     a, b = align(WHERE, like.lift(a, WHERE), like.lift(b, WHERE))
-    try:
-        shape = np.broadcast_shapes(condition.shape, a.shape, b.shape)
-    except ValueError:
-        raise ValueError(
-            f"where: shapes {condition.shape}, {a.shape} and {b.shape} do not broadcast"
-        ) from None
-    a = broadcast_to(a, shape) if a.requires_grad else a
-    b = broadcast_to(b, shape) if b.requires_grad else b
-    return condition.apply(WHERE, condition, a, b)
+    return apply(WHERE, *broadcast(WHERE, condition, a, b))
 
 
-class Arithmetic:
-    """The operators. A reflected one lifts its left operand to a Tensor first."""
+def _comparison(ufunc: str) -> Callable[[Tensor, Any], Any]:
+    """The operator of a comparison; no Tensor equals None."""
+    op, equality = Comparison(ufunc), ufunc in ("equal", "not_equal")
 
-    __slots__ = ()
+    def compare(a: Tensor, b: Any) -> Any:
+        return NotImplemented if b is None and equality else _binary(op, a, b)
 
-    __add__ = add
-    __radd__ = add
-    __sub__ = subtract
-    __mul__ = multiply
-    __rmul__ = multiply
-    __truediv__ = divide
-    __pow__ = power
-    __neg__ = negative
-    __iadd__ = in_place("+=", add)
-    __isub__ = in_place("-=", subtract)
-    __imul__ = in_place("*=", multiply)
-    __itruediv__ = in_place("/=", divide)
-    __ipow__ = in_place("**=", power)
-    copy_ = copy_
+    return compare
 
-    def __rsub__(self: Any, other: Operand) -> Any:
-        return subtract(self.lift(other, SUBTRACT), self)
 
-    def __rtruediv__(self: Any, other: Operand) -> Any:
-        return divide(self.lift(other, DIVIDE), self)
-
-    def __rpow__(self: Any, other: Operand) -> Any:
-        return power(self.lift(other, POWER), self)
-
-    def __eq__(self: Any, other: object) -> Any:
-        return NotImplemented if other is None else _binary(EQUAL, self, other)
-
-    def __ne__(self: Any, other: object) -> Any:
-        return NotImplemented if other is None else _binary(NOT_EQUAL, self, other)
-
-    def __lt__(self: Any, other: Operand) -> Any:
-        return _binary(LESS, self, other)
-
-    def __le__(self: Any, other: Operand) -> Any:
-        return _binary(LESS_EQUAL, self, other)
-
-    def __gt__(self: Any, other: Operand) -> Any:
-        return _binary(GREATER, self, other)
-
-    def __ge__(self: Any, other: Operand) -> Any:
-        return _binary(GREATER_EQUAL, self, other)
-
-    __hash__ = object.__hash__
+for _name, _operator in {
+    "__rsub__": lambda a, b: subtract(a.lift(b, SUBTRACT), a),
+    "__rtruediv__": lambda a, b: divide(a.lift(b, DIVIDE), a),
+    "__rpow__": lambda a, b: power(a.lift(b, POWER), a),
+    "__eq__": _comparison("equal"),
+    "__ne__": _comparison("not_equal"),
+    "__lt__": _comparison("less"),
+    "__le__": _comparison("less_equal"),
+    "__gt__": _comparison("greater"),
+    "__ge__": _comparison("greater_equal"),
+}.items():
+    method(_name)(_operator)

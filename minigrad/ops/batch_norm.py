@@ -14,7 +14,8 @@ statistics (Algorithm 2, line 11) it is a fixed affine map of each value by itse
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import cache, lru_cache, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ Axes = int | tuple[int, ...]
 
 
 class PerChannel(Op):
-    """Base of the ops below: ``kept`` are the feature axes, which have statistics of their own."""
+    """Base of the ops with statistics per channel: ``kept`` are the feature axes."""
 
     __slots__ = ("kept",)
 
@@ -37,7 +38,7 @@ class PerChannel(Op):
         self.kept = kept
 
     def reduced(self, x: Tensor) -> tuple[int, ...]:
-        """The axes that are averaged over."""
+        """The axes over which statistics are taken."""
         return tuple(i for i in range(x.ndim) if i not in self.kept)
 
     def wide(self, channels: Tensor, x: Tensor) -> Tensor:
@@ -70,42 +71,33 @@ class BatchNorm(PerChannel):
     def forward(self, k: Any, x: Any, gamma: Any, beta: Any) -> Any:
         return k.batch_norm(x, gamma, beta, self.kept, self.eps, self.ddof)
 
-    def backward(
-        self,
-        node: Any,
-        needs: Any,
-        gy: Tensor | None,
-        gmean: Tensor | None,
-        gvar: Tensor | None,
-        ginv_std: Tensor | None,
-    ) -> Any:
-        x, gamma, _ = node.inputs
-        mean, inv_std = node.outputs
+    def backward(self, node: Any, needs: Any, *grads: Tensor | None) -> Any:
+        (x, gamma, _), (mean, inv_std) = node.inputs, node.outputs
+        gy, gmean, gvar, ginv_std = grads
         m, dtype = x.size // mean.size, x.dtype
-        gx = ggamma = gbeta = None
-        if not (gmean is None and gvar is None and ginv_std is None):
-            x = x.widened()  # gradients are summed before they are rounded
+        ggamma = gbeta = None
+        terms = []
+        if any([g is not None for g in grads[1:]]):
+            x = x.widened()  # terms are added before they are rounded
         if gy is not None:
-            gy = gy.astype(x.dtype)
             op = BatchNormGrad(self.kept, self.ddof)
-            gx, ggamma, gbeta = apply(op, x, gamma, mean, inv_std, gy)
+            gx, ggamma, gbeta = apply(op, x, gamma, mean, inv_std, gy.astype(x.dtype))
+            terms.append(gx)
         if ginv_std is not None:
             through = ginv_std * inv_std**3 * -0.5
             gvar = through if gvar is None else gvar + through
         if gmean is not None:
-            through = (self.wide(gmean, x) / m).broadcast_to(x.shape)
-            gx = through if gx is None else gx + through
+            terms.append((self.wide(gmean, x) / m).broadcast_to(x.shape))
         if gvar is not None:
             slope = self.wide(gvar, x) * (2 / (m - self.ddof))
-            through = slope * self.deviation(x, mean)
-            gx = through if gx is None else gx + through
-        return gx if gx is None else gx.astype(dtype), ggamma, gbeta
+            terms.append(slope * self.deviation(x, mean))
+        return reduce(add, terms).astype(dtype) if terms else None, ggamma, gbeta
 
 
 class BatchNormGrad(PerChannel):
     """The paper's six gradient equations (section 3) in closed form, for a gradient of y alone.
 
-    mean and inv_std, outputs of the forward op, are inputs here: a second derivative reaches x directly and through
+    mean and inv_std, outputs of the forward op, are inputs here: a second derivative flows to x directly and through
     them.
     """
 
@@ -155,8 +147,8 @@ class FrozenBatchNorm(PerChannel):
 class MoveStatistics(Op):
     """Update running statistics with a batch's, in place: the averages of Algorithm 2, line 10.
 
-    ``correction`` is the factor from the variance that normalized the batch to the one that is remembered. A batch that
-    is not finite changes nothing, and is an error if ``strict``. ``debiased`` divides by the weight so far.
+    ``correction`` is the ratio of the running average's variance to the one that normalized the batch. A batch that is
+    not finite changes nothing, and is an error if ``strict``. ``debiased`` divides by the sum of the weights so far.
     """
 
     writes = 3
@@ -193,8 +185,8 @@ def batch_norm(
     gamma, beta : Tensor or None, shape of ``mean``
         Scale and shift; None is 1 and 0.
     axis : int or tuple of ints
-        The axes that keep statistics of their own, 1 by default; all others are averaged over. For images in NCHW this
-        is per-channel batch norm, with m' = N H W values each (section 3.2).
+        The feature axes, which have statistics of their own, 1 by default; all others are averaged over. For images in
+        NCHW this is per-channel batch norm, with m' = N H W values each (section 3.2).
     eps : float
         Added to the variance, under the square root.
     ddof : int

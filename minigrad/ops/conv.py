@@ -4,16 +4,16 @@ With stride s, padding p and dilation d, for each image and output channel o::
 
     y[o, i, j] = b[o] + sum over c, a, b of w[o, c, a, b] x[c, s i + d a - p, s j + d b - p]
 
-a small pattern is looked for everywhere. (What signal processing calls a cross-correlation; LeCun et al. 1998.) The
-sum is linear in x and in w, so <gy, conv(x, w)> is a trilinear form, and the three ops below are its derivatives: each
-one's backward pass is made of the other two.
+a small pattern is searched for at every position. (Signal processing calls it a cross-correlation; LeCun et al. 1998.)
+The sum is linear in x and in w, so <gy, conv(x, w)> is a trilinear form, and the three ops below are its derivatives:
+the backward pass of each consists of the other two.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..kernels.convolution import Pair, Window
+from ..kernels.convolution import Pair, Window, positions
 from ..op import Op
 from ..tensor import Tensor, apply
 from .checks import require_dtype, require_floating, require_tensor
@@ -22,9 +22,9 @@ from .windows import Padding, edges_of, make_window, pair, require_images, requi
 
 
 class Windowed(Op):
-    """What the ops below know: the window, and the size of the images.
+    """Base of the ops of convolution and pooling: the window, and the size of the images.
 
-    Kernels are given something to add; without images, channels or outputs there are only zeros.
+    Kernels get at least one product to add up; without images, channels or outputs the result is zeros.
     """
 
     __slots__ = ("size", "window")
@@ -37,26 +37,14 @@ class Conv2d(Windowed):
     __slots__ = ()
 
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The sum over the places of the window, each a product of matrices."""
-        window, (n, c) = self.window, x.shape[:2]
+        """The sum over the positions in the window, each a product of matrices."""
+        window, (n, c), o = self.window, x.shape[:2], weight.shape[0]
         padded = pad(x, [(0, 0), (0, 0), *window.padding])
-        (h, w), (sh, sw), (dh, dw) = (
-            window.output_size(self.size),
-            window.stride,
-            window.dilation,
-        )
-        groups, o = window.groups, weight.shape[0]
+        (h, w), groups = window.output_size(self.size), window.groups
         y: Any = 0
-        for i in range(window.size[0]):
-            for j in range(window.size[1]):
-                seen = padded[
-                    :,
-                    :,
-                    i * dh : i * dh + (h - 1) * sh + 1 : sh,
-                    j * dw : j * dw + (w - 1) * sw + 1 : sw,
-                ]
-                k = weight[:, :, i, j].reshape(groups, o // groups, c // groups)
-                y = y + k @ seen.reshape(n, groups, c // groups, h * w)
+        for i, j, rows, columns in positions((h, w), window):
+            seen = padded[:, :, rows, columns].reshape(n, groups, c // groups, h * w)
+            y = y + weight[:, :, i, j].reshape(groups, o // groups, c // groups) @ seen
         y = y.reshape(n, o, h, w)
         return y if bias is None else y + bias.reshape(-1, 1, 1)
 
@@ -74,7 +62,7 @@ class Conv2d(Windowed):
 
 
 class InputGrad(Windowed):
-    """The gradient for x, or transposed convolution: each output's gradient goes to all that its window saw."""
+    """The gradient for x, or transposed convolution: each output's gradient is spread over its window."""
 
     __slots__ = ()
 
@@ -92,7 +80,7 @@ class InputGrad(Windowed):
 
 
 class WeightGrad(Windowed):
-    """The gradient for the weight: how each place of the window and each output go together."""
+    """The gradient for the weight: the correlation of each position in the window with each output."""
 
     __slots__ = ()
 
@@ -128,13 +116,13 @@ def conv2d(
     weight : Tensor, shape (out, channels / groups, kernel height, kernel width)
     bias : Tensor, shape (out,), optional
     stride, dilation : int or pair of ints
-        Steps of the window, and of the places within it: 1 by default.
+        Steps of the window, and of the positions within it: 1 by default.
     padding : int, pair of ints, pair of (before, after) pairs, "same" or "valid"
         Zeros around the images, none by default. "same" makes the output ceil(size / stride), and puts the odd zero
         after, as TensorFlow does; "valid" is 0.
     groups : int
-        Channels and outputs are cut into so many groups that do not see each other; ``groups=channels`` is a depthwise
-        convolution.
+        The number of groups into which channels and outputs are divided, each convolved separately;
+        ``groups=channels`` is a depthwise convolution.
 
     Returns
     -------
@@ -172,25 +160,11 @@ def _convolved(
     groups: int,
 ) -> Tensor:
     """``conv2d`` for the function ``name``."""
-    require_images(name, x)
-    require_tensor(name, weight=weight, bias=bias)
-    if weight is None or weight.ndim != 4 or 0 in weight.shape[2:]:
-        raise ValueError(
-            f"{name}: expected weight of shape (out, channels / groups, kernel height, kernel width), "
-            f"got {None if weight is None else weight.shape}"
-        )
-    groups = _fitting_groups(name, groups, weight.shape[0])
-    if x.shape[1] != weight.shape[1] * groups:
-        raise ValueError(
-            f"{name}: expected x of {weight.shape[1] * groups} channels for weight {weight.shape} and "
-            f"groups={groups}, got x {x.shape}"
-        )
-    _require_bias(name, bias, weight.shape[0])
-    require_dtype(name, x, weight=weight, bias=bias)
+    outputs = _checked(name, x, weight, bias, groups, transposed=False)
     kernel = weight.shape[2], weight.shape[3]
     window = make_window(name, x.shape, kernel, stride, padding, dilation, groups)
     size = x.shape[2], x.shape[3]
-    require_size(name, (len(x), len(weight), *window.output_size(size)))
+    require_size(name, (len(x), outputs, *window.output_size(size)))
     return apply(Conv2d(window, size), x, weight, bias)
 
 
@@ -265,21 +239,9 @@ def conv_transpose2d(
     (1, 1, 4, 4)
     """
     name = "conv_transpose2d"
-    require_images(name, x)
-    require_tensor(name, weight=weight, bias=bias)
-    if weight is None or weight.ndim != 4 or weight.shape[0] != x.shape[1] or 0 in weight.shape[2:]:
-        raise ValueError(
-            f"{name}: expected weight of shape ({x.shape[1]}, out / groups, kernel height, kernel width) "
-            f"for x {x.shape}, got {None if weight is None else weight.shape}"
-        )
-    groups = _fitting_groups(name, groups, weight.shape[0])
-    _require_bias(name, bias, weight.shape[1] * groups)
-    require_dtype(name, x, weight=weight, bias=bias)
+    outputs = _checked(name, x, weight, bias, groups, transposed=True)
     extra = pair(name, "output_padding", output_padding, 0)
-    strides, dilations = (
-        pair(name, "stride", stride, 1),
-        pair(name, "dilation", dilation, 1),
-    )
+    strides, dilations = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
     edges = edges_of(name, padding)
     size = []
     for i, axis in enumerate(("height", "width")):
@@ -295,7 +257,7 @@ def conv_transpose2d(
                 f"{name}: padding {edges[i]} leaves nothing of the {axis} of x {x.shape}"
             )
     window = Window((weight.shape[2], weight.shape[3]), strides, edges, dilations, groups)
-    require_padded(name, (len(x), weight.shape[1] * groups, *size), window)
+    require_padded(name, (len(x), outputs, *size), window)
     if bias is None:
         return _spread(x, weight, window, size, extra)
     y = _spread(x.widened(), weight.widened(), window, size, extra)
@@ -303,26 +265,43 @@ def conv_transpose2d(
 
 
 def _spread(x: Tensor, weight: Tensor, window: Window, size: list[int], extra: Pair) -> Tensor:
-    """The images of ``size``, of which ``extra`` rows and columns, that x is a convolution of in ``InputGrad``."""
+    """The transposed convolution of x: images of ``size``, ``extra`` rows and columns of it included."""
     (top, bottom), (left, right) = window.padding
     if all(e < s for e, s in zip(extra, window.stride, strict=True)):
         return apply(InputGrad(window, (size[0], size[1])), x, weight)
-    # A convolution of this size would have more windows than x has values: the rows and columns that none of them
-    # reaches are added afterwards.
+    # A convolution of this size would have more windows than x has values, so the rows and columns beyond all windows
+    # are added afterwards.
     whole = size[0] - extra[0] + top + bottom, size[1] - extra[1] + left + right
     y = apply(InputGrad(window._replace(padding=((0, 0), (0, 0))), whole), x, weight)
     y = pad(y, [(0, 0), (0, 0), (0, extra[0]), (0, extra[1])])
     return y[:, :, top : top + size[0], left : left + size[1]]
 
 
-def _fitting_groups(name: str, groups: int, outputs: int) -> int:
-    if not hasattr(groups, "__index__") or groups < 1 or outputs % groups:
+def _checked(
+    name: str, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, transposed: bool
+) -> int:
+    """The number of output channels; TypeError or ValueError for arguments that do not fit together."""
+    require_images(name, x)
+    require_tensor(name, weight=weight, bias=bias)
+    channels = x.shape[1]
+    shape = () if weight is None else weight.shape
+    if len(shape) != 4 or 0 in shape[2:] or (transposed and shape[0] != channels):
+        first = f"{channels}, out / groups" if transposed else "out, channels / groups"
         raise ValueError(
-            f"{name}: expected groups to divide the {outputs} of weight's first axis, got {groups}"
+            f"{name}: expected weight of shape ({first}, kernel height, kernel width)"
+            f"{f' for x {x.shape}' if transposed else ''}, got {None if weight is None else shape}"
         )
-    return groups
-
-
-def _require_bias(name: str, bias: Tensor | None, outputs: int) -> None:
+    if not hasattr(groups, "__index__") or groups < 1 or shape[0] % groups:
+        raise ValueError(
+            f"{name}: expected groups to divide the {shape[0]} of weight's first axis, got {groups}"
+        )
+    if not transposed and channels != shape[1] * groups:
+        raise ValueError(
+            f"{name}: expected x of {shape[1] * groups} channels for weight {shape} and groups={groups}, "
+            f"got x {x.shape}"
+        )
+    outputs = shape[1] * groups if transposed else shape[0]
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(f"{name}: expected bias of shape ({outputs},), got {bias.shape}")
+    require_dtype(name, x, weight=weight, bias=bias)
+    return outputs

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..dtypes import floating
+from ..dtypes import floating, real
 from ..messages import require_numbers
-from ..op import Op, of_tensor
+from ..op import Op
+from ..tensor import Tensor, apply
+from .methods import method
 
-if TYPE_CHECKING:
-    from ..tensor import Tensor
 
+class OfOutput(Op):
+    """Base of functions whose derivative is one of their output, so that no input is saved."""
 
-class Exp(Op):
     elementwise = True
     saves_inputs = False
     saves_outputs = (0,)
+    __slots__ = ()
 
+
+class Exp(OfOutput):
     def forward(self, k: Any, x: Any) -> Any:
         return k.xp.exp(x)
 
@@ -36,11 +40,7 @@ class Log(Op):
         return gy / x
 
 
-class Sqrt(Op):
-    elementwise = True
-    saves_inputs = False
-    saves_outputs = (0,)
-
+class Sqrt(OfOutput):
     def forward(self, k: Any, x: Any) -> Any:
         return k.xp.sqrt(x)
 
@@ -49,11 +49,7 @@ class Sqrt(Op):
         return gy / (2 * y)
 
 
-class Tanh(Op):
-    elementwise = True
-    saves_inputs = False
-    saves_outputs = (0,)
-
+class Tanh(OfOutput):
     def forward(self, k: Any, x: Any) -> Any:
         return k.xp.tanh(x)
 
@@ -70,7 +66,7 @@ class Abs(Op):
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         (x,) = node.inputs
-        return gy * x.apply(SIGN, x)
+        return gy * apply(SIGN, x)
 
 
 class Sign(Op):
@@ -115,49 +111,45 @@ class Cast(Op):
         return x.astype(self.dtype)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        return gy.apply(Cast(self.dtype, self.old), gy)
+        return apply(Cast(self.dtype, self.old), gy)
 
 
 EXP, LOG, SQRT, TANH, ABS, SIGN = Exp(), Log(), Sqrt(), Tanh(), Abs(), Sign()
 
 
-@of_tensor
+@method()
 def exp(x: Tensor) -> Tensor:
     """e ** x."""
-    x = x.floating()
-    return x.apply(EXP, x)
+    return apply(EXP, x.floating())
 
 
-@of_tensor
+@method()
 def log(x: Tensor) -> Tensor:
     """Natural logarithm."""
-    x = x.floating()
-    return x.apply(LOG, x)
+    return apply(LOG, x.floating())
 
 
-@of_tensor
+@method()
 def sqrt(x: Tensor) -> Tensor:
     """Square root; its gradient at 0 is infinite."""
-    x = x.floating()
-    return x.apply(SQRT, x)
+    return apply(SQRT, x.floating())
 
 
-@of_tensor
+@method()
 def tanh(x: Tensor) -> Tensor:
     """Hyperbolic tangent."""
-    x = x.floating()
-    return x.apply(TANH, x)
+    return apply(TANH, x.floating())
 
 
-@of_tensor
+@method("abs", "__abs__")
 def abs_(x: Tensor) -> Tensor:
     """Absolute value; its gradient at 0 is 0."""
-    return x.apply(ABS, x)
+    return apply(ABS, x)
 
 
-@of_tensor
+@method()
 def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
-    """x limited to [low, high]; no gradient comes back from outside the interval.
+    """Limit x to [low, high]; outside of the interval the gradient is 0.
 
     Raises
     ------
@@ -179,18 +171,14 @@ def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tens
     bounds = [float(b) if isinstance(b, float) else b for b in (low, high)]
     if any(isinstance(b, float) for b in bounds):
         x = x.floating()
-    return x.apply(Clip(*bounds), x)
+    return apply(Clip(*bounds), x)
 
 
-class Elementwise:
-    """The methods that a Tensor has from this file."""
-
-    __slots__ = ()
-
-    exp = exp
-    log = log
-    sqrt = sqrt
-    tanh = tanh
-    abs = abs_
-    __abs__ = abs_
-    clip = clip
+@method()
+def astype(self: Tensor, dtype: Any) -> Tensor:
+    """The values in another dtype; differentiable from floating to floating."""
+    own = self._data.dtype
+    if dtype is own:
+        return self
+    dtype = real(dtype)
+    return self if dtype == own else apply(Cast(own, dtype), self)

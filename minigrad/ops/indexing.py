@@ -1,25 +1,33 @@
-"""Indexing: basic (ints, slices, None, ...) and by integer or boolean arrays."""
+"""Indexing, and assignment in place: ``x[key]``, ``x[key] = value``, ``copy_``, and the operators ``+=``, ``-=``, ...
+
+Indexing is basic (ints, slices, None, ...) or by integer or boolean arrays, as NumPy's.
+
+The output of a recorded op is never changed in place: its gradient would be that of the old value. Everything else is
+changed by one op, which counts versions and which a capture records.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import operator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from ..dtypes import half
+from ..backend import beside, writable
+from ..dtypes import floating, half
 from ..op import Op
-from .in_place import require_free
-from .shape import Reshape
+from ..tape import recording
+from ..tensor import Tensor, apply
+from .methods import Operand, method
+from .shape import Reshape, broadcast_to
 
-if TYPE_CHECKING:
-    from ..tensor import Operand, Tensor
-
-#: stands in a key where one of the op's index arrays belongs
+#: the placeholder in a key for one of the op's index arrays
 ARRAY = object()
 
 
 class Keyed(Op):
-    """What the two ops below know: the key, and the shape of what it indexes. Only index arrays are kept."""
+    """Base of indexing and its gradient: the key, and the shape of the indexed array. Only index arrays are saved."""
 
     __slots__ = ("key", "shape")
 
@@ -49,7 +57,7 @@ class Index(Keyed):
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         arrays = node.inputs
-        return gy.apply(IndexAdd(self.key, self.shape), gy, *arrays), *[None] * len(arrays)
+        return apply(IndexAdd(self.key, self.shape), gy, *arrays), *[None] * len(arrays)
 
 
 class IndexAdd(Keyed):
@@ -68,7 +76,7 @@ class IndexAdd(Keyed):
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         arrays = node.inputs
-        return gy.apply(Index(self.key, self.shape), gy, *arrays), *[None] * len(arrays)
+        return apply(Index(self.key, self.shape), gy, *arrays), *[None] * len(arrays)
 
 
 class NonZero(Op):
@@ -81,36 +89,49 @@ class NonZero(Op):
         return k.xp.nonzero(mask)
 
 
-NONZERO = NonZero()
+class Assign(Op):
+    """a[...] = b, of one dtype and shape: the op of every change in place."""
+
+    writes = 1
+    saves_inputs = False
+    differentiable = False
+
+    def forward(self, k: Any, a: Any, b: Any) -> None:
+        a[...] = b.copy() if k.xp.may_share_memory(a, b) else b
+
+
+NONZERO, ASSIGN = NonZero(), Assign()
 
 
 def fill(key: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The key with the index arrays in their places."""
     rest = iter(arrays)
     return tuple(next(rest) if part is ARRAY else part for part in key)
 
 
+@method("__getitem__")
 def getitem(x: Tensor, key: Any) -> Tensor:
     """x[key], as NumPy's; gradients of elements picked more than once add up."""
     parts = [_lifted(x, part) for part in (key if isinstance(key, tuple) else (key,))]
     for i, part in enumerate(parts):
-        if _is_mask(part) and not part.ndim:  # picks from a new axis of length 1
+        if _is_mask(part) and not part.ndim:  # indexes a new axis of length 1
             start = _start(x, parts, i)
-            x = x.apply(Reshape(x.shape, (*x.shape[:start], 1, *x.shape[start:])), x)
-            (parts[i],) = part.apply(NONZERO, part.reshape(1))
+            x = apply(Reshape(x.shape, (*x.shape[:start], 1, *x.shape[start:])), x)
+            (parts[i],) = apply(NONZERO, part.reshape(1))
     static: list[Any] = []
     arrays: list[Tensor] = []
     for i, part in enumerate(parts):
-        if not hasattr(part, "lift"):
+        if not isinstance(part, Tensor):
             static.append(part)
             continue
         picked = [part]
         if _is_mask(part):
             _require_fit(x, parts, i)
-            picked = list(part.apply(NONZERO, part))
+            picked = list(apply(NONZERO, part))
         static.extend([ARRAY] * len(picked))
         arrays.extend(picked)
     try:
-        return x.apply(Index(tuple(static), x.shape), x, *arrays)
+        return apply(Index(tuple(static), x.shape), x, *arrays)
     except (IndexError, OverflowError) as error:
         raise IndexError(f"indexing a Tensor of shape {x.shape}: {error}") from None
 
@@ -153,9 +174,10 @@ def _axes_taken(part: Any) -> int:
 
 
 def _is_mask(part: Any) -> bool:
-    return hasattr(part, "lift") and part.dtype.kind == "b"
+    return isinstance(part, Tensor) and part.dtype.kind == "b"
 
 
+@method("__setitem__")
 def setitem(x: Tensor, key: Any, value: Operand) -> None:
     """x[key] = value, in place, for a key of ints, slices, None and ..., under the rules of ``copy_``."""
     require_free("x[key] = value", x)
@@ -168,10 +190,96 @@ def setitem(x: Tensor, key: Any, value: Operand) -> None:
     view.copy_(value)
 
 
-class Indexing:
-    """The methods that a Tensor has from this file."""
+@method()
+def copy_(self: Tensor, source: Operand) -> Tensor:
+    """Copy the values of ``source`` into this tensor, in place, and return it.
 
-    __slots__ = ()
+    Parameters
+    ----------
+    source : Tensor, array, list or number
+        On any backend; it broadcasts to this tensor's shape and takes its dtype.
 
-    __getitem__ = getitem
-    __setitem__ = setitem
+    Raises
+    ------
+    RuntimeError
+        Outside of ``no_grad``: if this tensor or ``source`` requires a gradient. Anywhere: if a recorded op computed
+        this tensor.
+    TypeError
+        For a dtype that this one's kind of numbers can't hold, such as floats for an integer tensor.
+    ValueError
+        If the shapes don't broadcast, or this tensor's memory can't be written to.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> w = mg.zeros(3, requires_grad=True)
+    >>> with mg.no_grad():
+    ...     w.copy_([1, 2, 3])
+    Tensor([1., 2., 3.], requires_grad=True)
+    """
+    require_free("copy_", self)
+    with beside(self._data):
+        source = self.lift(source, ASSIGN).to(self.backend)
+        if source.requires_grad and recording.get():
+            raise RuntimeError(
+                "copy_: the source requires a gradient, which would not flow through the copy; use "
+                "source.detach(), or no_grad"
+            )
+        return _assign("copy_", self, source)
+
+
+def require_free(name: str, x: Tensor) -> None:
+    """Raise RuntimeError unless x may be changed in place."""
+    if not x.is_leaf:
+        raise RuntimeError(
+            f"{name}: this tensor was computed by a recorded op, so it can't be changed in place; change "
+            "x.detach(), or compute a new tensor"
+        )
+    if x.requires_grad and recording.get():
+        raise RuntimeError(
+            f"{name}: a leaf that requires a gradient can be changed in place only under "
+            "minigrad.no_grad()"
+        )
+
+
+def _assign(name: str, x: Tensor, value: Tensor) -> Tensor:
+    """Write ``value`` into the memory of x, if that can hold it."""
+    a, b = value.dtype, x.dtype
+    if not floating(b) and (floating(a) or not np.can_cast(a, b, "same_kind")):
+        raise TypeError(f"{name}: {a} values don't fit into a tensor of dtype {b}; use .astype")
+    if not writable(x._data):
+        raise ValueError(
+            f"{name}: this tensor's memory can't be written to, since it is read-only or its elements "
+            "share it (broadcast_to); copy it with minigrad.tensor"
+        )
+    apply(ASSIGN, x, broadcast_to(value.astype(b), x.shape))
+    return x
+
+
+def _in_place(symbol: str, function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The in-place form of an operator; see ``Tensor``."""
+
+    def changed(self: Tensor, other: Operand) -> Any:
+        if self.is_leaf:
+            require_free(symbol, self)
+        result = function(self, other)
+        if result.requires_grad or not self.is_leaf:
+            return result
+        if result.shape != self.shape:
+            raise ValueError(
+                f"{symbol}: the result has shape {result.shape}, expected {self.shape}"
+            )
+        return _assign(symbol, self, result)
+
+    return changed
+
+
+for _name, _symbol, _function in (
+    ("__iadd__", "+=", operator.add),
+    ("__isub__", "-=", operator.sub),
+    ("__imul__", "*=", operator.mul),
+    ("__itruediv__", "/=", operator.truediv),
+    ("__ipow__", "**=", operator.pow),
+    ("__imatmul__", "@=", operator.matmul),
+):
+    method(_name)(_in_place(_symbol, _function))

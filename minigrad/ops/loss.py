@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..op import Op
-from ..tensor import Operand, Tensor, apply
+from ..tensor import Tensor, apply
 from .activation import log_softmax, softmax
 from .arithmetic import promoted
 from .checks import require_floating
+from .methods import Operand
 
 
 class SoftmaxCrossEntropy(Op):
@@ -47,7 +48,7 @@ class SoftmaxCrossEntropy(Op):
 
 
 class SoftmaxCrossEntropyGrad(Op):
-    """(softmax(z) - onehot(c)) gy, as a function of the probabilities: they lead back to z when differentiated."""
+    """(softmax(z) - onehot(c)) gy, as a function of the probabilities, through which second derivatives reach z."""
 
     __slots__ = ("weight",)
 
@@ -98,9 +99,9 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
     Raises
     ------
     ValueError
-        If the shapes do not fit, there is no example to average over or no class, a label is out of range (of which a
-        GPU tells when values are read the next time, and until then optimizers move nothing), or the reduction is
-        unknown.
+        If the shapes do not fit, there is no example to average over or no class, a label is out of range (on a
+        GPU this is raised when values are read the next time, and until then optimizers change nothing), or the
+        reduction is unknown.
     TypeError
         If the logits are not floating or the labels not integers.
 
@@ -130,8 +131,7 @@ def softmax_cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") 
             f"{name}: expected integer labels, got {labels.dtype}; cast with labels.astype('int64'), or say "
             "minigrad.tensor(labels, dtype='int64'), where lists become float32"
         )
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{name}: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
+    _require_reduction(name, reduction)
     if reduction == "mean" and not len(labels):
         raise ValueError(
             f"{name}: expected logits of shape (n, classes), got {logits.shape}: no examples have no mean; "
@@ -166,9 +166,13 @@ def mse_loss(prediction: Tensor, target: Operand, reduction: str = "mean") -> Te
     target = prediction.lift(target, "mse_loss")
     if prediction.shape != target.shape:
         raise ValueError(f"mse_loss: shapes {prediction.shape} and {target.shape} differ")
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"mse_loss: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
+    _require_reduction("mse_loss", reduction)
     squares = (prediction.widened() - target.widened()) ** 2
     if reduction != "none":
         squares = squares.mean() if reduction == "mean" else squares.sum()
     return squares.astype(promoted(prediction.dtype, target.dtype))
+
+
+def _require_reduction(name: str, reduction: Any) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{name}: expected reduction 'mean', 'sum' or 'none', got {reduction!r}")

@@ -1,8 +1,8 @@
 """Pooling: one number for each window of an image, channel by channel.
 
-Max pooling takes the largest value, the first of equals, and its gradient goes there; average pooling the mean, and its
-gradient is spread evenly. Both are linear once the places of the largest are known, and so each op's derivative is the
-other of its pair.
+Max pooling takes the largest value, the first of equals, and its gradient goes there; average pooling takes the mean,
+and its gradient is spread evenly. Both are linear once the position of each maximum is known, so the ops come in pairs,
+each the derivative of the other.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from ..tensor import Tensor, apply
 from .conv import Windowed
 from .windows import make_window, pair, require_images
 
-#: what a place in a window is counted with goes so far: int16
+#: positions in a window are saved as int16
 PLACES = 2**15 - 1
 
 
 class MaxPool2d(Windowed):
-    """The largest values, and the places in their windows where they stand."""
+    """The maxima, and their positions in the windows."""
 
     num_outputs = 2
     saves_inputs = False
@@ -36,7 +36,7 @@ class MaxPool2d(Windowed):
         for axis, first in zip(("height", "width"), first_inside(size, window), strict=True):
             if (first < 0).any():
                 raise ValueError(
-                    f"max_pool2d: a window lies in the padding of the {axis} alone: images of {size}, {window}"
+                    f"max_pool2d: a window covers only padding along the {axis}: images of {size}, {window}"
                 )
 
     def forward(self, k: Any, x: Any) -> Any:
@@ -44,11 +44,13 @@ class MaxPool2d(Windowed):
 
     def backward(self, node: Any, needs: Any, gy: Tensor | None, gplace: Tensor | None) -> Any:
         (place,) = node.outputs
-        return None if gy is None else apply(PutBack(self.window, self.size), gy, place.detach())
+        return (
+            None if gy is None else apply(MaxPool2dGrad(self.window, self.size), gy, place.detach())
+        )
 
 
-class PutBack(Windowed):
-    """Each number to a place of its window, zeros elsewhere; numbers that meet are added up."""
+class MaxPool2dGrad(Windowed):
+    """Scatter: each number goes to a position in its window; numbers at the same pixel are added up."""
 
     saves_inputs = slice(1, 2)
     __slots__ = ()
@@ -58,11 +60,11 @@ class PutBack(Windowed):
 
     def backward(self, node: Any, needs: Any, gx: Tensor) -> Any:
         (place,) = node.inputs
-        return apply(Pick(self.window, self.size), gx, place), None
+        return apply(MaxPool2dGather(self.window, self.size), gx, place), None
 
 
-class Pick(Windowed):
-    """The number at a place of each window."""
+class MaxPool2dGather(Windowed):
+    """Gather: the number at a position in each window."""
 
     saves_inputs = slice(1, 2)
     __slots__ = ()
@@ -72,7 +74,7 @@ class Pick(Windowed):
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         (place,) = node.inputs
-        return apply(PutBack(self.window, self.size), gy, place), None
+        return apply(MaxPool2dGrad(self.window, self.size), gy, place), None
 
 
 class SumPool2d(Windowed):
@@ -83,11 +85,11 @@ class SumPool2d(Windowed):
         return k.sum_pool2d(x, self.window)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        return apply(Spread(self.window, self.size), gy)
+        return apply(SumPool2dGrad(self.window, self.size), gy)
 
 
-class Spread(Windowed):
-    """Each number to all places of its window."""
+class SumPool2dGrad(Windowed):
+    """Each number goes to all positions in its window."""
 
     saves_inputs = False
     __slots__ = ()
@@ -102,7 +104,7 @@ class Spread(Windowed):
 def max_pool2d(
     x: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
 ) -> Tensor:
-    """The largest value of each window; of equals the first collects the gradient, as in PyTorch.
+    """The maximum of each window; of equal values the first gets the gradient, as in PyTorch.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Randomness: the default generator, and dropout.
 
-A mask costs one draw from a generator, on the host; its numbers come from that seed by Philox (Salmon et al. 2011),
-wherever they are needed, so that a generator's seed means the same on every backend.
+A mask takes one draw from a generator, on the host; it is the seed from which the kernels compute the mask by Philox
+(Salmon et al. 2011), so that a generator's seed gives the same mask on every backend.
 """
 
 from __future__ import annotations

@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..op import Op, of_tensor
-
-if TYPE_CHECKING:
-    from ..tensor import Tensor
-
-    Axes = int | tuple[int, ...] | None
+from ..op import Op
+from ..tensor import Tensor, apply
+from .methods import Axes, method
 
 
 class Reduction(Op):
-    """What every reduction knows: its axes (non-negative), and the shape it started from."""
+    """Base of the reductions: the axes (non-negative), and the shape of the input."""
 
     __slots__ = ("axes", "keepdims", "shape")
 
@@ -24,7 +21,7 @@ class Reduction(Op):
         self.axes, self.keepdims, self.shape = axes, keepdims, shape
 
     def expand(self, y: Tensor) -> Tensor:
-        """A result of this reduction, spread over the shape it came from."""
+        """Broadcast a result of this reduction to the shape of the input."""
         if not self.keepdims:
             wide = tuple(1 if i in self.axes else n for i, n in enumerate(self.shape))
             y = y.reshape(wide)
@@ -116,7 +113,7 @@ def _normalized(axes: tuple[int, ...], ndim: int, name: str) -> tuple[int, ...]:
     return tuple(positive)
 
 
-@of_tensor
+@method()
 def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Sum over ``axis`` (an int, a tuple of ints, or None for all); float16 and bfloat16 are summed in float32.
 
@@ -126,10 +123,10 @@ def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     >>> mg.ones((2, 3)).sum(axis=1)
     Tensor([3., 3.])
     """
-    return x.apply(Sum(normalize_axes(axis, x.ndim, "sum"), keepdims, x.shape), x)
+    return apply(Sum(normalize_axes(axis, x.ndim, "sum"), keepdims, x.shape), x)
 
 
-@of_tensor
+@method()
 def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Mean over ``axis`` (an int, a tuple of ints, or None for all); float16 and bfloat16 are summed in float32."""
     axes = normalize_axes(axis, x.ndim, "mean")
@@ -138,7 +135,7 @@ def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return (sum(wide, axes, keepdims) / _count(x, axes, "mean")).astype(x.dtype)
 
 
-@of_tensor
+@method()
 def var(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
     """Variance over ``axis``: squared deviations from the mean, summed and divided by count - ddof.
 
@@ -155,27 +152,27 @@ def var(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> 
     return (squares / (count - ddof)).astype(x.dtype)
 
 
-@of_tensor
+@method()
 def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Largest value over ``axis``; ties share the gradient equally."""
     axes = normalize_axes(axis, x.ndim, "max")
     _count(x, axes, "max")
-    return x.apply(Max(axes, keepdims, x.shape), x)
+    return apply(Max(axes, keepdims, x.shape), x)
 
 
-@of_tensor
+@method()
 def min(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Smallest value over ``axis``; ties share the gradient equally."""
     axes = normalize_axes(axis, x.ndim, "min")
     _count(x, axes, "min")
-    return x.apply(Min(axes, keepdims, x.shape), x)
+    return apply(Min(axes, keepdims, x.shape), x)
 
 
-@of_tensor
+@method()
 def argmax(x: Tensor, axis: int | None = None) -> Tensor:
     """Index of the largest value along ``axis`` (of the flattened Tensor for None), int64, not differentiable."""
     _count(x, normalize_axes(axis, x.ndim, "argmax"), "argmax")
-    return x.apply(ArgMax(axis), x)
+    return apply(ArgMax(axis), x)
 
 
 def _count(x: Tensor, axes: tuple[int, ...], name: str) -> int:
@@ -184,16 +181,3 @@ def _count(x: Tensor, axes: tuple[int, ...], name: str) -> int:
     if count == 0 and all(n for i, n in enumerate(x.shape) if i not in axes):
         raise ValueError(f"{name}: expected at least one value along {axes}, got shape {x.shape}")
     return count
-
-
-class Reductions:
-    """The methods that a Tensor has from this file."""
-
-    __slots__ = ()
-
-    sum = sum
-    mean = mean
-    var = var
-    max = max
-    min = min
-    argmax = argmax

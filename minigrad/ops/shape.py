@@ -1,27 +1,28 @@
-"""Moving elements around: reshape, transpose, broadcast, concatenate, stack, pad."""
+"""The same elements in another shape or order: reshape, transpose, broadcast, concatenate, stack, pad."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..messages import kind_of, not_a_tensor, require_numbers
-from ..op import Op, of_tensor
-
-if TYPE_CHECKING:
-    from ..tensor import Tensor
+from ..op import Op
+from ..tensor import Tensor, apply
+from .methods import method, of_tensor
 
 Shape = tuple[int, ...]
 
-#: an array of so many elements or more is a slip, not a wish: no machine has the memory
+#: arrays of this many elements or more are refused: no machine has the memory
 TOO_MANY = 2**40
 
 
-class Reshape(Op):
+class View(Op):
+    """Base of the ops that show an array of shape ``old`` in the shape ``new``, without a copy where they can."""
+
     saves_inputs = False
     aliases = True
     __slots__ = ("new", "old")
@@ -29,11 +30,15 @@ class Reshape(Op):
     def __init__(self, old: Shape, new: Shape) -> None:
         self.old, self.new = old, new
 
+
+class Reshape(View):
+    __slots__ = ()
+
     def forward(self, k: Any, x: Any) -> Any:
         return x.reshape(self.new)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        return gy.apply(Reshape(self.new, self.old), gy)
+        return apply(Reshape(self.new, self.old), gy)
 
 
 class Transpose(Op):
@@ -49,16 +54,11 @@ class Transpose(Op):
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         inverse = tuple(sorted(range(len(self.order)), key=self.order.__getitem__))
-        return gy.apply(Transpose(inverse), gy)
+        return apply(Transpose(inverse), gy)
 
 
-class BroadcastTo(Op):
-    saves_inputs = False
-    aliases = True
-    __slots__ = ("new", "old")
-
-    def __init__(self, old: Shape, new: Shape) -> None:
-        self.old, self.new = old, new
+class BroadcastTo(View):
+    __slots__ = ()
 
     def forward(self, k: Any, x: Any) -> Any:
         return k.xp.broadcast_to(x, self.new)
@@ -103,9 +103,9 @@ class Pad(Op):
         return gy[tuple(slice(before, n - after) for (before, after), n in inner)]
 
 
-@of_tensor
+@method()
 def reshape(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
-    """The same elements in another shape, given as ints or one tuple; one -1 stands for what is left.
+    """The same elements in another shape, given as ints or one tuple; one -1 is inferred from the others.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def reshape(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
         new = tuple(x.size // known if n == -1 else n for n in new)
     if any(n < 0 for n in new) or math.prod(new) != x.size:
         raise ValueError(f"reshape: shape {x.shape} ({x.size} elements) does not fit {new}")
-    return x if new == x.shape else x.apply(Reshape(x.shape, new), x)
+    return x if new == x.shape else apply(Reshape(x.shape, new), x)
 
 
 @of_tensor
@@ -143,17 +143,17 @@ def flatten(x: Tensor) -> Tensor:
     return reshape(x, x.shape[0], math.prod(x.shape[1:]))
 
 
-@of_tensor
+@method()
 def transpose(x: Tensor, *axes: int | Sequence[int]) -> Tensor:
     """Axes in another order, given as ints or one tuple; reversed without one."""
     order = integers("transpose", axes) or tuple(reversed(range(x.ndim)))
     positive = tuple(a + x.ndim if a < 0 else a for a in order)
     if sorted(positive) != list(range(x.ndim)):
         raise ValueError(f"transpose: axes {order} are not a permutation of {x.ndim} dimensions")
-    return x.apply(Transpose(positive), x)
+    return apply(Transpose(positive), x)
 
 
-@of_tensor
+@method()
 def broadcast_to(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
     """x repeated along new or stretched axes to a shape given as ints or one tuple, without a copy; the gradient is
     summed back."""
@@ -168,7 +168,7 @@ def broadcast_to(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
     ):
         raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {new}")
     require_size("broadcast_to", new)
-    return x.apply(BroadcastTo(x.shape, new), x)
+    return apply(BroadcastTo(x.shape, new), x)
 
 
 def concatenate(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
@@ -181,19 +181,16 @@ def concatenate(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Te
     Tensor([0., 0., 1.])
     """
     first = _first(tensors, "concatenate")
-    require_axis("concatenate", axis)
-    if not -first.ndim <= axis < first.ndim:
-        raise ValueError(f"concatenate: axis {axis} is out of range for shape {first.shape}")
-    axis %= first.ndim
+    axis = _axis("concatenate", axis, first, first.ndim)
+    rest = (*first.shape[:axis], *first.shape[axis + 1 :])
     for t in tensors:
-        rest = (*first.shape[:axis], *first.shape[axis + 1 :])
         if (*t.shape[:axis], *t.shape[axis + 1 :]) != rest or t.ndim != first.ndim:
             raise ValueError(
                 f"concatenate: shapes {first.shape} and {t.shape} differ off axis {axis}"
             )
         if t.dtype != first.dtype:
             raise TypeError(f"concatenate: dtypes {first.dtype} and {t.dtype} differ; use .astype")
-    return first.apply(Concatenate(axis, tuple(t.shape[axis] for t in tensors)), *tensors)
+    return apply(Concatenate(axis, tuple(t.shape[axis] for t in tensors)), *tensors)
 
 
 def stack(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
@@ -202,17 +199,14 @@ def stack(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
     for t in tensors:
         if t.shape != first.shape:
             raise ValueError(f"stack: shapes {first.shape} and {t.shape} differ")
-    require_axis("stack", axis)
-    if not -first.ndim - 1 <= axis <= first.ndim:
-        raise ValueError(f"stack: axis {axis} is out of range for shape {first.shape}")
-    axis %= first.ndim + 1
+    axis = _axis("stack", axis, first, first.ndim + 1)
     wide = (*first.shape[:axis], 1, *first.shape[axis:])
     return concatenate([reshape(t, wide) for t in tensors], axis)
 
 
 @of_tensor
 def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
-    """x framed by a constant.
+    """Pad x with a constant.
 
     Parameters
     ----------
@@ -220,7 +214,7 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
     widths : int, (before, after) pair, or one such pair per axis
         How many elements to add at each end; an int or a single pair holds for every axis.
     value : float
-        What to put there, 0 by default.
+        The constant, 0 by default.
 
     Examples
     --------
@@ -236,13 +230,13 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
         pairs = np.broadcast_to(given, (x.ndim, 2)) if given.dtype.kind in "iu" else given
         if pairs.shape != (x.ndim, 2) or (pairs.size and pairs.min() < 0):
             raise ValueError
-    except ValueError:  # NumPy's too, for what is ragged or does not broadcast
+    except ValueError:  # NumPy raises it too, for ragged widths
         raise ValueError(
             f"pad: expected an int, a (before, after) pair or {x.ndim} such pairs, none negative, got {widths}"
         ) from None
     ends = tuple((int(a), int(b)) for a, b in pairs)
     require_size("pad", tuple(n + sum(e) for n, e in zip(x.shape, ends, strict=True)))
-    return x.apply(Pad(ends, value), x) if x.ndim else x
+    return apply(Pad(ends, value), x) if x.ndim else x
 
 
 def integers(name: str, args: Any) -> Shape:
@@ -277,37 +271,26 @@ def sizes(name: str, args: Any) -> Shape:
 
 
 def require_size(name: str, shape: Shape) -> None:
-    """Raise ValueError for a shape of so many elements that no machine holds them, or that only an empty axis saves."""
+    """Raise ValueError for a shape of more elements than any machine holds, empty axes not counted."""
     if math.prod(n or 1 for n in shape) >= TOO_MANY:
         raise ValueError(f"{name}: expected fewer than 2**40 elements, got shape {tuple(shape)}")
 
 
-def require_axis(name: str, axis: Any) -> None:
+def _axis(name: str, axis: Any, x: Tensor, ndim: int) -> int:
+    """One of ``ndim`` axes as a non-negative int."""
     if not hasattr(axis, "__index__"):
         raise TypeError(f"{name}: expected axis as an int, got {axis!r}")
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"{name}: axis {axis} is out of range for shape {x.shape}")
+    return int(axis % ndim)
 
 
 def _first(tensors: Any, name: str) -> Tensor:
     if not isinstance(tensors, (list, tuple)):
         raise TypeError(f"{name}: expected a list or tuple of Tensors, got {kind_of(tensors)}")
     for i, t in enumerate(tensors):
-        if not hasattr(t, "lift"):
+        if not isinstance(t, Tensor):
             raise TypeError(f"{name}, tensor {i}: {not_a_tensor(t)}")
     if not tensors:
         raise ValueError(f"{name}: expected at least one Tensor, got none")
     return tensors[0]
-
-
-class Shaping:
-    """The methods that a Tensor has from this file."""
-
-    __slots__ = ()
-
-    reshape = reshape
-    transpose = transpose
-    broadcast_to = broadcast_to
-
-    @property
-    def T(self: Any) -> Any:
-        """Axes reversed."""
-        return transpose(self)

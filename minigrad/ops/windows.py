@@ -1,4 +1,4 @@
-"""Arguments of convolutions and pools: windows that fit, or an error that says along which axis they don't."""
+"""Window settings of convolutions and pools: checked, with errors that name the axis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .shape import require_size
 
 Padding = int | str | tuple[Any, Any]
 
-#: strides, paddings, dilations, kernels and padded sizes go so far
+#: the largest stride, padding, dilation, kernel and padded size
 LARGEST = 2**31 - 1
 
 
@@ -74,6 +74,7 @@ def require_images(name: str, x: Tensor) -> None:
 
 
 def pair(name: str, argument: str, value: Any, least: int) -> Pair:
+    """An argument for height and width: an int for both, or a pair of ints, each at least ``least``."""
     both = (value, value) if hasattr(value, "__index__") else value
     if (
         not isinstance(both, (tuple, list))
@@ -90,14 +91,11 @@ def pair(name: str, argument: str, value: Any, least: int) -> Pair:
 
 def edges_of(name: str, padding: Any) -> tuple[Pair, Pair]:
     """(before, after) along height and width."""
-    nested = isinstance(padding, (tuple, list)) and any(
-        isinstance(p, (tuple, list)) for p in padding
-    )
-    if nested and len(padding) == 2:
-        return pair(name, "padding", padding[0], 0), pair(name, "padding", padding[1], 0)
     if isinstance(padding, str):
         raise ValueError(
             f"{name}: expected padding 'same', 'valid', an int or pairs of ints, got {padding!r}"
         )
-    h, w = pair(name, "padding", padding, 0)
-    return (h, h), (w, w)
+    sequence = isinstance(padding, (tuple, list)) and len(padding) == 2
+    if not (sequence and any(isinstance(p, (tuple, list)) for p in padding)):
+        padding = pair(name, "padding", padding, 0)
+    return pair(name, "padding", padding[0], 0), pair(name, "padding", padding[1], 0)

@@ -1,0 +1,35 @@
+"""The table of a Tensor's methods: each row has its code, with the same parameters."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+
+import pytest
+
+import minigrad as mg
+from minigrad.ops import methods
+
+ROWS = [
+    node
+    for node in ast.walk(ast.parse(inspect.getsource(methods.Methods)))
+    if isinstance(node, ast.FunctionDef) and not node.decorator_list
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_row_has_its_code(row):
+    code = getattr(mg.Tensor, row.name)
+    parameters = list(inspect.signature(code).parameters.values())[1:]
+    names = [p.arg for p in row.args.args[1:]]
+    defaults = [ast.literal_eval(d) for d in row.args.defaults]
+    if row.name.strip("_") == row.name:
+        assert [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD] == names
+    assert [p.default for p in parameters if p.default is not p.empty] == defaults
+    assert bool(row.args.vararg) == any(p.kind == p.VAR_POSITIONAL for p in parameters)
+    assert len(parameters) == len(names) + bool(row.args.vararg) + bool(row.args.kwarg)
+
+
+def test_every_method_has_its_row():
+    bound = {name for name, value in vars(methods.Methods).items() if inspect.isfunction(value)}
+    assert bound == {row.name for row in ROWS}
