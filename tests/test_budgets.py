@@ -40,7 +40,6 @@ LINES = {
 CIRCLES = {
     "minigrad": "conversion tape tensor",
     "minigrad.kernels": "cuda cuda.faults",
-    "minigrad.graph": "drawing folding fusing graph memory passes recorded showing",
 }
 
 #: functions of more than 40 lines without their docstring

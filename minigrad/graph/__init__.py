@@ -2,7 +2,7 @@
 
 from .calls import Call, Value
 from .capturing import capture
-from .diff import Difference, GraphDiff, graph_diff
+from .comparing import Difference, GraphDiff, graph_diff
 from .graph import Graph
 from .guards import CaptureError
 from .jitting import Jit, jit

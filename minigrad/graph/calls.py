@@ -1,8 +1,9 @@
-"""What a graph is made of: values, and calls of ops that make them."""
+"""What a graph consists of: values, the calls of ops that compute them, and the trace that lists these calls."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,25 @@ from ..backend import by_type
 from ..op import Op
 from ..tape import Leaf
 from ..tensor import Tensor
+from .guards import Guards, Replays
+from .structure import Signature
 
 
 @dataclass(eq=False, slots=True)
 class Value:
-    """One array of a graph, known by its identity.
+    """One array of a graph, compared by identity.
 
     Attributes
     ----------
     shape, dtype
-        What it was when captured, and must be in every replay.
+        As captured; the same in every replay.
     kind : {"input", "state", "gradient", "constant", "result"}
         An argument of the call; a parameter, buffer or optimizer's tensor, bound by reference; the gradient that a
-        leaf has before the call; numbers that stand in the program; what an op makes.
+        leaf has before the call; a literal or constant tensor; an output of an op.
     name : str
         Of a parameter or buffer, dotted; of inputs and optimizer state too; empty where there is none.
     tensor : Tensor or None
-        The tensor that is bound (state), or the numbers themselves (constant).
+        The bound tensor (state), or the numbers themselves (constant).
     leaf : Leaf or None
         Whose gradient it is.
     """
@@ -58,7 +61,7 @@ class Call:
     layer : str
         The dotted name of the module that computed it, or whose gradient it is part of.
     phase : {"forward", "backward", "update"}
-        Update: what moves parameters and running statistics.
+        Update: what changes parameters and running statistics.
     recorded : bool
         Whether the tape was on.
     """
@@ -72,18 +75,28 @@ class Call:
 
     @property
     def name(self) -> str:
-        """The op's name, in the manner of functions: ``batch_norm``."""
+        """The op's name in the style of functions: ``batch_norm``."""
         return snake(self.op)
 
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """Its inputs and outputs, but for inputs that are None."""
+        return tuple([v for v in (*self.inputs, *self.outputs) if v is not None])
+
+    @property
+    def written(self) -> tuple[Value, ...]:
+        """The inputs that it changes in place."""
+        return tuple([v for v in self.inputs[: self.op.writes] if v is not None])
+
     def forward(self, kernels: Any, arrays: list[Any], title: str) -> tuple[Any, ...]:
-        """What the op makes of arrays; errors say where it stands in the graph ``title``."""
+        """Compute the outputs from arrays; errors name the graph ``title`` and the layer."""
         try:
             return self.compute(kernels, *arrays)
         except (TypeError, ValueError) as error:
             raise self.located(error, title) from error
 
     def compute(self, kernels: Any, *arrays: Any) -> tuple[Any, ...]:
-        """What the op makes of arrays."""
+        """Compute the outputs from arrays."""
         result = self.op.forward(kernels, *arrays)
         if result is None:
             return ()
@@ -91,16 +104,88 @@ class Call:
         return tuple([a if type(a) in by_type else kernels.xp.asarray(a) for a in results])
 
     def located(self, error: Exception, title: str) -> Exception:
-        """An error that says where in the graph ``title`` it was raised."""
+        """The same error with the graph ``title`` and the layer before its message."""
         return type(error)(": ".join(filter(None, (title, self.layer, str(error)))))
-
-    @property
-    def written(self) -> tuple[Value, ...]:
-        """What it changes in place."""
-        return tuple(v for v in self.inputs[: self.op.writes] if v is not None)
 
 
 def snake(op: Op) -> str:
-    """The name of an op: BatchNormGrad is batch_norm_grad."""
+    """Return the name of an op in snake case: BatchNormGrad is batch_norm_grad."""
     name = type(op).__name__
     return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+
+@dataclass(eq=False)
+class Trace(Replays):
+    """The data of a ``Graph``, where its attributes are described: what passes, tables and drawings read."""
+
+    calls: list[Call]
+    inputs: list[Value]
+    outputs: list[Value]
+    signature: Signature
+    guards: Guards
+    backend: str
+    title: str = "graph"
+    gradients: dict[Leaf, Value | None] = field(default_factory=dict)
+    #: whether its results are connected to inputs and parameters by the tape
+    differentiable: bool = False
+    examples: list[Tensor] | None = None
+    differences: dict[str, float] = field(default_factory=dict)
+
+    def state(self) -> list[Value]:
+        """The tensors bound by reference, in the order of their first use."""
+        return [v for v in self.values() if v.kind == "state"]
+
+    def constants(self) -> list[Value]:
+        """The constants, in the order of their first use."""
+        return [v for v in self.values() if v.kind == "constant"]
+
+    def values(self) -> Iterator[Value]:
+        """Iterate over all values, each once: inputs, those of the calls in order, then the remaining results."""
+        seen: dict[Value, None] = dict.fromkeys(self.inputs)
+        for call in self.calls:
+            seen.update(dict.fromkeys(call.values))
+        seen.update(dict.fromkeys(self.wanted()))
+        return iter(seen)
+
+    def wanted(self) -> list[Value]:
+        """What remains after a call: results and gradients."""
+        return [*self.outputs, *(v for v in self.gradients.values() if v is not None)]
+
+    def bases(self) -> dict[Value, Value]:
+        """For each view, the value whose memory it shares."""
+        found: dict[Value, Value] = {}
+        for call in self.calls:
+            if call.op.aliases and call.inputs[0] is not None:
+                found[call.outputs[0]] = found.get(call.inputs[0], call.inputs[0])
+        return found
+
+    def last_uses(self) -> list[list[Value]]:
+        """For each call, the results that are not needed after it."""
+        seen = set(self.wanted())
+        last: list[list[Value]] = []
+        for call in reversed(self.calls):
+            done = [v for v in dict.fromkeys(call.values) if v not in seen]
+            seen.update(done)
+            last.append([v for v in done if v.kind == "result"])
+        return last[::-1]
+
+    def start(self, inputs: list[Tensor]) -> dict[Value, Tensor]:
+        """The tensors that exist before the first call: inputs, state, constants, gradients."""
+        known = dict(zip(self.inputs, inputs, strict=True))
+        for v in self.values():
+            if v.tensor is not None:
+                known[v] = v.tensor
+            elif v.leaf is not None and v.leaf.grad is not None:
+                known[v] = v.leaf.grad
+        return known
+
+    def compute(self, kernels: Any, known: dict[Value, Any], keep: bool = False) -> None:
+        """Apply the ops to the arrays ``known`` and add the outputs; without ``keep`` drop those of no further use."""
+        for call, done in zip(self.calls, self.last_uses(), strict=True):
+            arrays = [None if v is None else known[v] for v in call.inputs]
+            known.update(zip(call.outputs, call.forward(kernels, arrays, self.title), strict=True))
+            for v in call.written:
+                if v.tensor is not None:
+                    v.tensor._bump()
+            for v in () if keep else done:
+                del known[v]

@@ -1,151 +1,101 @@
-"""What a call costs: floating-point operations, parameters, and bytes of memory, by a convention and not by a clock.
+"""Costs of calls: floating-point operations, parameters, and bytes of memory, counted by convention and not measured.
 
-FLOPs are counted from shapes. Whatever is one operation of arithmetic counts 1: an addition, a multiplication, a
-division, a comparison, and also exp, log, sqrt and tanh. A multiplication with the addition that follows it is 2, so
-a product of an (n, k) and a (k, m) matrix counts 2 n k m; papers that speak of multiply-adds (MACs) have half of that.
+FLOPs are counted from shapes. Each operation of arithmetic counts 1: an addition, a multiplication, a division, a
+comparison, and also exp, log, sqrt and tanh. A multiplication and an addition are 2, so a product of an (n, k) and a
+(k, m) matrix counts 2 n k m; papers that count multiply-adds (MACs) have half of that.
 
 - Products (linear, matmul, convolutions and their gradients) are counted in full, windows that reach into padding too.
 - Fused ops are counted by the formulas of their ``reference``, per value; what is done once per channel or per row is
-  not counted, since it is small.
-- Views and copies count 0. An op without a rule below counts 1 for each number that it makes.
+  small and not counted.
+- Views and copies count 0. An op without a rule below counts 1 for each number of its outputs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from ..autograd import AddInto, Copy
-from ..bn.moments import MeanM2, WeightedMeanM2
 from ..dtypes import floating
 from ..nn.module import Parameter
-from ..op import Op
-from ..ops.activation import Sigmoid, SigmoidGrad, Softmax
-from ..ops.batch_norm import BatchNorm, BatchNormGrad, FrozenBatchNorm, MoveStatistics
-from ..ops.conv import Conv2d, InputGrad, WeightGrad
-from ..ops.elementwise import Cast
-from ..ops.indexing import Index, IndexAdd
-from ..ops.linear import Linear, MatMul
-from ..ops.loss import OneHot, SoftmaxCrossEntropy, SoftmaxCrossEntropyGrad
-from ..ops.pool import MaxPool2d, MaxPool2dGather, MaxPool2dGrad, SumPool2d, SumPool2dGrad
-from ..ops.random import DropoutMask
-from ..ops.reduction import ArgMax, Max, Sum
-from ..ops.shape import Concatenate, Pad
-from ..optim.optimizers import Update
-from .fused import (
-    ActivatedBatchNorm,
-    ActivatedBatchNormGrad,
-    ActivatedFrozenBatchNorm,
-)
+from .calls import Call, Trace, Value
 
-if TYPE_CHECKING:
-    from .calls import Call, Value
+#: FLOPs per number of the first input, or a function
+Rule = int | Callable[[Call], int]
 
-Count = Callable[["Call"], int]
+#: allocations start at a cache line
+LINE = 64
 
 
 def size(value: Value | None) -> int:
-    """How many numbers there are; none where there is no value."""
+    """Return how many numbers a value has; 0 for None."""
     return 0 if value is None else math.prod(value.shape)
 
 
-def _per_input(count: int) -> Count:
-    return lambda call: count * size(call.inputs[0])
-
-
-def _per_output(count: int) -> Count:
-    return lambda call: count * size(call.outputs[0])
-
-
-def _per_moved(call: Call) -> int:
-    """A multiplication and an addition for each number but those that only count batches or steps."""
+def _per_written(call: Call) -> int:
+    """Count a multiplication and an addition per number, except for counters of batches and steps."""
     return 2 * sum(size(v) for v in call.written if floating(v.dtype))
 
 
 def _matmul(call: Call) -> int:
-    a, y = call.inputs[0], call.outputs[0]
+    a = call.inputs[0]
     assert a is not None
-    return 2 * size(y) * a.shape[-2 if call.op.ta else -1]  # type: ignore[attr-defined]
+    return 2 * size(call.outputs[0]) * a.shape[-2 if call.op.ta else -1]  # type: ignore[attr-defined]
 
 
-def _linear(call: Call) -> int:
-    _, weight, bias = call.inputs
-    y = call.outputs[0]
+def _products(y: Value | None, weight: Value | None) -> int:
+    """Count the products that a layer's outputs are sums of: each is one of an output channel's weights, used once."""
     assert weight is not None
-    return size(y) * (2 * weight.shape[1] + (bias is not None))
+    return 2 * size(y) * math.prod(weight.shape[1:])
 
 
-def _conv2d(call: Call) -> int:
+def _layer(call: Call) -> int:
     _, weight, bias = call.inputs
     y = call.outputs[0]
-    return _windows(y, weight) + (bias is not None) * size(y)
-
-
-def _windows(y: Value | None, weight: Value | None) -> int:
-    """At each place of the convolution's output (n, out, height, width), each weight is used once."""
-    assert y is not None
-    return 2 * y.shape[0] * math.prod(y.shape[2:]) * size(weight)
+    return _products(y, weight) + (bias is not None) * size(y)
 
 
 def _pool(call: Call) -> int:
-    """Each number of a window, once; the outputs of pooling, or the gradients for them, are the fewer numbers."""
+    """Count each number of a window once; pooled values, or gradients for them, are the fewer."""
     windows = min(size(call.inputs[0]), size(call.outputs[0]))
     return windows * math.prod(call.op.window.size)  # type: ignore[attr-defined]
 
 
-#: FLOPs of an activation for each number, where it is not 1: negative, exp, 1 +, 1 /; and those of its gradient
-STEPS = {"sigmoid": 4, "sigmoid_grad": 3}
+def _activated(count: int, *steps: int) -> Rule:
+    """Count a batch norm with a sigmoid or relu."""
+    return lambda call: (
+        (count + steps[call.op.activation == "relu"])  # type: ignore[attr-defined]
+        * size(call.inputs[0])
+    )
 
 
-def _activation(call: Call, suffix: str = "") -> int:
-    """Those of an activation that is part of an op, for each number."""
-    return STEPS.get(f"{call.op.activation}{suffix}", 1)  # type: ignore[attr-defined]
-
-
-def _activated(count: int, suffix: str = "") -> Count:
-    """Those of batch norm, and of the activation."""
-    return lambda call: (count + _activation(call, suffix)) * size(call.inputs[0])
-
-
-#: FLOPs by op class; subclasses count like their base
-FLOPS: dict[type[Op], Count] = {
-    Linear: _linear,
-    MatMul: _matmul,
-    Conv2d: _conv2d,
-    InputGrad: lambda call: _windows(call.inputs[0], call.inputs[1]),
-    WeightGrad: lambda call: _windows(call.inputs[1], call.outputs[0]),
-    BatchNorm: _per_input(6),  # sum; x - mean, its square, their sum; scale, shift
-    BatchNormGrad: _per_input(9),  # xhat 2; gbeta 1, ggamma 2; gx 4
-    FrozenBatchNorm: _per_input(2),  # scale, shift
-    ActivatedBatchNorm: _activated(6),
-    ActivatedBatchNormGrad: _activated(9, "_grad"),
-    ActivatedFrozenBatchNorm: _activated(2),
-    MeanM2: _per_input(4),
-    WeightedMeanM2: _per_input(6),
-    MoveStatistics: _per_moved,
-    Sigmoid: _per_output(STEPS["sigmoid"]),
-    SigmoidGrad: _per_output(STEPS["sigmoid_grad"]),
-    Softmax: _per_output(5),  # max, subtract, exp, sum, divide
-    SoftmaxCrossEntropy: _per_input(5),
-    SoftmaxCrossEntropyGrad: _per_input(2),
-    DropoutMask: _per_output(2),  # compare, divide
-    Sum: _per_input(1),
-    Max: _per_input(1),
-    ArgMax: _per_input(1),
-    MaxPool2d: _pool,
-    SumPool2d: _pool,
-    SumPool2dGrad: _pool,
-    MaxPool2dGrad: _per_input(1),
-    IndexAdd: _per_input(1),
-    AddInto: _per_input(1),
-    Update: _per_moved,
-    **dict.fromkeys((Cast, Concatenate, Copy, Index, OneHot, Pad, MaxPool2dGather), _per_output(0)),
+#: by the names of ops
+FLOPS: dict[str, Rule] = {
+    **dict.fromkeys(("linear", "conv2d"), _layer),
+    "mat_mul": _matmul,
+    "input_grad": lambda call: _products(call.inputs[0], call.inputs[1]),
+    "weight_grad": lambda call: _products(call.inputs[1], call.outputs[0]),
+    "batch_norm": 6,  # sum; x - mean, its square, their sum; scale, shift
+    "batch_norm_grad": 9,  # xhat 2; gbeta 1, ggamma 2; gx 4
+    "frozen_batch_norm": 2,  # scale, shift
+    "activated_batch_norm": _activated(6, 4, 1),
+    "activated_batch_norm_grad": _activated(9, 3, 1),
+    "activated_frozen_batch_norm": _activated(2, 4, 1),
+    "mean_m2": 4,
+    "weighted_mean_m2": 6,
+    "sigmoid": 4,  # negative, exp, 1 +, 1 /
+    "sigmoid_grad": 3,
+    **dict.fromkeys(("softmax", "log_softmax", "softmax_cross_entropy"), 5),
+    "softmax_cross_entropy_grad": 2,
+    "dropout_mask": 2,  # compare, divide
+    **dict.fromkeys(("update", "move_statistics"), _per_written),
+    **dict.fromkeys(("max_pool2d", "sum_pool2d", "sum_pool2d_grad"), _pool),
+    **dict.fromkeys(("sum", "max", "min", "arg_max", "max_pool2d_grad", "index_add", "add_into"), 1),
+    **dict.fromkeys(("cast", "concatenate", "copy", "index", "one_hot", "pad", "max_pool2d_gather"), 0),
 }
 
 
 def flops(call: Call) -> int:
-    """Floating-point operations of a call.
+    """Return the floating-point operations of a call.
 
     Examples
     --------
@@ -156,16 +106,43 @@ def flops(call: Call) -> int:
     """
     if call.op.aliases:
         return 0
-    counts = (FLOPS[cls] for cls in type(call.op).__mro__ if cls in FLOPS)
-    count = next(counts, None)
-    return sum(map(size, call.outputs)) if count is None else count(call)
+    rule = FLOPS.get(call.name)
+    if rule is None:
+        return sum(map(size, call.outputs))
+    return rule * size(call.inputs[0]) if isinstance(rule, int) else rule(call)
 
 
 def made(call: Call) -> int:
-    """Bytes of the arrays that a call makes: none for views, and for ops that work in place."""
+    """Return the bytes of the arrays that a call allocates: none for views and in-place ops."""
     return 0 if call.op.aliases else sum(v.nbytes for v in call.outputs)
 
 
 def parameters(call: Call) -> list[Value]:
-    """The parameters that a call uses."""
+    """Return the parameters that a call uses."""
     return [v for v in call.inputs if v is not None and isinstance(v.tensor, Parameter)]
+
+
+def peak(graph: Trace) -> int:
+    """Return the bytes of an arena for the results, each of which needs memory up to its last use.
+
+    Results of the graph and gradients are kept to the end. Views need no memory; what an op allocates and frees itself
+    is not counted. Large results are placed first, each at the lowest offset that is free while it is needed (Pisarchyk
+    & Lee 2020, arXiv:2001.03288, "greedy by size").
+    """
+    base = graph.bases()
+    lives: dict[Value, tuple[int, int]] = {}
+    for i, values in enumerate([*(call.values for call in graph.calls), graph.wanted()]):
+        for v in (base.get(v, v) for v in values):
+            if v.kind == "result":
+                lives[v] = lives.get(v, (i, i))[0], i
+    placed: list[tuple[int, int, Value]] = []
+    for v in sorted(lives, key=lambda v: -v.nbytes):
+        first, last = lives[v]
+        start = 0
+        for begin, end, other in sorted(placed, key=lambda place: place[0]):
+            if lives[other][0] <= last and first <= lives[other][1]:
+                if begin - start >= v.nbytes:
+                    break
+                start = max(start, end)
+        placed.append((start, start + -(-max(v.nbytes, 1) // LINE) * LINE, v))
+    return max((end for _, end, _ in placed), default=0)

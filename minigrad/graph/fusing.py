@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..op import Op
 from ..ops.activation import Relu, ReluGrad, Sigmoid, SigmoidGrad
@@ -20,10 +20,8 @@ from .fused import (
     ActivatedBatchNormGrad,
     ActivatedFrozenBatchNorm,
 )
-from .passes import bases, prune, uses
-
-if TYPE_CHECKING:
-    from .graph import Graph
+from .passes import G as Graph
+from .passes import prune
 
 #: classes of elementwise ops
 NAMES = {type(op): name for name, op in ELEMENTWISE.items()}
@@ -44,12 +42,12 @@ def with_fused_norms(graph: Graph) -> Graph:
 class _Known:
     """What the steps ask about a graph."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Any) -> None:
         self.at = {call: i for i, call in enumerate(graph.calls)}
         self.makers = {v: call for call in graph.calls for v in call.outputs}
         self.users = uses(graph)
         self.left = set(graph.wanted())
-        self._bases = bases(graph)
+        self._bases = graph.bases()
         self._writes = [
             (i, {self._memory(v) for v in call.written})
             for i, call in enumerate(graph.calls)
@@ -140,3 +138,13 @@ def _activated_norm_grads(graph: Graph) -> Graph:
         new[call] = replace(call, op=op, inputs=(*rest, *before.inputs))
         gone.add(before)
     return _replaced(graph, new, gone)
+
+
+def uses(graph: Any) -> dict[Value, list[Call]]:
+    """For each value, the calls that take it, once for each time."""
+    found: dict[Value, list[Call]] = {v: [] for v in graph.values()}
+    for call in graph.calls:
+        for v in call.inputs:
+            if v is not None:
+                found[v].append(call)
+    return found

@@ -1,9 +1,8 @@
-"""What is captured: a straight list of applied ops, and what replays it."""
+"""Graph: a captured computation that can be printed, drawn, changed by passes, exported and replayed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,47 +12,42 @@ from ..backend import get
 from ..kernels.cuda import LaunchedKernels, NotRecorded
 from ..kernels.numba import NumbaKernels
 from ..kernels.recording import dense
-from ..tape import Leaf, listening, moving, recording
+from ..tape import listening, moving, recording
 from ..tensor import Tensor, apply, written_out
-from .calls import Call, Value
-from .drawing import dot, render
-from .folding import fold_batch_norm
+from .calls import Trace, Value
+from .costs import peak
+from .drawing import dot, svg
 from .fusing import fuse, with_fused_norms
-from .guards import Guards, Replays
-from .memory import peak
-from .passes import fold_constants, prune
+from .passes import fold_batch_norm, fold_constants, prune
 from .recorded import Recorded
 from .replay import Replay
 from .showing import table
-from .structure import Signature
 
 
 @dataclass(eq=False)
-class Graph(Replays):
+class Graph(Trace):
     """A computation as a list of applied ops, which can be read, changed by passes, and replayed.
 
     Made by ``minigrad.capture``. Called with arguments like the example ones it computes what the captured function
     would have: the same bits, the same changes to parameters, buffers, optimizer state and gradients. All of those are
-    bound by reference: it reads and moves the very tensors that the function did.
+    bound by reference: it reads and changes the very tensors that the function did.
 
     Attributes
     ----------
     calls : list of Call
         In the order in which they were applied.
-    inputs : list of Value
-        Of the tensors among the arguments, in order.
-    outputs : list of Value
-        Of the tensors that it returns.
+    inputs, outputs : list of Value
+        The tensors among the arguments, and those that it returns, in order.
     gradients : dict of Leaf to Value or None
-        What the call leaves in leaves' ``.grad``.
+        What the call assigns to leaves' ``.grad``.
     backend : str
         Where it was captured, and runs.
     title : str
-        What was captured.
+        The name of the captured function.
     examples : list of Tensor, or None
         The example inputs; None for graphs of ``minigrad.jit``.
     differences : dict of str to float
-        Of a graph with batch norms folded: for each of them the largest difference that this makes, on the examples.
+        For each folded batch norm, the largest difference that folding makes on the examples.
 
     Examples
     --------
@@ -63,18 +57,6 @@ class Graph(Replays):
     (['multiply', 'sum'], Tensor(6.))
     """
 
-    calls: list[Call]
-    inputs: list[Value]
-    outputs: list[Value]
-    signature: Signature
-    guards: Guards
-    backend: str
-    title: str = "graph"
-    gradients: dict[Leaf, Value | None] = field(default_factory=dict)
-    #: whether what it returns led back to its inputs and parameters
-    differentiable: bool = False
-    examples: list[Tensor] | None = None
-    differences: dict[str, float] = field(default_factory=dict)
     _plan: Replay | Recorded | None = field(default=None, init=False, repr=False)
     _recordable: bool = field(default=True, init=False, repr=False)
 
@@ -91,53 +73,53 @@ class Graph(Replays):
         )
 
     def __str__(self) -> str:
-        """A table: see ``minigrad.graph.showing``."""
+        """Return a table of the calls with parameters, bytes and FLOPs."""
         return table(self)
 
     def dot(self) -> str:
-        """A drawing, as DOT text for Graphviz: see ``minigrad.graph.drawing``."""
+        """Return a drawing as DOT text, which Graphviz and others read."""
         return dot(self)
 
     def svg(self) -> str:
-        """A drawing, as SVG text.
+        """Return a drawing as SVG text.
 
         Raises
         ------
         ImportError, RuntimeError
             If the Python package ``graphviz``, or Graphviz itself, is not installed.
         """
-        return render(dot(self))
+        return svg(self)
 
     def _repr_svg_(self) -> str | None:
-        """What a notebook shows; the table where Graphviz is not installed."""
+        """Return what a notebook shows; None, for the table, where Graphviz is not installed."""
         try:
             return self.svg()
         except (ImportError, RuntimeError):
             return None
 
     def peak_bytes(self) -> int:
-        """Bytes of results in memory at once during a replay, which uses memory again as soon as it can."""
+        """Return the most bytes of results that are in memory at once during a replay."""
         return peak(self)
 
     def prune(self) -> Graph:
-        """This graph without the calls whose results nobody needs."""
+        """Return this graph without the calls whose results are not used."""
         return prune(self)
 
     def fold_constants(self) -> Graph:
-        """This graph with what depends on constants alone computed beforehand."""
+        """Return this graph with everything that depends on constants alone computed in advance."""
         return fold_constants(self)
 
     def fold_batch_norm(self) -> Graph:
-        """This graph for inference, with each batch norm in the weights of the linear layer or convolution before it.
+        """Return this graph for inference, each batch norm merged into the weights of the layer before it.
 
-        Parameters and buffers become constants, whatever becomes of the model's. A batch norm stays where something
-        else uses, or the graph returns, what stands between it and the layer; where its input is no layer's; and where
-        its statistics are computed. Folded once more, a graph stays as it is.
+        Parameters and buffers become constants and no longer follow the model's. A batch norm is kept where the value
+        between it and the linear layer or convolution is used elsewhere or returned, where its input comes from
+        something else, and where its statistics are computed. Folding a folded graph changes nothing.
 
         Returns
         -------
         Graph
-            Its ``differences`` say what this changes: arithmetic in another order, rounded.
+            Its ``differences`` tell how much the results change, since the arithmetic is rounded in another order.
 
         Raises
         ------
@@ -156,10 +138,10 @@ class Graph(Replays):
         return fold_batch_norm(self)
 
     def fuse(self) -> Graph:
-        """This graph with each batch norm and the sigmoid or relu after it as one call, and their gradients too.
+        """Return this graph with each batch norm and the sigmoid or relu after it as one call; gradients likewise.
 
-        What is between them is not written to memory any more; a value that something else uses, or that the graph
-        returns, stays. Fused once more, a graph stays as it is. Replays on the CPU do this by themselves.
+        The value between them is not written to memory, unless it is used elsewhere or returned. Fusing a fused graph
+        changes nothing. Replays on the CPU fuse automatically.
 
         Returns
         -------
@@ -176,14 +158,14 @@ class Graph(Replays):
         return fuse(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute.
+        """Replay the computation on other arguments.
 
         Raises
         ------
         TypeError, ValueError
             For arguments of another structure, shape, dtype or backend than it was captured for.
         RuntimeError
-            If something has changed that the graph was captured with: a layer's mode or setting, say.
+            If something that the graph depends on has changed since the capture: a layer's mode or setting, say.
         """
         inputs = self.signature.bind(self.title, args, kwargs)
         with moving if self.moves else nullcontext():
@@ -194,12 +176,12 @@ class Graph(Replays):
 
     @cached_property
     def moves(self) -> bool:
-        """Whether it changes what other threads may change as well, so that they must wait."""
+        """Whether it changes state or gradients, so that other threads that do must wait."""
         written = any(v.kind == "state" for call in self.calls for v in call.written)
         return written or bool(self.guards.leaves)
 
     def run(self, inputs: list[Tensor]) -> Any:
-        """Compute, for inputs that are known to fit."""
+        """Replay on inputs that are known to fit."""
         with moving if self.moves else nullcontext():
             for leaf in self.gradients:
                 if leaf not in self.guards.leaves:
@@ -215,16 +197,16 @@ class Graph(Replays):
             return self.signature.rebuild(values)
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
-        """Write the graph to an ONNX file, to be run by other programs; ``minigrad.from_onnx`` reads it back.
+        """Write the graph to an ONNX file, which other programs can run and ``minigrad.from_onnx`` can read.
 
-        Parameters, buffers and inputs keep their names, the parameters' values stand in the file, and the nodes are
-        named after their layers. It consists of standard operators only (opset 21). Sizes are those that the graph was
-        captured with, the number of examples too.
+        Parameters, buffers and inputs keep their names, the file contains the parameters' values, and nodes are named
+        after their layers. Only standard operators are used (opset 21). Sizes are fixed as captured, the batch size
+        too.
 
         Parameters
         ----------
         path : path
-            Written whole or not at all.
+            Written atomically.
 
         Raises
         ------
@@ -236,10 +218,10 @@ class Graph(Replays):
 
         Notes
         -----
-        A graph of a training forward normalizes by the batch, and has what the running statistics become as further
-        outputs, ``"bn.running_mean.new"`` and so on: ONNX changes nothing in place. Where ``on_nonfinite="raise"``
-        would raise, the file gives NaN. Dropout draws its masks from the other program's generator; ONNX Runtime's
-        optimizations leave it out.
+        ONNX has no in-place updates: a graph in train mode normalizes by the batch and returns the updated running
+        statistics as further outputs, ``"bn.running_mean.new"`` and so on. Where ``on_nonfinite="raise"`` would raise,
+        the file gives NaN. Dropout masks come from the other program's generator; ONNX Runtime's optimizations remove
+        dropout.
 
         Examples
         --------
@@ -254,28 +236,9 @@ class Graph(Replays):
 
         write(self, path)
 
-    def state(self) -> list[Value]:
-        """The tensors bound by reference, in the order of their first use."""
-        return self._of_kind("state")
-
-    def constants(self) -> list[Value]:
-        """The numbers that stand in the program."""
-        return self._of_kind("constant")
-
-    def values(self) -> Iterator[Value]:
-        """All there are, each once: inputs, then as calls use and make them, then what is left."""
-        seen: dict[Value, None] = dict.fromkeys(self.inputs)
-        for call in self.calls:
-            seen.update(dict.fromkeys(v for v in (*call.inputs, *call.outputs) if v is not None))
-        seen.update(dict.fromkeys(self.wanted()))
-        return iter(seen)
-
-    def _of_kind(self, kind: str) -> list[Value]:
-        return [v for v in self.values() if v.kind == kind]
-
     def _reapply(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Apply every op once more, so that the tape, or another capture, hears it."""
-        known = self._start(inputs)
+        """Apply every op again, so that the tape or another capture records it."""
+        known = self.start(inputs)
         for v in self.constants():
             written_out(known[v])
         ambient = recording.get()
@@ -291,7 +254,7 @@ class Graph(Replays):
         return self._finish(known)
 
     def _replay(self, inputs: list[Tensor]) -> list[Tensor]:
-        """The same on arrays, where nobody listens."""
+        """Compute on arrays, where neither a tape nor a capture records."""
         backend = get(self.backend)
         if backend.devices is not None:
             bound = [v.tensor for v in self.state() if v.tensor is not None] if not inputs else ()
@@ -304,18 +267,10 @@ class Graph(Replays):
             for leaf, g in zip(self.gradients, gradients, strict=True):
                 leaf.grad = g
             return results
-        there = self._start(inputs)
+        there = self.start(inputs)
         known = {v: t._data for v, t in there.items()}
         strides = {v: array.strides for v, array in known.items()}
-        for call, done in zip(self.calls, self.last_uses(), strict=True):
-            arrays = [None if v is None else known[v] for v in call.inputs]
-            made = call.forward(backend.kernels, arrays, self.title)
-            known.update(zip(call.outputs, made, strict=True))
-            for v in call.written:
-                if v.tensor is not None:
-                    v.tensor._bump()
-            for v in done:
-                del known[v]
+        self.compute(backend.kernels, known)
         if isinstance(backend.kernels, LaunchedKernels) and self._recordable:
             try:
                 self._plan = Recorded(self, backend.kernels, strides)
@@ -326,7 +281,7 @@ class Graph(Replays):
         )
 
     def _record(self, inputs: list[Tensor], kernels: Any) -> Any:
-        """Gradients and results of a replay that is recorded; None where it can't be, or another thread runs it."""
+        """Replay and record the launches; None where that is not possible or another thread replays the recording."""
         if isinstance(self._plan, Replay) and self._plan.fits(inputs):
             return None
         if not self._recordable or not all(dense(t._data) for t in inputs):
@@ -336,35 +291,10 @@ class Graph(Replays):
         self._plan, self._recordable = (None, False) if plan.failed else (plan, True)
         return found
 
-    def _start(self, inputs: list[Tensor]) -> dict[Value, Tensor]:
-        """What is there before the first call."""
-        known = dict(zip(self.inputs, inputs, strict=True))
-        for v in self.values():
-            if v.tensor is not None:
-                known[v] = v.tensor
-            elif v.leaf is not None and v.leaf.grad is not None:
-                known[v] = v.leaf.grad
-        return known
-
-    def wanted(self) -> list[Value]:
-        """What a call leaves: results and gradients."""
-        return [*self.outputs, *(v for v in self.gradients.values() if v is not None)]
-
-    def last_uses(self) -> list[list[Value]]:
-        """For each call, the results that nobody needs after it."""
-        kept, seen = set(self.wanted()), set[Value]()
-        last: list[list[Value]] = []
-        for call in reversed(self.calls):
-            used = [v for v in (*call.inputs, *call.outputs) if v is not None]
-            done = [v for v in dict.fromkeys(used) if v not in seen and v not in kept]
-            seen.update(done)
-            last.append([v for v in done if v.kind == "result"])
-        return last[::-1]
-
     def _finish(self, known: dict[Value, Tensor]) -> list[Tensor]:
-        """Leave gradients in their leaves; what is returned."""
+        """Assign gradients to their leaves, and return the results."""
 
-        def own(v: Value) -> Tensor:  # nobody may write into constants
+        def own(v: Value) -> Tensor:  # constants are not to be written to
             return Tensor(known[v]._data.copy()) if v.kind == "constant" else known[v]
 
         for leaf, v in self.gradients.items():

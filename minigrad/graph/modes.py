@@ -1,10 +1,8 @@
-"""The two graphs of a module: what it computes in training, and what in eval."""
+"""Graphs of a module in train and in eval mode."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from ..nn.module import Module
@@ -13,10 +11,10 @@ from .graph import Graph
 
 
 def graphs(model: Module, *example_inputs: Any, **keywords: Any) -> tuple[Graph, Graph]:
-    """The graphs of a module in train and in eval mode.
+    """Capture a module in train and in eval mode.
 
-    Afterwards every layer is in the mode it was in, and parameters, buffers and random generators are as they were.
-    Each graph stays what it is, whatever mode the module is put in.
+    Modes, parameters, buffers and random generators are restored afterwards. Each graph keeps its mode, whatever mode
+    the module is put in.
 
     Parameters
     ----------
@@ -51,26 +49,22 @@ def graphs(model: Module, *example_inputs: Any, **keywords: Any) -> tuple[Graph,
             f"graphs: expected a Module, which has two modes, got {type(model).__name__}; "
             "minigrad.capture takes any function"
         )
-    with _modes_kept(model), warnings.catch_warnings():
-        # Whoever draws a fresh network knows that it was not trained.
-        warnings.filterwarnings("ignore", ".*running statistics that were never fed", UserWarning)
-        train = capture(model.train(), *example_inputs, **keywords)
-        eval_ = capture(model.eval(), *example_inputs, **keywords)
+    modes = [(module, vars(module).get("training")) for module in model.modules()]
+    try:
+        with warnings.catch_warnings():
+            # That a new network was not trained yet is no mistake here.
+            warnings.filterwarnings("ignore", ".*running statistics", UserWarning)
+            train = capture(model.train(), *example_inputs, **keywords)
+            eval_ = capture(model.eval(), *example_inputs, **keywords)
+    finally:
+        for module, mode in modes:
+            if (
+                mode is None
+            ):  # it had only the default of its class; a guard would see an attribute of its own
+                vars(module).pop("training", None)
+            else:
+                module.training = mode
     for graph, mode in ((train, "train"), (eval_, "eval")):
         graph.title = f"{graph.title}, {mode}"
         graph.guards.free |= {"training"}
     return train, eval_
-
-
-@contextmanager
-def _modes_kept(model: Module) -> Iterator[None]:
-    """Every layer's mode is afterwards what it was, also for graphs that were captured before."""
-    before = [(module, vars(module).get("training")) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            if mode is None:  # never set, and a mode of its own would be a change
-                vars(module).pop("training", None)
-            else:
-                module.training = mode

@@ -1,31 +1,43 @@
-"""Passes: functions of a graph that give another one, which computes the same with less.
+"""Passes: functions from a graph to a new one that computes the same with fewer calls.
 
-A graph is a list, so a pass is a loop over it. What it returns is a graph of its own: the one it came from stays.
+A graph is a list, so a pass is a loop over it; the original stays as it is.
+
+Folding batch norm into the layer before it (arXiv:1502.03167, Algorithm 2, line 11): with frozen statistics batch norm
+is an affine map per channel, and an affine map of W x + b is another one::
+
+    gamma (W x + b - mean) / sqrt(var + eps) + beta  =  (s W) x + (s (b - mean) + beta),    s = gamma / sqrt(var + eps)
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
-from ..backend import get
+import numpy as np
+
+from .. import backend as backends
+from ..ops.batch_norm import FrozenBatchNorm
+from ..ops.conv import Conv2d
+from ..ops.linear import Linear
 from ..ops.random import DropoutMask
+from ..ops.shape import Reshape
 from ..tensor import Tensor
-from .calls import Call, Value
+from .calls import Call, Trace, Value
 
-if TYPE_CHECKING:
-    from .graph import Graph
+G = TypeVar("G", bound=Trace)
 
 
-def prune(graph: Graph) -> Graph:
-    """Without the calls whose results nobody needs."""
-    base = bases(graph)
+def prune(graph: G) -> G:
+    """Remove the calls whose results are not used."""
+    base = graph.bases()
     needed = set(graph.wanted())
     memory = {base.get(v, v) for v in needed}
     kept: list[Call] = []
     for call in reversed(graph.calls):
-        # A mask that nobody needs is drawn all the same: the next one would be another.
+        # An unused mask is drawn all the same: the next one would differ otherwise.
         draws = isinstance(call.op, DropoutMask)
         if (
             draws
@@ -33,42 +45,40 @@ def prune(graph: Graph) -> Graph:
             or any(v.kind != "result" or base.get(v, v) in memory for v in call.written)
         ):
             kept.append(call)
-            needed.update(v for v in call.inputs if v is not None)
-            memory.update(base.get(v, v) for v in call.inputs if v is not None)
+            used = [v for v in call.inputs if v is not None]
+            needed.update(used)
+            memory.update(base.get(v, v) for v in used)
     return replace(graph, calls=kept[::-1])
 
 
-def fold_constants(graph: Graph) -> Graph:
-    """With what depends on constants alone computed here and now."""
-    kernels = get(graph.backend).kernels
-    base = bases(graph)
-    moved = {base.get(v, v) for call in graph.calls for v in call.written}
+def fold_constants(graph: G) -> G:
+    """Compute what depends on constants alone, and prune what computed it."""
+    kernels = backends.get(graph.backend).kernels
+    base = graph.bases()
+    written = {base.get(v, v) for call in graph.calls for v in call.written}
     calls: list[Call] = []
     known: dict[Value, Value] = {}
     for call in graph.calls:
-        inputs = [known.get(v, v) if v else None for v in call.inputs]
-        tensors = [v.tensor for v in inputs if v is not None and v.kind == "constant"]
-        fixed = len(tensors) == sum(v is not None for v in inputs)
-        made = {base.get(v, v) for v in call.outputs}
-        changes = call.op.writes or isinstance(call.op, DropoutMask) or moved & made
-        if not fixed or changes:
-            calls.append(replace(call, inputs=tuple(inputs)))
+        call = replace(call, inputs=_renamed(call.inputs, known))
+        fixed = all(v is None or v.kind == "constant" for v in call.inputs)
+        changed = not written.isdisjoint([base.get(v, v) for v in call.outputs])
+        if not fixed or call.op.writes or isinstance(call.op, DropoutMask) or changed:
+            calls.append(call)
             continue
-        arrays = [None if v is None or v.tensor is None else v.tensor._data for v in inputs]
-        found = call.forward(kernels, arrays, graph.title)
-        name = inputs[0].name if call.op.aliases and inputs[0] else ""  # weights in another shape
-        for v, array in zip(call.outputs, found, strict=True):
-            known[v] = constant(Tensor(array), name)
-    return prune(replaced(replace(graph, calls=calls), known))
+        arrays = [None if v is None or v.tensor is None else v.tensor._data for v in call.inputs]
+        name = call.inputs[0].name if call.op.aliases and call.inputs[0] else ""  # reshaped weights
+        for v, array in zip(call.outputs, call.forward(kernels, arrays, graph.title), strict=True):
+            known[v] = _constant(Tensor(array), name)
+    return prune(_replaced(replace(graph, calls=calls), known))
 
 
-def freeze(graph: Graph) -> Graph:
-    """With parameters and buffers as constants: their values of this moment, whatever becomes of them.
+def _freeze(graph: G) -> G:
+    """Replace parameters and buffers by constants with their current values.
 
     Raises
     ------
     ValueError
-        For a graph that moves some of them, as training does.
+        For a graph that changes some of them, as training does.
     """
     moving = [call for call in graph.calls if any(v.kind == "state" for v in call.written)]
     if moving or graph.gradients:
@@ -82,47 +92,121 @@ def freeze(graph: Graph) -> Graph:
     known = {}
     for v in graph.state():
         assert v.tensor is not None
-        known[v] = constant(Tensor(v.tensor._data.copy()), v.name)
-    guards = replace(graph.guards, modules={}, tensors=[], leaves={})
-    kinds = graph.signature.kinds
+        known[v] = _constant(Tensor(v.tensor._data.copy()), v.name)
     return replace(
-        replaced(graph, known),
-        guards=guards,
-        differentiable=graph.differentiable and any(kind.requires_grad for kind in kinds),
+        _replaced(graph, known),
+        guards=replace(graph.guards, modules={}, tensors=[], leaves={}),
+        differentiable=graph.differentiable
+        and any(kind.requires_grad for kind in graph.signature.kinds),
     )
 
 
-def replaced(graph: Graph, known: Mapping[Value, Value]) -> Graph:
-    """With other values in the place of some."""
+def fold_batch_norm(graph: G) -> G:
+    """Fold each batch norm into the layer before it; see ``Graph.fold_batch_norm``."""
+    frozen = fold_constants(_freeze(graph))
+    makers = {v: call for call in frozen.calls for v in call.outputs}
+    users = Counter(v for call in frozen.calls for v in call.inputs)
+    layers: dict[Call, Call] = {}
+    known: dict[Value, Value] = {}
+    folded: dict[str, Value] = {}
+    for call in frozen.calls:
+        if not isinstance(call.op, FrozenBatchNorm):
+            continue
+        layer = _layer_before(call, makers, users, frozen.wanted())
+        if layer is not None and call.inputs[0] is not None:
+            layers[layer] = _with_scale(layer, call)
+            known[call.outputs[0]] = call.inputs[0]
+            folded[call.layer or f"{call.name} {len(folded)}"] = call.outputs[0]
+    kept = [layers.get(c, c) for c in frozen.calls if known.keys().isdisjoint(c.outputs)]
+    differences = dict(graph.differences)
+    result = prune(_replaced(replace(frozen, calls=kept, differences=differences), known))
+    if not folded:
+        return result
+    if graph.examples is not None:
+        before, after = (_all_values(g, graph.examples) for g in (frozen, result))
+        for name, v in folded.items():
+            difference = before[v].astype(np.float64) - after[known[v]]
+            differences[name] = float(np.abs(difference).max(initial=0))
+    # A batch norm that followed a folded one can be folded now.
+    return fold_batch_norm(result)
 
-    def new(values: tuple[Value | None, ...]) -> tuple[Value | None, ...]:
-        return tuple([known.get(v, v) if v is not None else None for v in values])
 
-    calls = [replace(call, inputs=new(call.inputs)) for call in graph.calls]
-    gradients = {leaf: new((v,))[0] for leaf, v in graph.gradients.items()}
-    outputs = [known.get(v, v) for v in graph.outputs]
-    return replace(graph, calls=calls, outputs=outputs, gradients=gradients)
+def _layer_before(
+    norm: Call, makers: dict[Value, Call], users: Counter[Value | None], left: list[Value]
+) -> Call | None:
+    """Find the layer that a batch norm can be folded into: nothing else uses its output, the rest is constant."""
+    value: Any = norm.inputs[0]
+    axes: tuple[int, ...] = norm.op.kept  # type: ignore[attr-defined]
+    while True:
+        maker = makers.get(value)
+        if maker is None or users[value] > 1 or value in left or len(axes) != 1:
+            return None
+        if isinstance(maker.op, Reshape):
+            axes = _axis_before(axes[0], maker.op)
+            value = maker.inputs[0]
+            continue
+        fits = isinstance(maker.op, (Linear, Conv2d)) and axes == (1,)
+        weights = (*norm.inputs[1:], *maker.inputs[1:])
+        return maker if fits and all(v is None or v.kind == "constant" for v in weights) else None
 
 
-def constant(t: Tensor, name: str = "") -> Value:
-    """A value that stands in the program."""
+def _axis_before(axis: int, op: Reshape) -> tuple[int, ...]:
+    """The axis of the channels before a reshape; empty if they were spread over several."""
+    n, ahead = op.new[axis], math.prod(op.new[:axis])
+    return tuple(
+        i for i, size in enumerate(op.old) if size == n and math.prod(op.old[:i]) == ahead
+    )[:1]
+
+
+def _with_scale(layer: Call, norm: Call) -> Call:
+    """Merge a batch norm into the weights and bias of a layer, in float64."""
+    x, weight, bias = layer.inputs
+    _, gamma, beta, mean, var = map(_numbers, norm.inputs)
+    eps: float = norm.op.eps  # type: ignore[attr-defined]
+    assert weight is not None and weight.tensor is not None
+    scale = (1 if gamma is None else gamma) / np.sqrt(var + eps)
+    shift = (0 if beta is None else beta) - mean * scale
+    values = {
+        "weight": (weight, _numbers(weight) * scale.reshape(-1, *[1] * (len(weight.shape) - 1))),
+        "bias": (bias, (0 if bias is None else _numbers(bias)) * scale + shift),
+    }
+    folded = []
+    for part, (before, array) in values.items():
+        name = before.name if before is not None else ".".join(filter(None, (layer.layer, part)))
+        data = backends.get(weight.tensor.backend).from_numpy(array.astype(weight.dtype))
+        folded.append(_constant(Tensor(data), name))
+    return replace(layer, inputs=(x, *folded))
+
+
+def _numbers(v: Value | None) -> Any:
+    return None if v is None or v.tensor is None else v.tensor.numpy().astype(np.float64)
+
+
+def _all_values(graph: Trace, examples: list[Tensor]) -> dict[Value, np.ndarray]:
+    """Compute all values of a graph as NumPy arrays."""
+    backend = backends.get(graph.backend)
+    known = {v: t._data for v, t in graph.start(examples).items()}
+    graph.compute(backend.kernels, known, keep=True)
+    return {v: backend.to_numpy(array) for v, array in known.items()}
+
+
+def _replaced(graph: G, known: Mapping[Value, Value]) -> G:
+    """Replace values throughout a graph."""
+    leaves, gradients = graph.gradients.keys(), tuple(graph.gradients.values())
+    return replace(
+        graph,
+        calls=[replace(call, inputs=_renamed(call.inputs, known)) for call in graph.calls],
+        outputs=[known.get(v, v) for v in graph.outputs],
+        gradients=dict(zip(leaves, _renamed(gradients, known), strict=True)),
+    )
+
+
+def _constant(t: Tensor, name: str = "") -> Value:
+    """Return a constant value with the numbers of a tensor."""
     return Value(t.shape, t.dtype, "constant", name, t)
 
 
-def bases(graph: Graph) -> dict[Value, Value]:
-    """The values whose memory views share, by view."""
-    found: dict[Value, Value] = {}
-    for call in graph.calls:
-        if call.op.aliases and call.inputs[0] is not None:
-            found[call.outputs[0]] = found.get(call.inputs[0], call.inputs[0])
-    return found
-
-
-def uses(graph: Graph) -> dict[Value, list[Call]]:
-    """The calls that take each value, once for each time; what is returned or left in gradients counts by None."""
-    found: dict[Value, list[Call]] = {v: [] for v in graph.values()}
-    for call in graph.calls:
-        for v in call.inputs:
-            if v is not None:
-                found[v].append(call)
-    return found
+def _renamed(
+    values: tuple[Value | None, ...], known: Mapping[Value, Value]
+) -> tuple[Value | None, ...]:
+    return tuple([known.get(v, v) if v is not None else None for v in values])

@@ -18,8 +18,8 @@ from ..tensor import Tensor
 from .state import State, plainly_set
 
 if TYPE_CHECKING:
+    from .calls import Trace as Graph
     from .calls import Value
-    from .graph import Graph
 
 
 class Recorded:

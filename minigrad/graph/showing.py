@@ -1,90 +1,81 @@
-"""A graph as text: a table of its calls, and calls as one would write them."""
+"""A graph as text: a table of its calls, and calls as they would be written in code."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from .costs import flops, made, parameters, size
-from .memory import peak
-
-if TYPE_CHECKING:
-    from .calls import Call, Value
-    from .graph import Graph
+from .calls import Call, Trace, Value
+from .costs import flops, made, parameters, peak, size
 
 HEAD = ("#", "phase", "op", "layer", "output", "parameters", "bytes", "FLOPs")
+#: columns of numbers
+RIGHT = {0, 5, 6, 7}
 PHASES = ("forward", "backward", "update")
 
 
-def table(graph: Graph) -> str:
-    """One row a call, and totals.
+def table(graph: Trace) -> str:
+    """Return a table with one row per call, and totals.
 
-    The phase stands where it changes. Parameters are counted where they are first used, ``bytes`` are
-    those of the arrays that are made, not of views or of what is changed in place; FLOPs are counted by the convention
-    of ``minigrad.graph.costs``. What is in memory at once is less, since a replay uses it again (``memory.peak``).
+    The phase is shown where it changes, parameters where they are first used. ``bytes`` counts arrays that are
+    allocated, not views or in-place updates; FLOPs follow the convention of ``minigrad.graph.costs``. The last line
+    tells how much is in memory at once, which is less, since replays reuse memory.
     """
-    rows, numbers = [], []
+    rows: list[Sequence[str]] = [HEAD]
+    costs: dict[Call, tuple[int, int, int]] = {}
     seen: set[Value] = set()
     phase = ""
     for i, call in enumerate(graph.calls):
-        new = dict.fromkeys(v for v in parameters(call) if v not in seen)
-        seen.update(new)
-        numbers.append((sum(map(size, new)), made(call), flops(call)))
+        new = {*parameters(call)} - seen
+        seen |= new
+        costs[call] = sum(map(size, new)), made(call), flops(call)
         mark, phase = "" if call.phase == phase else call.phase, call.phase
-        rows.append((str(i), mark, call.name, call.layer, _output(call), *_counted(numbers[-1])))
+        rows.append((str(i), mark, call.name, call.layer, _output(call), *_counted(costs[call])))
     totals = []
-    for name in (*(p for p in PHASES if any(c.phase == p for c in graph.calls)), "total"):
-        chosen = [
-            n for n, c in zip(numbers, graph.calls, strict=True) if name in (c.phase, "total")
-        ]
+    phases = [p for p in PHASES if any(call.phase == p for call in graph.calls)]
+    for name in (*(phases if len(phases) > 1 else ()), "total"):
+        chosen = [n for call, n in costs.items() if name in (call.phase, "total")]
         sums = [sum(column) for column in zip(*chosen, strict=True)] or [0, 0, 0]
-        totals.append(("", name, _ops(len(chosen)), "", "", *_counted(sums)))
-    if len(totals) == 2:  # all of it is one phase
-        del totals[0]
-    lines = [heading(graph), "", *_aligned([HEAD, *rows], totals)]
-    return "\n".join([*lines, "", f"results in memory at once: {peak(graph):,} bytes"])
-
-
-def heading(graph: Graph) -> str:
-    """The title, and what goes in and comes out."""
+        count = f"{len(chosen):,} op{'' if len(chosen) == 1 else 's'}"
+        totals.append(("", name, count, "", "", *_counted(sums)))
+    head, *lines = _aligned([*rows, *totals])
+    rule = "-" * max(map(len, (head, *lines)))
+    body, last = lines[: len(costs)], lines[len(costs) :]
     inputs, outputs = (
         ", ".join(f"{shape(v)} {v.dtype}" for v in values) or "nothing"
         for values in (graph.inputs, graph.outputs)
     )
-    return f"{graph.title}: {inputs} -> {outputs}"
+    title = f"{graph.title}: {inputs} -> {outputs}"
+    held = f"results in memory at once: {peak(graph):,} bytes"
+    return "\n".join([title, "", head, rule, *body, rule, *last, "", held])
 
 
 def shape(value: Value) -> str:
-    """60x100; () for one number."""
+    """Return a shape as text: 60x100, or () for a scalar."""
     return "x".join(map(str, value.shape)) or "()"
 
 
-def names(graph: Graph) -> dict[Value, str]:
-    """How values are called: by their names, constants by what they are, results by the number of their call.
+def names(graph: Trace) -> dict[Value, str]:
+    """Name all values: constants by their number, results by their call, others by their own name or kind.
 
-    An op that works in place on a result leaves it its number. ``#1.2`` is output 2 of call 1.
+    ``#1.2`` is output 2 of call 1; a result that is changed in place keeps its name.
     """
     found = {v: v.name or v.kind for v in graph.values()}
-    found |= {v: constant(v) for v in graph.constants()}
+    for v in graph.constants():
+        assert v.tensor is not None
+        found[v] = f"{v.tensor.item():.6g}" if v.shape == () else f"constant {shape(v)}"
     for i, call in enumerate(graph.calls):
         many = len(call.outputs) > 1
         found |= {v: f"#{i}.{j}" if many else f"#{i}" for j, v in enumerate(call.outputs)}
     return found
 
 
-def constant(value: Value) -> str:
-    """The number itself, if it is one."""
-    assert value.tensor is not None
-    return f"{value.tensor.item():.6g}" if value.shape == () else f"constant {shape(value)}"
-
-
 def local(name: str, layer: str) -> str:
-    """The name of a parameter or buffer inside of its layer."""
+    """Return the name of a parameter or buffer within its layer."""
     return name.removeprefix(f"{layer}.") if layer else name
 
 
 def written(call: Call, known: dict[Value, str]) -> str:
-    """A call as one would write it: ``batch_norm(#0, gamma, beta)``."""
+    """Return a call as it would be written in code: ``batch_norm(#0, gamma, beta)``."""
     inputs = ("None" if v is None else local(known[v], call.layer) for v in call.inputs)
     return f"{call.name}({', '.join(inputs)})"
 
@@ -95,24 +86,17 @@ def _output(call: Call) -> str:
     return ", ".join(map(shape, call.outputs))
 
 
-def _ops(count: int) -> str:
-    return f"{count:,} op{'' if count == 1 else 's'}"
-
-
 def _counted(numbers: Sequence[int]) -> tuple[str, ...]:
     return tuple(f"{n:,}" if n else "" for n in numbers)
 
 
-def _aligned(rows: Sequence[Sequence[str]], totals: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as they must be: words to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, *totals, strict=True)]
-    right = {0, 5, 6, 7}
-    lines = [
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Join columns: words to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
         "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
+            cell.rjust(width) if i in RIGHT else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in (*rows, *totals)
+        for row in rows
     ]
-    rule = "-" * max(map(len, lines))
-    return [lines[0], rule, *lines[1 : len(rows)], rule, *lines[len(rows) :]]

@@ -1,28 +1,23 @@
-"""Arguments and results: tensors in tuples, lists and dicts, and what calls have in common with the captured one."""
+"""Structure of arguments and results: Tensors in tuples, lists and dicts, and what each call must have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-
-import numpy as np
 
 from .. import backend as backends
 from ..tensor import Tensor, tensor
 from .guards import plain, same
 
-#: stands where a tensor was
+#: the place of a tensor in a structure
 _TENSOR = object()
-
-
-_STANDS_IN = Tensor(np.zeros(()))
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a replay needs to be the same about a tensor."""
+    """The properties of a tensor that a replay depends on."""
 
     shape: tuple[int, ...]
     dtype: Any
@@ -30,7 +25,7 @@ class Kind:
     requires_grad: bool
 
     def admits(self, t: Any) -> bool:
-        """Whether this is a Tensor of the kind; one that requires no gradient may stand for one that does."""
+        """Whether this is a Tensor of the kind; a gradient need not be required where it was at capture."""
         if not isinstance(t, Tensor):
             return False
         array = t._data
@@ -47,34 +42,35 @@ class Kind:
 
 
 def kind_of(t: Tensor) -> Kind:
+    """Return the kind of a tensor."""
     return Kind(t.shape, t.dtype, backends.where(t._data), t.requires_grad)
 
 
 @dataclass(frozen=True)
 class Signature:
-    """The arguments a graph was captured for, and how to make its results from tensors.
+    """The arguments that a graph was captured for, and the structure of its results.
 
     Attributes
     ----------
-    arguments : Hashable
-        The structure of the arguments: where tensors stand, and all that is none.
+    arguments : structure
+        The structure of the arguments: the places of tensors, and everything else.
     kinds : tuple of Kind
         Of the tensors.
     results : structure
         What is returned, with places for tensors.
     """
 
-    arguments: Hashable
+    arguments: Any
     kinds: tuple[Kind, ...]
     results: Any = None
 
     @cached_property
     def plain(self) -> bool:
-        """Whether the arguments are Tensors, one after the other."""
-        return self.arguments == take_apart(((_STANDS_IN,) * len(self.kinds), {}))[0]
+        """Whether the arguments are Tensors only, each by position."""
+        return self.arguments == ((_TENSOR,) * len(self.kinds), _Ordered())
 
     def bind(self, title: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-        """The tensors among the arguments of a call.
+        """Return the tensors among the arguments of a call.
 
         Raises
         ------
@@ -92,11 +88,8 @@ class Signature:
                 f"{title}: called with other arguments than it was captured for: expected "
                 f"{_shown(self.arguments)}, got {_shown(arguments)}"
             )
-        i, expected, t = next(
-            (i, kind, t)
-            for i, (kind, t) in enumerate(zip(self.kinds, tensors, strict=True))
-            if not kind.admits(t)
-        )
+        i = [kind.admits(t) for kind, t in zip(self.kinds, tensors, strict=True)].index(False)
+        expected, t = self.kinds[i], tensors[i]
         error = ValueError if t.shape != expected.shape else TypeError
         raise error(
             f"{title}: was captured for input {i} of {expected}, got {kind_of(t)}; capture it for this one too, or "
@@ -104,51 +97,72 @@ class Signature:
         )
 
     def match(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor] | None:
-        """The tensors among arguments that fit; None for others."""
+        """Return the tensors among arguments that fit; None if they do not."""
         kinds = self.kinds
+        # The usual case; taking arguments apart takes longer than a small kernel.
         if self.plain and not kwargs and len(args) == len(kinds):
-            # As it most often is; to take arguments apart takes longer than a small kernel.
             for kind, t in zip(kinds, args, strict=True):
                 if not kind.admits(t):
                     break
             else:
                 return list(args)
         arguments, tensors = take_apart((args, kwargs))
-        if arguments != self.arguments or not all(
-            kind.admits(t) for kind, t in zip(kinds, tensors, strict=True)
-        ):
+        if arguments != self.arguments or not all(map(Kind.admits, kinds, tensors)):
             return None
         return tensors
 
     def rebuild(self, tensors: Iterable[Tensor]) -> Any:
-        """The results around ``tensors``."""
+        """Return the results with ``tensors`` in their places."""
         return put_together(self.results, iter(tensors))
 
 
-def take_apart(
-    value: Any, other: Callable[[Any], Hashable] | None = None
-) -> tuple[Any, list[Tensor]]:
-    """The structure of ``value`` and the Tensors in it; arrays become Tensors, ``other`` sees all that is neither."""
+def take_apart(value: Any, other: Callable[[Any], Any] | None = None) -> tuple[Any, list[Tensor]]:
+    """Separate the structure of a value from the Tensors and arrays in it; ``other`` converts everything else."""
     tensors: list[Tensor] = []
-    return _visit(value, tensors, other or _Static), tensors
+
+    def leaf(v: Any) -> Any:
+        if isinstance(v, Tensor) or backends.of(v) is not None:
+            tensors.append(v if isinstance(v, Tensor) else tensor(v))
+            return _TENSOR
+        return (other or _Static)(v)
+
+    return _map(leaf, value, _Ordered), tensors
 
 
-def _visit(value: Any, tensors: list[Tensor], other: Callable[[Any], Hashable]) -> Any:
-    if isinstance(value, Tensor):
-        tensors.append(value)
-        return _TENSOR
+def put_together(structure: Any, tensors: Iterator[Tensor]) -> Any:
+    """Rebuild a value from its structure and its tensors."""
+
+    def leaf(v: Any) -> Any:
+        return next(tensors) if v is _TENSOR else getattr(v, "value", None)
+
+    return _map(leaf, structure, dict)
+
+
+def fixed(structure: Any) -> list[Any]:
+    """Return the arguments in a structure that are no tensors."""
+    found: list[Any] = []
+    _map(found.append, structure, dict)
+    return [v.value for v in found if isinstance(v, _Static)]
+
+
+def _map(leaf: Callable[[Any], Any], value: Any, mapping: type[dict[Any, Any]]) -> Any:
+    """Apply a function to everything in tuples, lists and dicts, which become a ``mapping``."""
     if type(value) in (tuple, list):
-        return type(value).__name__, tuple([_visit(v, tensors, other) for v in value])
-    if type(value) is dict:
-        return "dict", tuple([(k, _visit(v, tensors, other)) for k, v in value.items()])
-    if backends.of(value) is not None:
-        tensors.append(tensor(value))
-        return _TENSOR
-    return other(value)
+        return type(value)([_map(leaf, v, mapping) for v in value])
+    if type(value) in (dict, _Ordered):
+        return mapping({k: _map(leaf, v, mapping) for k, v in value.items()})
+    return leaf(value)
+
+
+class _Ordered(dict[Any, Any]):
+    """A dict in a structure: tensors are in its order."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Ordered) and [*self.items()] == [*other.items()]
 
 
 class _Static:
-    """An argument that is no tensor: the same one, or an equal number or string."""
+    """An argument that is no tensor, equal to the same object or to an equal number or string."""
 
     __slots__ = ("value",)
 
@@ -162,35 +176,11 @@ class _Static:
         return repr(self.value) if plain(self.value) else type(self.value).__name__
 
 
-def put_together(structure: Any, tensors: Any) -> Any:
-    if structure is _TENSOR:
-        return next(tensors)
-    if structure is None or isinstance(structure, _Static):
-        return structure and structure.value
-    kind, parts = structure
-    if kind == "dict":
-        return {k: put_together(v, tensors) for k, v in parts}
-    values = [put_together(v, tensors) for v in parts]
-    return tuple(values) if kind == "tuple" else values
-
-
-def fixed(structure: Any) -> Iterator[Any]:
-    """The arguments in a structure that are no tensors."""
-    if isinstance(structure, _Static):
-        yield structure.value
-    elif isinstance(structure, tuple):
-        kind, parts = structure
-        for part in parts:
-            yield from fixed(part[1] if kind == "dict" else part)
-
-
 def _shown(structure: Any) -> str:
-    """A structure as one would write the call."""
-    if structure is _TENSOR:
-        return "Tensor"
-    if not isinstance(structure, tuple):
-        return repr(structure)
-    kind, parts = structure
-    if kind == "dict":
-        return "{" + ", ".join(f"{k}: {_shown(v)}" for k, v in parts) + "}"
-    return ("({})" if kind == "tuple" else "[{}]").format(", ".join(map(_shown, parts)))
+    """Show a structure as it would be written in a call."""
+    if isinstance(structure, dict):
+        return "{" + ", ".join(f"{k}: {_shown(v)}" for k, v in structure.items()) + "}"
+    if isinstance(structure, (tuple, list)):
+        inside = ", ".join(map(_shown, structure))
+        return f"({inside})" if isinstance(structure, tuple) else f"[{inside}]"
+    return "Tensor" if structure is _TENSOR else repr(structure)

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
-import numpy as np
 import pytest
+from graph.shared import batches, network, step_of
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.graph.drawing import COLORS, STATISTICS
+from minigrad.graph.drawing import LOOKS, STATISTICS
 from models.mlp import MLP
 
 
@@ -53,61 +53,44 @@ def model():
     return nn.Sequential(nn.Linear(4, 3, bias=False), nn.BatchNorm(3), nn.Sigmoid())
 
 
-def step_graph():
-    net = model()
-    optimizer = mg.optim.SGD(net.parameters(), lr=0.1)
-
-    def step(x, t):
-        optimizer.zero_grad()
-        loss = mg.softmax_cross_entropy(net(x), t)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return mg.capture(step, mg.ones((5, 4)), mg.tensor(np.array([0, 1, 2, 0, 1])))
+def step_graph(rng):
+    net = network()
+    return mg.capture(step_of(net, mg.optim.SGD(net.parameters(), lr=0.1)), *batches(rng)[0])
 
 
-def number(graph, name):
-    (found,) = (f"n{i}" for i, c in enumerate(graph.calls) if c.name == name)
-    return found
+def pairs(text):
+    return {tuple(pair.split(">")) for pair in text.split()}
 
 
 def test_every_call_and_what_it_takes_is_drawn(backend):
-    train_graph, eval_graph = mg.graphs(model(), mg.ones((5, 4)))
-    text = train_graph.dot()
-    assert set(nodes(text)) == {"in0", "n0", "n1", "n2", "n3", "s0", "out0"}
-    assert set(edges(text)) == {
-        ("in0", "n0"), ("n0", "n1"), ("n1", "n2"), ("n2", "s0"), ("n1", "n3"), ("n3", "out0"),
-    }  # fmt: skip
-    assert statistics(text) == {("n1", "n2"), ("n2", "s0")}
-    assert "mean, var" in edges(text)["n1", "n2"]
-    text = eval_graph.dot()
-    assert set(edges(text)) == {
-        ("in0", "n0"), ("n0", "n1"), ("s0", "n1"), ("n1", "n2"), ("n2", "out0"),
-    }  # fmt: skip
-    assert statistics(text) == {("s0", "n1")}
-    assert "running_mean, running_var" in nodes(text)["s0"]
+    train, evaluated = (graph.dot() for graph in mg.graphs(model(), mg.ones((5, 4))))
+    assert set(nodes(train)) == {"in0", "n0", "n1", "n2", "n3", "s0", "out0"}
+    assert set(edges(train)) == pairs("in0>n0 n0>n1 n1>n2 n2>s0 n1>n3 n3>out0")
+    assert statistics(train) == pairs("n1>n2 n2>s0")
+    assert "mean, var" in edges(train)["n1", "n2"]
+    assert set(edges(evaluated)) == pairs("in0>n0 n0>n1 s0>n1 n1>n2 n2>out0")
+    assert statistics(evaluated) == pairs("s0>n1")
+    assert "running_mean, running_var" in nodes(evaluated)["s0"]
 
 
-def test_phases_are_told_apart_and_statistics_reach_the_backward_pass(backend):
-    graph = step_graph()
+def test_phases_are_told_apart_and_statistics_reach_the_backward_pass(backend, rng):
+    graph = step_graph(rng)
     text = graph.dot()
     drawn = nodes(text)
     for i, call in enumerate(graph.calls):
-        fill = re.search(r'fillcolor="(.*?)"', drawn[f"n{i}"])[1]
-        assert fill == COLORS[call.phase][0], call.name
-    assert len({fill for fill, _ in COLORS.values()}) == 3
-    norm, grad = number(graph, "batch_norm"), number(graph, "batch_norm_grad")
-    move, update = number(graph, "move_statistics"), number(graph, "update")
+        assert f'fillcolor="{LOOKS[call.phase][0]}"' in drawn[f"n{i}"], call.name
+    number = {call.name: f"n{i}" for i, call in enumerate(graph.calls)}
+    norm, grad = number["batch_norm"], number["batch_norm_grad"]
+    move, update = number["move_statistics"], number["update"]
     assert statistics(text) == {(norm, grad), (norm, move), (move, "s0")}
     assert "mean, 1/std" in edges(text)[norm, grad]
-    bordered = {n for n, look in drawn.items() if STATISTICS in look}
-    assert bordered == {norm, grad, move, "s0"}
-    assert (number(graph, "mat_mul"), update) in edges(text)
-    assert "style=dashed" in edges(text)[number(graph, "linear"), grad]
-    for phase in COLORS:
+    assert {n for n, look in drawn.items() if STATISTICS in look} == {norm, grad, move, "s0"}
+    assert (number["mat_mul"], update) in edges(text)
+    assert "style=dashed" in edges(text)["n0", grad]
+    for phase in (*LOOKS, "batch statistics"):
         assert f">{phase}</td>" in text
-    assert ">batch statistics</td>" in text
+    plain = mg.capture(mg.sigmoid, mg.ones(3)).dot()
+    assert STATISTICS not in plain and "backward" not in plain
 
 
 def test_statistics_are_followed_through_arithmetic():
@@ -120,34 +103,28 @@ def test_statistics_are_followed_through_arithmetic():
 
     graph = mg.capture(doubled, mg.ones((5, 3)))
     assert [c.name for c in graph.calls] == ["batch_norm", "multiply", "move_statistics"]
-    assert statistics(graph.dot()) == {("n0", "n1"), ("n0", "n2"), ("n1", "n2"), ("n2", "s0")}
+    assert statistics(graph.dot()) == pairs("n0>n1 n0>n2 n1>n2 n2>s0")
 
 
-def test_a_graph_without_batch_norm_speaks_of_no_statistics():
-    text = mg.capture(mg.sigmoid, mg.ones(3)).dot()
-    assert STATISTICS not in text
-    assert "backward" not in text
-
-
-def test_modules_are_frames_around_their_layers():
-    graph, _ = mg.graphs(MLP((8, 6, 6, 3)), mg.ones((5, 8)))
+@pytest.mark.parametrize(
+    ("make", "features", "titles"),
+    [
+        (lambda: MLP((8, 6, 6, 3)), 8, ["hidden.0", "hidden.1"]),
+        (model, 4, ["1"]),  # a batch norm in no module has a frame of its own
+    ],
+)
+def test_modules_are_frames_around_their_layers(make, features, titles):
+    graph, _ = mg.graphs(make(), mg.ones((5, features)))
     frames = re.findall(r"subgraph cluster_\d+ \{(.*?)\n  \}", graph.dot(), re.DOTALL)
-    assert len(frames) == 2
-    for i, frame in enumerate(frames):
-        assert f">hidden.{i}</font>" in frame
-        assert re.findall(r"<b>(\w+)</b>", frame) == ["linear", "batch_norm", "move_statistics"]
+    for title, frame in zip(titles, frames, strict=True):
+        assert f">{title}</font>" in frame
+        assert re.findall(r"<b>(\w+)</b>", frame)[-2:] == ["batch_norm", "move_statistics"]
+        assert "running_mean, running_var" in frame
 
 
-def test_a_batch_norm_in_no_module_has_a_frame_of_its_own():
-    graph, _ = mg.graphs(model(), mg.ones((5, 4)))
-    (frame,) = re.findall(r"subgraph cluster_\d+ \{(.*?)\n  \}", graph.dot(), re.DOTALL)
-    assert re.findall(r"<b>(\w+)</b>", frame) == ["batch_norm", "move_statistics"]
-    assert "running_mean, running_var" in frame
-
-
-def test_graphviz_reads_them(dot, backend):
+def test_graphviz_reads_them(dot, backend, rng):
     """As many nodes and edges as there should be: a quote that does not close would swallow some."""
-    for graph in (*mg.graphs(MLP((8, 6, 6, 3)), mg.ones((5, 8))), step_graph()):
+    for graph in (*mg.graphs(MLP((8, 6, 6, 3)), mg.ones((5, 8))), step_graph(rng)):
         text = graph.dot()
         plain = dot(text).splitlines()
         assert sum(line.startswith("node ") for line in plain) == len(nodes(text))
@@ -167,8 +144,7 @@ def test_names_are_what_they_are(dot, name):
     graph.title = name
     text = graph.dot()
     text.encode()
-    plain = dot(text).splitlines()
-    assert sum(line.startswith("node ") for line in plain) == 4
+    assert sum(line.startswith("node ") for line in dot(text).splitlines()) == 4
     texts = [e.text for e in ET.fromstring(dot(text, "svg")).iter() if e.tag.endswith("text")]
     visible = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
     assert visible in texts
@@ -186,21 +162,17 @@ def test_svg_is_a_picture(dot):
     assert graph._repr_svg_() == graph.svg()
 
 
-def test_without_the_package_notebooks_show_the_table(monkeypatch):
+@pytest.mark.parametrize("missing", ["package", "program"])
+def test_notebooks_show_the_table_where_something_is_missing(monkeypatch, tmp_path, missing):
+    if missing == "package":
+        monkeypatch.setitem(sys.modules, "graphviz", None)
+        error, words = ImportError, r"pip install 'minigrad\[graphs\]'"
+    else:
+        pytest.importorskip("graphviz")
+        monkeypatch.setenv("PATH", str(tmp_path))
+        error, words = RuntimeError, "apt install graphviz.*"
     graph = mg.capture(mg.sigmoid, mg.ones(3))
-    monkeypatch.setitem(sys.modules, "graphviz", None)
-    with pytest.raises(
-        ImportError, match=r"pip install 'minigrad\[graphs\]'; dot\(\) needs nothing"
-    ):
+    with pytest.raises(error, match=rf"{words}; dot\(\) needs nothing"):
         graph.svg()
     assert graph._repr_svg_() is None
     assert "sigmoid" in graph.dot()
-
-
-def test_without_the_program_notebooks_show_the_table(monkeypatch, tmp_path):
-    pytest.importorskip("graphviz")
-    graph = mg.capture(mg.sigmoid, mg.ones(3))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RuntimeError, match=r"apt install graphviz.*dot\(\) needs nothing"):
-        graph.svg()
-    assert graph._repr_svg_() is None
