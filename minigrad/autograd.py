@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .backend import by_type, where
 from .dtypes import half
@@ -17,11 +17,8 @@ from .messages import not_a_tensor
 from .op import Op
 from .ops.arithmetic import ADD
 from .ops.methods import method
-from .tape import FREED, Leaf, Node, listening, moving, recording
-
-if TYPE_CHECKING:
-    from .tape import Ref
-    from .tensor import Tensor
+from .tape import FREED, Leaf, Node, Ref, differentiating, moving, recording, tracing
+from .tensor import Tensor, apply
 
 _order = attrgetter("order")
 
@@ -121,7 +118,7 @@ def grad(
         )
     for name, ts in (("output", outs), ("input", ins)):
         for i, t in enumerate(ts):
-            if not hasattr(t, "lift"):
+            if not isinstance(t, Tensor):
                 raise TypeError(f"grad, {name} {i}: {not_a_tensor(t)}")
     for i, x in enumerate(ins):
         if not x.requires_grad:
@@ -129,7 +126,8 @@ def grad(
     pairs = [(y, _cotangent("grad", y, g)) for y, g in zip(outs, seeds, strict=True)]
     cotangents = _merge(pairs)
     wanted = {x._ref for x in ins}
-    found = _walk(cotangents, wanted, create_graph)
+    with differentiating(create_graph):
+        found = _walk(cotangents, wanted, create_graph)
     grads = tuple(found.get(x._ref) for x in ins)
     unused = [i for i, g in enumerate(grads) if g is None]
     if unused and not allow_unused:
@@ -140,65 +138,56 @@ def grad(
     return grads if isinstance(inputs, (list, tuple)) else grads[0]
 
 
-class Differentiable:
-    """The method that a Tensor has from this file."""
+@method()
+def backward(
+    self: Any, grad: Tensor | None = None, create_graph: bool = False, **others: Any
+) -> None:
+    """Add the gradient of this tensor to the ``.grad`` of every leaf it depends on, and free the graph.
 
-    __slots__ = ()
+    Parameters
+    ----------
+    grad : Tensor, optional
+        The cotangent, of this tensor's shape; may be left out for a tensor with one element.
+    create_graph : bool
+        Record the computation, so that the gradients can be differentiated again; the graph is kept then.
 
-    @method()
-    def backward(
-        self: Any, grad: Tensor | None = None, create_graph: bool = False, **others: Any
-    ) -> None:
-        """Add the gradient of this tensor to the ``.grad`` of every leaf it depends on, and free the graph.
-
-        Parameters
-        ----------
-        grad : Tensor, optional
-            The cotangent, of this tensor's shape; may be left out for a tensor with one element.
-        create_graph : bool
-            Record the computation, so that the gradients can be differentiated again; the graph is kept then.
-
-        Raises
-        ------
-        ValueError
-            If a cotangent is needed and missing, or has another shape.
-        RuntimeError
-            If this tensor requires no gradient, its graph was freed by an earlier ``backward``, or a tensor that it
-            saved was changed in place. No ``.grad`` has changed then.
-        """
-        if others:
-            raise TypeError(
-                f"backward: expected grad and create_graph, got {', '.join(others)}; a graph is kept by "
-                "backward(create_graph=True) and by minigrad.grad, which frees nothing"
-            )
-        seed = _cotangent("backward", self, grad)
+    Raises
+    ------
+    ValueError
+        If a cotangent is needed and missing, or has another shape.
+    RuntimeError
+        If this tensor requires no gradient, its graph was freed by an earlier ``backward``, or a tensor that it
+        saved was changed in place. No ``.grad`` has changed then.
+    """
+    if others:
+        raise TypeError(
+            f"backward: expected grad and create_graph, got {', '.join(others)}; a graph is kept by "
+            "backward(create_graph=True) and by minigrad.grad, which frees nothing"
+        )
+    seed = _cotangent("backward", self, grad)
+    with differentiating(create_graph):
         found = _walk({self._ref: seed}, None, create_graph, free=not create_graph)
-        tracer = listening.get()
-        outer = None if tracer is None else tracer.node
-        token = recording.set(create_graph)
-        try:
-            if tracer is not None:
-                tracer.node = outer or self._ref[0]
-            _collect(found, seed)
-        finally:
-            recording.reset(token)
-            if tracer is not None:
-                tracer.node = outer
+        _collect(found, seed, self._ref[0])
 
 
-def _collect(found: dict[Ref, Tensor], seed: Tensor) -> None:
+def _collect(found: dict[Ref, Tensor], seed: Tensor, root: Any) -> None:
     """Add gradients to those of the leaves, each in an array that nothing else shares, the seed included."""
-    taken, leaf = {id(seed._data)}, Any
+    tracer, taken = tracing.get(), {id(seed._data)}
+    if tracer is not None:
+        tracer.node = tracer.node or root
+    leaf: Any
     with moving:
         for (leaf, _), g in found.items():
+            if tracer is not None:
+                tracer.host_read(leaf, "backward()")
             if leaf.grad is not None:
-                g = g.apply(ADD, leaf.grad, g)
+                g = apply(ADD, leaf.grad, g)
             else:
                 array = g._data
                 if id(array) in taken or not by_type[type(array)].owned(array):
-                    g = g.apply(COPY, g)
+                    g = apply(COPY, g)
                 taken.add(id(array))
-            leaf.grad = g
+            leaf.assign(g)
 
 
 def _cotangent(name: str, y: Tensor, g: Tensor | None) -> Tensor:
@@ -256,36 +245,27 @@ def _walk(
     for node in nodes if needs_of is None else needs_of:
         if node.inputs or node._outputs:
             node.check()
-    if not nodes:
-        return cotangents
     get, sums = cotangents.get, _Sums(cotangents, create_graph)
-    own, apply = sums.own, next(iter(cotangents.values())).apply
-    tracer = listening.get()
+    tracer = tracing.get()
     outer = None if tracer is None else tracer.node
-    token = recording.set(create_graph)
-    try:
-        for node in nodes:
-            needs = node.parents if needs_of is None else needs_of.get(node)
-            if needs is None:
-                continue
-            if tracer is not None:
-                tracer.node = outer or node
-            for ref, gx in zip(needs, _backward(node, needs, sums, wanted)):  # noqa: B905
-                if ref is not None and gx is not None:
-                    old = get(ref)
-                    if old is None:
-                        cotangents[ref] = gx
-                    elif ref in own:
-                        apply(ADD_INTO, old, gx)
-                    else:
-                        sums.add(ref, old, gx)
-            if free:
-                node.free()
-        sums.round(tuple(sums.dtypes))
-    finally:
-        recording.reset(token)
+    for node in nodes:
+        needs = node.parents if needs_of is None else needs_of.get(node)
+        if needs is None:
+            continue
         if tracer is not None:
-            tracer.node = outer
+            tracer.node = outer or node
+        for ref, gx in zip(needs, _backward(node, needs, sums, wanted)):  # noqa: B905
+            if ref is not None and gx is not None:
+                old = get(ref)
+                if old is None:
+                    cotangents[ref] = gx
+                elif ref in sums.own:
+                    apply(ADD_INTO, old, gx)
+                else:
+                    sums.add(ref, old, gx)
+        if free:
+            node.free()
+    sums.round(tuple(sums.dtypes))
     return cotangents
 
 
@@ -314,7 +294,7 @@ class _Sums:
             old, gx = old.widened(), gx.widened()
         if not self.create_graph:
             self.own.add(ref)
-        self.cotangents[ref] = gx.apply(ADD, old, gx)
+        self.cotangents[ref] = apply(ADD, old, gx)
 
     def round(self, refs: Iterable[Ref]) -> None:
         """Round what has come in for these values to their dtypes."""
@@ -395,7 +375,7 @@ def _through_reference(
     """
     token = recording.set(True)
     try:
-        inputs = [x.apply(ALIAS, x) if x is not None and x._ref else x for x in node.inputs]
+        inputs = [apply(ALIAS, x) if x is not None and x._ref else x for x in node.inputs]
         outputs = op.reference(*inputs)
     finally:
         recording.reset(token)

@@ -1,4 +1,4 @@
-"""Tensors, and ``apply``, the one door to all computing; how tensors are born."""
+"""Tensors, and ``apply``, the one door to all computing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .dtypes import floating, half
 from .messages import kind_of, not_a_tensor
 from .op import Op
 from .ops.methods import Methods
-from .tape import Leaf, Node, Ref, listening, now, recording, revised
+from .tape import HOST_WRITE, LITERAL, Leaf, Node, Ref, now, recording, revised, tracing
 
 Array = Any
 by_type = backends.by_type
@@ -21,7 +21,7 @@ new = object.__new__
 OUTSIDE: Any = object()
 
 
-def apply(op: Op, *inputs: Tensor | None) -> Any:
+def apply(op: Op, *inputs: Any) -> Any:
     """Run ``op`` on ``inputs`` and record it where a gradient may come back.
 
     Everything that computes comes through here: forward passes, backward passes, optimizer updates, running
@@ -38,7 +38,7 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
     ValueError
         If they are on different devices of one, or on another than the current device.
     """
-    tracer = listening.get()
+    tracer = tracing.get()
     if tracer is not None:
         tracer.before(op, inputs)
     if len(inputs) == 2 and inputs[1] is not None:  # as most have; loops would cost a small add
@@ -52,6 +52,8 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
     else:
         backend, arrays, refs = _operands(op, inputs)
         result = op.forward(backend.kernels, *arrays)
+    made: Any
+    outputs: tuple[Tensor, ...]
     if type(result) is backend.array:
         made = new(Tensor)
         made._data, made._ref, made._version = result, None, None
@@ -70,12 +72,7 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
         asarray = backend.xp.asarray
         made = outputs = tuple([Tensor(asarray(a), None) for a in result])
     if made is not None and any(refs) and op.differentiable and recording.get():
-        node = Node(op, inputs, refs, outputs)
-        if made is outputs:
-            for i, y in enumerate(outputs):
-                y._ref = (node, i)
-        else:
-            made._ref = (node, 0)
+        Node(op, inputs, refs, outputs)
     if tracer is not None:
         tracer.applied(op, inputs, outputs)
     return made
@@ -168,9 +165,9 @@ class Tensor(Methods["Tensor"], Convertible):
             raise ValueError(
                 f"data: expected shape {self.shape} and dtype {self.dtype}, got {value.shape} and {value.dtype}"
             )
-        heard = listening.get()
-        if heard is not None:
-            heard.changed(f"the data of a tensor of shape {self.shape}")
+        tracer = tracing.get()
+        if tracer is not None:
+            tracer.before(HOST_WRITE, (self,))
         self._data[...] = value
         self._bump()
 
@@ -181,13 +178,13 @@ class Tensor(Methods["Tensor"], Convertible):
     def filled(self, value: float) -> Tensor:
         """A tensor of this one's shape, dtype and backend, all ``value``."""
         data = self._data
-        return written_out(Tensor(by_type[type(data)].xp.full(data.shape, value, data.dtype), None))
+        return literal(Tensor(by_type[type(data)].xp.full(data.shape, value, data.dtype), None))
 
     def _look(self, how: str) -> None:
-        """Tell who listens that the values are about to leave."""
-        heard = listening.get()
-        if heard is not None:
-            heard.looked_at(self, how)
+        """Report to the tracer that ``how`` reads the values on the host."""
+        tracer = tracing.get()
+        if tracer is not None:
+            tracer.host_read(self, how)
 
     def _bump(self) -> None:
         """Note that the data changed in place."""
@@ -242,7 +239,13 @@ class Tensor(Methods["Tensor"], Convertible):
 
     @property
     def grad(self) -> Tensor | None:
-        return None if self._ref is None else self._ref[0].grad
+        leaf = self._ref and self._ref[0]
+        if not isinstance(leaf, Leaf):
+            return None
+        tracer = tracing.get()
+        if tracer is not None:
+            tracer.host_read(leaf, ".grad")
+        return leaf.grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -253,7 +256,7 @@ class Tensor(Methods["Tensor"], Convertible):
             raise ValueError(
                 f"grad: expected a Tensor of shape {self.shape} or None, got {value!r}"
             )
-        leaf.grad = value
+        leaf.assign(value)
 
     # --- to and from the outside ---
 
@@ -300,7 +303,7 @@ class Tensor(Methods["Tensor"], Convertible):
                 dtype = np.dtype(np.int64)
             if not floating(dtype) and isinstance(value, (float, np.floating)):
                 dtype = np.dtype(np.float32)
-            return written_out(Tensor(by_type[type(self._data)].scalar(value, dtype), None))
+            return literal(Tensor(by_type[type(self._data)].scalar(value, dtype), None))
         if isinstance(value, (list, tuple)) and not any(hasattr(v, "lift") for v in value):
             double = self.dtype == np.float64  # float32 would round its numbers
             return tensor(value, dtype=np.float64 if double else None, backend=self.backend)
@@ -315,7 +318,7 @@ class Tensor(Methods["Tensor"], Convertible):
             array = np.asarray(value)
             empty = array.size == 0
             array = array.astype(np.int64) if empty else array
-            return written_out(tensor(array, backend=self.backend))
+            return literal(tensor(array, backend=self.backend))
         return self.lift(value, name)
 
     apply = staticmethod(apply)
@@ -365,13 +368,13 @@ def tensor(
     if requires_grad:
         t.requires_grad = True
     if isinstance(data, (bool, int, float, list, tuple)):
-        written_out(t)
+        literal(t)
     return t
 
 
-def written_out(t: Tensor) -> Tensor:
-    """``t``, made from what stands in the program; whoever listens is told."""
-    heard = listening.get()
-    if heard is not None:
-        heard.written_out(t)
+def literal(t: Tensor) -> Tensor:
+    """``t``, which was created from Python literals: a constant under capture."""
+    tracer = tracing.get()
+    if tracer is not None:
+        tracer.applied(LITERAL, (), (t,))
     return t

@@ -89,8 +89,12 @@ FLOPS: dict[str, Rule] = {
     "dropout_mask": 2,  # compare, divide
     **dict.fromkeys(("update", "move_statistics"), _per_written),
     **dict.fromkeys(("max_pool2d", "sum_pool2d", "sum_pool2d_grad"), _pool),
-    **dict.fromkeys(("sum", "max", "min", "arg_max", "max_pool2d_grad", "index_add", "add_into"), 1),
-    **dict.fromkeys(("cast", "concatenate", "copy", "index", "one_hot", "pad", "max_pool2d_gather"), 0),
+    **dict.fromkeys(
+        ("sum", "max", "min", "arg_max", "max_pool2d_grad", "index_add", "add_into"), 1
+    ),
+    **dict.fromkeys(
+        ("cast", "concatenate", "copy", "index", "one_hot", "pad", "max_pool2d_gather"), 0
+    ),
 }
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from ..backend import beside, where, writable
 from ..messages import kind_of, not_a_tensor, require_at_least_0, require_state
 from ..op import Op
-from ..tape import Settled, unheard
+from ..tape import untraced
 from ..tensor import Tensor, apply, tensor
 
 
-class Optimizer(Settled):
+class Optimizer:
     """What optimizers share: parameters, ``lr``, and state tensors beside each parameter.
 
     Parameters of float16 and bfloat16 are moved in float32 and rounded once a step; their state is float32. A step that
@@ -76,7 +76,7 @@ class Optimizer(Settled):
         """Forget the gradients of all parameters."""
         for p in self.params:
             if p._ref is not None:
-                p._ref[0].grad = None
+                p.grad = None
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
@@ -134,7 +134,7 @@ class Optimizer(Settled):
         for ts in ([self.steps], *self.state.values()):
             for t, p in zip(ts, self.params, strict=False):
                 if where(t._data) != where(p._data):
-                    with beside(p._data), unheard():  # the values stay what they are
+                    with beside(p._data), untraced():  # the values stay what they are
                         t.move(p.backend)
 
     def _named_state(self) -> Iterator[tuple[str, int, Tensor]]:

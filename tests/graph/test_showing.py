@@ -181,7 +181,7 @@ COUNTED = {
                    {"batch_norm": [90], "batch_norm_grad": [135]}),
     "frozen": (frozen, [(5, 3)], {"frozen_batch_norm": [30]}),
     "sigmoid": (mg.sigmoid, [(5, 3)], {"sigmoid": [60], "sigmoid_grad": [45]}),
-    "pool": (lambda x: mg.avg_pool2d(x, 2), [(1, 1, 4, 4)], {"sum_pool2d": [16], "spread": [16]}),
+    "pool": (lambda x: mg.avg_pool2d(x, 2), [(1, 1, 4, 4)], {"sum_pool2d": [16], "sum_pool2d_grad": [16]}),
 }  # fmt: skip
 #: each of the 8 * outputs values per position and channel sums products with one filter; so do the gradients'
 for name, (settings, outputs, weight) in CONVOLVED.items():
