@@ -129,7 +129,7 @@ TABLE = r"""
 -             revised[0] = now()
 +             self._ref = (Leaf(), 0) if value else None
 @ tensor.py | test_autograd.py test_tensor.py -k "change or detach or unused or intermediate or version"
--         return Tensor(self._data, None, self._shared_version())
+-         return Tensor(self._data, None, self._version)
 +         return Tensor(self._data, None)
 @ tensor.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             tracer.before(HOST_WRITE, (self,))

@@ -1,13 +1,14 @@
-"""The walk back: from outputs to the gradients of what they depend on.
+"""Reverse-mode differentiation: the walk from outputs back to the values that they were computed from.
 
-Nodes behind the outputs are visited from the newest to the oldest, each once, when all its cotangents have come
-in; a node is always newer than its parents. Cotangents live in a dict of this walk, keyed by value. Nothing recurses,
-so a chain of 100,000 ops is no different from one of ten.
+The nodes that the outputs depend on are visited from the newest to the oldest, each once, when all its cotangents have
+come in; a node is always newer than its parents. Cotangents live in a dict of this walk, keyed by value. Nothing
+recurses, so a chain of 100,000 ops is no different from one of ten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
@@ -24,7 +25,7 @@ _order = attrgetter("order")
 
 
 class Copy(Op):
-    """An array of its own for a gradient that shares memory with another."""
+    """A copy, for a gradient whose array something else shares."""
 
     elementwise = True
     saves_inputs = False
@@ -51,7 +52,7 @@ class Alias(Op):
 
 
 class AddInto(Op):
-    """a += b, for an array that the walk made and nobody else has seen."""
+    """a += b, for a sum that belongs to the walk alone."""
 
     writes = 1
 
@@ -201,7 +202,7 @@ def _cotangent(name: str, y: Tensor, g: Tensor | None) -> Tensor:
     if devices is not None:
         devices.check(name, [y._data])
     if g is None:
-        if y.size != 1:
+        if y._data.size != 1:
             raise ValueError(
                 f"{name}: expected a gradient for an output of shape {y.shape}; only an output "
                 "with one element has a default, 1"
@@ -265,10 +266,12 @@ def _walk(
                     sums.add(ref, old, gx)
         if free:
             node.free()
-    sums.round(tuple(sums.dtypes))
+    if sums.dtypes:
+        sums.round(tuple(sums.dtypes))
     return cotangents
 
 
+@dataclass(slots=True)
 class _Sums:
     """Sums of cotangents, of values that are used several times.
 
@@ -280,12 +283,10 @@ class _Sums:
         Of values in float16 or bfloat16, whose sum is in float32 until all of it has come in.
     """
 
-    __slots__ = ("cotangents", "create_graph", "dtypes", "own")
-
-    def __init__(self, cotangents: dict[Ref, Tensor], create_graph: bool) -> None:
-        self.cotangents, self.create_graph = cotangents, create_graph
-        self.own: set[Ref] = set()
-        self.dtypes: dict[Ref, Any] = {}
+    cotangents: dict[Ref, Tensor]
+    create_graph: bool
+    own: set[Ref] = field(default_factory=set)
+    dtypes: dict[Ref, Any] = field(default_factory=dict)
 
     def add(self, ref: Ref, old: Tensor, gx: Tensor) -> None:
         """Replace the cotangent of a value by its sum with a further one."""

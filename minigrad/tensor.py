@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -196,21 +197,11 @@ class Tensor(Methods["Tensor"], Convertible):
             self._version = [-1]
         return self._version
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._data.shape
-
-    @property
-    def ndim(self) -> int:
-        return self._data.ndim
-
-    @property
-    def size(self) -> int:
-        return self._data.size
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._data.dtype
+    # Properties that Python reads without a frame of their own.
+    shape: tuple[int, ...] = property(attrgetter("_data.shape"))  # type: ignore[assignment]
+    ndim: int = property(attrgetter("_data.ndim"))  # type: ignore[assignment]
+    size: int = property(attrgetter("_data.size"))  # type: ignore[assignment]
+    dtype: np.dtype = property(attrgetter("_data.dtype"))  # type: ignore[assignment]
 
     @property
     def backend(self) -> str:
@@ -262,7 +253,9 @@ class Tensor(Methods["Tensor"], Convertible):
 
     def detach(self) -> Tensor:
         """The same data without its history; changing one in place changes both."""
-        return Tensor(self._data, None, self._shared_version())
+        if self._version is None:
+            self._version = [-1]
+        return Tensor(self._data, None, self._version)
 
     def numpy(self) -> np.ndarray:
         """A copy as a NumPy array."""
