@@ -155,7 +155,7 @@ TABLE = r"""
 @ ops/arithmetic.py | ops/test_every_op.py -k "pow"
 -         return gy * (self.exponent * x ** (self.exponent - 1))
 +         return gy * (self.exponent * x**self.exponent)
-@ ops/arithmetic.py | ops/test_arithmetic.py
+@ ops/arithmetic.py | ops/test_edges.py
 -         most = 1 - 0.5 * (a == b).astype(gy.dtype)
 +         most = 1 - 0.0 * (a == b).astype(gy.dtype)
 @ ops/arithmetic.py | ops/test_every_op.py -k "minimum"
@@ -179,7 +179,7 @@ TABLE = r"""
 @ ops/elementwise.py | ops/test_every_op.py -k "sqrt"
 -         return gy / (2 * y)
 +         return gy / y
-@ ops/elementwise.py | ops/test_elementwise.py
+@ ops/elementwise.py | ops/test_edges.py
 -             gy = gy * (x >= self.low).astype(gy.dtype)
 +             gy = gy * (x > self.low).astype(gy.dtype)
 @ ops/elementwise.py | ops/test_every_op.py -k "abs"
@@ -188,16 +188,16 @@ TABLE = r"""
 @ ops/reduction.py | ops/test_every_op.py -k "sum"
 -             wide = tuple(1 if i in self.axes else n for i, n in enumerate(self.shape))
 +             wide = tuple(1 if i + 1 in self.axes else n for i, n in enumerate(self.shape))
-@ ops/reduction.py | ops/test_reduction.py
+@ ops/reduction.py | ops/test_edges.py
 - return (self.expand(g) * (chosen / chosen.sum(self.axes, keepdims=True))).astype(gy.dtype)
 + return (self.expand(g) * chosen).astype(gy.dtype)
 @ ops/reduction.py | ops/test_every_op.py -k "var"
 -     return (squares / (count - ddof)).astype(x.dtype)
 +     return (squares / count).astype(x.dtype)
-@ ops/reduction.py | ops/test_reduction.py
+@ ops/reduction.py | ops/test_edges.py
 -     positive = sorted(a % ndim for a in axes)
 +     positive = sorted(abs(a) for a in axes)
-@ ops/reduction.py | ops/test_reduction.py ops/test_halves.py
+@ ops/reduction.py | ops/test_edges.py ops/test_halves.py
 - wide = x.widened()
 -     return (sum(wide, axes, keepdims)
 + wide = x
@@ -220,7 +220,7 @@ TABLE = r"""
 @ ops/indexing.py | ops/test_in_place.py -k "views"
 -         return ARRAY not in self.key
 +         return False
-@ ops/indexing.py | ops/test_indexing.py
+@ ops/indexing.py | ops/test_errors.py -k "mask or True"
 -     if mask.shape != x.shape[start : start + mask.ndim]:
 +     if False:
 @ ops/linear.py | ops/test_every_op.py -k "matmul"
@@ -241,7 +241,7 @@ TABLE = r"""
 @ ops/conv.py | ops/test_conv.py
 - - sum(edges[i]) + reach + extra[i] + 1)
 + - 2 * edges[i][0] + reach + extra[i] + 1)
-@ ops/windows.py | ops/test_every_op.py -k "conv2d and same"
+@ ops/conv.py | ops/test_every_op.py -k "conv2d and same"
 -             (total // 2, total - total // 2)
 +             (total - total // 2, total // 2)
 @ ops/pool.py | ops/test_every_op.py -k "pool"
@@ -253,7 +253,7 @@ TABLE = r"""
 @ ops/activation.py | ops/test_every_op.py -k "sigmoid"
 -         return gy * y * (1 - y)
 +         return gy * y * (1 + y)
-@ ops/activation.py | ops/test_activation.py
+@ ops/activation.py | ops/test_edges.py
 -         return gy * (1 - (x <= 0).astype(gy.dtype))
 +         return gy * (x > 0).astype(gy.dtype)
 @ ops/activation.py | ops/test_every_op.py -k "softmax"
@@ -262,19 +262,19 @@ TABLE = r"""
 @ ops/normalization.py | ops/test_every_op.py -k "group_norm or instance_norm"
 -         trailing = y.ndim - axis - len(shape)
 +         trailing = 0
-@ ops/normalization.py | ops/test_normalization.py ops/test_halves.py
+@ ops/normalization.py | ops/test_edges.py ops/test_halves.py
 -     y = x.widened()
 +     y = x
 @ ops/loss.py | ops/test_every_op.py -k "cross_entropy"
 -         gy = gy if self.weight is None else gy * self.weight
 +         pass
-@ ops/loss.py | ops/test_loss.py ops/test_every_op.py -k "cross_entropy"
+@ ops/loss.py | ops/test_edges.py ops/test_every_op.py -k "cross_entropy"
 -             through = p * (gp - (gp * p).sum(axis=1, keepdims=True))
 +             through = p * gp
-@ ops/loss.py | ops/test_loss.py
+@ ops/loss.py | ops/test_errors.py -k "mse"
 -     if prediction.shape != target.shape:
 +     if False:
-@ ops/random.py | ops/test_random.py
+@ ops/random.py | ops/test_edges.py
 -         return int(generator(self.rng).integers(2**63))
 +         return int(generator(None).integers(2**63))
 @ ops/indexing.py | ops/test_in_place.py | NumPy copies overlapping arrays by itself, CuPy does not
@@ -295,7 +295,7 @@ TABLE = r"""
 @ ops/batch_norm.py | ops/test_batch_norm.py
 -         return d - d.mean(self.reduced(x), keepdims=True)
 +         return d
-@ ops/batch_norm.py | ops/test_batch_norm.py
+@ ops/batch_norm.py | ops/test_errors.py -k "train"
 -     if values < 2:
 +     if values < 1:
 @ ops/batch_norm.py | ops/test_batch_norm.py nn/test_batch_norm.py

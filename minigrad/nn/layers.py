@@ -11,13 +11,12 @@ import numpy as np
 from ..kernels.convolution import Pair
 from ..messages import require_numbers
 from ..ops.activation import relu, sigmoid
-from ..ops.conv import conv1d, conv2d, conv_transpose2d
+from ..ops.conv import Padding, conv1d, conv2d, conv_transpose2d, edges_of, pair
 from ..ops.elementwise import tanh
 from ..ops.linear import linear
 from ..ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from ..ops.random import dropout, generator
 from ..ops.shape import flatten
-from ..ops.windows import Padding, edges_of, pair
 from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter

@@ -85,8 +85,6 @@ class Softmax(Op):
 
 
 class LogSoftmax(Softmax):
-    __slots__ = ()
-
     def reference(self, x: Tensor) -> Tensor:
         shifted = x - x.max(self.axis, keepdims=True).detach()
         return shifted - shifted.exp().sum(self.axis, keepdims=True).log()

@@ -166,9 +166,9 @@ class Where(Op):
 
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE = Add(), Subtract(), Multiply(), Divide()
-broadcast_shapes = lru_cache(maxsize=1024)(np.broadcast_shapes)
 NEGATIVE, POWER, WHERE = Negative(), Power(), Where()
 MAXIMUM, MINIMUM = Maximum(), Minimum()
+broadcast_shapes = lru_cache(maxsize=1024)(np.broadcast_shapes)
 
 
 def _binary(op: Op, a: Tensor, b: Any) -> Any:
@@ -221,24 +221,6 @@ def promoted(a: np.dtype, b: np.dtype) -> np.dtype:
     return np.promote_types(a, b)
 
 
-@method("__add__", "__radd__")
-def add(a: Tensor, b: Operand) -> Tensor:
-    """a + b."""
-    return _binary(ADD, a, b)
-
-
-@method("__sub__")
-def subtract(a: Tensor, b: Operand) -> Tensor:
-    """a - b."""
-    return _binary(SUBTRACT, a, b)
-
-
-@method("__mul__", "__rmul__")
-def multiply(a: Tensor, b: Operand) -> Tensor:
-    """a * b, element by element."""
-    return _binary(MULTIPLY, a, b)
-
-
 @method("__truediv__")
 def divide(a: Tensor, b: Operand) -> Tensor:
     """a / b; integers are divided as float32."""
@@ -257,12 +239,6 @@ def power(a: Tensor, b: Operand) -> Tensor:
         # A NumPy float64 is a float too, but one that would widen a.
         return apply(PowerScalar(float(b) if isinstance(b, float) else b), a)
     return power(a, b.item()) if isinstance(b, np.generic) else _binary(POWER, a, b)
-
-
-@method("__neg__")
-def negative(x: Tensor) -> Tensor:
-    """-x."""
-    return apply(NEGATIVE, x)
 
 
 @of_tensor
@@ -305,25 +281,38 @@ def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:
     return apply(WHERE, *broadcast(WHERE, condition, a, b))
 
 
-def _comparison(ufunc: str) -> Callable[[Tensor, Any], Any]:
-    """The operator of a comparison; no Tensor equals None."""
-    op, equality = Comparison(ufunc), ufunc in ("equal", "not_equal")
+def _operator(op: Op) -> Callable[[Tensor, Any], Any]:
+    def operate(a: Tensor, b: Any) -> Any:
+        return _binary(op, a, b)
 
-    def compare(a: Tensor, b: Any) -> Any:
-        return NotImplemented if b is None and equality else _binary(op, a, b)
-
-    return compare
+    return operate
 
 
-for _name, _operator in {
-    "__rsub__": lambda a, b: subtract(a.lift(b, SUBTRACT), a),
-    "__rtruediv__": lambda a, b: divide(a.lift(b, DIVIDE), a),
-    "__rpow__": lambda a, b: power(a.lift(b, POWER), a),
-    "__eq__": _comparison("equal"),
-    "__ne__": _comparison("not_equal"),
-    "__lt__": _comparison("less"),
-    "__le__": _comparison("less_equal"),
-    "__gt__": _comparison("greater"),
-    "__ge__": _comparison("greater_equal"),
-}.items():
-    method(_name)(_operator)
+def _equality(op: Op) -> Callable[[Tensor, Any], Any]:
+    """As ``_operator``, but no Tensor equals None."""
+
+    def operate(a: Tensor, b: Any) -> Any:
+        return NotImplemented if b is None else _binary(op, a, b)
+
+    return operate
+
+
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    "__add__": _operator(ADD),
+    "__radd__": _operator(ADD),
+    "__sub__": _operator(SUBTRACT),
+    "__rsub__": lambda a, b: a.lift(b, SUBTRACT) - a,
+    "__mul__": _operator(MULTIPLY),
+    "__rmul__": _operator(MULTIPLY),
+    "__rtruediv__": lambda a, b: a.lift(b, DIVIDE) / a,
+    "__rpow__": lambda a, b: a.lift(b, POWER) ** a,
+    "__neg__": lambda x: apply(NEGATIVE, x),
+    "__eq__": _equality(Comparison("equal")),
+    "__ne__": _equality(Comparison("not_equal")),
+    "__lt__": _operator(Comparison("less")),
+    "__le__": _operator(Comparison("less_equal")),
+    "__gt__": _operator(Comparison("greater")),
+    "__ge__": _operator(Comparison("greater_equal")),
+}
+for _name, _code in _OPERATORS.items():
+    method(_name)(_code)

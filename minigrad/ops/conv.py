@@ -1,4 +1,4 @@
-"""Convolution over two axes, and its transpose.
+"""Convolution over two axes, its transpose, and the windows that pooling shares.
 
 With stride s, padding p and dilation d, for each image and output channel o::
 
@@ -18,7 +18,11 @@ from ..op import Op
 from ..tensor import Tensor, apply
 from .checks import require_dtype, require_floating, require_tensor
 from .shape import pad, require_size
-from .windows import Padding, edges_of, make_window, pair, require_images, require_padded
+
+Padding = int | str | tuple[Any, Any]
+
+#: the largest stride, padding, dilation, kernel and padded size
+LARGEST = 2**31 - 1
 
 
 class Windowed(Op):
@@ -34,8 +38,6 @@ class Windowed(Op):
 
 
 class Conv2d(Windowed):
-    __slots__ = ()
-
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The sum over the positions in the window, each a product of matrices."""
         window, (n, c), o = self.window, x.shape[:2], weight.shape[0]
@@ -64,8 +66,6 @@ class Conv2d(Windowed):
 class InputGrad(Windowed):
     """The gradient for x, or transposed convolution: each output's gradient is spread over its window."""
 
-    __slots__ = ()
-
     def forward(self, k: Any, gy: Any, weight: Any) -> Any:
         if gy.size and weight.size:
             return k.conv2d_input_grad(gy, weight, self.window, self.size)
@@ -81,8 +81,6 @@ class InputGrad(Windowed):
 
 class WeightGrad(Windowed):
     """The gradient for the weight: the correlation of each position in the window with each output."""
-
-    __slots__ = ()
 
     def forward(self, k: Any, x: Any, gy: Any) -> Any:
         if x.size and gy.size:
@@ -149,20 +147,10 @@ def conv2d(
     return _convolved("conv2d", x, weight, bias, stride, padding, dilation, groups)
 
 
-def _convolved(
-    name: str,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: int | Pair,
-    padding: Padding,
-    dilation: int | Pair,
-    groups: int,
-) -> Tensor:
+def _convolved(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
     """``conv2d`` for the function ``name``."""
-    outputs = _checked(name, x, weight, bias, groups, transposed=False)
-    kernel = weight.shape[2], weight.shape[3]
-    window = make_window(name, x.shape, kernel, stride, padding, dilation, groups)
+    outputs = _checked(name, x, weight, bias, settings[-1], transposed=False)
+    window = make_window(name, x.shape, (weight.shape[2], weight.shape[3]), *settings)
     size = x.shape[2], x.shape[3]
     require_size(name, (len(x), outputs, *window.output_size(size)))
     return apply(Conv2d(window, size), x, weight, bias)
@@ -305,3 +293,89 @@ def _checked(
         raise ValueError(f"{name}: expected bias of shape ({outputs},), got {bias.shape}")
     require_dtype(name, x, weight=weight, bias=bias)
     return outputs
+
+
+def make_window(
+    name: str,
+    shape: tuple[int, ...],
+    kernel: Pair,
+    stride: int | Pair,
+    padding: Padding,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> Window:
+    """The window of a convolution or a pool over images of ``shape`` (..., height, width).
+
+    Raises
+    ------
+    ValueError
+        For settings that are no positive ints, a window that does not fit, with the numbers that do not, or padding
+        that makes images too large.
+    """
+    size = shape[-2], shape[-1]
+    strides, dilations = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
+    if padding == "same":
+        edges = tuple(
+            (total // 2, total - total // 2)
+            for n, k, s, d in zip(size, kernel, strides, dilations, strict=True)
+            for total in [max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)]
+        )
+    else:
+        edges = edges_of(name, 0 if padding == "valid" else padding)
+    window = Window(kernel, strides, (edges[0], edges[1]), dilations, groups)
+    for axis, n, k, p, d, out in zip(
+        ("height", "width"), size, kernel, edges, dilations, window.output_size(size), strict=True
+    ):
+        if out < 1:
+            raise ValueError(
+                f"{name}: the window does not fit into the {axis}: it spans {(k - 1) * d + 1} "
+                f"(kernel {k}, dilation {d}), the input has {n} + {sum(p)} of padding"
+            )
+    require_padded(name, shape, window)
+    return window
+
+
+def require_padded(name: str, shape: tuple[int, ...], window: Window) -> None:
+    """Raise ValueError for images (..., height, width) that are empty, or too large with the padding."""
+    padded = [n + sum(p) for n, p in zip(shape[-2:], window.padding, strict=True)]
+    for axis, n, whole in zip(("height", "width"), shape[-2:], padded, strict=True):
+        if n < 1 or whole > LARGEST:
+            raise ValueError(
+                f"{name}: expected a {axis} of 1 to {LARGEST}, padding included, got {n} + {whole - n}"
+            )
+    require_size(f"{name}, padding included", (*shape[:-2], *padded))
+
+
+def require_images(name: str, x: Tensor) -> None:
+    """Raise TypeError or ValueError unless x is a floating Tensor of shape (n, channels, height, width)."""
+    require_floating(name, x)
+    if x.ndim != 4:
+        raise ValueError(f"{name}: expected x of shape (n, channels, height, width), got {x.shape}")
+
+
+def pair(name: str, argument: str, value: Any, least: int) -> Pair:
+    """An argument for height and width: an int for both, or a pair of ints, each at least ``least``."""
+    both = (value, value) if hasattr(value, "__index__") else value
+    if (
+        not isinstance(both, (tuple, list))
+        or len(both) != 2
+        or not all(hasattr(n, "__index__") and n >= least for n in both)
+    ):
+        raise ValueError(
+            f"{name}: expected {argument} as an int >= {least} or a pair of them, got {value!r}"
+        )
+    if max(both) > LARGEST:
+        raise ValueError(f"{name}: expected {argument} of at most {LARGEST}, got {value!r}")
+    return int(both[0]), int(both[1])
+
+
+def edges_of(name: str, padding: Any) -> tuple[Pair, Pair]:
+    """(before, after) along height and width."""
+    if isinstance(padding, str):
+        raise ValueError(
+            f"{name}: expected padding 'same', 'valid', an int or pairs of ints, got {padding!r}"
+        )
+    sequence = isinstance(padding, (tuple, list)) and len(padding) == 2
+    if not (sequence and any(isinstance(p, (tuple, list)) for p in padding)):
+        padding = pair(name, "padding", padding, 0)
+    return pair(name, "padding", padding[0], 0), pair(name, "padding", padding[1], 0)

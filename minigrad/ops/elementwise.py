@@ -17,7 +17,6 @@ class OfOutput(Op):
     elementwise = True
     saves_inputs = False
     saves_outputs = (0,)
-    __slots__ = ()
 
 
 class Exp(OfOutput):
@@ -71,7 +70,6 @@ class Abs(Op):
 
 class Sign(Op):
     differentiable = False
-    saves_inputs = False
 
     def forward(self, k: Any, x: Any) -> Any:
         return k.xp.sign(x)

@@ -43,8 +43,6 @@ class Keyed(Op):
 class Index(Keyed):
     """x[key]; index arrays are inputs of the op, the rest of the key is static."""
 
-    __slots__ = ()
-
     @property
     def aliases(self) -> bool:  # type: ignore[override]
         return ARRAY not in self.key
@@ -62,8 +60,6 @@ class Index(Keyed):
 
 class IndexAdd(Keyed):
     """Zeros of ``shape`` with the values added at key: a repeated index collects all of its values."""
-
-    __slots__ = ()
 
     def forward(self, k: Any, values: Any, *arrays: Any) -> Any:
         dtype = values.dtype
@@ -83,7 +79,6 @@ class NonZero(Op):
     """Indices of the true elements, one array per axis."""
 
     differentiable = False
-    saves_inputs = False
 
     def forward(self, k: Any, mask: Any) -> Any:
         return k.xp.nonzero(mask)
@@ -93,7 +88,6 @@ class Assign(Op):
     """a[...] = b, of one dtype and shape: the op of every change in place."""
 
     writes = 1
-    saves_inputs = False
     differentiable = False
 
     def forward(self, k: Any, a: Any, b: Any) -> None:

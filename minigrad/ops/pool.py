@@ -11,8 +11,7 @@ from typing import Any
 
 from ..kernels.convolution import Pair, Window, first_inside
 from ..tensor import Tensor, apply
-from .conv import Windowed
-from .windows import make_window, pair, require_images
+from .conv import Windowed, make_window, pair, require_images
 
 #: positions in a window are saved as int16
 PLACES = 2**15 - 1
@@ -24,7 +23,6 @@ class MaxPool2d(Windowed):
     num_outputs = 2
     saves_inputs = False
     saves_outputs = (1,)
-    __slots__ = ()
 
     def __init__(self, window: Window, size: Pair) -> None:
         super().__init__(window, size)
@@ -53,7 +51,6 @@ class MaxPool2dGrad(Windowed):
     """Scatter: each number goes to a position in its window; numbers at the same pixel are added up."""
 
     saves_inputs = slice(1, 2)
-    __slots__ = ()
 
     def forward(self, k: Any, gy: Any, place: Any) -> Any:
         return k.max_pool2d_grad(gy, place, self.window, self.size)
@@ -67,7 +64,6 @@ class MaxPool2dGather(Windowed):
     """Gather: the number at a position in each window."""
 
     saves_inputs = slice(1, 2)
-    __slots__ = ()
 
     def forward(self, k: Any, x: Any, place: Any) -> Any:
         return k.pick(x, place, self.window)
@@ -79,7 +75,6 @@ class MaxPool2dGather(Windowed):
 
 class SumPool2d(Windowed):
     saves_inputs = False
-    __slots__ = ()
 
     def forward(self, k: Any, x: Any) -> Any:
         return k.sum_pool2d(x, self.window)
@@ -92,7 +87,6 @@ class SumPool2dGrad(Windowed):
     """Each number goes to all positions in its window."""
 
     saves_inputs = False
-    __slots__ = ()
 
     def forward(self, k: Any, gy: Any) -> Any:
         return k.sum_pool2d_grad(gy, self.window, self.size)

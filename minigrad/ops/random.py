@@ -73,7 +73,6 @@ class DropoutMask(Op):
     """1/(1-p) with probability 1-p, else 0, in the shape of x: a new mask each time."""
 
     differentiable = False
-    saves_inputs = False
     __slots__ = ("p", "rng")
 
     def __init__(self, p: float, rng: np.random.Generator | None) -> None:

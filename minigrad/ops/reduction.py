@@ -30,7 +30,6 @@ class Reduction(Op):
 
 class Sum(Reduction):
     saves_inputs = False
-    __slots__ = ()
 
     def forward(self, k: Any, x: Any) -> Any:
         return k.sum(x, self.axes, self.keepdims)
@@ -43,12 +42,12 @@ class Max(Reduction):
     """Equal extremes share the gradient equally."""
 
     saves_outputs = (0,)
-    __slots__ = ()
+    extreme = "max"
 
     def forward(self, k: Any, x: Any) -> Any:
         if not x.size:  # NumPy refuses it, though there are no results; a sum has their shape
             return x.sum(axis=self.axes, keepdims=self.keepdims).astype(x.dtype)
-        return x.max(axis=self.axes, keepdims=self.keepdims)
+        return getattr(x, self.extreme)(axis=self.axes, keepdims=self.keepdims)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         (x,), (y,), g = node.inputs, node.outputs, gy.widened()
@@ -59,17 +58,11 @@ class Max(Reduction):
 class Min(Max):
     """As Max."""
 
-    __slots__ = ()
-
-    def forward(self, k: Any, x: Any) -> Any:
-        if not x.size:
-            return super().forward(k, x)
-        return x.min(axis=self.axes, keepdims=self.keepdims)
+    extreme = "min"
 
 
 class ArgMax(Op):
     differentiable = False
-    saves_inputs = False
     __slots__ = ("axis",)
 
     def __init__(self, axis: int | None) -> None:

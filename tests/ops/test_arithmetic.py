@@ -7,7 +7,7 @@ import operator
 
 import numpy as np
 import pytest
-from helpers import device, equal, error_table, leaf, refuses
+from helpers import device, equal, leaf
 
 import minigrad as mg
 
@@ -103,22 +103,6 @@ def test_derivatives_of_powers_by_the_exponent():
         equal(mg.grad(a**b, b), [-np.inf])
 
 
-@pytest.mark.parametrize(("fn", "to_x"), [(mg.maximum, [0, 0.5, 1]), (mg.minimum, [1, 0.5, 0])])
-def test_ties_share(fn, to_x):
-    x, y = leaf([1, 2, 3]), leaf([2, 2, 2])
-    fn(x, y).sum().backward()
-    equal(x.grad, to_x)
-    equal(y.grad, 1 - np.array(to_x))
-
-
-@pytest.mark.parametrize("fn", [mg.maximum, mg.minimum])
-def test_beside_nan_both_get_the_gradient(fn):
-    x, y = leaf([np.nan, 1, np.nan]), leaf([2, np.nan, np.nan])
-    fn(x, y).sum().backward()
-    equal(x.grad, [1, 1, 1])
-    equal(y.grad, [1, 1, 1])
-
-
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_comparisons_are_numpys(rng, name):
     compare = getattr(operator, name)
@@ -132,94 +116,3 @@ def test_comparisons_are_numpys(rng, name):
     ]:
         equal(result, expected)
         assert result.dtype == bool and not result.requires_grad
-
-
-@pytest.mark.parametrize(
-    "condition",
-    [
-        lambda: mg.tensor(np.array([True, False])),
-        lambda: device(np.array([True, False])),
-        lambda: [True, False],
-    ],
-    ids=["tensor", "array", "list"],
-)
-def test_where_sends_the_gradient_where_the_value_came_from(condition):
-    a, b = leaf([1, 2]), leaf([3, 4])
-    y = mg.where(condition(), a, b)
-    equal(y, [1, 4])
-    y.sum().backward()
-    equal(a.grad, [1, 0])
-    equal(b.grad, [0, 1])
-
-
-def test_where_with_one_condition_for_all():
-    equal(mg.where(True, mg.tensor([1, 2]), 0), [1, 2])
-    equal(mg.where(False, 0.5, mg.tensor([1, 2])), [1, 2])
-
-
-def two(a, b):
-    return mg.zeros(a), mg.zeros(b)
-
-
-@error_table(
-    {
-        **{
-            f"{name} of shapes that differ": (
-                ValueError,
-                f"{message}: shapes (2, 3) and (2,) do not broadcast",
-                lambda name=name: getattr(operator, name)(*two((2, 3), 2)),
-            )
-            for name, message in {
-                "add": "add",
-                "sub": "subtract",
-                "mul": "multiply",
-                "truediv": "divide",
-                "pow": "power",
-                "lt": "comparison",
-            }.items()
-        },
-        "maximum": (
-            ValueError,
-            "maximum: shapes (2,) and (3,) do not broadcast",
-            lambda: mg.maximum(*two(2, 3)),
-        ),
-        "where: branches": (
-            ValueError,
-            "where: shapes (2,) and (3,) do not broadcast",
-            lambda: mg.where(True, *two(2, 3)),
-        ),
-        "where: condition": (
-            ValueError,
-            "where: shapes (3,), (2,) and (2,) do not broadcast",
-            lambda: mg.where([True] * 3, *two(2, 2)),
-        ),
-        "where: floating condition": (
-            TypeError,
-            "where: expected a boolean condition, got dtype float32",
-            lambda: mg.where(*two(2, 2), 0),
-        ),
-        "where: no Tensor": (
-            TypeError,
-            "where: expected a minigrad Tensor, got bool",
-            lambda: mg.where(True, 1, 0),
-        ),
-        "a string": (
-            TypeError,
-            "add: expected a minigrad Tensor, got str",
-            lambda: mg.zeros(2) + "2",
-        ),
-        "None": (
-            TypeError,
-            "multiply: expected a minigrad Tensor, got None",
-            lambda: mg.zeros(2) * None,
-        ),
-        "a complex number": (
-            TypeError,
-            "add: expected a minigrad Tensor, got complex",
-            lambda: mg.zeros(2) + 1j,
-        ),
-    }
-)
-def test_errors(error, words, call):
-    with refuses(error, words):
-        call()

@@ -12,102 +12,81 @@ from minigrad import nn, optim
 pytestmark = pytest.mark.usefixtures("backend")
 
 
-def affine(name, *settings):
-    return lambda x, gamma, beta: getattr(mg, name)(x, *settings, gamma, beta)
-
-
-def batch_norm(x, gamma, beta):
-    return mg.batch_norm(x, gamma, beta)[0]
-
-
-def conv(name, **settings):
-    return lambda *xs: getattr(mg, name)(*xs, **settings)
-
-
-#: name: the function, the shapes of its inputs, the shape of its value
-CASES = {
-    **{
-        f"{name} {shape} {axis}": (lambda x, n=name, a=axis: getattr(x, n)(a), [shape], y)
-        for name in ("sum", "mean", "var", "max", "min")
-        for shape, axis, y in [((3, 0), 0, (0,)), ((0, 3), 1, (0,)), ((0, 0), 1, (0,))]
-    },
-    "sum over nothing": (lambda x: x.sum(1), [(3, 0)], (3,)),
-    "sum of all": (lambda x: x.sum(), [(3, 0)], ()),
-    **{
-        f"{name} {shape} {axis}": (lambda x, n=name, a=axis: getattr(mg, n)(x, a), [shape], shape)
-        for name in ("softmax", "log_softmax")
-        for shape in ((3, 0), (0, 3))
-        for axis in (0, 1)
-    },
-    "batch_norm, no channels": (batch_norm, [(4, 0), (0,), (0,)], (4, 0)),
-    "batch_norm, no channels of images": (batch_norm, [(4, 0, 2), (0,), (0,)], (4, 0, 2)),
-    "batch_norm, nothing": (batch_norm, [(0, 0), (0,), (0,)], (0, 0)),
-    "its variance": (lambda x: mg.batch_norm(x, None, None)[2], [(4, 0)], (0,)),
-    "moments": (lambda x: mg.moments(x).m2, [(4, 0)], (0,)),
-    **{
-        f"frozen_batch_norm {shape}": (
-            lambda x, g, b, m, v: mg.frozen_batch_norm(x, g, b, m, v),
-            [shape, *[shape[1:2]] * 4],
-            shape,
-        )
-        for shape in ((0, 3), (4, 0), (2, 3, 0))
-    },
-    **{
-        f"layer_norm {shape}": (affine("layer_norm"), [shape, shape[-1:], shape[-1:]], shape)
-        for shape in ((0, 3), (4, 0), (2, 0, 3), (0, 0))
-    },
-    **{
-        f"group_norm {shape}": (affine("group_norm", 2), [shape, shape[1:2], shape[1:2]], shape)
-        for shape in ((0, 4, 2), (3, 0, 2), (3, 4, 0))
-    },
-    **{
-        f"instance_norm {shape}": (affine("instance_norm"), [shape, shape[1:2], shape[1:2]], shape)
-        for shape in ((0, 4, 2), (3, 0, 2), (3, 4, 0))
-    },
-    **{
-        f"linear {n, inner, outer}": (mg.linear, [(n, inner), (outer, inner), (outer,)], (n, outer))
-        for n, inner, outer in ((0, 3, 2), (4, 0, 2), (4, 3, 0))
-    },
-    **{
-        f"conv2d {n, c, o} {settings}": (
-            conv("conv2d", padding=1, **settings),
-            [(n, c, 5, 5), (o, c, 3, 3), (o,)],
-            None,
-        )
-        for n, c, o in ((0, 2, 3), (2, 0, 3), (2, 2, 0))
-        for settings in ({}, {"stride": 2}, {"stride": 2, "dilation": 2})
-    },
-    "conv2d in groups": (conv("conv2d", groups=2), [(2, 0, 5, 5), (4, 0, 3, 3), (4,)], None),
-    **{
-        f"conv_transpose2d {n, c, o}": (
-            conv("conv_transpose2d", stride=2),
-            [(n, c, 5, 5), (c, o, 3, 3), (o,)],
-            (n, o, 11, 11),
-        )
-        for n, c, o in ((0, 2, 3), (2, 0, 3), (2, 2, 0))
-    },
-    "max_pool2d": (conv("max_pool2d", kernel_size=2), [(0, 2, 4, 4)], (0, 2, 2, 2)),
-    "avg_pool2d": (conv("avg_pool2d", kernel_size=2), [(2, 0, 4, 4)], (2, 0, 2, 2)),
-    "mse_loss": (lambda x, y: mg.mse_loss(x, y, "sum"), [(0, 3), (0, 3)], ()),
-    "cross-entropy": (lambda x: mg.softmax_cross_entropy(x, [], "sum"), [(0, 3)], ()),
-    "cross-entropy, each": (lambda x: mg.softmax_cross_entropy(x, [], "none"), [(0, 3)], (0,)),
-    "multiply, broadcast": (lambda x, y: x * y, [(3, 0), (0,)], (3, 0)),
-    "matmul": (lambda x, y: x @ y, [(2, 3, 0), (0, 4)], (2, 3, 4)),
+#: a function of a, b, ..., the shapes of these, and that of the value where it is not told by another row
+TABLE = """
+a.{r}(0)        | (3, 0) | (0,)
+a.{r}(1)        | (0, 3) | (0,)
+a.{r}(1)        | (0, 0) | (0,)
+a.sum(1)        | (3, 0) | (3,)
+a.sum()         | (3, 0) | ()
+{s}(a, 0)       | (3, 0) | (3, 0)
+{s}(a, 1)       | (3, 0) | (3, 0)
+{s}(a, 0)       | (0, 3) | (0, 3)
+{s}(a, 1)       | (0, 3) | (0, 3)
+batch_norm(a, b, c)[0] | (4, 0), (0,), (0,) | (4, 0)
+batch_norm(a, b, c)[0] | (4, 0, 2), (0,), (0,) | (4, 0, 2)
+batch_norm(a, b, c)[0] | (0, 0), (0,), (0,) | (0, 0)
+batch_norm(a, None, None)[2] | (4, 0) | (0,)
+moments(a).m2   | (4, 0) | (0,)
+frozen_batch_norm(a, b, c, d, e) | (0, 3), (3,), (3,), (3,), (3,) | (0, 3)
+frozen_batch_norm(a, b, c, d, e) | (4, 0), (0,), (0,), (0,), (0,) | (4, 0)
+frozen_batch_norm(a, b, c, d, e) | (2, 3, 0), (3,), (3,), (3,), (3,) | (2, 3, 0)
+layer_norm(a, b, c) | (0, 3), (3,), (3,) | (0, 3)
+layer_norm(a, b, c) | (4, 0), (0,), (0,) | (4, 0)
+layer_norm(a, b, c) | (2, 0, 3), (3,), (3,) | (2, 0, 3)
+layer_norm(a, b, c) | (0, 0), (0,), (0,) | (0, 0)
+group_norm(a, 2, b, c) | (0, 4, 2), (4,), (4,) | (0, 4, 2)
+group_norm(a, 2, b, c) | (3, 0, 2), (0,), (0,) | (3, 0, 2)
+group_norm(a, 2, b, c) | (3, 4, 0), (4,), (4,) | (3, 4, 0)
+instance_norm(a, b, c) | (0, 4, 2), (4,), (4,) | (0, 4, 2)
+instance_norm(a, b, c) | (3, 0, 2), (0,), (0,) | (3, 0, 2)
+instance_norm(a, b, c) | (3, 4, 0), (4,), (4,) | (3, 4, 0)
+linear(a, b, c) | (0, 3), (2, 3), (2,) | (0, 2)
+linear(a, b, c) | (4, 0), (2, 0), (2,) | (4, 2)
+linear(a, b, c) | (4, 3), (0, 3), (0,) | (4, 0)
+conv2d(a, b, c, {w}padding=1) | (0, 2, 5, 5), (3, 2, 3, 3), (3,) |
+conv2d(a, b, c, {w}padding=1) | (2, 0, 5, 5), (3, 0, 3, 3), (3,) |
+conv2d(a, b, c, {w}padding=1) | (2, 2, 5, 5), (0, 2, 3, 3), (0,) |
+conv2d(a, b, c, groups=2) | (2, 0, 5, 5), (4, 0, 3, 3), (4,) | (2, 4, 3, 3)
+conv_transpose2d(a, b, c, stride=2) | (0, 2, 5, 5), (2, 3, 3, 3), (3,) | (0, 3, 11, 11)
+conv_transpose2d(a, b, c, stride=2) | (2, 0, 5, 5), (0, 3, 3, 3), (3,) | (2, 3, 11, 11)
+conv_transpose2d(a, b, c, stride=2) | (2, 2, 5, 5), (2, 0, 3, 3), (0,) | (2, 0, 11, 11)
+max_pool2d(a, 2) | (0, 2, 4, 4) | (0, 2, 2, 2)
+avg_pool2d(a, 2) | (2, 0, 4, 4) | (2, 0, 2, 2)
+mse_loss(a, b, "sum") | (0, 3), (0, 3) | ()
+softmax_cross_entropy(a, [], "sum") | (0, 3) | ()
+softmax_cross_entropy(a, [], "none") | (0, 3) | (0,)
+a * b           | (3, 0), (0,) | (3, 0)
+a @ b           | (2, 3, 0), (0, 4) | (2, 3, 4)
+"""
+#: what stands for several in a row
+EACH = {
+    "{r}": ["sum", "mean", "var", "max", "min"],
+    "{s}": ["softmax", "log_softmax"],
+    "{w}": ["", "stride=2, ", "stride=2, dilation=2, "],
 }
+ROWS = [
+    row.replace(key, value)
+    for row in TABLE.strip().splitlines()
+    for key in [next((k for k in EACH if k in row), "")]
+    for value in EACH.get(key, [""])
+]
+NAMES = {name: getattr(mg, name) for name in mg.__all__}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("name", CASES)
-def test_value_and_derivatives(name, dtype):
-    fn, shapes, expected = CASES[name]
+@pytest.mark.parametrize("row", ROWS)
+def test_value_and_derivatives(row, dtype):
+    expression, shapes, expected = row.split("|")
+    shapes = eval(f"[{shapes}]")
     dtypes = [dtype] * len(shapes)
-    if "norm" in name:
+    if "norm" in expression:
         dtypes[1:] = [np.promote_types(dtype, np.float32)] * (len(shapes) - 1)
     xs = [mg.ones(s, requires_grad=True, dtype=d) for s, d in zip(shapes, dtypes, strict=True)]
-    y = fn(*xs)
+    y = eval(expression, NAMES | dict(zip("abcde", xs, strict=False)))
     assert y.dtype in (dtype, dtypes[-1], np.promote_types(dtype, np.float32))
-    if expected is not None:
-        assert y.shape == expected
+    if expected.strip():
+        assert y.shape == eval(expected)
     grads = mg.grad(y, xs, y.filled(1), create_graph=True)
     for g, x in zip(grads, xs, strict=True):
         assert (g.shape, g.dtype) == (x.shape, x.dtype)

@@ -14,7 +14,7 @@ from minigrad import backend as backends
 from minigrad.bn import moments
 from minigrad.op import Op
 from minigrad.ops import activation, batch_norm, conv, linear, loss
-from minigrad.ops.windows import make_window
+from minigrad.ops.conv import make_window
 from minigrad.tape import tracing
 
 pytestmark = pytest.mark.usefixtures("backend")

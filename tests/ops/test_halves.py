@@ -33,108 +33,69 @@ def total(y, mean, var):
     return (y.astype(mean.dtype) - 10 * mean + var).astype(y.dtype)
 
 
-LABELS = np.arange(N) % 7
-WINDOW = {"kernel_size": 32, "stride": 32}
+#: a function of a, b, ..., and these inputs, the terms of some sum in which nearly cancel
+TABLE = """
+a.sum()                             | cancelling(N)
+a.sum(0)                            | cancelling(N, 5)
+a.sum(1)                            | cancelling(N, 5).T
+a.mean(0)                           | cancelling(N, 3)
+a.var(0)                            | 100 + numbers(N, 3)
+a.max(0)                            | np.ones((3000, 2))
+a.broadcast_to((N, 3))              | numbers(3)
+a * b                               | cancelling(N, 3), numbers(3)
+a * b                               | cancelling(N, 3), numbers()
+a / b                               | cancelling(N, 3), 1 + numbers(3) ** 2
+a + b                               | numbers(N, 3), numbers(3)
+a**b                                | 1 + numbers(N, 3) ** 2, numbers(3)
+concatenate([a] * N)                | numbers(3)
+a[[0] * N]                          | numbers(3)
+a @ b                               | cancelling(N, 3).T, np.ones((N, 2))
+a @ b                               | cancelling(N), np.ones(N)
+a @ b                               | numbers(2, 3), cancelling(N, 3, 2)
+a @ b                               | cancelling(N, 3).T[None], np.ones((1, N, 2))
+linear(a, b, c)                     | cancelling(N, 4).T, np.ones((2, N)), -np.ones(2)
+linear(a, b, c)                     | np.ones((N, 1)), np.full((2, 1), 1.2345), -np.full(2, 1.2344)
+softmax(a)                          | numbers(2, N)
+softmax(a)                          | numbers(3, N, scale=1e-2)
+log_softmax(a)                      | numbers(2, N)
+softmax_cross_entropy(a, LABELS)    | numbers(N, 7, scale=5)
+softmax_cross_entropy(a, LABELS, "none") | numbers(N, 7, scale=5)
+mse_loss(a, b)                      | numbers(N), numbers(N, seed=1)
+avg_pool2d(a, 32, 32)               | cancelling(1024, 2).T.reshape(1, 2, 32, 32)
+avg_pool2d(a, 16, 1)                | numbers(1, 2, 20, 20)
+global_avg_pool2d(a)                | cancelling(1024, 2).T.reshape(1, 2, 32, 32)
+max_pool2d(a, 16, 1)                | np.random.default_rng(0).permutation(400).reshape(1, 1, 20, 20) / 4
+conv2d(a, b, c)                     | numbers(2, 4, 9, 9), numbers(4, 4, 3, 3), numbers(4)
+conv2d(a, b, c, stride=2, padding=1) | numbers(2, 4, 9, 9), numbers(4, 4, 3, 3), numbers(4)
+conv2d(a, b, c, groups=2)           | numbers(2, 4, 9, 9), numbers(4, 2, 3, 3), numbers(4)
+conv2d(a, b, c, dilation=2)         | numbers(2, 4, 9, 9), numbers(4, 4, 3, 3), numbers(4)
+conv2d(a, b, c) | cancelling(64, 2).T.reshape(2, 1, 8, 8), np.ones((2, 1, 8, 8)), np.array([1.0, -1.0])
+conv1d(a, b, c)                     | numbers(2, 3, 9), numbers(2, 3, 4), numbers(2)
+conv_transpose2d(a, b, c, stride=2) | numbers(2, 8, 4, 4), numbers(8, 2, 3, 3), numbers(2)
+layer_norm(a, b, c)                 | 50 + numbers(4, N), numbers(N), numbers(N)
+group_norm(a, 2, b, c)              | 50 + numbers(3, 4, 99), numbers(4), numbers(4)
+instance_norm(a, b, c)              | 50 + numbers(9, 4, 99), numbers(4), numbers(4)
+batch_norm(a, b, c)[0]              | 50 + numbers(N, 3), numbers(3), numbers(3)
+total(*batch_norm(a, b, c))         | 3 + numbers(N, 3), numbers(3), numbers(3)
+frozen_batch_norm(a, b, c, d, e) | 50 + numbers(N, 3), numbers(3), numbers(3), 50 + numbers(3), 1 + numbers(3) ** 2
+moments(a).m2                       | 50 + numbers(N, 3)
+weighted_batch_norm(a, COUNTS, b, c)[0] | 50 + numbers(N, 3), numbers(3), numbers(3)
+"""
+ROWS = TABLE.strip().splitlines()
+NAMES = {name: getattr(mg, name) for name in mg.__all__} | {"np": np, "N": N, "total": total}
+NAMES |= {"numbers": numbers, "cancelling": cancelling}
 
-#: name: the function and its inputs, the terms of some sum in which nearly cancel
-CASES = {
-    "sum": (lambda x: x.sum(), [cancelling(N)]),
-    "sum of rows": (lambda x: x.sum(0), [cancelling(N, 5)]),
-    "sum of columns": (lambda x: x.sum(1), [cancelling(N, 5).T]),
-    "mean": (lambda x: x.mean(0), [cancelling(N, 3)]),
-    "var": (lambda x: x.var(0), [100 + numbers(N, 3)]),
-    "max, tied": (lambda x: x.max(0), [np.ones((3000, 2))]),
-    "broadcast_to": (lambda x: x.broadcast_to((N, 3)), [numbers(3)]),
-    "multiply": (lambda x, y: x * y, [cancelling(N, 3), numbers(3)]),
-    "multiply by one number": (lambda x, y: x * y, [cancelling(N, 3), numbers()]),
-    "divide": (lambda x, y: x / y, [cancelling(N, 3), 1 + numbers(3) ** 2]),
-    "add": (lambda x, y: x + y, [numbers(N, 3), numbers(3)]),
-    "power": (lambda x, y: x**y, [1 + numbers(N, 3) ** 2, numbers(3)]),
-    "used often": (lambda x: mg.concatenate([x] * N), [numbers(3)]),
-    "getitem": (lambda x: x[[0] * N], [numbers(3)]),
-    "matmul": (lambda x, y: x @ y, [cancelling(N, 3).T, np.ones((N, 2))]),
-    "matmul, vectors": (lambda x, y: x @ y, [cancelling(N), np.ones(N)]),
-    "matmul, broadcast": (lambda x, y: x @ y, [numbers(2, 3), cancelling(N, 3, 2)]),
-    "matmul, stacked": (lambda x, y: x @ y, [cancelling(N, 3).T[None], np.ones((1, N, 2))]),
-    "linear": (mg.linear, [cancelling(N, 4).T, np.ones((2, N)), -np.ones(2)]),
-    "linear, a bias of the other sign": (
-        mg.linear,
-        [np.ones((N, 1)), np.full((2, 1), 1.2345), -np.full(2, 1.2344)],
-    ),
-    "softmax": (mg.softmax, [numbers(2, N)]),
-    "softmax, nearly equal gradients": (mg.softmax, [numbers(3, N, scale=1e-2)]),
-    "log_softmax": (mg.log_softmax, [numbers(2, N)]),
-    **{
-        f"softmax_cross_entropy {r}": (
-            lambda x, r=r: mg.softmax_cross_entropy(x, mg.tensor(LABELS), r),
-            [numbers(N, 7, scale=5)],
-        )
-        for r in ("mean", "none")
-    },
-    "mse_loss": (mg.mse_loss, [numbers(N), numbers(N, seed=1)]),
-    "avg_pool2d": (
-        lambda x: mg.avg_pool2d(x, **WINDOW),
-        [cancelling(1024, 2).T.reshape(1, 2, 32, 32)],
-    ),
-    "avg_pool2d, overlapping": (
-        lambda x: mg.avg_pool2d(x, 16, 1),
-        [numbers(1, 2, 20, 20)],
-    ),
-    "global_avg_pool2d": (
-        mg.global_avg_pool2d,
-        [cancelling(1024, 2).T.reshape(1, 2, 32, 32)],
-    ),
-    "max_pool2d, overlapping": (
-        lambda x: mg.max_pool2d(x, 16, 1),
-        [np.random.default_rng(0).permutation(400).reshape(1, 1, 20, 20) / 4.0],
-    ),
-    **{
-        f"conv2d {settings}": (
-            lambda x, w, b, s=settings: mg.conv2d(x, w, b, **s),
-            [numbers(2, 4, 9, 9), numbers(4, 4 // settings.get("groups", 1), 3, 3), numbers(4)],
-        )
-        for settings in ({}, {"stride": 2, "padding": 1}, {"groups": 2}, {"dilation": 2})
-    },
-    "conv2d, cancelling": (
-        mg.conv2d,
-        [cancelling(64, 2).T.reshape(2, 1, 8, 8), np.ones((2, 1, 8, 8)), np.array([1.0, -1.0])],
-    ),
-    "conv1d": (mg.conv1d, [numbers(2, 3, 9), numbers(2, 3, 4), numbers(2)]),
-    "conv_transpose2d": (
-        lambda x, w, b: mg.conv_transpose2d(x, w, b, stride=2),
-        [numbers(2, 8, 4, 4), numbers(8, 2, 3, 3), numbers(2)],
-    ),
-    "layer_norm": (mg.layer_norm, [50 + numbers(4, N), numbers(N), numbers(N)]),
-    "group_norm": (
-        lambda x, g, b: mg.group_norm(x, 2, g, b),
-        [50 + numbers(3, 4, 99), numbers(4), numbers(4)],
-    ),
-    "instance_norm": (mg.instance_norm, [50 + numbers(9, 4, 99), numbers(4), numbers(4)]),
-    "batch_norm": (lambda *xs: mg.batch_norm(*xs)[0], [50 + numbers(N, 3), numbers(3), numbers(3)]),
-    "batch_norm, with its statistics": (
-        lambda x, g, b: total(*mg.batch_norm(x, g, b)),
-        [3 + numbers(N, 3), numbers(3), numbers(3)],
-    ),
-    "frozen_batch_norm": (
-        lambda x, g, b, m, v: mg.frozen_batch_norm(x, g, b, m, v),
-        [50 + numbers(N, 3), numbers(3), numbers(3), 50 + numbers(3), 1 + numbers(3) ** 2],
-    ),
-    "moments": (lambda x: mg.moments(x).m2, [50 + numbers(N, 3)]),
-    "weighted_batch_norm": (
-        lambda x, g, b: mg.weighted_batch_norm(x, mg.tensor(np.arange(N) % 3), g, b)[0],
-        [50 + numbers(N, 3), numbers(3), numbers(3)],
-    ),
-}
+
 #: names of functions whose parameters beside the first input are float32
 WIDE = ("norm", "moments")
 
 
 #: what float32 costs beside results that are tiny, or numbers that are large
 SLACK = {
-    "log_softmax": 1e-6,
-    "softmax_cross_entropy none": 2e-6,
-    "instance_norm": 1e-6,
-    "layer_norm": 1e-6,
+    "log_softmax(a)": 1e-6,
+    'softmax_cross_entropy(a, LABELS, "none")': 2e-6,
+    "instance_norm(a, b, c)": 1e-6,
+    "layer_norm(a, b, c)": 1e-6,
 }
 
 
@@ -155,11 +116,17 @@ def computed(fn, arrays, dtypes):
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("name", CASES)
-def test_what_adds(name, dtype):
-    fn, arrays = CASES[name]
-    beside = "float32" if any(part in name for part in WIDE) else dtype
-    dtypes = [dtype, *[beside] * (len(arrays) - 1)]
+@pytest.mark.parametrize("row", ROWS)
+def test_what_adds(row, dtype):
+    expression, _, inputs = row.partition("|")
+    arrays = eval(f"[{inputs}]", NAMES)
+    labels = {"LABELS": mg.tensor(np.arange(N) % 7), "COUNTS": mg.tensor(np.arange(N) % 3)}
+
+    def fn(*xs):
+        return eval(expression, NAMES | labels | dict(zip("abcde", xs, strict=False)))
+
+    wide = "float32" if any(part in expression for part in WIDE) else dtype
+    dtypes = [dtype, *[wide] * (len(arrays) - 1)]
     given = [mg.tensor(a, dtype=d).numpy() for a, d in zip(arrays, dtypes, strict=True)]
     found = computed(fn, given, dtypes)
     exact = computed(fn, given, ["float64"] * len(given))
@@ -167,7 +134,7 @@ def test_what_adds(name, dtype):
         if kind == "float32":
             bound = 1e-4 * np.abs(theirs).max()
         else:
-            bound = 2 * spacing(theirs, kind) + SLACK.get(name, 0)
+            bound = 2 * spacing(theirs, kind) + SLACK.get(expression.strip(), 0)
         assert (np.abs(ours - theirs) <= bound).all(), f"output or gradient {i}"
 
 

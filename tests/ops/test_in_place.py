@@ -6,7 +6,7 @@ import operator
 
 import numpy as np
 import pytest
-from helpers import close, device, equal, error_table, leaf, refuses
+from helpers import close, device, equal, leaf, refuses
 
 import minigrad as mg
 from minigrad import nn
@@ -14,41 +14,36 @@ from minigrad import nn
 pytestmark = pytest.mark.usefixtures("backend")
 
 OPERATORS = ["iadd", "isub", "imul", "itruediv", "ipow"]
-
-
-def plain(name):
-    """The operator without the i."""
-    return getattr(operator, name.removeprefix("i"))
-
-
-@pytest.mark.parametrize("name", [*OPERATORS, "imatmul"])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_operators_change_what_no_op_recorded(rng, backend, name, dtype):
-    a, b = (rng.uniform(0.5, 2, (3, 3)).astype(dtype) for _ in range(2))
-    t = same = mg.tensor(a)
-    memory = t._data
-    t = getattr(operator, name)(t, mg.tensor(b))
-    assert t is same and t._data is memory and t.dtype == dtype
-    equal(t, plain(name)(mg.tensor(a), mg.tensor(b)))
+OTHERS = {
+    "int": 3,
+    "float": 2.5,
+    "float64": np.float64(2.5),
+    "array": lambda: device(np.array([1.0, 2.0])),
+    "list": [1, 2],
+    "tensor": lambda: mg.tensor([1, 2]),
+    "wide": lambda: mg.full(2, 1.5, dtype="float64"),
+}
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.parametrize("other", [3, 2.5, np.float64(2.5), np.array([1.0, 2.0]), [1, 2]])
-def test_the_dtype_stays(name, other):
-    t = same = mg.tensor([2, 3])
-    other = device(other) if isinstance(other, np.ndarray) else other
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
+def test_operators_change_what_no_op_recorded(name, other, dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    t = same = mg.tensor([2, 3], dtype=dtype)
+    memory, other = t._data, other() if callable(other) else other
     t = getattr(operator, name)(t, other)
-    assert t is same and t.dtype == np.float32
-    close(t, plain(name)(np.array([2.0, 3.0]), np.array(other)), 1e-6)
+    assert t is same and t._data is memory and t.dtype == mg.ones(1, dtype=dtype).dtype
+    equal(t, getattr(operator, name[1:])(mg.tensor([2, 3], dtype=dtype), other).astype(dtype))
 
 
-def test_bfloat16():
-    pytest.importorskip("ml_dtypes")
-    t = mg.ones(3, dtype="bfloat16")
-    t += mg.full(3, 1.5, dtype="float64")
-    t *= 2
-    assert t.dtype.name == "bfloat16"
-    equal(t.astype("float64"), [5, 5, 5])
+def test_products_change_what_no_op_recorded(rng):
+    t = same = mg.tensor(rng.standard_normal((3, 3)))
+    expected = t @ t.T
+    t @= t.T
+    assert t is same
+    equal(t, expected)
 
 
 @pytest.mark.parametrize("shape", [(0,), (2, 0), ()])
@@ -141,85 +136,6 @@ def test_a_leaf_with_a_gradient_only_under_no_grad(name):
     equal(t, [1])
 
 
-@error_table(
-    {
-        "integers divided": (
-            TypeError,
-            "/=: float32 values don't fit into a tensor of dtype int64; use .astype",
-            lambda: operator.itruediv(mg.tensor([1, 2], dtype="int64"), 2),
-        ),
-        "integers and floats": (
-            TypeError,
-            "+=: float32 values don't fit into a tensor of dtype int32",
-            lambda: operator.iadd(mg.tensor([1, 2], dtype="int32"), mg.ones(2)),
-        ),
-        "booleans and integers": (
-            TypeError,
-            "copy_: int64 values don't fit into a tensor of dtype bool",
-            lambda: mg.ones(2, dtype=bool).copy_(mg.ones(2, dtype="int64")),
-        ),
-        "a larger result": (
-            ValueError,
-            "*=: the result has shape (2, 3), expected (3,)",
-            lambda: operator.imul(mg.ones(3), mg.ones((2, 3))),
-        ),
-        "copy: a larger source": (
-            ValueError,
-            "shape (2, 3) does not broadcast to (3,)",
-            lambda: mg.ones(3).copy_(mg.ones((2, 3))),
-        ),
-        "a stretched view": (
-            ValueError,
-            "+=: this tensor's memory can't be written to",
-            lambda: operator.iadd(mg.ones(3).broadcast_to(2, 3), 1),
-        ),
-        "data of a stretched view": (
-            ValueError,
-            "data: this tensor shares memory that must not be written to",
-            lambda: setattr(mg.ones(1).broadcast_to(3), "data", mg.zeros(3).data),
-        ),
-        "copy: a leaf": (
-            RuntimeError,
-            "copy_: a leaf that requires a gradient can be changed in place only under",
-            lambda: leaf([1.0]).copy_(2),
-        ),
-        "copy: a result": (
-            RuntimeError,
-            "copy_: this tensor was computed by a recorded op",
-            lambda: (leaf([1.0]) * 2).copy_(2),
-        ),
-        "copy: a source with a gradient": (
-            RuntimeError,
-            "copy_: the source requires a gradient",
-            lambda: mg.ones(1).copy_(leaf([1.0])),
-        ),
-        "item of a leaf": (
-            RuntimeError,
-            "x[key] = value: a leaf that requires a gradient",
-            lambda: operator.setitem(leaf([1.0]), 0, 2),
-        ),
-        "item by a mask": (
-            TypeError,
-            "x[key] = value: expected a key of ints, slices, None and ..., got an array or mask; use x = ",
-            lambda: operator.setitem(mg.ones(2), mg.ones(2) > 0, 2),
-        ),
-    }
-)
-def test_errors(error, words, call):
-    with refuses(error, words):
-        call()
-
-
-def test_read_only_memory_is_refused():
-    array = np.ones(3)
-    array.flags.writeable = False
-    t = mg.Tensor(array)
-    with refuses(ValueError, "copy it with minigrad.tensor"):
-        t += 1
-    with refuses(ValueError, "copy it with minigrad.tensor"):
-        t.copy_(1)
-
-
 def test_wrapped_memory_is_the_callers():
     array = np.zeros(3)
     wrapped, copied = mg.Tensor(array), mg.tensor(array)
@@ -228,30 +144,26 @@ def test_wrapped_memory_is_the_callers():
     np.testing.assert_array_equal(array, [1, 1, 1])
 
 
-class TestCopy:
-    @pytest.mark.parametrize(
-        "source",
-        [2, np.int64(2), [2, 2, 2], np.full(3, 2.0), np.full((2, 1), 2), np.float32(2)],
-        ids=repr,
-    )
-    def test_takes_anything_that_broadcasts(self, source):
-        t = mg.zeros((2, 3))
-        assert t.copy_(source) is t
-        equal(t, np.full((2, 3), 2))
+@pytest.mark.parametrize(
+    "source",
+    [2, np.int64(2), [2, 2, 2], np.full(3, 2.0), np.full((2, 1), 2), np.float32(2)],
+    ids=repr,
+)
+def test_copies_of_anything_that_broadcasts(source):
+    t = mg.zeros((2, 3))
+    assert t.copy_(source) is t
+    equal(t, np.full((2, 3), 2))
 
-    def test_from_another_backend(self, backend):
-        t = mg.zeros(2)
-        t.copy_(mg.ones(2, backend="numpy"))
-        t.copy_(t * 3)
-        assert t.backend == backend
-        equal(t, [3, 3])
 
-    def test_of_parameters(self):
-        p = nn.Parameter([1.0, 2.0])
-        with mg.no_grad():
-            p.copy_(leaf([3.0, 4.0]))
-        assert p.requires_grad and p.is_leaf
-        equal(p, [3, 4])
+def test_copies_from_another_backend_and_into_parameters(backend):
+    t, p = mg.zeros(2), nn.Parameter([1.0, 2.0])
+    t.copy_(mg.ones(2, backend="numpy"))
+    t.copy_(t * 3)
+    with mg.no_grad():
+        p.copy_(leaf([3.0, 4.0]))
+    assert t.backend == backend and p.requires_grad and p.is_leaf
+    equal(t, [3, 3])
+    equal(p, [3, 4])
 
 
 # --- captured ---

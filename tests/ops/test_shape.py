@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import equal, error_table, leaf, refuses
+from helpers import equal, leaf, refuses
 
 import minigrad as mg
 
@@ -82,27 +82,11 @@ def test_reshape_of_nothing():
     assert mg.zeros((0, 3)).reshape(3, -1).shape == (3, 0)
 
 
-def test_pad_with_a_value():
-    x = leaf([[1.0, 2.0]])
-    y = mg.pad(x, [(0, 1), (2, 0)], value=7)
-    equal(y, [[7, 7, 1, 2], [7, 7, 7, 7]])
-    (y * mg.arange(8).reshape(2, 4)).sum().backward()
-    equal(x.grad, [[2, 3]])
-
-
 @pytest.mark.parametrize(
     "width", [0, 1, np.int64(1), (1, 2), [1, 2], [(1, 2)], (1,), np.array([[1], [2]])]
 )
 def test_pad_takes_widths_as_numpy_does(width):
     equal(mg.pad(mg.ones((2, 3)), width), np.pad(np.ones((2, 3)), width))
-
-
-def test_pad_of_no_axes_is_a_copy():
-    x = leaf(2.0)
-    y = mg.pad(x, 1)
-    y.backward()
-    equal(y, 2)
-    equal(x.grad, 1)
 
 
 @pytest.mark.parametrize("join", [mg.concatenate, mg.stack])
@@ -121,155 +105,22 @@ def test_joining_needs_no_gradient_from_all():
     assert not constant.requires_grad
 
 
-def zeros(*shape, dtype=np.float32):
-    return mg.zeros(shape, dtype=dtype)
-
-
-@error_table(
-    {
-        "reshape: elements": (
-            ValueError,
-            "reshape: shape (2, 3) (6 elements) does not fit (4,)",
-            lambda: zeros(2, 3).reshape(4),
-        ),
-        "reshape: remainder": (
-            ValueError,
-            "reshape: shape (2, 3) (6 elements) does not fit (4, -1)",
-            lambda: zeros(2, 3).reshape(4, -1),
-        ),
-        "reshape: two unknowns": (
-            ValueError,
-            "does not fit (-1, -1)",
-            lambda: zeros(2, 3).reshape(-1, -1),
-        ),
-        "reshape: negative": (
-            ValueError,
-            "does not fit (-2, -3)",
-            lambda: zeros(2, 3).reshape(-2, -3),
-        ),
-        **{
-            f"{name}: {shape}": (
-                TypeError,
-                f"{name}: expected integers or one tuple of them, got "
-                + (f"({given})" if name == "full" and len(shape) > 1 else given),
-                lambda call=call, shape=shape: call(*shape),
-            )
-            for name, call in SHAPED.items()
-            for shape, given in [
-                ((2.0, 3), "2.0, 3"),
-                ((2.5,), "2.5"),
-                (((2, 3.0),), "(2, 3.0)"),
-                ((True,), "True"),
-                ((2, True), "2, True"),
-                (((2, np.True_),), ""),
-                (("23",), "23"),
-                ((None,), "None"),
-                (((2, 3), 4), "(2, 3), 4"),
-            ]
-        },
-        **{
-            f"{name}: a negative size": (
-                ValueError,
-                f"{name}: expected sizes of at least 0, got (2, -1)",
-                lambda call=call: call((2, -1)),
-            )
-            for name, call in SHAPED.items()
-            if name in ("zeros", "ones", "full")
-        },
-        "broadcast_to: a negative size": (
-            ValueError,
-            "broadcast_to: shape (3,) does not broadcast to (-1, 3)",
-            lambda: mg.broadcast_to(zeros(3), (-1, 3)),
-        ),
-        "transpose: too few": (
-            ValueError,
-            "transpose: axes (0,) are not a permutation of 2 dimensions",
-            lambda: zeros(2, 3).transpose(0),
-        ),
-        "transpose: twice": (
-            ValueError,
-            "transpose: axes (1, -1)",
-            lambda: zeros(2, 3).transpose(1, -1),
-        ),
-        "transpose: out of range": (
-            ValueError,
-            "transpose: axes (0, 2)",
-            lambda: zeros(2, 3).transpose(0, 2),
-        ),
-        "broadcast_to: length": (
-            ValueError,
-            "broadcast_to: shape (3,) does not broadcast to (2,)",
-            lambda: mg.broadcast_to(zeros(3), (2,)),
-        ),
-        "broadcast_to: fewer axes": (
-            ValueError,
-            "broadcast_to: shape (1, 3) does not broadcast to (3,)",
-            lambda: mg.broadcast_to(zeros(1, 3), (3,)),
-        ),
-        "concatenate: nothing": (
-            ValueError,
-            "concatenate: expected at least one Tensor, got none",
-            lambda: mg.concatenate([]),
-        ),
-        "concatenate: a Tensor": (
-            TypeError,
-            "concatenate: expected a list or tuple of Tensors, got minigrad.Tensor",
-            lambda: mg.concatenate(zeros(2, 3)),
-        ),
-        "concatenate: numbers": (
-            TypeError,
-            "concatenate, tensor 1: expected a minigrad Tensor, got float",
-            lambda: mg.concatenate([zeros(1), 1.0]),
-        ),
-        "concatenate: shapes": (
-            ValueError,
-            "concatenate: shapes (2, 3) and (2, 4) differ off axis 0",
-            lambda: mg.concatenate([zeros(2, 3), zeros(2, 4)]),
-        ),
-        "concatenate: axes": (
-            ValueError,
-            "concatenate: shapes (2, 3) and (3,) differ off axis 0",
-            lambda: mg.concatenate([zeros(2, 3), zeros(3)]),
-        ),
-        "concatenate: dtypes": (
-            TypeError,
-            "concatenate: dtypes float32 and float64 differ; use .astype",
-            lambda: mg.concatenate([zeros(2), zeros(2, dtype="float64")]),
-        ),
-        "concatenate: axis": (
-            ValueError,
-            "concatenate: axis 1 is out of range for shape (2,)",
-            lambda: mg.concatenate([zeros(2)], axis=1),
-        ),
-        "concatenate: no axes": (
-            ValueError,
-            "concatenate: axis 0 is out of range for shape ()",
-            lambda: mg.concatenate([zeros(), zeros()]),
-        ),
-        "stack: nothing": (
-            ValueError,
-            "stack: expected at least one Tensor, got none",
-            lambda: mg.stack(()),
-        ),
-        "stack: shapes": (
-            ValueError,
-            "stack: shapes (2,) and (3,) differ",
-            lambda: mg.stack([zeros(2), zeros(3)]),
-        ),
-        "stack: axis": (
-            ValueError,
-            "stack: axis -3 is out of range for shape (2,)",
-            lambda: mg.stack([zeros(2)], axis=-3),
-        ),
-        "pad: too few pairs": (
-            ValueError,
-            "pad: expected an int, a (before, after) pair or 3 such pairs, none negative, got [(1, 1), (2, 2)]",
-            lambda: mg.pad(zeros(2, 3, 1), [(1, 1), (2, 2)]),
-        ),
-        "pad: negative": (ValueError, "got [(0, -1)]", lambda: mg.pad(zeros(2), [(0, -1)])),
-        "pad: triples": (ValueError, "got [(0, 1, 2)]", lambda: mg.pad(zeros(2), [(0, 1, 2)])),
-    }
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        ((2.0, 3), "2.0, 3"),
+        ((2.5,), "2.5"),
+        (((2, 3.0),), "(2, 3.0)"),
+        ((True,), "True"),
+        ((2, True), "2, True"),
+        (((2, np.True_),), ""),
+        (("23",), "23"),
+        ((None,), "None"),
+        (((2, 3), 4), "(2, 3), 4"),
+    ],
 )
-def test_errors(error, words, call):
-    with refuses(error, words):
-        call()
+@pytest.mark.parametrize("name", SHAPED)
+def test_shapes_of_anything_else(name, arguments, given):
+    given = f"({given})" if name == "full" and len(arguments) > 1 else given
+    with refuses(TypeError, f"{name}: expected integers or one tuple of them, got {given}"):
+        SHAPED[name](*arguments)
