@@ -62,7 +62,7 @@ def _threads() -> str:
     count = f"{get_num_threads()} threads"
     if installed("numba") == "not installed":
         return count
-    from .kernels.compiled.threads import WAITING
+    from .kernels.compiled.launch import WAITING
 
     return f"{count} that {WAITING}"
 

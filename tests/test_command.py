@@ -14,31 +14,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MAINS = [
-    "minigrad.info",
-    "benchmarks.__main__",
-    *(
-        f"examples.{p.stem}"
-        for p in (ROOT / "examples").glob("*.py")
-        if "def main" in p.read_text("utf-8")
-    ),
-]
-OUT = [m for m in MAINS if "args.out" in (ROOT / f"{m.replace('.', '/')}.py").read_text("utf-8")]
+EXAMPLES = {f"examples.{p.stem}": p.read_text("utf-8") for p in (ROOT / "examples").glob("*.py")}
+MAINS = [name for name, text in EXAMPLES.items() if "def main" in text]
+MAINS += ["minigrad.info", "benchmarks.__main__"]
 FULL = Path("/dev/full")
-needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+
+#: what is raised, exit code or message, and the line on stderr
+ENDS = {
+    "interrupted": (KeyboardInterrupt(), 130, "interrupted"),
+    "full": (OSError(errno.ENOSPC, "No space left", "a/b"), "a/b: No space left", ""),
+    "unnamed": (OSError(errno.ENOSPC, "No space left"), "No space left", ""),
+    "unnumbered": (ConnectionError("no mirror has it"), "no mirror has it", ""),
+}
 
 
 @pytest.mark.parametrize("name", MAINS)
-@pytest.mark.parametrize(
-    ("error", "code", "line"),
-    [
-        (KeyboardInterrupt(), 130, "interrupted"),
-        (OSError(errno.ENOSPC, "No space left", "a/b"), "a/b: No space left", ""),
-        (OSError(errno.ENOSPC, "No space left"), "No space left", ""),
-        (ConnectionError("no mirror has it"), "no mirror has it", ""),
-    ],
-    ids=["interrupted", "full", "unnamed", "unnumbered"],
-)
+@pytest.mark.parametrize(("error", "code", "line"), ENDS.values(), ids=ENDS)
 def test_every_command_line(monkeypatch, capsys, name, error, code, line):
     def fail(*_):
         raise error
@@ -50,7 +41,7 @@ def test_every_command_line(monkeypatch, capsys, name, error, code, line):
     assert capsys.readouterr().err.strip() == line
 
 
-@pytest.mark.parametrize("name", OUT)
+@pytest.mark.parametrize("name", [name for name in MAINS if "args.out" in EXAMPLES.get(name, "")])
 def test_a_folder_that_cannot_be_made_ends_it_before_the_training(tmp_path, monkeypatch, name):
     def fail(*_):
         raise AssertionError("something was computed first")
@@ -66,7 +57,7 @@ def start(*arguments, **files):
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **files)
 
 
-@needs_full
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("what", ["stdout", "checkpoint"])
 def test_a_full_disk(tmp_path, what):
     options = ["--steps", "3", "--seeds", "1", "--out", str(tmp_path)]

@@ -75,6 +75,7 @@ REMOVED = {
         )
     ],
     "ONNX has a room of its own": ["graph.from_onnx"],
+    "a batch norm and its activation are two kernels": ["Graph.fuse"],
 }
 
 #: reason: runs of numbers.json whose bits differ; their values hold within the tolerance. Gradients at NaN and results

@@ -88,7 +88,7 @@ def with_minigrad(inputs: Inference, folded: bool) -> Peer:
     model, batches = loaded(inputs), [mg.tensor(x) for x in inputs.batches]
     run: Any = mg.no_grad()(model)
     if folded:
-        run = mg.capture(model, batches[0]).fold_batch_norm().fuse()
+        run = mg.capture(model, batches[0]).fold_batch_norm()
     return peer(run, batches, mg.Tensor.numpy)
 
 

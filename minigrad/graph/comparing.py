@@ -147,13 +147,7 @@ def graph_diff(first: Graph, second: Graph) -> GraphDiff:
 
 
 def require_same(first: Trace, second: Trace) -> None:
-    """Raise, with the first difference, unless two runs of a function did the same.
-
-    Raises
-    ------
-    CaptureError
-        If the calls, their settings, what they are bound to, the constants, or the results differ.
-    """
+    """Raise a CaptureError with the first difference unless two runs of a function did the same."""
     reason = _difference(first, second)
     if reason:
         raise CaptureError(

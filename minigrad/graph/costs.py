@@ -60,42 +60,27 @@ def _pool(call: Call) -> int:
     return windows * math.prod(call.op.window.size)  # type: ignore[attr-defined]
 
 
-def _activated(count: int, *steps: int) -> Rule:
-    """Count a batch norm with a sigmoid or relu."""
-    return lambda call: (
-        (count + steps[call.op.activation == "relu"])  # type: ignore[attr-defined]
-        * size(call.inputs[0])
-    )
-
-
 #: by the names of ops
-FLOPS: dict[str, Rule] = {
-    **dict.fromkeys(("linear", "conv2d"), _layer),
+RULES: dict[str, Rule] = {
+    "linear conv2d": _layer,
     "mat_mul": _matmul,
     "input_grad": lambda call: _products(call.inputs[0], call.inputs[1]),
     "weight_grad": lambda call: _products(call.inputs[1], call.outputs[0]),
     "batch_norm": 6,  # sum; x - mean, its square, their sum; scale, shift
     "batch_norm_grad": 9,  # xhat 2; gbeta 1, ggamma 2; gx 4
     "frozen_batch_norm": 2,  # scale, shift
-    "activated_batch_norm": _activated(6, 4, 1),
-    "activated_batch_norm_grad": _activated(9, 3, 1),
-    "activated_frozen_batch_norm": _activated(2, 4, 1),
     "mean_m2": 4,
     "weighted_mean_m2": 6,
     "sigmoid": 4,  # negative, exp, 1 +, 1 /
     "sigmoid_grad": 3,
-    **dict.fromkeys(("softmax", "log_softmax", "softmax_cross_entropy"), 5),
-    "softmax_cross_entropy_grad": 2,
-    "dropout_mask": 2,  # compare, divide
-    **dict.fromkeys(("update", "move_statistics"), _per_written),
-    **dict.fromkeys(("max_pool2d", "sum_pool2d", "sum_pool2d_grad"), _pool),
-    **dict.fromkeys(
-        ("sum", "max", "min", "arg_max", "max_pool2d_grad", "index_add", "add_into"), 1
-    ),
-    **dict.fromkeys(
-        ("cast", "concatenate", "copy", "index", "one_hot", "pad", "max_pool2d_gather"), 0
-    ),
+    "softmax log_softmax softmax_cross_entropy": 5,  # max, subtract, exp, sum, divide
+    "softmax_cross_entropy_grad dropout_mask": 2,
+    "sum max min arg_max index_add add_into max_pool2d_grad": 1,
+    "max_pool2d sum_pool2d sum_pool2d_grad": _pool,
+    "update move_statistics": _per_written,
+    "cast concatenate copy index one_hot pad max_pool2d_gather": 0,
 }
+FLOPS = {name: rule for names, rule in RULES.items() for name in names.split()}
 
 
 def flops(call: Call) -> int:

@@ -21,20 +21,18 @@ LOOKS = {
     "update": ("#e3f1de", "#4c8c3b", 'shape=hexagon margin="0,0" style=filled'),
 }
 STATISTICS = "#e08a00"
+HIGHLIGHT = f'color="{STATISTICS}" penwidth=2'
 GREY = "#5a6370"
 FONT = 'fontname="Helvetica,Arial,sans-serif"'
 
 #: which outputs of ops are statistics, and how they are called
-BATCH, MOMENTS = {1: "mean", 2: "var", 3: "1/std"}, {0: "mean", 1: "M2"}
 MADE = {
-    **dict.fromkeys(("batch_norm", "activated_batch_norm"), BATCH),
-    **dict.fromkeys(("mean_m2", "weighted_mean_m2"), MOMENTS),
+    "batch_norm": {1: "mean", 2: "var", 3: "1/std"},
+    "mean_m2": {0: "mean", 1: "M2"},
+    "weighted_mean_m2": {0: "mean", 1: "M2"},
 }
 #: which inputs of ops are running statistics: mean and variance
-TAKEN = {
-    **dict.fromkeys(("frozen_batch_norm", "activated_frozen_batch_norm"), (3, 4)),
-    "move_statistics": (0, 1),
-}
+TAKEN = {"frozen_batch_norm": (3, 4), "move_statistics": (0, 1)}
 
 
 def dot(graph: Trace) -> str:
@@ -119,12 +117,11 @@ class _Drawing:
         for i, v in enumerate(self.graph.inputs):
             yield f"  in{i} [{_terminal(v.name, v)}];"
         for i, (module, nodes) in enumerate(self._clusters().items()):
+            yield f"  subgraph cluster_{i} {{" if module else "  {"
             if module:
-                yield f"  subgraph cluster_{i} {{"
                 yield f'    graph [label={_label("", module)} labeljust=l style=rounded color="#c8ced6"];'
             yield from (f"    {node}" for node in nodes)
-            if module:
-                yield "  }"
+            yield "  }"
         for i, v in enumerate(self.graph.outputs):
             yield f"  out{i} [{_terminal(f'output {i}' if i else 'output', v)}];"
         yield from map(self._edge, self.edges)
@@ -168,7 +165,7 @@ class _Drawing:
         fill, line, look = LOOKS[call.phase]
         border = f'color="{line}"'
         if not self.statistics.keys().isdisjoint(call.values):
-            border = f'color="{STATISTICS}" penwidth=2'
+            border = HIGHLIGHT
         optimizer = getattr(call.op, "optimizer", None)
         owner = type(optimizer).__name__ if optimizer else call.layer
         size, name = [f(call.outputs[0]) if call.outputs else "" for f in (shape, self.names.get)]
@@ -178,7 +175,7 @@ class _Drawing:
 
     def _edge(self, key: tuple[str, str, bool]) -> str:
         source, target, statistics = key
-        look = [f'color="{STATISTICS}" penwidth=2'] if statistics else []
+        look = [HIGHLIGHT] if statistics else []
         if statistics and source not in self.moves:
             made = dict.fromkeys(self.statistics[v] for v in self.edges[key])
             look.append(f"label={_label('', ', '.join(made))}")

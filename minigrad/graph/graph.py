@@ -17,7 +17,6 @@ from ..tensor import Tensor, apply, literal
 from .calls import Trace, Value
 from .costs import peak
 from .drawing import dot, svg
-from .fusing import fuse, with_fused_norms
 from .passes import fold_batch_norm, fold_constants, prune
 from .recorded import Recorded
 from .replay import Replay
@@ -136,26 +135,6 @@ class Graph(Trace):
         (['linear'], ['1'])
         """
         return fold_batch_norm(self)
-
-    def fuse(self) -> Graph:
-        """Return this graph with each batch norm and the sigmoid or relu after it as one call; gradients likewise.
-
-        The value between them is not written to memory, unless it is used elsewhere or returned. Fusing a fused graph
-        changes nothing. Replays on the CPU fuse automatically.
-
-        Returns
-        -------
-        Graph
-            It computes the same, to the last bit.
-
-        Examples
-        --------
-        >>> import minigrad as mg
-        >>> graph = mg.capture(lambda x: mg.sigmoid(mg.batch_norm(x, None, None)[0]) * 2 + 1, mg.ones((4, 3)))
-        >>> [call.name for call in graph.fuse().calls]
-        ['activated_batch_norm', 'multiply', 'add']
-        """
-        return fuse(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the computation on other arguments.
@@ -287,7 +266,7 @@ class Graph(Trace):
         if not self._recordable or not all(dense(t._data) for t in inputs):
             return None
         plan = Replay(self, kernels)
-        found = plan.record(with_fused_norms(self), inputs)
+        found = plan.record(self, inputs)
         self._plan, self._recordable = (None, False) if plan.failed else (plan, True)
         return found
 

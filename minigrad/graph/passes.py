@@ -39,11 +39,8 @@ def prune(graph: G) -> G:
     for call in reversed(graph.calls):
         # An unused mask is drawn all the same: the next one would differ otherwise.
         draws = isinstance(call.op, DropoutMask)
-        if (
-            draws
-            or needed.intersection(call.outputs)
-            or any(v.kind != "result" or base.get(v, v) in memory for v in call.written)
-        ):
+        writes = any(v.kind != "result" or base.get(v, v) in memory for v in call.written)
+        if draws or writes or needed.intersection(call.outputs):
             kept.append(call)
             used = [v for v in call.inputs if v is not None]
             needed.update(used)
@@ -59,7 +56,7 @@ def fold_constants(graph: G) -> G:
     calls: list[Call] = []
     known: dict[Value, Value] = {}
     for call in graph.calls:
-        call = replace(call, inputs=_renamed(call.inputs, known))
+        call = _with_inputs(call, known)
         fixed = all(v is None or v.kind == "constant" for v in call.inputs)
         changed = not written.isdisjoint([base.get(v, v) for v in call.outputs])
         if not fixed or call.op.writes or isinstance(call.op, DropoutMask) or changed:
@@ -73,18 +70,12 @@ def fold_constants(graph: G) -> G:
 
 
 def _freeze(graph: G) -> G:
-    """Replace parameters and buffers by constants with their current values.
-
-    Raises
-    ------
-    ValueError
-        For a graph that changes some of them, as training does.
-    """
+    """Replace parameters and buffers by constants with their current values; refuse graphs that change some."""
     moving = [call for call in graph.calls if any(v.kind == "state" for v in call.written)]
     if moving or graph.gradients:
-        what = (
-            f"{moving[0].name} moves {moving[0].written[0].name}" if moving else "it goes backward"
-        )
+        what = "it goes backward"
+        if moving:
+            what = f"{moving[0].name} moves {moving[0].written[0].name}"
         raise ValueError(
             f"{graph.title}: expected a graph of inference, but {what}; capture the model in eval mode, "
             "or take the second of minigrad.graphs"
@@ -93,12 +84,10 @@ def _freeze(graph: G) -> G:
     for v in graph.state():
         assert v.tensor is not None
         known[v] = _constant(Tensor(v.tensor._data.copy()), v.name)
-    return replace(
-        _replaced(graph, known),
-        guards=replace(graph.guards, modules={}, tensors=[], leaves={}),
-        differentiable=graph.differentiable
-        and any(kind.requires_grad for kind in graph.signature.kinds),
-    )
+    guards = replace(graph.guards, modules={}, tensors=[], leaves={})
+    inputs = any(kind.requires_grad for kind in graph.signature.kinds)
+    differentiable = graph.differentiable and inputs
+    return replace(_replaced(graph, known), guards=guards, differentiable=differentiable)
 
 
 def fold_batch_norm(graph: G) -> G:
@@ -190,23 +179,20 @@ def _all_values(graph: Trace, examples: list[Tensor]) -> dict[Value, np.ndarray]
     return {v: backend.to_numpy(array) for v, array in known.items()}
 
 
-def _replaced(graph: G, known: Mapping[Value, Value]) -> G:
+def _replaced(graph: G, known: Mapping[Any, Value]) -> G:
     """Replace values throughout a graph."""
-    leaves, gradients = graph.gradients.keys(), tuple(graph.gradients.values())
     return replace(
         graph,
-        calls=[replace(call, inputs=_renamed(call.inputs, known)) for call in graph.calls],
+        calls=[_with_inputs(call, known) for call in graph.calls],
         outputs=[known.get(v, v) for v in graph.outputs],
-        gradients=dict(zip(leaves, _renamed(gradients, known), strict=True)),
+        gradients={leaf: known.get(v, v) for leaf, v in graph.gradients.items()},
     )
+
+
+def _with_inputs(call: Call, known: Mapping[Any, Value]) -> Call:
+    return replace(call, inputs=tuple([known.get(v, v) for v in call.inputs]))
 
 
 def _constant(t: Tensor, name: str = "") -> Value:
     """Return a constant value with the numbers of a tensor."""
     return Value(t.shape, t.dtype, "constant", name, t)
-
-
-def _renamed(
-    values: tuple[Value | None, ...], known: Mapping[Value, Value]
-) -> tuple[Value | None, ...]:
-    return tuple([known.get(v, v) if v is not None else None for v in values])

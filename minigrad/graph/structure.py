@@ -48,19 +48,11 @@ def kind_of(t: Tensor) -> Kind:
 
 @dataclass(frozen=True)
 class Signature:
-    """The arguments that a graph was captured for, and the structure of its results.
+    """The arguments that a graph was captured for, and the structure of its results."""
 
-    Attributes
-    ----------
-    arguments : structure
-        The structure of the arguments: the places of tensors, and everything else.
-    kinds : tuple of Kind
-        Of the tensors.
-    results : structure
-        What is returned, with places for tensors.
-    """
-
+    #: the structure of the arguments: places of tensors, and everything else
     arguments: Any
+    #: what is known of the tensors
     kinds: tuple[Kind, ...]
     results: Any = None
 
@@ -70,15 +62,7 @@ class Signature:
         return self.arguments == ((_TENSOR,) * len(self.kinds), _Ordered())
 
     def bind(self, title: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-        """Return the tensors among the arguments of a call.
-
-        Raises
-        ------
-        TypeError
-            If the arguments have another structure, or a tensor's dtype or backend differs.
-        ValueError
-            If a tensor's shape differs.
-        """
+        """Return the tensors among the arguments of a call; raise if they do not fit."""
         tensors = self.match(args, kwargs)
         if tensors is not None:
             return tensors
@@ -100,16 +84,12 @@ class Signature:
         """Return the tensors among arguments that fit; None if they do not."""
         kinds = self.kinds
         # The usual case; taking arguments apart takes longer than a small kernel.
-        if self.plain and not kwargs and len(args) == len(kinds):
-            for kind, t in zip(kinds, args, strict=True):
-                if not kind.admits(t):
-                    break
-            else:
-                return list(args)
+        simple = self.plain and not kwargs and len(args) == len(kinds)
+        if simple and all(map(Kind.admits, kinds, args)):
+            return list(args)
         arguments, tensors = take_apart((args, kwargs))
-        if arguments != self.arguments or not all(map(Kind.admits, kinds, tensors)):
-            return None
-        return tensors
+        fits = arguments == self.arguments and all(map(Kind.admits, kinds, tensors))
+        return tensors if fits else None
 
     def rebuild(self, tensors: Iterable[Tensor]) -> Any:
         """Return the results with ``tensors`` in their places."""

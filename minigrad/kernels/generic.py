@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from .convolution import ConvolutionKernels
-from .fused import FusedKernels
 from .halves import half, in_float32, wide
 
 Array = Any
@@ -65,7 +64,7 @@ def refuse_label(what: str, classes: int) -> None:
     raise ValueError(f"softmax_cross_entropy: expected labels 0 ... {classes - 1}, got {what}")
 
 
-class Kernels(ConvolutionKernels, FusedKernels):
+class Kernels(ConvolutionKernels):
     """The kernels of one array module ``xp``."""
 
     def __init__(self, xp: ModuleType | Any) -> None:

@@ -95,11 +95,3 @@ def address(array: np.ndarray) -> int:
     """Of the first element."""
     first: int = array.__array_interface__["data"][0]
     return first
-
-
-def settled(x: np.ndarray) -> bool:
-    """Whether all kernels agree on how a result like x lies in memory.
-
-    NumPy gives axes of one element strides of its own, which some take for another layout and others do not.
-    """
-    return x.flags.c_contiguous or 1 not in x.shape

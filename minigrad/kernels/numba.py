@@ -98,7 +98,7 @@ class NumbaKernels(NumbaNormKernels):
             if x.strides != y.strides:
                 arrays, y = tuple(a.copy(order="C") for a in arrays), pool.empty(y.shape, y.dtype)
                 break
-        getattr(self._elementwise, loop)(y.size, *map(flat, arrays), flat(y))
+        getattr(self._elementwise, loop)(*map(flat, arrays), flat(y))
         return y
 
     def softmax_cross_entropy(self, logits: Any, labels: Any, weight: float | None) -> Any:
@@ -107,7 +107,6 @@ class NumbaKernels(NumbaNormKernels):
         losses, p = pool.empty((len(logits),), np.float32), pool.empty(logits.shape, np.float32)
         loss = pool.empty((), np.float32)
         self._elementwise.softmax_cross_entropy(
-            logits.size,
             ready(logits),
             ready(labels),
             1.0 if weight is None else weight,
@@ -127,7 +126,7 @@ class NumbaKernels(NumbaNormKernels):
         g = pool.empty(p.shape, real)
         weight = np.float32(1 if weight is None else weight)
         self._elementwise.softmax_cross_entropy_grad(
-            0, ready(p), ready(labels), ready(gy).reshape(-1), weight, g
+            ready(p), ready(labels), ready(gy).reshape(-1), weight, g
         )
         return g
 
@@ -142,15 +141,12 @@ class NumbaKernels(NumbaNormKernels):
         weight_decay: float,
     ) -> None:
         params, *velocities, grads = columns
-        first: tuple[Any, ...] = velocities[0] if momentum else ()
-        size = self._total(params, first, (), grads)
-        if size < 0:
+        real = params[0].dtype
+        given = *map(id, (params, velocities[0] if momentum else (), grads)), id(real)
+        numbers = map(real.type, (lr, weight_decay, momentum))
+        if real.char not in "fd" or not self._updates.sgd(*given, *numbers, nesterov):
             rest: Any = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
             super().sgd(*columns, lr=lr, **rest)
-            return
-        real = params[0].dtype.type
-        settings = real(lr), real(weight_decay), real(momentum), nesterov, size
-        self._updates.sgd(size, id(params), id(first), id(grads), *settings)
 
     def adam(
         self,
@@ -161,21 +157,12 @@ class NumbaKernels(NumbaNormKernels):
         weight_decay: float,
         steps: Any,
     ) -> None:
-        size = self._total(*columns)
-        if size < 0:
+        real = columns[0][0].dtype
+        given = *map(id, columns), id(real), ready(steps)
+        numbers = *map(float, (lr, *betas, eps, weight_decay)), real.type(0)
+        if real.char not in "fd" or not self._updates.adam(*given, *numbers):
             rest: Any = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
             super().adam(*columns, lr=lr, steps=steps, **rest)
-            return
-        settings = *map(float, (lr, *betas, eps, weight_decay)), size, columns[0][0].dtype.type(0)
-        self._updates.adam(size, *map(id, columns), ready(steps), *settings)
-
-    def _total(self, *columns: tuple[Any, ...]) -> int:
-        """How many numbers a step moves; -1 where loops are not compiled for its arrays."""
-        real = columns[0][0].dtype
-        if real.char not in "fd":
-            return -1
-        size: int = self._updates.total(*map(id, columns), id(real))
-        return size
 
     # --- windows ---
 
@@ -187,7 +174,7 @@ class NumbaKernels(NumbaNormKernels):
         if x.flags.carray and x.dtype.char in "fd":
             n, c, h, w = x.shape
             last = pool.empty((n, h, w, c), x.dtype)
-            self._windows.channels_last(x.size, x.reshape(n, c, h * w), last.reshape(n, h * w, c))
+            self._windows.channels_last(x.reshape(n, c, h * w), last.reshape(n, h * w, c))
         else:
             last = last.copy(order="C")
         return last.transpose(0, 3, 1, 2)
@@ -204,7 +191,7 @@ class NumbaKernels(NumbaNormKernels):
             shape = (kh, kw, c, *windows) if c <= FEW else (*windows, kh, kw * c)
             found = pool.empty(shape, x.dtype)
             part = part.reshape(*part.shape[:2], -1)
-            kernel(found.size, part, tile.rows.start, *_moves(window), c, found)
+            kernel(part, tile.rows.start, *_moves(window), c, found)
             if c <= FEW:
                 yield tile, found.reshape(kh * kw * c, -1).T[None]
             else:
@@ -226,7 +213,7 @@ class NumbaKernels(NumbaNormKernels):
             patches = rows.reshape(-1, tile.rows.stop - tile.rows.start, out[1], kh, kw * c)
             target = gx[tile.images].reshape(-1, size[0], size[1] * c)
             add = self._windows.add_patches
-            add(rows.size, patches, tile.rows.start, *_moves(window), c, target)
+            add(patches, tile.rows.start, *_moves(window), c, target)
         return gx.transpose(0, 3, 1, 2)
 
     def max_pool2d(self, x: Any, window: Window) -> Any:
@@ -235,7 +222,7 @@ class NumbaKernels(NumbaNormKernels):
         images = self.channels_last(x).transpose(0, 2, 3, 1)
         shape = (len(x), *window.output_size(x.shape[2:]), x.shape[1])
         y, place = pool.empty(shape, x.dtype), pool.empty(shape, np.int16)
-        self._windows.max_pool(x.size, images, *_moves(window), y, place)
+        self._windows.max_pool(images, *_moves(window), y, place)
         return y.transpose(0, 3, 1, 2), place.transpose(0, 3, 1, 2)
 
     def max_pool2d_grad(self, gy: Any, place: Any, window: Window, size: Pair) -> Any:
@@ -245,9 +232,7 @@ class NumbaKernels(NumbaNormKernels):
         gx = pool.empty((len(gy), *size, gy.shape[3]), gy.dtype)
         gx.fill(0)
         found = pool.empty((1,), np.bool_)
-        self._windows.max_pool_grad(
-            gy.size, gy, place, *_moves(window), gx, found, refuse=_refuse_places
-        )
+        self._windows.max_pool_grad(gy, place, *_moves(window), gx, found, refuse=_refuse_places)
         return gx.transpose(0, 3, 1, 2)
 
     def sum_pool2d(self, x: Any, window: Window) -> Any:
@@ -255,7 +240,7 @@ class NumbaKernels(NumbaNormKernels):
             return super().sum_pool2d(x, window)
         images = self.channels_last(x).transpose(0, 2, 3, 1)
         y = pool.empty((len(x), *window.output_size(x.shape[2:]), x.shape[1]), x.dtype)
-        self._windows.sum_pool(x.size, images, *_moves(window), y)
+        self._windows.sum_pool(images, *_moves(window), y)
         return y.transpose(0, 3, 1, 2)
 
     def sum_pool2d_grad(self, gy: Any, window: Window, size: Pair) -> Any:
@@ -264,7 +249,7 @@ class NumbaKernels(NumbaNormKernels):
         gx = pool.empty((len(gy), *size, gy.shape[1]), gy.dtype)
         gx.fill(0)
         gy = self.channels_last(gy).transpose(0, 2, 3, 1)
-        self._windows.sum_pool_grad(gx.size, gy, *_moves(window), gx)
+        self._windows.sum_pool_grad(gy, *_moves(window), gx)
         return gx.transpose(0, 3, 1, 2)
 
 

@@ -1,4 +1,4 @@
-"""Batch norm that Numba compiles, also together with the activation that follows it.
+"""Batch norm that Numba compiles.
 
 What is here are layouts and memory; the loops are in ``compiled.batch_norm``.
 """
@@ -9,17 +9,14 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from . import pool
-from .fused import CODES
 from .generic import Kernels, refuse_statistics
-from .layouts import alike, flat, layout, ready, settled
+from .layouts import alike, flat, layout, ready
 from .numpy import NumpyKernels
 
 
 class NumbaNormKernels(NumpyKernels):
-    """The compiled CPU kernels of batch norm. ``activation`` is a code of ``fused``, 0 for none."""
+    """The compiled CPU kernels of batch norm."""
 
     @cached_property
     def _batch_norm(self) -> ModuleType:
@@ -44,7 +41,6 @@ class NumbaNormKernels(NumpyKernels):
         kept: tuple[int, ...],
         eps: float,
         ddof: int,
-        activation: int = 0,
     ) -> Any:
         found = layout(x.shape, x.strides, x.dtype.char, kept)
         if found is None:
@@ -53,17 +49,10 @@ class NumbaNormKernels(NumpyKernels):
         y, (mean, var, inv_std) = pool.empty(found.view, real), pool.empty((3, channels), real)
         gamma = _full(1, channels, real) if gamma is None else ready(gamma)
         beta = _full(0, channels, real) if beta is None else ready(beta)
-        settings = gamma, beta, eps, float(size // channels - ddof), activation
+        settings = gamma, beta, eps, float(size // channels - ddof)
         kernel = getattr(self._batch_norm, f"{found.kind}_forward")
-        kernel(size, found.take(x), found.chunks, *settings, y, mean, var, inv_std)
+        kernel(found.take(x), found.chunks, *settings, y, mean, var, inv_std)
         return found.give(y), mean, var, inv_std
-
-    def activated_batch_norm(
-        self, x: Any, gamma: Any, beta: Any, kept: Any, eps: float, ddof: int, activation: str
-    ) -> Any:
-        if x.dtype != np.float32 or len(kept) > 1 or not settled(x):
-            return super().activated_batch_norm(x, gamma, beta, kept, eps, ddof, activation)
-        return self.batch_norm(x, gamma, beta, kept, eps, ddof, CODES[activation])
 
     def batch_norm_grad(
         self,
@@ -74,10 +63,7 @@ class NumbaNormKernels(NumpyKernels):
         gy: Any,
         kept: Any,
         ddof: int,
-        y: Any = None,
-        activation: int = 0,
     ) -> Any:
-        """With an activation, ``gy`` is the gradient of its output y."""
         found = layout(x.shape, x.strides, x.dtype.char, kept)
         if found is None or gy.dtype != x.dtype:
             return super().batch_norm_grad(x, gamma, mean, inv_std, gy, kept, ddof)
@@ -88,28 +74,8 @@ class NumbaNormKernels(NumpyKernels):
         dof = float(size // channels - ddof)
         settings = gamma, ready(mean), ready(inv_std), dof, gx, ggamma, gbeta
         kernel = getattr(self._batch_norm, f"{found.kind}_backward")
-        gy = found.take(gy)
-        y = gy if y is None else found.take(y)
-        kernel(size, found.take(x), y, gy, activation, found.chunks, *settings)
+        kernel(found.take(x), found.take(gy), found.chunks, *settings)
         return found.give(gx), ggamma, gbeta
-
-    def activated_batch_norm_grad(
-        self,
-        x: Any,
-        gamma: Any,
-        mean: Any,
-        inv_std: Any,
-        y: Any,
-        gy: Any,
-        kept: Any,
-        ddof: int,
-        activation: str,
-    ) -> Any:
-        if not x.dtype == y.dtype == gy.dtype == np.float32 or len(kept) > 1:
-            arguments = x, gamma, mean, inv_std, y, gy, kept, ddof, activation
-            return super().activated_batch_norm_grad(*arguments)
-        code = CODES[f"{activation}_grad"]
-        return self.batch_norm_grad(x, gamma, mean, inv_std, gy, kept, ddof, y, code)
 
     def frozen_batch_norm(
         self,
@@ -120,7 +86,6 @@ class NumbaNormKernels(NumpyKernels):
         var: Any,
         kept: Any,
         eps: float,
-        activation: int = 0,
     ) -> Any:
         found = layout(x.shape, x.strides, x.dtype.char, kept)
         if found is None:
@@ -129,25 +94,9 @@ class NumbaNormKernels(NumpyKernels):
         gamma = _full(1, len(mean), x.dtype) if gamma is None else ready(gamma)
         beta = _full(0, len(mean), x.dtype) if beta is None else ready(beta)
         kernel = getattr(self._batch_norm, f"{found.kind}_frozen")
-        settings = gamma, beta, ready(mean), ready(var), eps, activation, y
-        kernel(x.size, found.take(x), found.chunks, *settings)
+        settings = gamma, beta, ready(mean), ready(var), eps, y
+        kernel(found.take(x), found.chunks, *settings)
         return found.give(y)
-
-    def activated_frozen_batch_norm(
-        self,
-        x: Any,
-        gamma: Any,
-        beta: Any,
-        mean: Any,
-        var: Any,
-        kept: Any,
-        eps: float,
-        activation: str,
-    ) -> Any:
-        arguments = x, gamma, beta, mean, var, kept, eps
-        if x.dtype != np.float32 or len(kept) > 1 or not x.size or not settled(x):
-            return super().activated_frozen_batch_norm(*arguments, activation)
-        return self.frozen_batch_norm(*arguments, CODES[activation])
 
     def sum(self, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
         if (
@@ -158,7 +107,7 @@ class NumbaNormKernels(NumpyKernels):
         ):
             return super().sum(x, axes, keepdims)
         y = pool.empty((x.shape[1],), x.dtype)
-        self._batch_norm.column_sums(0, x, y)
+        self._batch_norm.column_sums(x, y)
         return y.reshape(1, -1) if keepdims else y
 
     def finite(self, var: Any) -> bool:
@@ -184,7 +133,6 @@ class NumbaNormKernels(NumpyKernels):
             return super().move_statistics(*arrays, momentum, correction, debiased, strict)
         momentum = -1.0 if momentum is None else float(momentum)
         moved: bool = self._running.move_statistics(
-            0,
             *arrays,
             momentum,
             correction,

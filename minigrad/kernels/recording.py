@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from .threads import TEAM
 from .watched import Watched, bare, current
 
 #: bytes at which blocks of memory begin: a cache line
@@ -161,6 +162,7 @@ class Recording:
         self._noted: list[tuple[Callable[..., Any], list[Any]]] = []
         self._uses: list[tuple[Memory, list[Any], int, Any]] = []
         self._brought: list[tuple[Memory, Any]] = []
+        self.fixed(TEAM)
 
     # --- memory ---
 

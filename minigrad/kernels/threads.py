@@ -4,6 +4,24 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+
+
+def _default() -> int:
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list is for nested regions
+    if wanted.strip().isdigit() and int(wanted) > 0:
+        return int(wanted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+#: where in TEAM: the threads that may be used; those there are, known when the first kernel is loaded; the numbers
+#: from which work is shared, since waking threads takes as long as computing some thousands; and 1 while they work
+WANTED, AVAILABLE, ENOUGH, BUSY = range(4)
+#: what compiled kernels read
+TEAM = np.array([_default(), 1, 2**15, 0], np.int64)
+
 
 def set_num_threads(n: int) -> None:
     """Let the compiled CPU kernels use at most ``n`` threads, the calling one included, in this process.
@@ -25,39 +43,20 @@ def set_num_threads(n: int) -> None:
     1
     >>> set_num_threads(before)
     """
-    global _count
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"set_num_threads: expected a positive integer, got {n!r}")
-    _count = n
+    TEAM[WANTED] = min(n, np.iinfo(np.int64).max)
 
 
 def get_num_threads() -> int:
     """How many threads the compiled CPU kernels use at most; see ``set_num_threads``."""
-    return _count
-
-
-def forked() -> bool:
-    """Whether this is a child process: the threads of compiled kernels stayed behind, and refuse to start anew."""
-    return _forked
+    return int(TEAM[WANTED])
 
 
 def _after_fork() -> None:
-    global _forked
-    _forked = True
+    # The threads are the parent's, and refuse to start anew in a child: they count as busy for good.
+    TEAM[BUSY] = 1
 
 
-_forked = False
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _default() -> int:
-    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list is for nested regions
-    if wanted.strip().isdigit() and int(wanted) > 0:
-        return int(wanted)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-_count = _default()

@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 from cuda import emulator
 from cuda.shared import ORDERS, close, kernels, ml_dtypes
-from strict import StrictArray
-
-from minigrad.kernels.cuda import TYPES, source
 
 pytestmark = pytest.mark.skipif(emulator.COMPILER is None, reason="g++ is not installed")
 
@@ -44,19 +41,14 @@ CASES = {
 }
 FEW = ["images", "images, vectorized", "images, channels last, vectorized", "vectors"]
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
-ACTIVATIONS = {
-    "identity": (lambda y: y, np.ones_like),
-    "sigmoid": (lambda y: 1 / (1 + np.exp(-y)), lambda y: y - y * y),
-    "relu": (lambda y: np.maximum(y, 0), lambda y: y > 0),
-}
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 
 
 class Problem:
     """An input, per-channel parameters and a gradient; what NumPy makes of them in float64."""
 
-    def __init__(self, rng, shape, kept, dtype=np.float32, activation="identity", ddof=0):
-        self.kept, self.activation, self.ddof = kept, activation, ddof
+    def __init__(self, rng, shape, kept, dtype=np.float32, ddof=0):
+        self.kept, self.ddof = kept, ddof
         self.axes = tuple(i for i in range(len(shape)) if i not in kept)
         self.values = math.prod(shape[i] for i in self.axes)
         self.wide = np.promote_types(dtype, np.float32)
@@ -75,13 +67,11 @@ class Problem:
 
     def frozen(self, mean, var):
         y = (self.x.astype(np.float64) - self.spread(mean)) / np.sqrt(self.spread(var) + EPS)
-        y = self.spread(self.gamma) * y + self.spread(self.beta)
-        return ACTIVATIONS[self.activation][0](y)
+        return self.spread(self.gamma) * y + self.spread(self.beta)
 
-    def backward(self, mean, inv_std, y):
+    def backward(self, mean, inv_std):
         x, inv_std = self.x.astype(np.float64), self.spread(inv_std)
-        slope = ACTIVATIONS[self.activation][1](y.astype(self.wide))
-        g = (slope * self.gy.astype(self.wide)).astype(self.x.dtype).astype(np.float64)
+        g = self.gy.astype(np.float64)
         d = x - self.spread(mean)
         xhat = (d - d.mean(self.axes, keepdims=True)) * inv_std
         gbeta, ggamma = (a.sum(self.axes, keepdims=True) for a in (g, g * xhat))
@@ -96,23 +86,17 @@ class Problem:
         """y, mean, var, inv_std, gx, ggamma, gbeta, frozen y and the two moments, by the kernels."""
         x, gy = (k.xp.place(a, order, offset) for a in (self.x, self.gy))
         gamma, beta = (k.xp.place(a) for a in (self.gamma, self.beta))
-        fused = () if self.activation == "identity" else (self.activation,)
-        prefix = "activated_" if fused else ""
-        settings = self.kept, EPS, self.ddof, *fused
-        forward = getattr(k, f"{prefix}batch_norm")(x, gamma, beta, *settings)
-        y, mean, var, inv_std = forward
-        gradient = getattr(k, f"{prefix}batch_norm_grad")
-        outputs = (y, gy) if fused else (gy,)
-        backward = gradient(x, gamma, mean, inv_std, *outputs, self.kept, self.ddof, *fused)
-        frozen = getattr(k, f"{prefix}frozen_batch_norm")
-        after = frozen(x, gamma, beta, mean, var, self.kept, EPS, *fused)
+        forward = k.batch_norm(x, gamma, beta, self.kept, EPS, self.ddof)
+        _, mean, var, inv_std = forward
+        backward = k.batch_norm_grad(x, gamma, mean, inv_std, gy, self.kept, self.ddof)
+        after = k.frozen_batch_norm(x, gamma, beta, mean, var, self.kept, EPS)
         k.xp.check()
         for given, before in ((x, self.x), (gy, self.gy), (gamma, self.gamma), (beta, self.beta)):
             np.testing.assert_array_equal(given.hidden, before)
         return [a.hidden for a in (*forward, *backward, after, *k.moments(x, self.kept))]
 
     def check(self, found):
-        y, mean, var, inv_std, gx, ggamma, gbeta, after, again, m2 = found
+        _, mean, var, inv_std, gx, ggamma, gbeta, after, again, m2 = found
         dtype, expected = self.x.dtype, self.forward()
         for array, other, kind in zip(found, expected, (dtype, *[self.wide] * 3), strict=False):
             assert array.dtype == kind and array.shape == other.shape
@@ -121,7 +105,7 @@ class Problem:
         close(again, mean, factor=0)
         close(m2, expected[2] * (self.values - self.ddof))
         assert gx.dtype == dtype and ggamma.dtype == gbeta.dtype == self.wide
-        for array, other in zip((gx, ggamma, gbeta), self.backward(mean, inv_std, y), strict=True):
+        for array, other in zip((gx, ggamma, gbeta), self.backward(mean, inv_std), strict=True):
             assert array.shape == other.shape
             close(array, other, factor=32)
 
@@ -134,12 +118,11 @@ def test_shapes_and_layouts(rng, case):
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("case", FEW)
 @dtypes
-def test_types_and_activations(rng, dtype, case, activation, ddof):
+def test_types(rng, dtype, case, ddof):
     shape, kept, order = CASES[case]
-    problem = Problem(rng, shape, kept, dtype, activation, ddof)
+    problem = Problem(rng, shape, kept, dtype, ddof)
     problem.check(problem.run(kernels(), order))
 
 
@@ -179,7 +162,7 @@ def test_splits_that_have_nothing_left(rng):
 @pytest.mark.parametrize("case", [*FEW, "a long channel", "long columns", "ghost groups"])
 def test_the_order_of_the_threads_changes_nothing(rng, case):
     shape, kept, order = CASES[case]
-    problem = Problem(rng, shape, kept, activation="sigmoid")
+    problem = Problem(rng, shape, kept)
     first, *others = (problem.run(kernels(threads), order) for threads in ORDERS)
     for found in others:
         for array, other in zip(found, first, strict=True):
@@ -240,41 +223,3 @@ def test_what_is_not_finite_spoils_its_channel_alone(rng, shape, value, place):
     others = np.arange(shape[1]) != 1
     np.testing.assert_array_equal(np.isfinite(var.hidden), others)
     np.testing.assert_array_equal(np.isfinite(y.hidden).all((0, *range(2, x.ndim))), others)
-
-
-SEPARATE = """
-template <class T, class F> __global__ void value(const T* x, const T*, T* y, Index count) {
-    for (Index i = threadIdx.x; i < count; i += THREADS) narrow(F::value(widen(x[i])), y[i]);
-}
-template <class T, class F> __global__ void gradient(const T* y, const T* gy, T* gx, Index count) {
-    for (Index i = threadIdx.x; i < count; i += THREADS) narrow(F::gradient(widen(y[i]), widen(gy[i])), gx[i]);
-}
-"""
-
-
-@dtypes
-@pytest.mark.parametrize("case", FEW)
-@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
-def test_a_fused_activation_has_the_bits_of_a_separate_one(rng, case, dtype, activation):
-    shape, kept, order = CASES[case]
-    fused = Problem(rng, shape, kept, dtype, activation)
-    plain = Problem(rng, shape, kept, dtype)
-    plain.x, plain.gamma, plain.beta = fused.x, fused.gamma, fused.beta
-    parameters = f"<{TYPES[np.dtype(dtype).name]}, {activation.capitalize()}>"
-    names = [f"{name}{parameters}" for name in ("value", "gradient")]
-    value, gradient = emulator.functions(source("common.cuh") + SEPARATE, names)
-
-    def separate(function, a, b):
-        args = [
-            StrictArray(np.ascontiguousarray(array)) for array in (a, b, np.empty(a.shape, dtype))
-        ]
-        emulator.run(function, (1, 1, 1), (*args, a.size))
-        return args[2].hidden
-
-    found = fused.run(kernels(), order)
-    y = found[0]
-    plain.gy = separate(gradient, y, fused.gy)
-    expected = plain.run(kernels(), order)
-    expected[0], expected[7] = (separate(value, expected[i], y) for i in (0, 7))
-    for array, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(array, other)

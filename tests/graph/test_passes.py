@@ -228,25 +228,6 @@ def test_it_is_a_snapshot_that_gradients_pass(backend, rng):
     equal(folded(x), before)
 
 
-def test_torch(torch, rng):
-    conv, norm = torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)
-    with torch.no_grad():
-        for t in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-            t.copy_(torch.from_numpy(rng.uniform(0.5, 2, 8)))
-    fused = torch.nn.utils.fuse_conv_bn_eval(conv.eval(), norm.eval())
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm.like("torch", 8)).eval()
-    for ours, theirs in [
-        *((model[0].weight, conv.weight), (model[0].bias, conv.bias)),
-        *((model[1].gamma, norm.weight), (model[1].beta, norm.bias)),
-        *((model[1].running_mean, norm.running_mean), (model[1].running_var, norm.running_var)),
-    ]:
-        ours.data = theirs.detach().numpy()
-    x = rng.standard_normal((2, 3, 6, 6)).astype("f")
-    weight, bias = mg.capture(model, mg.tensor(x)).fold_batch_norm().constants()
-    close(weight.tensor, fused.weight.detach().numpy(), 1e-6)
-    close(bias.tensor, fused.bias.detach().numpy(), 1e-6)
-
-
 def going_backward(model, x):
     model.zero_grad()
     model(x).sum().backward()

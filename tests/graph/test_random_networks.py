@@ -1,5 +1,7 @@
 """Random small networks, trained: replays and eager code leave the same bits, step after step."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from helpers import content
@@ -11,7 +13,7 @@ CASES, STEPS = 40, 6
 
 
 class Residual(nn.Module):
-    """x plus what a layer makes of it; the layer is called twice, so its gradients add up."""
+    """Adds a layer's output to its input; the layer is called twice, so its gradients add up."""
 
     def __init__(self, layer):
         self.layer = layer
@@ -21,7 +23,7 @@ class Residual(nn.Module):
 
 
 class Parts(nn.Module):
-    """Views of x, used after it is gone."""
+    """Views of x that outlive it."""
 
     def forward(self, x):
         half = x[:, : x.shape[1] // 2]
@@ -29,41 +31,40 @@ class Parts(nn.Module):
 
 
 def norm(rng, features):
-    options = {
-        "momentum": [None, 0.9, 0.0][rng.integers(3)],
-        "ddof_norm": int(rng.integers(2)),
-        "ddof_running": int(rng.integers(2)),
-        "center": bool(rng.integers(2)),
-        "scale": bool(rng.integers(2)),
-        "on_nonfinite": ["raise", "skip"][rng.integers(2)],
-    }
-    layer = nn.BatchNorm(features, **options)
-    if rng.integers(6) == 0:
-        layer.freeze(affine=bool(rng.integers(2)), moving=True, normalizing=bool(rng.integers(2)))
+    pick = rng.choice
+    layer = nn.BatchNorm(
+        features,
+        momentum=[None, 0.9, 0.0][pick(3)],
+        on_nonfinite=["raise", "skip"][pick(2)],
+        **{name: int(pick(2)) for name in ("ddof_norm", "ddof_running")},
+        **{name: bool(pick(2)) for name in ("center", "scale")},
+    )
+    if pick(6) == 0:
+        layer.freeze(affine=bool(pick(2)), moving=True, normalizing=bool(pick(2)))
     return layer
 
 
-def element_by_element(rng):
+def block(rng, layer, features, wide):
+    """A layer, perhaps with a batch norm before its activation, and perhaps a residual connection."""
     draws = np.random.default_rng(int(rng.integers(9)))
-    layers = [nn.Sigmoid, nn.ReLU, nn.Tanh, lambda: nn.Dropout(0.3, rng=draws)]
-    return layers[rng.integers(len(layers))]()
+    activations = [nn.Sigmoid(), nn.ReLU(), nn.Tanh(), nn.Dropout(0.3, rng=draws)]
+    norms = [norm(rng, wide)] if rng.integers(3) else []
+    residual = [] if rng.integers(3) else [Residual(layer(wide, wide))]
+    first = layer(features, wide, bias=bool(rng.integers(2)))
+    return [first, *norms, activations[rng.integers(4)], *residual]
 
 
 def network(rng):
     """A network, and the shape of an example."""
-    layers, bias = [], lambda: bool(rng.integers(2))
+    features, layers = int(rng.integers(2, 7)), []
     images = rng.integers(3)  # axes beyond the channels
-    features = int(rng.integers(2, 7))
     shape = (features, *[(), (9,), (8, 7)][images])
     if images:
-        layer = [None, nn.Conv1d, nn.Conv2d][images]
+        layer = partial([nn.Conv1d, nn.Conv2d][images - 1], kernel_size=3, padding=1)
         for _ in range(rng.integers(1, 3)):
             wide = int(rng.integers(1, 7))
-            layers.append(layer(features, wide, 3, padding=1, bias=bias()))
+            layers += block(rng, layer, features, wide)
             features = wide
-            layers += [norm(rng, wide)] * bool(rng.integers(3)) + [element_by_element(rng)]
-            if rng.integers(3) == 0:
-                layers.append(Residual(layer(wide, wide, 1, bias=bias())))
         if images == 2 and rng.integers(2):
             layers.append([nn.MaxPool2d, nn.AvgPool2d][rng.integers(2)](2))
         layers.append(nn.Flatten())
@@ -71,16 +72,13 @@ def network(rng):
             features = nn.Sequential(*layers)(mg.ones((2, *shape))).shape[1]
     for _ in range(rng.integers(3)):
         wide = int(rng.integers(2, 40))
-        layers.append(nn.Linear(features, wide, bias=bias()))
-        layers += [norm(rng, wide)] * bool(rng.integers(3)) + [element_by_element(rng)]
-        layers += [Residual(nn.Linear(wide, wide))] * int(rng.integers(4) == 0)
-        layers += [Parts()] * int(rng.integers(4) == 0)
+        layers += block(rng, nn.Linear, features, wide) + [Parts()] * int(rng.integers(4) == 0)
         features = wide
-    return nn.Sequential(*layers, nn.Linear(features, 3, bias=bias())), shape
+    return nn.Sequential(*layers, nn.Linear(features, 3, bias=bool(rng.integers(2)))), shape
 
 
 def optimizers(rng, parameters):
-    """One or two, and some parameters that none moves."""
+    """One or two, and some parameters that are in neither."""
     some = [p for p in parameters if rng.integers(8)] or parameters
     cut = int(rng.integers(len(some)))
     for part in filter(None, (some[:cut], some[cut:])):
@@ -92,12 +90,11 @@ def optimizers(rng, parameters):
 
 
 def trained(seed, wrap):
-    """All that training leaves behind, in each step."""
+    """Parameters, buffers, optimizer state, results and gradients of each step, as bytes."""
     mg.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model, shape = network(rng)
     movers = list(optimizers(rng, model.parameters()))
-    passes = int(rng.integers(1, 3))
 
     def step(*data):
         for mover in movers:
@@ -114,31 +111,26 @@ def trained(seed, wrap):
         return results
 
     # Several sizes: kernels differ for few and for many rows.
-    n = [2, 5, 33][rng.integers(3)]
+    n, passes = [2, 5, 33][rng.integers(3)], int(rng.integers(1, 3))
     data = []
     for _ in range(STEPS):
-        pairs = [
-            (rng.standard_normal((n, *shape)).astype("f"), rng.integers(3, size=n))
-            for _ in range(passes)
-        ]
-        data.append([mg.tensor(a) for pair in pairs for a in pair])
+        batch = [(rng.standard_normal((n, *shape)), rng.integers(3, size=n)) for _ in range(passes)]
+        data.append([mg.tensor(a) for x, t in batch for a in (x.astype("f"), t)])
     step = wrap(step, data[0])
     found, kept = [], []
     for i, batch in enumerate(data):
         movers[0].lr = 0.1 / (i + 1)
-        for p in model.parameters():  # those that no optimizer moves would add theirs up
+        for p in model.parameters():  # gradients of those in no optimizer would add up
             if p.requires_grad:
                 p.grad = None
         kept.append([*step(*batch), *(p.grad for p in model.parameters())])
         states = [mover.state_dict().items() for mover in movers]
-        state = {name: a.tobytes() for items in states for name, a in items}
-        found.append((content(model), state))
-    # Looked at in the end: no replay may have written into the results of another.
-    results = [[None if t is None else t.numpy().tobytes() for t in step] for step in kept]
-    return found, results
+        found.append((content(model), {n: a.tobytes() for items in states for n, a in items}))
+    # Read in the end: no replay may have written into the results of another.
+    return found, [[None if t is None else t.numpy().tobytes() for t in step] for step in kept]
 
 
-@pytest.mark.filterwarnings("ignore:.*eval with running statistics")
+@pytest.mark.filterwarnings("ignore:.*running statistics")
 @pytest.mark.parametrize("seed", range(CASES))
 def test_replays_leave_what_eager_code_leaves(seed):
     eager = trained(seed, lambda step, data: step)

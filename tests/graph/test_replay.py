@@ -15,16 +15,19 @@ from minigrad.op import Op
 from minigrad.tensor import apply
 
 pytestmark = compiled_only
+try:
+    from minigrad.kernels.compiled.launch import _start
+except ImportError:
+    _start = None
 
 
 def steps(graph):
     """The names of what a graph that has been replayed runs: of an op, where a replay calls its ``forward``."""
     names = []
     for (function, _), call in zip(graph._plan.steps, graph._plan.calls, strict=True):
-        function = getattr(function, "func", function)
-        kernel = getattr(function, "__self__", None) if hasattr(function, "__func__") else function
-        function = getattr(kernel, "serial", function)
-        name = function.__name__
+        if getattr(function, "func", None) is _start:
+            function = function.args[0]
+        name = getattr(function, "func", function).__name__
         names.append(call.name if name in ("step", "compute") else name.strip("_"))
     return names
 

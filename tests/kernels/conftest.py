@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-import minigrad as mg
+from minigrad.kernels.threads import ENOUGH, TEAM, WANTED
+
+
+@pytest.fixture
+def team():
+    """The settings of compiled kernels, which share even the smallest work; they are put back afterwards."""
+    pytest.importorskip("minigrad.kernels.compiled.launch")  # which counts the threads
+    before = TEAM.copy()
+    TEAM[ENOUGH] = 1
+    yield TEAM
+    TEAM[:] = before
 
 
 @pytest.fixture(params=["one thread", "threads"])
-def threads(request, monkeypatch):
+def threads(request, team):
     """Kernels that share even the smallest work, or none."""
-    from minigrad.kernels.compiled import threads
-
-    monkeypatch.setattr(threads, "ENOUGH", 1)
-    before = mg.get_num_threads()
-    mg.set_num_threads(1 if request.param == "one thread" else 2)
-    yield
-    mg.set_num_threads(before)
+    team[WANTED] = 1 if request.param == "one thread" else 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -9,11 +10,11 @@ import threading
 
 import numpy as np
 import pytest
-from kernels.shared import FAST
 
 import minigrad as mg
+from minigrad.kernels.threads import AVAILABLE, BUSY, WANTED
 
-pytest.importorskip("numba")
+numba = pytest.importorskip("numba")
 
 
 def train(steps=4):
@@ -61,9 +62,9 @@ def test_a_forked_child_trains():
     code = """
 import multiprocessing
 import minigrad as mg
-from minigrad.kernels.compiled import threads
+from minigrad.kernels.threads import ENOUGH, TEAM
 from test_threads import train
-threads.ENOUGH = 1
+TEAM[ENOUGH] = 1
 mg.set_num_threads(2)
 expected = train()
 with multiprocessing.get_context("fork").Pool(1) as pool:
@@ -86,20 +87,73 @@ print("numba" in sys.modules)
     assert "expected numba or numpy, got 'fast'" in run(code, MINIGRAD_KERNELS="fast")
 
 
-def test_numba_is_told_how_many(monkeypatch):
-    """Each time the number has changed, and after the first call of a Python thread."""
-    from minigrad.kernels.compiled import threads
+PARTS = 6
 
-    monkeypatch.setattr(threads, "ENOUGH", 1)
-    monkeypatch.setattr(threads, "MOST", 3)
-    told, before = [], mg.get_num_threads()
-    monkeypatch.setattr(threads.numba, "set_num_threads", told.append)
-    monkeypatch.setattr(threads, "_told", threads._Told())
-    for count in (2, 2, 3, 1, 2, 5):
-        mg.set_num_threads(count)
-        FAST.relu(np.ones(8, np.float32))
-    mg.set_num_threads(before)
-    assert told == [2, 3, 2, 3]
+
+@pytest.fixture(scope="module")
+def workers():
+    """A function that says how many threads work on PARTS parts of ``work`` numbers."""
+    from minigrad.kernels.compiled.launch import share
+
+    thread = ctypes.CDLL(None).pthread_self
+    thread.restype, thread.argtypes = ctypes.c_uint64, []
+
+    @numba.njit
+    def note(i, ids):
+        ids[i] = thread()
+
+    @numba.njit
+    def run(team, work, ids):
+        share(team, work, len(ids), note, (ids,))
+
+    def count(team, work):
+        ids = np.zeros(PARTS, np.uint64)
+        run(team, work, ids)
+        assert ids.all()
+        return len(set(ids.tolist()))
+
+    return count
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "pthread_self"), reason="no POSIX threads")
+@pytest.mark.parametrize(
+    ("change", "work", "expected"),
+    [
+        ({}, 2**15, 2),
+        ({}, 2**15 - 1, 1),
+        ({WANTED: 1}, 2**20, 1),
+        ({WANTED: 9}, 2**20, 2),
+        ({AVAILABLE: 1}, 2**20, 1),
+        ({BUSY: 1}, 2**20, 1),
+    ],
+)
+def test_how_many_threads_work(workers, team, change, work, expected):
+    if team[AVAILABLE] < 2:
+        pytest.skip("Numba has one thread")
+    team[:] = 2, 2, 2**15, 0
+    for place, value in change.items():
+        team[place] = value
+    assert workers(team, work) == expected
+    assert team[BUSY] == change.get(BUSY, 0)
+
+
+def test_a_part_that_fails_is_an_error(team):
+    from minigrad.kernels.compiled.launch import share
+
+    @numba.njit(error_model="numpy")
+    def fail(i, x):
+        if i == len(x) - 1:
+            raise ValueError("no memory, say")
+
+    @numba.njit
+    def run(team, x):
+        share(team, 2**20, len(x), fail, (x,))
+
+    for wanted in (1, 2):
+        team[WANTED] = wanted
+        with pytest.raises(MemoryError, match="a compiled kernel"):
+            run(team, np.ones(PARTS))
+        assert team[BUSY] == 0
 
 
 def test_number_of_threads():
@@ -127,7 +181,7 @@ def test_how_threads_wait(before, environment, expected):
     program = f"""
 import os
 {before}
-from minigrad.kernels.compiled.threads import WAITING
+from minigrad.kernels.compiled.launch import WAITING
 print(WAITING, os.environ.get("GOMP_SPINCOUNT"))
 """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("GOMP", "OMP"))}

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from .threads import serial
+from .launch import inner
 
 
-@serial
+@inner
 def finish_forward(
     near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, scale, shift
 ):
@@ -27,7 +27,7 @@ def finish_forward(
         shift[c] = beta[c] - offset * scale[c]
 
 
-@serial
+@inner
 def finish_backward(
     totals, products, gradients, m, dof, gamma, inv_std, ggamma, gbeta, slope, shift, scale
 ):
@@ -47,7 +47,7 @@ def finish_backward(
         scale[c] = inv_std[c] * gamma[c]
 
 
-@serial
+@inner
 def frozen_scale(gamma, var, eps):
     """gamma / sqrt(var + eps)."""
     scale, one = np.empty_like(var), var.dtype.type(1)

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
-from .threads import Threaded, serial
+from .launch import Kernel, inner, share
 
 #: numbers a thread takes at a time
 CHUNK = 2**14
@@ -25,7 +24,7 @@ C2, C3, C4, C5, C6, C7 = _f(1 / 2), _f(1 / 6), _f(1 / 24), _f(1 / 120), _f(1 / 7
 BIAS, SHIFT, TWO = np.int32(127), np.int32(23), np.int32(1)
 
 
-@serial
+@inner
 def exp(x):
     """exp(x) of a float32; NaN stays NaN."""
     x = LEAST if x < LEAST else x
@@ -41,98 +40,101 @@ def exp(x):
     return p * low * high
 
 
-@serial
-def _sigmoid(x, y):
+@inner
+def chunks(size):
+    """How many parts of ``CHUNK`` numbers there are."""
+    return -(-size // CHUNK)
+
+
+@inner
+def _sigmoid(t, x, y):
+    own = slice(t * CHUNK, (t + 1) * CHUNK)
+    x, y = x[own], y[own]
     for i in range(len(x)):
         e = exp(-abs(x[i]))
         y[i] = (e if x[i] < 0 else ONE) / (ONE + e)
 
 
-@serial
-def _sigmoid_grad(y, gy, gx):
+@inner
+def _sigmoid_grad(t, y, gy, gx):
+    own = slice(t * CHUNK, (t + 1) * CHUNK)
+    y, gy, gx = y[own], gy[own], gx[own]
     for i in range(len(y)):
         gx[i] = (y[i] - y[i] * y[i]) * gy[i]
 
 
-@Threaded
-def sigmoid(x, y):
-    for t in prange(-(-len(x) // CHUNK)):
-        own = slice(t * CHUNK, (t + 1) * CHUNK)
-        _sigmoid(x[own], y[own])
-
-
-@Threaded
-def sigmoid_grad(y, gy, gx):
-    for t in prange(-(-len(y) // CHUNK)):
-        own = slice(t * CHUNK, (t + 1) * CHUNK)
-        _sigmoid_grad(y[own], gy[own], gx[own])
-
-
-@serial
-def _relu(x, y):
+@inner
+def _relu(t, x, y):
+    own = slice(t * CHUNK, (t + 1) * CHUNK)
+    x, y = x[own], y[own]
     for i in range(len(x)):
         # not "x if x > 0": a NaN goes on
         y[i] = max(x[i], x.dtype.type(0)) if x[i] == x[i] else x[i]
 
 
-@serial
-def _relu_grad(x, gy, gx):
+@inner
+def _relu_grad(t, x, gy, gx):
+    own = slice(t * CHUNK, (t + 1) * CHUNK)
+    x, gy, gx = x[own], gy[own], gx[own]
     for i in range(len(x)):
         gx[i] = gy[i] * x.dtype.type(not x[i] <= 0)
 
 
-@Threaded
-def relu(x, y):
-    for t in prange(-(-len(x) // CHUNK)):
-        own = slice(t * CHUNK, (t + 1) * CHUNK)
-        _relu(x[own], y[own])
+@Kernel
+def sigmoid(team, x, y):
+    share(team, x.size, chunks(x.size), _sigmoid, (x, y))
 
 
-@Threaded
-def relu_grad(x, gy, gx):
-    for t in prange(-(-len(x) // CHUNK)):
-        own = slice(t * CHUNK, (t + 1) * CHUNK)
-        _relu_grad(x[own], gy[own], gx[own])
+@Kernel
+def sigmoid_grad(team, y, gy, gx):
+    share(team, y.size, chunks(y.size), _sigmoid_grad, (y, gy, gx))
 
 
-@serial
-def _exp_shifted(x, shift, y):
-    """y = exp(x - shift), and the sum."""
+@Kernel
+def relu(team, x, y):
+    share(team, x.size, chunks(x.size), _relu, (x, y))
+
+
+@Kernel
+def relu_grad(team, x, gy, gx):
+    share(team, x.size, chunks(x.size), _relu_grad, (x, gy, gx))
+
+
+@inner
+def _cross_entropy(i, logits, labels, losses, probabilities):
+    row, p, label = logits[i], probabilities[i], labels[i]
+    if not 0 <= label < len(row):
+        losses[i] = np.nan
+        return
+    top = row[0]
+    for k in range(len(row)):
+        # not "row[k] > top": a NaN goes on
+        top = top if row[k] <= top else row[k]
+    for k in range(len(row)):
+        p[k] = exp(row[k] - top)
     total = ONE - ONE
-    for i in range(len(x)):
-        y[i] = exp(x[i] - shift)
-    for i in range(len(x)):
-        total += y[i]
-    return total
+    for k in range(len(row)):
+        total += p[k]
+    for k in range(len(row)):
+        p[k] /= total
+    losses[i] = math.log(total) - (row[label] - top)
 
 
-@Threaded
-def softmax_cross_entropy(logits, labels, weight, losses, probabilities, loss):
+@Kernel
+def softmax_cross_entropy(team, logits, labels, weight, losses, probabilities, loss):
     """The loss of each example, and their sum times ``weight``; whether all labels are among the classes."""
-    classes = logits.shape[1]
-    for i in prange(len(logits)):
-        row, p, label = logits[i], probabilities[i], labels[i]
-        if not 0 <= label < classes:
-            losses[i] = np.nan
-            continue
-        top = row[0]
-        for k in range(classes):
-            # not "row[k] > top": a NaN goes on
-            top = top if row[k] <= top else row[k]
-        total = _exp_shifted(row, top, p)
-        for k in range(classes):
-            p[k] /= total
-        losses[i] = math.log(total) - (row[label] - top)
+    examples = logits, labels, losses, probabilities
+    share(team, logits.size, len(logits), _cross_entropy, examples)
     total, good = 0.0, True
     for i in range(len(logits)):
         total += losses[i]
-        good = good and 0 <= labels[i] < classes
+        good = good and 0 <= labels[i] < logits.shape[1]
     loss[()] = total * weight
     return good
 
 
-@Threaded
-def softmax_cross_entropy_grad(probabilities, labels, gy, weight, g):
+@Kernel
+def softmax_cross_entropy_grad(team, probabilities, labels, gy, weight, g):
     """(p - onehot) gy weight; gy for each example, or one for all."""
     for i in range(len(labels)):
         scale, row, out = gy[i if len(gy) > 1 else 0] * weight, probabilities[i], g[i]

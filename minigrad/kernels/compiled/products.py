@@ -14,14 +14,13 @@ number of threads, so results don't depend on it.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.extending import intrinsic
 
 from .. import pool
-from .threads import Threaded, serial, summing, threads_for
+from ..threads import AVAILABLE, ENOUGH, WANTED
+from .launch import Kernel, inner, share, summing
 from .vectors import REGISTERS, WIDTH, Vectors, address, whole
 
 #: rows of a tile: two vectors in each, a row of the second factor and a number of the first, all in registers
@@ -132,7 +131,7 @@ def _pack_columns(typing, b, wide, depth, count, panel, like):
 # --- loops around them ---
 
 
-@serial
+@inner
 def _pack_panel(b, tb, start, stop, column, panel):
     """Rows start...stop of b from a column on, or of its transpose; beyond the last, lanes hold what they will."""
     size, width, like = b.itemsize, panel.shape[1], panel[0, 0]
@@ -155,7 +154,7 @@ def _pack_panel(b, tb, start, stop, column, panel):
             own[j] = b[column + j, start + k] if tb else b[start + k, column + j]
 
 
-@serial
+@inner
 def _pack_tiles(a, ta, start, stop, first, last, packed):
     """Columns start...stop of the tiles first...last of a, or of its transpose."""
     m = a.shape[1] if ta else a.shape[0]
@@ -172,7 +171,7 @@ def _pack_tiles(a, ta, start, stop, first, last, packed):
                     own[k - start, i] = a[top + i, k]
 
 
-@serial
+@inner
 def _edge(a, down, along, panel, depth, c, i, column, rows, more, edge):
     """A tile beyond whose last column c ends: it is computed elsewhere, and what c has room for is copied."""
     wide, left, like = edge.shape[1], c.shape[1] - column, c[0, 0]
@@ -186,7 +185,7 @@ def _edge(a, down, along, panel, depth, c, i, column, rows, more, edge):
             target[k] = target[k] + source[k] if more else source[k]
 
 
-@serial
+@inner
 def _part(a, ta, b, tb, c, rows, columns, add):
     """The tiles of c in ``rows`` and ``columns``, which count tiles and panels."""
     size, width = c.itemsize, 2 * WIDTH // c.itemsize
@@ -222,7 +221,7 @@ def _part(a, ta, b, tb, c, rows, columns, add):
                     _tile_of(x, x_down, x_along, panel, stop - start, c, t, column, more, edge)
 
 
-@serial
+@inner
 def _tile_of(a, down, along, panel, depth, c, t, column, more, edge):
     """Tile ``t`` down and from ``column`` on."""
     (m, n), i, width, like = c.shape, t * ROWS, panel.shape[1], c[0, 0]
@@ -234,37 +233,56 @@ def _tile_of(a, down, along, panel, depth, c, t, column, more, edge):
         _edge(a, down, along, address(panel), depth, c, i, column, rows, more, edge)
 
 
-@Threaded
-def _product(a, ta, b, tb, c, down, across, add, bias):
-    """c = a b + bias, or c += a b + bias, in ``down`` times ``across`` parts; no numbers are no bias."""
-    tiles, panels = -(-c.shape[0] // ROWS), -(-c.shape[1] * c.itemsize // (2 * WIDTH))
-    for part in prange(down * across):
-        i, j = part // across, part % across
-        rows = tiles * i // down, tiles * (i + 1) // down
-        columns = panels * j // across, panels * (j + 1) // across
-        if rows[0] < rows[1] and columns[0] < columns[1]:
-            _part(a, ta, b, tb, c, rows, columns, add)
-            if len(bias):
-                width = 2 * WIDTH // c.itemsize
-                _add_row(
-                    c[rows[0] * ROWS : rows[1] * ROWS], bias, columns[0] * width, columns[1] * width
-                )
+@inner
+def _block(part, a, ta, b, tb, c, across, down, add, bias):
+    """One of ``down`` times ``across`` blocks of c = a b + bias, or c += a b + bias; no numbers are no bias."""
+    width, i, j = 2 * WIDTH // c.itemsize, part // across, part % across
+    tiles, panels = -(-c.shape[0] // ROWS), -(-c.shape[1] // width)
+    rows = tiles * i // down, tiles * (i + 1) // down
+    columns = panels * j // across, panels * (j + 1) // across
+    if rows[0] < rows[1] and columns[0] < columns[1]:
+        _part(a, ta, b, tb, c, rows, columns, add)
+        if len(bias):
+            start, stop = columns[0] * width, columns[1] * width
+            for k in range(rows[0] * ROWS, min(rows[1] * ROWS, len(c))):
+                own, row = c[k, start:stop], bias[start:stop]
+                for w in range(len(own)):
+                    own[w] += row[w]
 
 
-@serial
-def _add_row(c, bias, start, stop):
-    for i in range(len(c)):
-        own, row = c[i, start:stop], bias[start:stop]
-        for j in range(len(own)):
-            own[j] += row[j]
+@inner
+def _cut(team, tiles, panels, work):
+    """Into how many blocks to cut rows and columns: as many as threads; to pack a panel takes as long as a tile."""
+    threads = min(team[WANTED], team[AVAILABLE]) if work >= team[ENOUGH] else 1
+    least = (tiles + 1) * panels * threads
+    found = 1, threads
+    for down in range(1, threads + 1):
+        across = threads // down
+        most = -(-panels // across) * (-(-tiles // down) + 1)
+        if down * across == threads and most < least:
+            least, found = most, (down, across)
+    return found
 
 
-@Threaded
-def _products(a, ta, b, tb, c, add):
-    """The same for each matrix of three stacks."""
+@Kernel
+def _product(team, a, ta, b, tb, c, add, bias):
+    work = c.size * (len(a) if ta else a.shape[1]) // PER_NUMBER
+    panels = -(-c.shape[1] * c.itemsize // (2 * WIDTH))
+    down, across = _cut(team, -(-c.shape[0] // ROWS), panels, work)
+    share(team, work, down * across, _block, (a, ta, b, tb, c, across, down, add, bias))
+
+
+@inner
+def _matrix(item, a, ta, b, tb, c, add):
     tiles, panels = -(-c.shape[1] // ROWS), -(-c.shape[2] * c.itemsize // (2 * WIDTH))
-    for item in prange(len(c)):
-        _part(a[item], ta, b[item], tb, c[item], (0, tiles), (0, panels), add)
+    _part(a[item], ta, b[item], tb, c[item], (0, tiles), (0, panels), add)
+
+
+@Kernel
+def _products(team, a, ta, b, tb, c, add):
+    """The same for each matrix of three stacks."""
+    work = c.size * (a.shape[1] if ta else a.shape[2]) // PER_NUMBER
+    share(team, work, len(c), _matrix, (a, ta, b, tb, c, add))
 
 
 def product(
@@ -280,21 +298,18 @@ def product(
     """
     if out is None:
         out = pool.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
-    numbers = out.size * a.shape[-1]
-    if not numbers:
+    if not out.size * a.shape[-1]:
         if not add:
             out[...] = 0 if bias is None else bias
         return out
-    (a, ta), (b, tb), work = _as_it_lies(a), _as_it_lies(b), numbers // PER_NUMBER
-    c = out
+    (a, ta), (b, tb), c = _as_it_lies(a), _as_it_lies(b), out
     if c.ndim > 2:
         a, b, c = (x.reshape(-1, *x.shape[-2:]) for x in (a, b, c))
         if len(c) > 1:
-            _products(work, a, ta, b, tb, c, add)
+            _products(a, ta, b, tb, c, add)
             return out
         a, b, c = a[0], b[0], c[0]
-    m, n = c.shape
-    _product(work, a, ta, b, tb, c, *parts(m, n, c.itemsize, work), add, _row(bias, c))
+    _product(a, ta, b, tb, c, add, _row(bias, c))
     return out
 
 
@@ -303,19 +318,6 @@ def _row(bias: np.ndarray | None, like: np.ndarray) -> np.ndarray:
     if bias is None:
         return NO_BIAS[like.dtype.char]
     return bias if bias.flags.carray else bias.copy()
-
-
-def parts(m: int, n: int, size: int, work: int) -> tuple[int, int]:
-    """Into how many parts to cut rows and columns of a product, for as many threads as are worth it."""
-    return _parts(m, n, size, threads_for(work))
-
-
-@lru_cache(maxsize=4096)
-def _parts(m: int, n: int, size: int, threads: int) -> tuple[int, int]:
-    """To pack a panel takes about as long as a tile of it."""
-    tiles, panels = -(-m // ROWS), -(-n * size // (2 * WIDTH))
-    cuts = [(i, threads // i) for i in range(1, threads + 1) if threads % i == 0]
-    return min(cuts, key=lambda cut: -(-panels // cut[1]) * (-(-tiles // cut[0]) + 1))
 
 
 @summing
@@ -330,8 +332,8 @@ def _few(x, weight, bias, y):
             y[i, j] = total + bias[j] if len(bias) else total
 
 
-@Threaded
-def few(x, weight, bias, y):
+@Kernel
+def few(team, x, weight, bias, y):
     _few(x, weight, bias, y)
 
 
@@ -340,7 +342,7 @@ def rows_by_rows(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> 
     if len(x) > FEW or not (x.flags.carray and weight.flags.carray) or not x.size:
         return product(x, weight.T, bias=bias)
     y = pool.empty((len(x), len(weight)), x.dtype)
-    few(0, x, weight, _row(bias, y), y)
+    few(x, weight, _row(bias, y), y)
     return y
 
 

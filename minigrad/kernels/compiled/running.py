@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from .threads import Threaded, serial
+from .launch import Kernel, inner, plain
 
 
-@serial
-def finite(x):
-    """Whether all numbers are."""
+@inner
+def _finite(x):
     total = x.dtype.type(0)
     for i in range(len(x)):
         total += x[i] - x[i]
     return total == 0
 
 
-@Threaded
+@plain
+def finite(x):
+    """Whether all numbers are."""
+    return _finite(x)
+
+
+@Kernel
 def move_statistics(
-    running_mean, running_var, num_batches, mean, var, momentum, correction, debiased
+    team, running_mean, running_var, num_batches, mean, var, momentum, correction, debiased
 ):
     """running = (1 - new) running + new batch; a cumulative average for a negative momentum.
 
     Says whether the batch is finite; nothing has moved if it is not.
     """
-    if not finite(var):
+    if not _finite(var):
         return False
     num_batches[()] += 1
     n = float(num_batches[()])

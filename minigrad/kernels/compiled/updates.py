@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import carray, prange, types
+from numba import carray, types
 from numba.extending import intrinsic
 
-from .elementwise import CHUNK, ONE
-from .threads import Threaded, serial
+from .elementwise import CHUNK, ONE, chunks
+from .launch import Kernel, inner, share
 
 #: words of 8 bytes before a tuple's length and its items
 LENGTH, ITEMS = 2, tuple.__basicsize__ // 8
@@ -35,18 +35,18 @@ def _pointer(typing, address, like):
     return types.CPointer(like)(types.int64, like), codegen
 
 
-@serial
+@inner
 def _words(address, count):
     return carray(_pointer(address, np.int64(0)), count)
 
 
-@serial
+@inner
 def _items(column):
     """The addresses of a tuple's arrays."""
     return _words(column, ITEMS + _words(column, LENGTH + 1)[LENGTH])[ITEMS:]
 
 
-@serial
+@inner
 def _size(x):
     """How many numbers an array has."""
     words, size = _words(x, FLAGS), 1
@@ -56,14 +56,14 @@ def _size(x):
     return size
 
 
-@serial
+@inner
 def _part(x, start, stop, like):
     """Some of the numbers of an array."""
     return carray(_pointer(_words(x, FLAGS)[DATA], like), stop)[start:]
 
 
-@serial
-def total(params, first, second, grads, dtype):
+@inner
+def _total(params, first, second, grads, dtype):
     """How many numbers there are to move; -1 unless arrays are plain, of one dtype, and as large as the parameters."""
     size, ps = 0, _items(params)
     for column in (params, first, second, grads):
@@ -83,18 +83,18 @@ def total(params, first, second, grads, dtype):
     return size
 
 
-@serial
+@inner
 def _decayed(g, p, weight_decay):
     return g + weight_decay * p if weight_decay != 0 else g
 
 
-@serial
+@inner
 def _sgd(p, g, lr, weight_decay):
     for i in range(len(p)):
         p[i] -= lr * _decayed(g[i], p[i], weight_decay)
 
 
-@serial
+@inner
 def _sgd_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov):
     for i in range(len(p)):
         gradient = _decayed(g[i], p[i], weight_decay)
@@ -102,7 +102,7 @@ def _sgd_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov):
         p[i] -= lr * (gradient + momentum * v[i] if nesterov else v[i])
 
 
-@serial
+@inner
 def _adam(p, first, second, g, step_size, b1, b2, root, eps, weight_decay):
     for i in range(len(p)):
         gradient = _decayed(g[i], p[i], weight_decay)
@@ -111,40 +111,64 @@ def _adam(p, first, second, g, step_size, b1, b2, root, eps, weight_decay):
         p[i] -= step_size * first[i] / (np.sqrt(second[i]) / root + eps)
 
 
-@Threaded
-def sgd(params, velocities, grads, lr, weight_decay, momentum, nesterov, size):
-    """``size`` is the total of all sizes; no velocities without momentum."""
-    ps, gs = _items(params), _items(grads)
-    for t in prange(-(-size // CHUNK)):
-        begin = 0
-        for i in range(len(ps)):
-            count = _size(ps[i])
-            start, stop = max(t * CHUNK - begin, 0), min((t + 1) * CHUNK - begin, count)
-            if start < stop:
-                p, g = _part(ps[i], start, stop, lr), _part(gs[i], start, stop, lr)
-                if momentum != 0:
-                    v = _part(_items(velocities)[i], start, stop, lr)
-                    _sgd_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov)
-                else:
-                    _sgd(p, g, lr, weight_decay)
-            begin += count
+@inner
+def _range(t, begin, count):
+    """The numbers of a tensor, whose first is number ``begin`` of all, that are in chunk ``t``."""
+    return max(t * CHUNK - begin, 0), min((t + 1) * CHUNK - begin, count)
 
 
-@Threaded
-def adam(params, firsts, seconds, grads, steps, lr, b1, b2, eps, weight_decay, size, like):
-    """``steps`` counts the updates of each tensor; settings in float64."""
-    ps, ms, vs, gs = _items(params), _items(firsts), _items(seconds), _items(grads)
-    for t in prange(-(-size // CHUNK)):
-        begin = 0
-        for i in range(len(ps)):
-            count = _size(ps[i])
-            start, stop = max(t * CHUNK - begin, 0), min((t + 1) * CHUNK - begin, count)
-            if start < stop:
-                p, g = _part(ps[i], start, stop, like), _part(gs[i], start, stop, like)
-                first, second = _part(ms[i], start, stop, like), _part(vs[i], start, stop, like)
-                real = p.dtype.type
-                step_size = real(lr / (1 - b1 ** steps[i]))
-                root = real(math.sqrt(1 - b2 ** steps[i]))
-                rates = real(b1), real(b2), root, real(eps), real(weight_decay)
-                _adam(p, first, second, g, step_size, *rates)
-            begin += count
+@inner
+def _sgd_chunk(t, ps, vs, gs, lr, weight_decay, momentum, nesterov):
+    begin = 0
+    for i in range(len(ps)):
+        count = _size(ps[i])
+        start, stop = _range(t, begin, count)
+        if start < stop:
+            p, g = _part(ps[i], start, stop, lr), _part(gs[i], start, stop, lr)
+            if momentum != 0:
+                v = _part(vs[i], start, stop, lr)
+                _sgd_with_momentum(p, v, g, lr, weight_decay, momentum, nesterov)
+            else:
+                _sgd(p, g, lr, weight_decay)
+        begin += count
+
+
+@Kernel
+def sgd(team, params, velocities, grads, dtype, lr, weight_decay, momentum, nesterov):
+    """No velocities without momentum. Whether the arrays are of ``dtype`` and plain; nothing has moved if not."""
+    size = _total(params, velocities, velocities, grads, dtype)
+    if size < 0:
+        return False
+    columns = _items(params), _items(velocities), _items(grads)
+    settings = lr, weight_decay, momentum, nesterov
+    share(team, size, chunks(size), _sgd_chunk, (*columns, *settings))
+    return True
+
+
+@inner
+def _adam_chunk(t, ps, ms, vs, gs, steps, lr, b1, b2, eps, weight_decay, like):
+    begin = 0
+    for i in range(len(ps)):
+        count = _size(ps[i])
+        start, stop = _range(t, begin, count)
+        if start < stop:
+            p, g = _part(ps[i], start, stop, like), _part(gs[i], start, stop, like)
+            first, second = _part(ms[i], start, stop, like), _part(vs[i], start, stop, like)
+            real = p.dtype.type
+            step_size = real(lr / (1 - b1 ** steps[i]))
+            root = real(math.sqrt(1 - b2 ** steps[i]))
+            rates = real(b1), real(b2), root, real(eps), real(weight_decay)
+            _adam(p, first, second, g, step_size, *rates)
+        begin += count
+
+
+@Kernel
+def adam(team, params, firsts, seconds, grads, dtype, steps, lr, b1, b2, eps, weight_decay, like):
+    """``steps`` counts the updates of each tensor; settings in float64. The same is returned."""
+    size = _total(params, firsts, seconds, grads, dtype)
+    if size < 0:
+        return False
+    columns = _items(params), _items(firsts), _items(seconds), _items(grads)
+    settings = steps, lr, b1, b2, eps, weight_decay, like
+    share(team, size, chunks(size), _adam_chunk, (*columns, *settings))
+    return True

@@ -12,7 +12,7 @@ from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic
 
-from .threads import serial
+from .launch import inner
 
 _features = binding.get_host_cpu_features()
 _AVX, _AVX512 = _features.get("avx", False), _features.get("avx512f", False)
@@ -27,7 +27,7 @@ def whole(n: int) -> ir.Constant:
     return ir.Constant(_i64, n)
 
 
-@serial
+@inner
 def address(x):
     return np.int64(x.ctypes.data)  # unsigned beside signed numbers would become floating
 

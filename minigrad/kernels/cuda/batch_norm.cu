@@ -191,10 +191,10 @@ __device__ inline S collected(const A* parts, const Over& over, int v, const Sha
     return merged(mine, over.lanes());
 }
 
-// y = activation((x - mean) gamma inv_std + beta), with var the sum of the squared deviations divided by `freedom`.
+// y = (x - mean) gamma inv_std + beta, with var the sum of the squared deviations divided by `freedom`.
 // Where there are no `parts`, mean and var are given, and nothing but y is written; where there is no y, only they are.
 // (Left to itself the compiler aims at more than three blocks on a multiprocessor and spills registers for it.)
-template <class T, int V, template <int> class Over, class Activation>
+template <class T, int V, template <int> class Over>
 __global__ void __launch_bounds__(THREADS, 3)
 normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>* beta, Wide<T>* mean, Wide<T>* var,
           Wide<T>* inv_std, T* y, double eps, double freedom, Shape shape) {
@@ -232,7 +232,7 @@ normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>*
 #pragma unroll
         for (int v = 0; v < V; v++) {
             A d = (pack.get(v) - near[v % K]) - rest[v % K];
-            pack.set(v, Activation::value(rounded<T>(multiply_add(d, scale[v % K], shift[v % K]))));
+            pack.set(v, multiply_add(d, scale[v % K], shift[v % K]));
         }
         pack.store(y + at);
     });
@@ -254,21 +254,9 @@ template <class A> struct GradientSums {
     }
 };
 
-// Gradients are those of the activation's output y, which Identity does not look at.
-template <class T, int V, class Activation>
-__device__ inline Pack<T, V> gradients(const T* y, const T* gy, Index at) {
-    Pack<T, V> g = Pack<T, V>::load(gy + at);
-    if (y) {
-        Pack<T, V> out = Pack<T, V>::load(y + at);
-#pragma unroll
-        for (int v = 0; v < V; v++) g.set(v, Activation::gradient(out.get(v), g.get(v)));
-    }
-    return g;
-}
-
-template <class T, int V, template <int> class Over, class Activation>
+template <class T, int V, template <int> class Over>
 __global__ void __launch_bounds__(THREADS)
-gradient_sums(const T* x, const Wide<T>* mean, const T* y, const T* gy, Wide<T>* parts, Shape shape) {
+gradient_sums(const T* x, const Wide<T>* mean, const T* gy, Wide<T>* parts, Shape shape) {
     typedef Wide<T> A;
     constexpr int K = Over<V>::channels_per_access;
     Over<V> over(shape);
@@ -280,7 +268,7 @@ gradient_sums(const T* x, const Wide<T>* mean, const T* y, const T* gy, Wide<T>*
         center[v] = over.has(v) ? mean[over.channel(v)] : A(0);
     }
     over.visit([&](Index at, Index) {
-        Pack<T, V> pack = Pack<T, V>::load(x + at), g = gradients<T, V, Activation>(y, gy, at);
+        Pack<T, V> pack = Pack<T, V>::load(x + at), g = Pack<T, V>::load(gy + at);
 #pragma unroll
         for (int v = 0; v < V; v++) found[v % K].add(pack.get(v) - center[v % K], g.get(v));
     });
@@ -297,10 +285,10 @@ gradient_sums(const T* x, const Wide<T>* mean, const T* y, const T* gy, Wide<T>*
 }
 
 // gx = gamma inv_std (gy - gbeta / m - xhat ggamma / (m - ddof)), with xhat = (x - mean - offset) inv_std.
-template <class T, int V, template <int> class Over, class Activation>
+template <class T, int V, template <int> class Over>
 __global__ void __launch_bounds__(THREADS)
 input_gradient(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>* mean, const Wide<T>* inv_std,
-               const T* y, const T* gy, T* gx, Wide<T>* ggamma, Wide<T>* gbeta, double freedom, Shape shape) {
+               const T* gy, T* gx, Wide<T>* ggamma, Wide<T>* gbeta, double freedom, Shape shape) {
     typedef Wide<T> A;
     constexpr int K = Over<V>::channels_per_access;
     Over<V> over(shape);
@@ -323,7 +311,7 @@ input_gradient(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wid
         }
     }
     over.visit([&](Index at, Index) {
-        Pack<T, V> pack = Pack<T, V>::load(x + at), g = gradients<T, V, Activation>(y, gy, at);
+        Pack<T, V> pack = Pack<T, V>::load(x + at), g = Pack<T, V>::load(gy + at);
 #pragma unroll
         for (int v = 0; v < V; v++) {
             A d = pack.get(v) - center[v % K];

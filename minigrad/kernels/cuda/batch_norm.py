@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import BUSY, THREADS, TYPES, Kernel, LaunchedKernels, lying, put_back, wide
-from .elementwise import ACTIVATIONS
 
 Array = Any
 
@@ -126,13 +125,13 @@ class _Run:
         """Room for what each split finds, four numbers per channel."""
         return self.kernels.xp.empty((4 * self.geometry.splits, *self.channels), self.wide)
 
-    def __call__(self, kernel: Kernel, last: str | int, *args: Any) -> None:
-        """Launch a kernel; ``last`` is its last template parameter."""
+    def __call__(self, kernel: Kernel, *args: Any, weighted: tuple[int, ...] = ()) -> None:
+        """Launch a kernel; ``weighted`` is the last template parameter of STATISTICS."""
         x = self.arrays[0]
         if not x.size:
             return
         name = TYPES[x.dtype.name]
-        parameters = (name, *self.geometry.parameters, last)
+        parameters = (name, *self.geometry.parameters, *weighted)
         self.launch(kernel, parameters, self.geometry.grid, (*args, self.geometry.shape))
 
 
@@ -149,8 +148,8 @@ class BatchNormKernels(LaunchedKernels):
     def _moments(self, run: _Run, weights: Array | None) -> tuple[Array, Array]:
         (x,), parts = run.arrays, run.parts()
         mean, m2 = run.empty(2)
-        run(STATISTICS, int(weights is not None), x, self.given(weights), parts)
-        run(NORMALIZE, "Identity", x, parts, 0, 0, mean, m2, 0, 0, 0.0, 1.0)
+        run(STATISTICS, x, self.given(weights), parts, weighted=(int(weights is not None),))
+        run(NORMALIZE, x, parts, 0, 0, mean, m2, 0, 0, 0.0, 1.0)
         return mean, m2
 
     def batch_norm(
@@ -162,25 +161,12 @@ class BatchNormKernels(LaunchedKernels):
         eps: float,
         ddof: int,
     ) -> tuple[Array, Array, Array, Array]:
-        return self.activated_batch_norm(x, gamma, beta, kept, eps, ddof, "identity")
-
-    def activated_batch_norm(
-        self,
-        x: Array,
-        gamma: Array | None,
-        beta: Array | None,
-        kept: tuple[int, ...],
-        eps: float,
-        ddof: int,
-        activation: str,
-    ) -> tuple[Array, Array, Array, Array]:
         run = _Run(self, kept, x, result=True)
         (x,), parts = run.arrays, run.parts()
         mean, var, inv_std = found = run.empty(3)
-        run(STATISTICS, 0, x, 0, parts)
+        run(STATISTICS, x, 0, parts, weighted=(0,))
         given = x, parts, self.given(gamma), self.given(beta)
-        numbers = eps, float(run.values - ddof)
-        run(NORMALIZE, ACTIVATIONS[activation], *given, *found, run.result, *numbers)
+        run(NORMALIZE, *given, *found, run.result, eps, float(run.values - ddof))
         return run.view.give(run.result), mean, var, inv_std
 
     def frozen_batch_norm(
@@ -193,22 +179,9 @@ class BatchNormKernels(LaunchedKernels):
         kept: tuple[int, ...],
         eps: float,
     ) -> Array:
-        return self.activated_frozen_batch_norm(x, gamma, beta, mean, var, kept, eps, "identity")
-
-    def activated_frozen_batch_norm(
-        self,
-        x: Array,
-        gamma: Array | None,
-        beta: Array | None,
-        mean: Array,
-        var: Array,
-        kept: tuple[int, ...],
-        eps: float,
-        activation: str,
-    ) -> Array:
         run = _Run(self, kept, x, result=True)
         given = *run.arrays, 0, *[self.given(a) for a in (gamma, beta, mean, var)]
-        run(NORMALIZE, ACTIVATIONS[activation], *given, 0, run.result, eps, 1.0)
+        run(NORMALIZE, *given, 0, run.result, eps, 1.0)
         return run.view.give(run.result)
 
     def batch_norm_grad(
@@ -221,52 +194,11 @@ class BatchNormKernels(LaunchedKernels):
         kept: tuple[int, ...],
         ddof: int,
     ) -> tuple[Array, Array, Array]:
-        return self._gradient(x, gamma, mean, inv_std, (gy,), kept, ddof, "identity")
-
-    def activated_batch_norm_grad(
-        self,
-        x: Array,
-        gamma: Array | None,
-        mean: Array,
-        inv_std: Array,
-        y: Array,
-        gy: Array,
-        kept: tuple[int, ...],
-        ddof: int,
-        activation: str,
-    ) -> tuple[Array, Array, Array]:
-        return self._gradient(x, gamma, mean, inv_std, (y, gy), kept, ddof, activation)
-
-    def _gradient(
-        self,
-        x: Array,
-        gamma: Array | None,
-        mean: Array,
-        inv_std: Array,
-        outputs: tuple[Array, ...],
-        kept: tuple[int, ...],
-        ddof: int,
-        activation: str,
-    ) -> tuple[Array, Array, Array]:
-        """``outputs`` are y, which the identity does not need, and its gradient."""
-        outputs = tuple([a.astype(x.dtype, copy=False) for a in outputs])
-        run = _Run(self, kept, x, *outputs, result=True)
-        (x, *outputs_), parts = run.arrays, run.parts()
-        y, gy = outputs_ if len(outputs_) == 2 else (0, *outputs_)
+        run = _Run(self, kept, x, gy.astype(x.dtype, copy=False), result=True)
+        (x, gy), parts = run.arrays, run.parts()
         mean, inv_std = self.given(mean), self.given(inv_std)
         ggamma, gbeta = run.empty(2)
-        run(GRADIENT_SUMS, ACTIVATIONS[activation], x, mean, y, gy, parts)
-        found = run.result, ggamma, gbeta, float(run.values - ddof)
-        run(
-            INPUT_GRADIENT,
-            ACTIVATIONS[activation],
-            x,
-            parts,
-            self.given(gamma),
-            mean,
-            inv_std,
-            y,
-            gy,
-            *found,
-        )
+        run(GRADIENT_SUMS, x, mean, gy, parts)
+        given = x, parts, self.given(gamma), mean, inv_std, gy
+        run(INPUT_GRADIENT, *given, run.result, ggamma, gbeta, float(run.values - ddof))
         return run.view.give(run.result), ggamma, gbeta

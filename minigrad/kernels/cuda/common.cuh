@@ -103,11 +103,6 @@ __device__ inline void tell(Index* report, Index* fine, Fault what, Index which,
 }
 
 // Activations: what they make of x, and the gradient for x given their output y and its gradient.
-struct Identity {
-    template <class A> __device__ static A value(A x) { return x; }
-    template <class A> __device__ static A gradient(A, A gy) { return gy; }
-};
-
 struct Sigmoid {
     // e / (1 + e) is accurate where it is tiny, and 1 to the last bit from 40 on, so nothing overflows.
     template <class A> __device__ static A value(A x) {

@@ -19,7 +19,7 @@ ACTIVATION_GRADIENT = Kernel("elementwise.cu", "activation_gradient")
 ADD_BIAS = Kernel("elementwise.cu", "add_bias")
 DROPOUT_MASK = Kernel("random.cu", "dropout_mask")
 
-ACTIVATIONS = {"identity": "Identity", "sigmoid": "Sigmoid", "relu": "Relu"}
+ACTIVATIONS = {"sigmoid": "Sigmoid", "relu": "Relu"}
 
 
 class ElementwiseKernels(LaunchedKernels):
