@@ -2,7 +2,7 @@
 
 Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser & Polosukhin 2017 (arXiv:1706.03762), section 3: layers of
 self-attention and of a network for each position, each added to its input and followed by layer norm. The mean over
-positions goes to the classes.
+positions is classified.
 """
 
 from __future__ import annotations

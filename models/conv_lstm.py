@@ -1,7 +1,7 @@
-"""ConvLSTM: an LSTM over images that watches a film and goes on with it.
+"""ConvLSTM: an LSTM over images that continues a film.
 
 Shi, Chen, Wang, Yeung, Wong & Woo 2015 (arXiv:1506.04214). Products are convolutions, gates also see the cell, channel
-by channel (equation 3), and the film goes through an encoder whose states a forecaster takes over (section 3.3)::
+by channel (equation 3), and an encoder reads the film and passes its states to a forecaster (section 3.3)::
 
     i, f = sigmoid(W [x_t, h_(t-1)] + w c_(t-1) + b),   g = tanh(W [x_t, h_(t-1)] + b)
     c_t = f c_(t-1) + i g,   o = sigmoid(W [x_t, h_(t-1)] + w c_t + b),   h_t = o tanh(c_t)
@@ -20,7 +20,7 @@ State = tuple[mg.Tensor, mg.Tensor]
 
 
 class Cell(nn.Module):
-    """One step of one layer; without ``inputs`` it goes by its state alone."""
+    """One step of one layer; without ``inputs`` it depends on its state alone."""
 
     def __init__(
         self, inputs: int, hidden: int, kernel_size: int, rng: np.random.Generator | None
@@ -69,8 +69,8 @@ class ConvLSTM(nn.Module):
     def forward(self, x: mg.Tensor, steps: int = 1) -> mg.Tensor:
         """The ``steps`` frames that follow, (n, steps, channels, height, width), with values in (0, 1).
 
-        x is a film (n, time, channels, height, width); both networks hand states on from layer to layer, the
-        forecaster from the deepest one up.
+        x is a film (n, time, channels, height, width); both networks pass states from layer to layer, the forecaster
+        from the deepest one up.
         """
         n, time, _, height, width = x.shape
         kind: Any = {"dtype": x.dtype, "backend": x.backend}

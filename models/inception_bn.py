@@ -1,4 +1,4 @@
-"""Inception with batch norm: modules whose branches look at a place through windows of several sizes.
+"""Inception with batch norm: modules whose branches convolve with windows of several sizes.
 
 Ioffe & Szegedy 2015 (arXiv:1502.03167), Figure 5: the network of Szegedy et al. 2014 (arXiv:1409.4842) with its 5 x 5
 convolutions made of two of 3 x 3, and with batch norm between every convolution and its ReLU. ``inception_bn`` is the
@@ -86,7 +86,7 @@ def inception_bn_small(
 ) -> nn.Sequential:
     """From images (n, channels, height, width) of about 32 x 32 to logits (n, classes).
 
-    One 3 x 3 convolution stands before the ``modules``, rows of the table, and all widths are ``scale`` times as large.
+    One 3 x 3 convolution precedes the ``modules``, rows of the table, and all widths are ``scale`` times as large.
     """
     rows = [[round(scale * n) if isinstance(n, int) else n for n in TABLE[m]] for m in modules]
     width = round(scale * 192)

@@ -2,7 +2,7 @@
 
 Goodfellow, Warde-Farley, Mirza, Courville & Bengio 2013 (arXiv:1302.4389). ``maxout_network`` is the convolutional
 network for MNIST of section 5.1, three convolutional maxout layers with max pooling and a dense softmax layer,
-``maxout_mlp`` the one that knows nothing of pixels' places. The paper gives no widths; these are the authors'.
+``maxout_mlp`` the fully connected one. The paper gives no widths; these are the authors'.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from minigrad import nn
 
 
 class MaxoutConv2d(nn.Module):
-    """The largest of ``pieces`` convolutions, channel by channel, and of the places under a pool of stride 2."""
+    """The maximum of ``pieces`` convolutions, channel by channel, then max pooling of stride 2."""
 
     def __init__(
         self,

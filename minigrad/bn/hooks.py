@@ -1,9 +1,9 @@
-"""Batch norm with masks, weights and hooks: where a batch's statistics come from, and where they go.
+"""Batch norm with masks, weights and hooks on the statistics of a batch.
 
 A layer in training normalizes by the statistics of its input and updates its running statistics with them. Inside
 ``with`` blocks, hooks change both: ``merging_statistics`` merges them with those of other parts of the same batch
 (micro-batches, processes) before it normalizes; ``collecting_statistics`` receives them in place of the running ones.
-``nn.BatchNorm.forward`` hands over to ``forward`` here whenever its own ten lines don't suffice.
+``nn.BatchNorm.forward`` calls ``forward`` here for everything beyond Algorithms 1 and 2.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ from ..tape import no_grad
 from ..tensor import Tensor, by_type
 from .moments import Moments, moments, position_weights, weighted_batch_norm
 
-#: takes a layer, the mean and variance that normalized its batch, and the number of values per channel
+#: mean and variance that normalized a batch, and the number of values per channel
+Statistics = tuple[Tensor, Tensor, float]
+#: a callable of a layer and the three statistics
 Collector = Callable[[Any, Tensor, Tensor, float], None]
-#: takes a layer and the moments of its input, and returns those to normalize by
+#: a callable of a layer and the moments of its input, which returns those to normalize by
 Merge = Callable[[Any, Moments], Moments]
-#: what normalizes a batch, and the statistics for the collector
-Normalized = tuple[Tensor, list[tuple[Tensor, Tensor, float]]]
+#: a normalized batch, and the statistics for the collector
+Normalized = tuple[Tensor, list[Statistics]]
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """The hooks in force: ``merge`` before normalizing, ``collect`` in place of the running statistics."""
+    """The active hooks: ``merge`` before normalizing, ``collect`` in place of the running statistics."""
 
     merge: Merge | None = None
     collect: Collector | None = None
@@ -67,12 +69,10 @@ def merging_statistics(merge: Merge) -> Override:
 
 
 def hold_statistics(model: Module | None = None) -> Override:
-    """Don't update the running statistics of ``model``: for forwards that are not a step of training.
+    """Don't update the running statistics of ``model``, or of every batch norm by default.
 
-    Recomputing a forward, checking a gradient or capturing a graph uses a batch that was counted already, or one that
-    is not of the data. The layers compute what they would in training otherwise.
-
-    Without a ``model`` it holds every batch norm.
+    For forward passes that are not training steps: a recomputation, a gradient check or a capture uses a batch that was
+    counted already, or that is no training data. The layers compute the same outputs as otherwise.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def forward(
     weight: Any = None,
     by_batch: Callable[[Tensor, Any], Normalized] | None = None,
 ) -> Tensor:
-    """``layer.forward`` where a mask, weights, hooks or a variant's own way to normalize are involved.
+    """``layer.forward`` with a mask, weights, hooks or a variant's own way to normalize.
 
     Parameters
     ----------
@@ -127,48 +127,49 @@ def forward(
         there = position_weights("batch_norm", x, weight, layer.axis) > 0
         return where(there, _forward(layer, where(there, x, 0.0), weight, by_batch), 0.0)
     except (TypeError, ValueError) as error:
-        raise layer.named(error) from error
+        raise layer.named(error, x) from error
 
 
 def _forward(layer: BatchNorm, x: Tensor, weight: Any, by_batch: Any) -> Tensor:
-    if (layer.training and not layer.frozen) or layer.statistics == "batch":
-        if by_batch is not None:
-            y, found = by_batch(x, weight)
-        else:
-            y, *statistics = normalize(layer, x, weight, layer.gamma, layer.beta)
-            found = [tuple(statistics)]
-        for statistics in found if layer.training else ():
-            collect(layer, *statistics)
-        return y
-    layer.require_statistics()
-    mean: Tensor = layer.running_mean
-    var: Tensor = layer.running_var
     follows = layer.training and layer.moving
-    if follows:  # updated before the backward pass, which needs them as they are
-        mean, var = mean + 0, var + 0
-    y = frozen_batch_norm(x, layer.gamma, layer.beta, mean, var, layer.axis, layer.eps)
-    if follows:
+    if layer.statistics != "batch" and (layer.frozen or not layer.training):
+        layer.require_statistics()
+        mean: Tensor = layer.running_mean
+        var: Tensor = layer.running_var
+        if follows:  # updated before the backward pass, which needs their old values
+            mean, var = mean + 0, var + 0
+        y = frozen_batch_norm(x, layer.gamma, layer.beta, mean, var, layer.axis, layer.eps)
         with no_grad():
-            whole = _merged(layer, x, weight)
-            collect(layer, whole.mean, whole.var(layer.ddof_norm), whole.count.item())
+            found = [statistics(layer, _merged(layer, x, weight))] if follows else []
+    elif by_batch is not None:
+        y, found = by_batch(x, weight)
+    else:
+        y, own = normalize(layer, x, weight, layer.gamma, layer.beta)
+        found = [own]
+    for batch in found if layer.training else ():
+        collect(layer, *batch)
     return y
 
 
 def normalize(
     layer: BatchNorm, x: Tensor, weight: Any, gamma: Tensor | None, beta: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, float]:
-    """y by the statistics of the batch, weighted or merged; mean, variance, and number of values per channel."""
+) -> tuple[Tensor, Statistics]:
+    """Normalize by the statistics of the batch, weighted or merged, and return them too."""
     settings = layer.axis, layer.eps, layer.ddof_norm
     if current().merge is not None:
         found = _merged(layer, x, weight)
-        var = found.var(layer.ddof_norm)
-        y = frozen_batch_norm(x, gamma, beta, found.mean, var, layer.axis, layer.eps)
-    elif weight is not None:
+        mean, var, m = statistics(layer, found)
+        return frozen_batch_norm(x, gamma, beta, mean, var, layer.axis, layer.eps), (mean, var, m)
+    if weight is not None:
         y, found = weighted_batch_norm(x, weight, gamma, beta, *settings)
-    else:
-        y, mean, var = batch_norm(x, gamma, beta, *settings)
-        return y, mean, var, x.size // mean.size
-    return y, found.mean, found.var(layer.ddof_norm), found.count.item()
+        return y, statistics(layer, found)
+    y, mean, var = batch_norm(x, gamma, beta, *settings)
+    return y, (mean, var, x.size // mean.size)
+
+
+def statistics(layer: BatchNorm, found: Moments) -> Statistics:
+    """The mean and the variance that normalize, and the number of values per channel."""
+    return found.mean, found.var(layer.ddof_norm), found.count.item()
 
 
 def _merged(layer: BatchNorm, x: Tensor, weight: Any) -> Moments:
@@ -184,7 +185,7 @@ def _merged(layer: BatchNorm, x: Tensor, weight: Any) -> Moments:
 
 
 def collect(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
-    """Send the statistics of a training batch to the collector, as a rule to the running statistics."""
+    """Send the statistics of a training batch to the collector; by default, update the running statistics."""
     (current().collect or update)(layer, mean, var, m)
 
 
@@ -195,7 +196,7 @@ def update(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
 
 
 def accepts(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> bool:
-    """Whether statistics may enter the running ones: whether they are finite; raise as the update would."""
+    """Whether an update would use these statistics: whether they are finite; raise where it would raise."""
     layer.require_fitting(mean, m)
     finite: bool = by_type[type(var._data)].kernels.finite(var._data)
     if not finite and layer.on_nonfinite == "raise":

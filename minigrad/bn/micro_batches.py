@@ -1,9 +1,8 @@
 """Exact gradient accumulation with batch norm: micro-batches normalized by the statistics of the whole batch.
 
-A batch too large for memory is split into micro-batches, and their gradients are added up. With batch norm that is
+A batch too large for memory is split into micro-batches, and their gradients are accumulated. With batch norm that is
 another function: each micro-batch is normalized by its own statistics. Here the statistics are first merged over all of
-them; then the gradient goes back through the merged ones, to all micro-batches, with the graph of one at a time in
-memory.
+them; then the gradient flows back through the merged ones to all micro-batches, with one graph at a time in memory.
 
 Let s_l be the statistics at the l-th call of a batch norm, and S_l(k) what micro-batch k contributes to them. As
 functions of s_1 ... s_L, the losses and contributions of different micro-batches are independent of each other, and the
@@ -14,9 +13,9 @@ chain rule is a sum over micro-batches, from the last call to the first::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from ..nn.module import Module
 from ..ops.random import generator
 from ..tape import no_grad
 from ..tensor import Tensor
-from .hooks import accepts, collect, hold_statistics, merging_statistics
+from .hooks import accepts, collect, hold_statistics, merging_statistics, statistics
 from .moments import Moments, merge_moments
 from .variants import BatchRenorm
 
@@ -37,9 +36,9 @@ def micro_batch_backward(
 ) -> float:
     """Add the gradient of a whole batch's mean loss to ``.grad``, one micro-batch at a time.
 
-    Gradients, loss and running statistics are those of the whole batch at once, up to rounding. The running statistics
-    are updated once. It costs time: with L calls of batch norms there are L + 1 passes for the statistics, each ending
-    where they are found, and L + 1 forward and backward passes.
+    Gradients, loss and running statistics equal the whole batch's, up to rounding; the running statistics
+    are updated once. With L calls of batch norms it takes L + 1 forward passes for the statistics, each up to the call
+    whose statistics it finds, and L + 1 forward and backward passes.
 
     Parameters
     ----------
@@ -86,31 +85,29 @@ def micro_batch_backward(
     total = run.backward()
     for call in run.calls:
         if call.layer.training:
-            collect(call.layer, *call.statistics())
+            collect(call.layer, *statistics(call.layer, call.whole))
     return total
 
 
 @dataclass
 class _Call:
-    """One call of a batch norm: the moments of each micro-batch, merged, and the gradients for those of each."""
+    """One call of a batch norm: the moments of each micro-batch, merged, and the gradients for those of each.
+
+    ``parts`` are empty until the statistics are known.
+    """
 
     layer: BatchNorm
-    parts: list[Moments]
-    whole: Moments
-    cotangents: list[tuple[Tensor, Tensor]]
-
-    def statistics(self) -> tuple[Tensor, Tensor, float]:
-        """Mean, variance, and values per channel."""
-        whole = self.whole
-        return whole.mean, whole.var(self.layer.ddof_norm), whole.count.item()
+    parts: list[Moments] = field(default_factory=list)
+    whole: Any = None
+    cotangents: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
 
 class _Reached(BaseException):
-    """Ends a forward pass at the batch norm whose statistics are wanted."""
+    """Ends a forward pass at the batch norm whose statistics are to be merged."""
 
 
 class _Run:
-    """The passes over the micro-batches; ``calls`` are the calls of batch norms whose statistics are known."""
+    """The passes over the micro-batches; ``calls`` are the calls of batch norms found so far."""
 
     def __init__(
         self, model: Module, loss: Callable[..., Tensor], batches: list[tuple[Any, ...]]
@@ -127,76 +124,82 @@ class _Run:
         self.shares = [size / sum(sizes) for size in sizes]
         self.random = _random_numbers(model, len(batches))
 
-    def forward(self, k: int, merge: Callable[[Any, Moments], Moments]) -> Tensor:
-        """The loss of micro-batch k, in which the i-th call of a batch norm normalizes by ``merge``."""
-        with self.random(k), hold_statistics(), merging_statistics(merge):
-            loss = self.loss(*self.batches[k])
+    def forward(self, k: int, leaves: Mapping[int, Moments]) -> tuple[Any, list[Moments]]:
+        """The loss of micro-batch k, and its moments at each call of a batch norm.
+
+        Calls normalize by the merged moments, those in ``leaves`` by the ones there. A call whose moments are not
+        merged yet ends the pass: the loss is None.
+        """
+        seen: list[Moments] = []
+
+        def merge(layer: BatchNorm, own: Moments) -> Moments:
+            index = len(seen)
+            seen.append(own)
+            if index == len(self.calls):
+                self.calls.append(_Call(layer))
+            call = self.calls[index]
+            if call.layer is not layer:
+                raise self._differing()
+            if not call.parts:
+                raise _Reached
+            return leaves.get(index, call.whole)
+
+        try:
+            with self.random(k), hold_statistics(), merging_statistics(merge):
+                loss = self.loss(*self.batches[k])
+        except _Reached:
+            return None, seen
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise ValueError(
                 "micro_batch_backward: expected loss to give a Tensor with one element, got "
                 f"{f'shape {loss.shape}' if isinstance(loss, Tensor) else type(loss).__name__}"
             )
-        return loss
+        return loss, seen
 
     def find_next_statistics(self) -> bool:
-        """Add the first call whose statistics are not known; False if there is none."""
-        found: list[tuple[BatchNorm, Moments]] = []
-        for k in range(len(self.batches)):
-            known = iter(self.calls)
-
-            def merge(layer: BatchNorm, own: Moments, known: Iterator[_Call] = known) -> Moments:
-                call = next(known, None)
-                if call is None:
-                    found.append((layer, own))
-                    raise _Reached
-                self._require_same(call.layer, layer)
-                return call.whole
-
-            try:
-                with no_grad():
-                    self.forward(k, merge)
-            except _Reached:
-                self._require_same(found[0][0], found[-1][0])
-            if len(found) not in (0, k + 1):
-                self._require_same(None, found[-1][0])
-        if not found:
-            return False
-        layer, parts = found[0][0], [own for _, own in found]
+        """Merge the moments at the first call where they are not known; False if there is none."""
         with no_grad():
-            call = _Call(layer, parts, merge_moments(parts), [])
+            found = [self.forward(k, {})[1] for k in range(len(self.batches))]
+            if len({len(seen) for seen in found}) > 1:
+                raise self._differing()
+            call = self.calls[-1] if self.calls else None
+            if call is None or call.parts:
+                return False
+            call.parts = [seen[-1] for seen in found]
+            call.whole = merge_moments(call.parts)
             self._require_movable(call)
-        self.calls.append(call)
         return True
 
     def _require_movable(self, call: _Call) -> None:
         """Raise what updating the statistics would raise in the end, before anything has changed."""
         layer, name = call.layer, self.names.get(call.layer, "")
-        title = " ".join(filter(None, [type(layer).__name__, repr(name) if name else ""]))
-        again = any(earlier.layer is layer for earlier in self.calls)
+        title = f"{type(layer).__name__}{f' {name!r}' if name else ''}"
+        again = [other.layer for other in self.calls].count(layer) > 1
         if again and (layer.frozen or isinstance(layer, BatchRenorm)):
             raise ValueError(
-                f"micro_batch_backward: {title} is called twice and normalizes by what it remembers, which moves "
-                "in between; a twin() for each call, or one that does not move, has no such order"
+                f"micro_batch_backward: {title} is called twice and normalizes by its running statistics, which are "
+                "updated in between; use a twin() for each call, or freeze them"
             )
         if layer.training and layer.moving:
             try:
-                accepts(layer, *call.statistics())
+                accepts(layer, *statistics(layer, call.whole))
             except (TypeError, ValueError) as error:
                 raise type(error)(f"micro_batch_backward: {title}: {error}") from None
 
     def differentiate_statistics(self, index: int) -> None:
         """Compute the gradients for each micro-batch's moments at a call, given those of all later calls."""
         call = self.calls[index]
-        leaves = _leaves(call.whole)
+        whole = _leaves(call.whole)
+        leaves = [whole.mean, whole.m2]
         totals = [leaf * 0 for leaf in leaves]
         for k in range(len(self.batches)):
-            outputs, cotangents = self._outputs(k, {index: leaves}, index + 1)
+            outputs, cotangents = self._outputs(k, {index: whole}, index + 1)
             grads = grad(outputs, leaves, cotangents, allow_unused=True)
             totals = [t if g is None else t + g for t, g in zip(totals, grads, strict=True)]
-        parts = [Moments(part.count, *_leaves(part)) for part in call.parts]
-        whole = merge_moments(parts)
+        parts = [_leaves(part) for part in call.parts]
+        merged = merge_moments(parts)
         flat = [leaf for part in parts for leaf in (part.mean, part.m2)]
-        grads = grad([whole.mean, whole.m2], flat, [t.detach() for t in totals])
+        grads = grad([merged.mean, merged.m2], flat, [t.detach() for t in totals])
         call.cotangents = list(zip(grads[::2], grads[1::2], strict=True))
 
     def backward(self) -> float:
@@ -210,39 +213,31 @@ class _Run:
         return total
 
     def _outputs(
-        self, k: int, leaves: dict[int, list[Tensor]], first: int
+        self, k: int, leaves: Mapping[int, Moments], first: int
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Micro-batch k's loss and moments at the calls from ``first`` on, and their gradients.
+        """Micro-batch k's loss and moments at the calls from ``first`` on, and their gradients."""
+        loss, seen = self.forward(k, leaves)
+        if loss is None or len(seen) < len(self.calls):
+            raise self._differing()
+        outputs, cotangents = [loss], [loss.filled(self.shares[k])]
+        for call, own in zip(self.calls[first:], seen[first:], strict=True):
+            for y, u in zip((own.mean, own.m2), call.cotangents[k], strict=True):
+                if y.requires_grad:
+                    outputs.append(y)
+                    cotangents.append(u)
+        return outputs, cotangents
 
-        ``leaves`` replace the mean and M2 of some calls.
-        """
-        brought: list[tuple[Tensor, Tensor]] = []
-        calls = iter(enumerate(self.calls))
-
-        def merge(layer: BatchNorm, own: Moments) -> Moments:
-            index, call = next(calls)
-            if index >= first:
-                brought.extend(zip((own.mean, own.m2), call.cotangents[k], strict=True))
-            whole = call.whole
-            return Moments(whole.count, *leaves.get(index, (whole.mean, whole.m2)))
-
-        loss = self.forward(k, merge)
-        pairs = [(y, u) for y, u in brought if y.requires_grad]
-        return [loss, *(y for y, _ in pairs)], [loss.filled(self.shares[k]), *(u for _, u in pairs)]
-
-    def _require_same(self, expected: BatchNorm | None, layer: BatchNorm) -> None:
-        if layer is not expected:
-            raise ValueError(
-                "micro_batch_backward: the micro-batches call different batch norms, or in another "
-                f"order: one came to {layer.title()} where another did not"
-            )
+    def _differing(self) -> ValueError:
+        return ValueError(
+            "micro_batch_backward: the micro-batches call different batch norms, or in another order"
+        )
 
 
-def _leaves(moments: Moments) -> list[Tensor]:
-    leaves = [moments.mean.detach(), moments.m2.detach()]
-    for leaf in leaves:
-        leaf.requires_grad = True
-    return leaves
+def _leaves(moments: Moments) -> Moments:
+    """The same moments as leaves that require gradients."""
+    mean, m2 = moments.mean.detach(), moments.m2.detach()
+    mean.requires_grad = m2.requires_grad = True
+    return Moments(moments.count, mean, m2)
 
 
 def _random_numbers(model: Module, count: int) -> Callable[[int], Any]:

@@ -88,10 +88,10 @@ class GhostBatchNorm(BatchNorm):
         for i in range(0, max(len(x), 1), size):
             w = None if weight is None else weight[i : i + size]
             found.append(normalize(self, x[i : i + size], w, self.gamma, self.beta))
-        statistics = [(mean, var, m) for _, mean, var, m in found]
+        statistics = [own for _, own in found]
         if self.training and self.moving:  # all of them or, if one raises, none
             statistics = [s for s in statistics if accepts(self, *s)]
-        return concatenate([y for y, *_ in found]), statistics
+        return concatenate([y for y, _ in found]), statistics
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, virtual_batch_size={self.virtual_batch_size}"
@@ -146,7 +146,7 @@ class BatchRenorm(BatchNorm):
 
     def _renormalized(self, x: Tensor, weight: Any) -> Normalized:
         r_max, d_max = self.bounds()
-        xhat, mean, var, m = normalize(self, x.widened(), weight, None, None)
+        xhat, (mean, var, m) = normalize(self, x.widened(), weight, None, None)
         with no_grad():
             running = (self.running_var + self.eps).sqrt()
             r = ((var + self.eps).sqrt() / running).clip(1 / r_max, r_max)
@@ -226,9 +226,7 @@ class FrozenBatchNorm(Module):
             )
         dtype, backend = layer.running_mean.dtype, layer.running_mean.backend
         frozen = cls(layer.num_features, layer.axis, layer.eps, dtype)
-        frozen.load_state_dict(
-            {k: v for k, v in layer.state_dict().items() if k != "num_batches"}, strict=False
-        )
+        frozen.load_state_dict(layer.state_dict(), strict=False)
         return frozen.to(backend)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Layers, and the Modules that hold them."""
+"""Layers and modules."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ __all__ = [
     "population_statistics",
 ]
 
-#: modules of names that are imported when first asked for: optional ones, and those of the room above
+#: names imported on first access, and their modules: optional layers, and what ``minigrad.bn`` defines
 _LATER = {
     name: module
     for module, names in {

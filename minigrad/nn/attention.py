@@ -29,7 +29,7 @@ class Attention(Module):
     heads : int
         Must divide the features; 1 by default.
     rng : numpy.random.Generator, optional
-        The default generator, set by ``minigrad.manual_seed``, if left out.
+        By default the one that ``minigrad.manual_seed`` seeds.
     dtype : NumPy dtype
         float32 by default.
 
@@ -69,8 +69,8 @@ class Attention(Module):
         x : Tensor, shape (n, time, features)
         memory : Tensor, shape (n, steps, features), optional
         mask : Tensor or array of booleans, optional
-            True where attention is allowed: (time, steps), or (n, 1, steps) to leave out padding, or any shape that
-            broadcasts against (n, time, steps). Each element must be allowed to attend somewhere.
+            True where attention is allowed: (time, steps), or (n, 1, steps) to exclude padding, or any shape that
+            broadcasts against (n, time, steps). Each element must be allowed to attend to at least one.
         """
         memory = x if memory is None else memory
         for t in (x, memory):

@@ -1,4 +1,4 @@
-"""The batch norm layer: the two ops, and the running statistics that lead from one to the other."""
+"""The batch norm layer: the two ops, and the running statistics that connect them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from . import init
 from .conventions import CONVENTIONS
 from .module import Buffer, Module, Parameter
 
-#: the ``minigrad.bn.Hooks`` on statistics that are in force; None outside of their ``with`` blocks
+#: the active ``minigrad.bn.Hooks`` on statistics; None outside of their ``with`` blocks
 hooks: Setting[Any] = Setting("hooks", None)
 CHOICES = {
     "ddof_norm": (0, 1),
@@ -45,11 +45,11 @@ class BatchNorm(Module):
     num_features : int or tuple of ints
         The sizes of the feature axes.
     axis : int or tuple of ints
-        The feature axes, which keep statistics of their own: 1 by default, per channel for images in NCHW (section 3.2,
-        over m' = N H W values); -1 for channels last; all but the first for batch norm per activation.
+        The feature axes, each index of which has its own statistics: 1 by default, per channel for images in NCHW
+        (section 3.2, over m' = N H W values); -1 for channels last; all but the first for batch norm per activation.
     momentum : float in [0, 1], or None
-        How much of the running statistics is kept, 0.99 by default, as in TensorFlow, Keras and Flax; PyTorch's
-        momentum is one minus it. None makes them the plain average over all batches so far.
+        The share of the running statistics that is kept, 0.99 by default, as in TensorFlow, Keras and Flax; PyTorch's
+        momentum is one minus it. None computes the plain average over all batches so far.
     eps : float
         Added to the variance, under the square root.
     center, scale : bool
@@ -57,16 +57,16 @@ class BatchNorm(Module):
     beta_init, gamma_init, running_mean_init, running_var_init : callable of (shape, rng)
         Zeros for beta and the mean, ones for gamma and the variance by default.
     ddof_norm, ddof_running : int
-        The sum of the m squared deviations is divided by m - ddof: 0 by default for what normalizes, 1 for what is
-        remembered (Algorithm 2, line 10). A batch is normalized by its own variance, but that is on average smaller
-        than the population's, by (m-1)/m, which inference needs. ``ddof_norm`` is 0 everywhere; see ``CONVENTIONS`` for
+        The sum of the m squared deviations is divided by m - ddof: 0 by default for the variance that normalizes, 1 for
+        the running one (Algorithm 2, line 10). A batch's own variance is on average smaller than the population's, by
+        (m-1)/m, which inference needs. All frameworks use 0 for ``ddof_norm``; see ``CONVENTIONS`` for
         ``ddof_running``.
     statistics : {"running", "batch", "population"}
-        What normalizes in eval: the running statistics; those of the batch at hand; or what
+        What normalizes in eval: the running statistics; those of the current batch; or what
         ``population_statistics`` computed, in which case training updates nothing and eval without them is an error.
     on_nonfinite : {"raise", "skip"}
         What to do about statistics with NaN or Inf, which never enter the running ones: raise, or skip the update. A
-        GPU raises when values are read the next time; until then optimizers update nothing.
+        GPU raises at the next host read; until then optimizers update nothing.
     dtype : NumPy dtype
         Of parameters and buffers, float32 by default, which also serves float16 and bfloat16 inputs.
 
@@ -132,33 +132,30 @@ class BatchNorm(Module):
         """The shape of the statistics, the axes and the dtype; raise for settings that do not fit together."""
         name, features, momentum = type(self).__name__, self.num_features, self.momentum
         shape = features if isinstance(features, tuple) else (features,)
+        axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
         for size in shape or (0,):
             init.require_positive(name, num_features=size)
         require_numbers(name, eps=self.eps, momentum=0 if momentum is None else momentum)
-        dtype = init.floating_dtype(name, dtype)
-        if not dtype.type(self.eps) > 0:
-            raise ValueError(f"{name}: expected eps > 0, got {self.eps}, in {dtype}")
-        if momentum is not None and not 0 <= momentum <= 1:
-            raise ValueError(f"{name}: expected momentum in [0, 1] or None, got {momentum}")
-        axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
         if not all(hasattr(a, "__index__") for a in axes):
             raise TypeError(f"{name}: expected axis as an int or a tuple of ints, got {axis!r}")
-        if len(axes) != len(shape):
-            raise ValueError(
-                f"{name}: expected one axis per feature dimension, got axis={axis} for num_features={features}"
-            )
-        if len(set(axes)) < len(axes):
-            raise ValueError(f"{name}: an axis is given twice in {axis}")
+        dtype = init.floating_dtype(name, dtype)
+        fits = {
+            f"eps > 0, got {self.eps}, in {dtype}": dtype.type(self.eps) > 0,
+            f"momentum in [0, 1] or None, got {momentum}": momentum is None or 0 <= momentum <= 1,
+            f"one axis per feature dimension, got axis={axis} for num_features={features}": (
+                len(axes) == len(shape)
+            ),
+            f"different axes, got {axis}": len(set(axes)) == len(axes),
+            f"dtype float32, which serves float16 inputs too, or float64, got {dtype}": dtype
+            in (np.float32, np.float64),
+        }
         for setting, allowed in CHOICES.items():
             *first, last = map(repr, allowed)
-            if (given := getattr(self, setting)) not in allowed:
-                raise ValueError(
-                    f"{name}: expected {setting} {', '.join(first)} or {last}, got {given!r}"
-                )
-        if dtype not in (np.float32, np.float64):
-            raise ValueError(
-                f"{name}: expected dtype float32, which serves float16 inputs too, or float64, got {dtype}"
-            )
+            words = f"{setting} {', '.join(first)} or {last}, got {getattr(self, setting)!r}"
+            fits[words] = getattr(self, setting) in allowed
+        for words, fit in fits.items():
+            if not fit:
+                raise ValueError(f"{name}: expected {words}")
         return shape, tuple(map(index, axes)), dtype
 
     @classmethod
@@ -195,27 +192,27 @@ class BatchNorm(Module):
         ----------
         x : Tensor
         mask : Tensor or array of booleans, optional
-            True where x is real; the rest is padding, which is never read and whose output is 0. Its shape is that of
-            x without the feature axes, or of the first of those.
+            False at padding, which is never read and whose output is 0. Its shape is that of x without the feature
+            axes, or of the first of those.
         weight : Tensor or array of non-negative numbers, optional
             How often each position counts, instead of a mask; see ``minigrad.weighted_batch_norm``.
         """
-        usual = mask is None and weight is None and not (self.frozen and self.moving)
-        if not usual or hooks.variable.get():
-            return _extended_forward(self, x, mask, weight)
+        plain = mask is None and weight is None and not (self.frozen and self.moving)
+        if not plain or hooks.variable.get():
+            return import_module("minigrad.bn").forward(self, x, mask, weight)
         try:
-            self.require_features(x)
-            if (self.training and not self.frozen) or self.statistics == "batch":
-                settings = self.axis, self.eps, self.ddof_norm
-                y, mean, var = batch_norm(x, self.gamma, self.beta, *settings)  # Algorithm 1
-                if self.training and self.moving:
-                    self.move_statistics(mean, var, x._data.size // mean._data.size)
-                return y
-            self.require_statistics()
-            mean, var = self.running_mean, self.running_var  # Algorithm 2, line 11
-            return frozen_batch_norm(x, self.gamma, self.beta, mean, var, self.axis, self.eps)
+            if self.statistics != "batch" and (self.frozen or not self.training):
+                self.require_statistics()
+                running = self.running_mean, self.running_var  # Algorithm 2, line 11
+                return frozen_batch_norm(x, self.gamma, self.beta, *running, self.axis, self.eps)
+            y, mean, var = batch_norm(x, self.gamma, self.beta, self.axis, self.eps, self.ddof_norm)
+            if mean._data.shape != self.running_mean._data.shape:
+                self.require_features(x)
+            if self.training and self.moving:
+                self.move_statistics(mean, var, x._data.size // mean._data.size)
+            return y
         except (TypeError, ValueError) as error:
-            raise self.named(error) from error
+            raise self.named(error, x) from error
 
     def move_statistics(self, mean: Tensor, var: Tensor, m: float) -> None:
         """Update the running statistics with those that normalized a batch of m values per channel."""
@@ -228,7 +225,7 @@ class BatchNorm(Module):
             apply(op, self.running_mean, self.running_var, self.num_batches, mean, var)
 
     def freeze(self, affine: bool = True, moving: bool = True, normalizing: bool = True) -> Any:
-        """Keep what was learned, through ``train()`` and ``eval()``, until ``unfreeze``; return this layer.
+        """Keep what was learned until ``unfreeze``, whatever ``train()`` and ``eval()`` set; return this layer.
 
         Parameters
         ----------
@@ -256,29 +253,24 @@ class BatchNorm(Module):
         return self
 
     def twin(self) -> Any:
-        """A layer with the same gamma and beta, and statistics of its own: for another place in the network."""
+        """A layer that shares gamma and beta and has its own statistics, for another place in the network."""
         other = object.__new__(type(self))
         vars(other).update(vars(self))
         other._reset(self.running_mean.dtype, self.running_mean.backend)
         return other
 
     def _reset(self, dtype: Any, backend: str | None) -> None:
-        """Start from the initial statistics, of no batches."""
+        """Start from the initial statistics, with no batches counted."""
         self.running_mean, self.running_var = (Buffer(a, dtype, backend) for a in self._initial)
         self.num_batches = Buffer(np.zeros((), np.int64), backend=backend)
         self._checked = False
 
     def require_features(self, x: Tensor) -> None:
         """Raise unless x is a floating Tensor with this layer's features along its axes."""
-        axis = self.axis
-        if isinstance(x, Tensor) and type(axis) is int:
-            shape = x._data.shape
-            if 1 < len(shape) > axis >= -len(shape) and shape[axis] == self.num_features:
-                return
         require_floating("batch_norm", x)
-        if kept_axes("batch_norm", x.shape, axis)[1] != self.running_mean.shape:
+        if kept_axes("batch_norm", x.shape, self.axis)[1] != self.running_mean.shape:
             raise ValueError(
-                f"expected {self.num_features} features along axis {axis}, got an input of shape {x.shape}"
+                f"expected {self.num_features} features along axis {self.axis}, got an input of shape {x.shape}"
             )
 
     def require_fitting(self, mean: Tensor, m: float) -> None:
@@ -317,8 +309,12 @@ class BatchNorm(Module):
         if tracing.get() is None:
             self._checked = True
 
-    def named(self, error: Exception) -> Exception:
-        """``error`` with the layer's name before its message."""
+    def named(self, error: Exception, x: Tensor) -> Exception:
+        """``error``, or a more precise one about the features of x, with the layer's name before its message."""
+        try:
+            self.require_features(x)
+        except (TypeError, ValueError) as precise:
+            error = precise
         kind = TypeError if isinstance(error, TypeError) else ValueError
         return kind(f"{self.title()}: {error}")
 
@@ -330,9 +326,3 @@ class BatchNorm(Module):
         parts += [] if self.beta is not None else ["center=False"]
         parts += [] if self.gamma is not None else ["scale=False"]
         return ", ".join(parts)
-
-
-def _extended_forward(*arguments: Any) -> Tensor:
-    """By a mask, weights, or hooks on statistics: the room above, which is optional, imported when first needed."""
-    y: Tensor = import_module("minigrad.bn").forward(*arguments)
-    return y

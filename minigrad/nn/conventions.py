@@ -1,8 +1,8 @@
 """Batch normalization in other frameworks: the same equations with other constants.
 
 ``momentum`` is the share of the running statistics that is kept; PyTorch's is one minus it. All normalize a batch by
-its biased variance, and differ in the one that they remember: that of the batch (``ddof_running=0``), or m/(m-1) times
-it, an unbiased estimate for the population (``ddof_running=1``), as in the paper.
+its biased variance, and differ in the running one: the batch's own (``ddof_running=0``), or m/(m-1) times it, an
+unbiased estimate for the population (``ddof_running=1``), as in the paper.
 """
 
 from __future__ import annotations

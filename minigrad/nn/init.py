@@ -1,8 +1,8 @@
 """Initial values: functions of a shape and a ``numpy.random.Generator``, returning NumPy arrays.
 
-They are float32 by default; layers pass their own dtype. A user's initializer needs no ``dtype`` parameter; its values
-are cast. A weight's shape is (out, in, ...): fan_in is the number of values that one output sums over, fan_out the
-number of outputs that one input contributes to.
+float32 by default; layers pass their own dtype. A user's initializer needs no ``dtype`` parameter: its values are cast.
+A weight's shape is (out, in, ...): fan_in is the number of values that one output sums over, fan_out the number of
+outputs that one input contributes to.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _fans(shape: Shape) -> tuple[int, int]:
 
 
 def drawn(layer: str, init: Init, shape: Shape, rng: RNG, dtype: Any) -> Tensor:
-    """Initial values of a layer's parameter; raise for what is no initializer, or returns another shape."""
+    """Call an initializer for a layer's parameter; raise if it is not callable or returns another shape."""
     if not callable(init):
         raise TypeError(
             f"{layer}: expected an initializer, a function of (shape, rng), got {init!r}; "
@@ -127,7 +127,7 @@ def floating_dtype(layer: str, dtype: Any) -> np.dtype:
 
 
 def require_positive(layer: str, **sizes: int) -> None:
-    """Raise ValueError for a size that is no positive integer, naming the layer."""
+    """Raise ValueError for a size that is not a positive integer, naming the layer."""
     for name, size in sizes.items():
         if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
             raise ValueError(f"{layer}: expected {name} to be a positive integer, got {size!r}")

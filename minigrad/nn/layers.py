@@ -1,4 +1,4 @@
-"""Layers: ops with the parameters that they need."""
+"""Layers: ops together with their parameters."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Linear(Weighted):
     ----------
     in_features, out_features : int
     bias : bool
-        Leave it out before a BatchNorm, whose ``beta`` does its work (arXiv:1502.03167, section 3.2).
+        Leave it out before a BatchNorm, whose ``beta`` takes its place (arXiv:1502.03167, section 3.2).
     weight_init, bias_init
         Glorot uniform and zeros by default.
     rng : numpy.random.Generator, optional
-        The default generator, set by ``minigrad.manual_seed``, if left out.
+        By default the one that ``minigrad.manual_seed`` seeds.
     dtype : NumPy dtype
         float32 by default.
 
@@ -114,6 +114,8 @@ class Conv2d(Weighted):
     """
 
     function: Callable[..., Tensor] = staticmethod(conv2d)
+    #: its arguments after x, weight and bias
+    settings: tuple[str, ...] = ("stride", "padding", "dilation", "groups")
 
     def __init__(
         self,
@@ -154,22 +156,20 @@ class Conv2d(Weighted):
         return pair(type(self).__name__, "kernel_size", kernel_size, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.function(x, self.weight, self.bias, *self._settings())
-
-    def _settings(self) -> tuple[Any, ...]:
-        return self.stride, self.padding, self.dilation, self.groups
+        settings = [getattr(self, name) for name in self.settings]
+        return self.function(x, self.weight, self.bias, *settings)
 
     def extra_repr(self) -> str:
-        parts = [f"{self.in_channels}, {self.out_channels}", f"kernel_size={self.kernel_size}"]
-        parts.append(f"stride={self.stride}")
-        defaults = {"padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
-        given = {name: getattr(self, name, default) for name, default in defaults.items()}
-        parts += [f"{k}={v!r}" for k, v in given.items() if v != defaults[k]]
-        return ", ".join([*parts, *([] if self.bias is not None else ["bias=False"])])
+        sizes = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        shown = {name: getattr(self, name) for name in self.settings}
+        shown["bias"] = self.bias is not None
+        hidden = {"padding": 0, "output_padding": 0, "dilation": 1, "groups": 1, "bias": True}
+        parts = [f"{k}={v!r}" for k, v in shown.items() if k == "stride" or v != hidden[k]]
+        return ", ".join([sizes, *parts])
 
 
 class Conv1d(Conv2d):
-    """``minigrad.conv1d`` with a weight (out_channels, in_channels / groups, kernel) and a bias; as Conv2d else.
+    """``minigrad.conv1d`` with a weight (out_channels, in_channels / groups, kernel) and a bias; otherwise as Conv2d.
 
     Examples
     --------
@@ -198,6 +198,7 @@ class ConvTranspose2d(Conv2d):
     """
 
     function = staticmethod(conv_transpose2d)
+    settings = ("stride", "padding", "output_padding", "dilation", "groups")
 
     def __init__(
         self,
@@ -216,9 +217,6 @@ class ConvTranspose2d(Conv2d):
         settings |= {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         super().__init__(in_channels, out_channels, kernel_size, **settings)
 
-    def _settings(self) -> tuple[Any, ...]:
-        return self.stride, self.padding, self.output_padding, self.dilation, self.groups
-
 
 class MaxPool2d(Module):
     """``minigrad.max_pool2d``.
@@ -227,7 +225,7 @@ class MaxPool2d(Module):
     ----------
     kernel_size : int or pair of ints
     stride : int or pair of ints, optional
-        ``kernel_size`` if left out.
+        ``kernel_size`` by default.
     padding : int or pair of ints
     """
 
@@ -296,7 +294,7 @@ class Dropout(Module):
     ----------
     p : float in [0, 1)
     rng : numpy.random.Generator, optional
-        The default generator at the time of each call, if left out.
+        By default the default generator at the time of each call.
     """
 
     def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None) -> None:

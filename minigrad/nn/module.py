@@ -102,9 +102,8 @@ class Module:
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
-        revised[0] = (
-            now()
-        )  # another name may get the same object, which a snapshot of values does not see
+        # Another name may get the same object, which a snapshot of values does not see.
+        revised[0] = now()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")

@@ -1,4 +1,4 @@
-"""The siblings of batch norm as layers: no running statistics, the same function in training and eval."""
+"""Layer, group and instance norm: no running statistics, the same function in training and eval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .module import Module, Parameter
 
 
 class Normalization(Module):
-    """Base of the layers below: an eps, and perhaps gamma and beta."""
+    """Base of the layers below: an eps, and optionally gamma and beta."""
 
     gamma: Parameter | None = None
     beta: Parameter | None = None

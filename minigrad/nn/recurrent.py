@@ -1,7 +1,7 @@
 """Recurrent layers: the same step for each element of a sequence, with a state passed from step to step.
 
-Sequences are (n, time, ...). A layer returns the hidden states of all steps and the last state, which may be the
-initial state for the next part of the sequence.
+Sequences are (n, time, ...). A layer returns the hidden states of all steps and the last state, which may serve as the
+initial state of the sequence's next part.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class RNN(Module):
         self.bias = Parameter(np.zeros(self.gates * hidden_size), dtype)
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """The hidden states (n, time, hidden_size), and the last state; ``state`` is zeros if left out."""
+        """Return the hidden states (n, time, hidden_size) and the last state; ``state`` is zeros by default."""
         require_floating(self.title(), x)
         if x.ndim != 3 or x.shape[2] != self.input_size or not x.shape[1]:
             raise ValueError(
@@ -82,7 +82,7 @@ class RNN(Module):
         state = self.initial(x) if state is None else state
         hidden = []
         for t in range(x.shape[1]):
-            # Not all steps at once: each slice of that would go back as a gradient of the whole.
+            # One step at a time: each slice of a projection of all steps would have a gradient of full size.
             state = self.step(linear(x[:, t], self.weight_ih, self.bias), state)
             hidden.append(self.output(state))
         return stack(hidden, axis=1), state
@@ -92,7 +92,7 @@ class RNN(Module):
         return zeros((x.shape[0], self.hidden_size), dtype=x.dtype, backend=x.backend)
 
     def step(self, projected: Tensor, state: Any) -> Any:
-        """The next state, from W_ih x + b and the last."""
+        """The next state, from W_ih x + b and the previous state."""
         return tanh(projected + linear(state, self.weight_hh))
 
     def output(self, state: Any) -> Tensor:
@@ -141,7 +141,7 @@ class LSTM(RNN):
 
 
 class ConvLSTM(Module):
-    """An LSTM over images, whose products are convolutions (Shi et al. 2015, arXiv:1506.04214, without peepholes).
+    """An LSTM over images, with convolutions for products (Shi et al. 2015, arXiv:1506.04214, without peepholes).
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ class ConvLSTM(Module):
         )
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The hidden states (n, time, hidden_channels, height, width), and the last (h, c)."""
+        """Return the hidden states (n, time, hidden_channels, height, width) and the last (h, c)."""
         require_floating(self.title(), x)
         if x.ndim != 5 or not x.shape[1]:
             raise ValueError(

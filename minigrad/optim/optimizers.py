@@ -1,4 +1,4 @@
-"""Optimizers: each step is one op over all parameters, working in place."""
+"""Optimizers: each step is one op over all parameters, which updates them in place."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 
 from ..backend import beside, where, writable
 from ..messages import kind_of, not_a_tensor, require_at_least_0, require_state
+from ..nn.module import load
 from ..op import Op
 from ..tape import untraced
 from ..tensor import Tensor, apply, tensor
 
 
 class Optimizer:
-    """What optimizers share: parameters, ``lr``, and state tensors beside each parameter.
+    """Base class of optimizers: parameters, a learning rate, and state tensors for each parameter.
 
-    Parameters of float16 and bfloat16 are moved in float32 and rounded once a step; their state is float32. A step that
-    is less than half of the distance to the next number still moves nothing: train float32 parameters where it is.
+    float16 and bfloat16 parameters are updated in float32 and rounded once a step; their state is float32. An update
+    smaller than half the distance to the next float16 number is lost: train float32 parameters where that matters.
 
     Parameters may be moved to another backend or device (``Module.to``): the state follows at the next step.
 
@@ -27,10 +28,10 @@ class Optimizer:
     lr : float
         The learning rate; may be changed at any time.
     steps : Tensor of int64, shape (parameters,)
-        How often each parameter was moved: a step leaves one without a gradient alone.
+        Number of updates applied to each parameter so far: a step skips parameters without a gradient.
     """
 
-    #: names of the state tensors that go with each parameter
+    #: names of the state tensors of each parameter
     slots: tuple[str, ...] = ()
 
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
@@ -38,8 +39,8 @@ class Optimizer:
         if isinstance(params, Tensor):
             raise TypeError(f"{name}: expected a list of Tensors, got one Tensor")
         if not isinstance(params, Iterable):
-            hint = "; pass its .parameters()" if hasattr(params, "parameters") else ""
-            hint = "; call it" if callable(params) and not hint else hint
+            hint = "; call it" if callable(params) else ""
+            hint = "; pass its .parameters()" if hasattr(params, "parameters") else hint
             raise TypeError(f"{name}: expected a list of Tensors, got {kind_of(params)}{hint}")
         self.params = list(params)
         if not self.params:
@@ -79,7 +80,7 @@ class Optimizer:
                 p.grad = None
 
     def step(self) -> None:
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         grads = [p.grad for p in self.params]
         columns: list[Any] = [self.params, *self.state.values(), grads]
         moved = tuple([i for i, g in enumerate(grads) if g is not None])
@@ -88,20 +89,19 @@ class Optimizer:
             apply(Update(self, moved), self.steps, *[c[i] for c in columns for i in moved])
 
     def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
-        """Move parameters in place, by the kernels ``k``.
+        """Update parameters in place with the kernel set ``k``.
 
-        ``steps`` says for the how many-th time each is moved; columns are those of the parameters, of each slot's
-        arrays, and of the gradients.
+        ``steps``: number of updates applied to each of them, this one included. ``columns``: the arrays of the
+        parameters, those of each slot, and the gradients.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no update")
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """``lr``, ``steps``, and the state as NumPy copies named ``slot.index``; no other settings."""
-        arrays = {f"{slot}.{i}": t.numpy() for slot, i, t in self._named_state()}
-        return {"lr": np.array(float(self.lr)), "steps": self.steps.numpy(), **arrays}
+        return {"lr": np.array(float(self.lr)), **{name: t.numpy() for name, t in self._named()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` gave.
+        """Load what ``state_dict`` returned.
 
         Raises
         ------
@@ -110,41 +110,31 @@ class Optimizer:
         ValueError
             If a shape or dtype differs. Whatever is raised, nothing has been loaded.
         """
-        require_state(type(self).__name__, state)
-        own = self.state_dict()
+        name, lr = type(self).__name__, tensor(float(self.lr), dtype="float64", backend="numpy")
+        require_state(name, state)
+        own, into = {"lr": lr, **dict(self._named())}, f"load_state_dict into {name}"
         if differing := sorted(own.keys() ^ state.keys()):
-            raise KeyError(
-                f"load_state_dict into {type(self).__name__}: missing or unexpected {differing}"
-            )
-        arrays = {name: np.asarray(state[name]) for name in own}
-        for name, array in arrays.items():
-            native = array.dtype.newbyteorder("=")
-            if array.shape != own[name].shape or native != own[name].dtype:
-                raise ValueError(
-                    f"load_state_dict into {type(self).__name__}: expected {name} of shape {own[name].shape} "
-                    f"and dtype {own[name].dtype}, got {array.shape} and {array.dtype}"
-                )
-        self.lr = arrays["lr"].item()
-        self.steps.load(arrays["steps"])
-        for slot, i, t in self._named_state():
-            t.load(arrays[f"{slot}.{i}"])
+            raise KeyError(f"{into}: missing or unexpected {differing}")
+        load(into, own, state, strict=True)
+        self.lr = lr.item()
 
     def _follow(self) -> None:
-        """Bring the state to where the parameters have moved; ``steps`` to the first one."""
+        """Move the state to where the parameters are; ``steps`` to where the first one is."""
         for ts in ([self.steps], *self.state.values()):
             for t, p in zip(ts, self.params, strict=False):
                 if where(t._data) != where(p._data):
                     with beside(p._data), untraced():  # the values stay what they are
                         t.move(p.backend)
 
-    def _named_state(self) -> Iterator[tuple[str, int, Tensor]]:
-        return ((slot, i, t) for slot, ts in self.state.items() for i, t in enumerate(ts))
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
+        yield "steps", self.steps
+        yield from ((f"{slot}.{i}", t) for slot, ts in self.state.items() for i, t in enumerate(ts))
 
 
 class Update(Op):
-    """An optimizer's step, by the settings that it has when the step is taken.
+    """An optimizer's step, with the settings that it has when the step runs.
 
-    Inputs: how often its parameters were moved; those to be moved, each slot's tensors beside them, their gradients.
+    Inputs: the numbers of updates so far, the parameters ``moved``, their state of each slot, and their gradients.
     """
 
     __slots__ = ("moved", "optimizer", "writes")
@@ -154,7 +144,7 @@ class Update(Op):
         self.writes = 1 + len(moved) * (1 + len(optimizer.slots))
 
     def state_name(self, i: int) -> str:
-        """How ``Optimizer.state_dict`` calls the tensor that is input ``i``; "parameter" for parameters."""
+        """The name in ``Optimizer.state_dict`` of the tensor that is input ``i``; "parameter" for parameters."""
         if i == 0:
             return "steps"
         column, row = divmod(i - 1, len(self.moved))
@@ -218,17 +208,17 @@ class SGD(Optimizer):
             raise ValueError(
                 "SGD: momentum was 0 when the optimizer was made, so it has no velocities; make another with momentum"
             )
-        k.sgd(
-            *columns,
-            lr=self.lr,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
-        )
+        settings = {"momentum": self.momentum, "nesterov": self.nesterov}
+        k.sgd(*columns, lr=self.lr, weight_decay=self.weight_decay, **settings)
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015, arXiv:1412.6980, Algorithm 1), with PyTorch's defaults.
+    """Adam (Kingma & Ba 2015, arXiv:1412.6980, Algorithm 1), with PyTorch's defaults; t is the number of updates::
+
+        g = grad + weight_decay * p
+        m = b1 * m + (1 - b1) * g                  first moment
+        v = b2 * v + (1 - b2) * g^2                second moment
+        p = p - lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
 
     Parameters
     ----------
@@ -266,11 +256,5 @@ class Adam(Optimizer):
         super().__init__(params, lr)
 
     def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
-        k.adam(
-            *columns,
-            lr=self.lr,
-            betas=self.betas,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            steps=steps,
-        )
+        settings = {"betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
+        k.adam(*columns, lr=self.lr, steps=steps, **settings)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: call ``step()`` once per epoch (or however often the rate is to fall)."""
+"""Learning-rate schedules: call ``step()`` once per epoch, or as often as the rate should change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .optimizers import Optimizer
 
 
 class ExponentialLR:
-    """Multiplies the optimizer's ``lr`` by ``gamma`` at every step.
+    """Multiply the optimizer's ``lr`` by ``gamma`` at every step.
 
     Parameters
     ----------
@@ -29,6 +29,8 @@ class ExponentialLR:
     0.5
     """
 
+    step_size = 1
+
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(
@@ -39,16 +41,17 @@ class ExponentialLR:
         self.optimizer, self.gamma, self.steps = optimizer, gamma, 0
 
     def step(self) -> None:
-        """Count one step, and move the learning rate on."""
+        """Count one step; at every ``step_size``-th, multiply the learning rate by ``gamma``."""
         self.steps += 1
-        self.optimizer.lr *= self.gamma
+        if self.steps % self.step_size == 0:
+            self.optimizer.lr *= self.gamma
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """``steps``: how many have been taken. The learning rate is in the optimizer's, settings are in neither."""
+        """The number of ``steps`` so far. The learning rate is in the optimizer's state, settings are in neither."""
         return {"steps": np.array(self.steps, np.int64)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` gave, before or after the optimizer takes over its own.
+        """Load what ``state_dict`` returned, before or after the optimizer's state.
 
         Raises
         ------
@@ -70,7 +73,7 @@ class ExponentialLR:
 
 
 class StepLR(ExponentialLR):
-    """Multiplies the optimizer's ``lr`` by ``gamma`` at every ``step_size``-th step.
+    """Multiply the optimizer's ``lr`` by ``gamma`` at every ``step_size``-th step.
 
     Parameters
     ----------
@@ -84,9 +87,3 @@ class StepLR(ExponentialLR):
         if not isinstance(step_size, (int, np.integer)) or step_size < 1:
             raise ValueError(f"StepLR: expected step_size >= 1, an int, got {step_size!r}")
         self.step_size = step_size
-
-    def step(self) -> None:
-        """Count one step, and move the learning rate on at every ``step_size``-th."""
-        self.steps += 1
-        if self.steps % self.step_size == 0:
-            self.optimizer.lr *= self.gamma

@@ -14,8 +14,11 @@ from helpers import close, content, normal, refuses
 import minigrad as mg
 from minigrad import nn
 from minigrad.kernels import pool
+from minigrad.ops.random import generator
 
 pytestmark = pytest.mark.usefixtures("backend")
+
+F64 = {"dtype": np.float64}
 
 
 class Net(nn.Module):
@@ -50,25 +53,58 @@ def cut(batch, *places):
     return [tuple(t[a:b] for t in batch) for a, b in ends]
 
 
-RENORM = partial(nn.BatchRenorm, r_max=3.0, d_max=3.0)
+class Parallel(nn.Module):
+    def __init__(self):
+        self.a, self.b = (nn.BatchNorm(5, dtype=np.float64) for _ in range(2))
+
+    def loss(self, x, labels):
+        return (self.a(x) * self.b(x) ** 2).mean()
 
 
-@pytest.mark.parametrize(
-    ("batch_norm", "twice"),
-    [(nn.BatchNorm, True), (nn.DebiasedBatchNorm, True), (RENORM, False)],
-)
+class Padded(nn.Module):
+    """The last five examples are padding, in some cuts a whole micro-batch."""
+
+    def __init__(self):
+        self.a = nn.BatchNorm(5, dtype=np.float64)
+
+    def loss(self, x, labels):
+        return (self.a(x, mask=labels < 3) ** 3).sum() / (9 * len(x))
+
+
+def frozen(**parts):
+    net = Net(twice=False)
+    net.loss(*batch(np.random.default_rng(8)))
+    for bn in (net.norm, net.shared):
+        bn.freeze(**parts)
+    return net
+
+
+NETS = {
+    "batch norm": Net,
+    "debiased": lambda: Net(nn.DebiasedBatchNorm),
+    "renorm": lambda: Net(partial(nn.BatchRenorm, r_max=3.0, d_max=3.0), twice=False),
+    "frozen": frozen,
+    "frozen but moving": lambda: frozen(affine=False, moving=False),
+    "parallel": Parallel,
+    "padded": Padded,
+}
+
+
+@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
 @pytest.mark.parametrize("places", [(6,), (5, 8), (1, 2, 11), ()])
-def test_equal_the_whole_batch(rng, batch_norm, twice, places):
-    whole, micro = (Net(batch_norm, twice=twice) for _ in range(2))
-    data = batch(rng)
-    for net in (whole, micro):  # so that there is something to remember
+def test_equal_the_whole_batch(rng, make, places):
+    whole, micro, (x, labels) = make(), make(), batch(rng)
+    if make is Padded:
+        labels[7:] = 3
+    for net in (whole, micro):  # so that the running statistics are not the initial ones
         net.loss(*batch(np.random.default_rng(9)))
-    loss = whole.loss(*data)
+    loss = whole.loss(x, labels)
     loss.backward()
-    total = nn.micro_batch_backward(micro, micro.loss, cut(data, *places))
+    total = nn.micro_batch_backward(micro, micro.loss, cut((x, labels), *places))
     assert abs(total - loss.item()) < 1e-12
     for p, q in zip(whole.parameters(), micro.parameters(), strict=True):
-        close(q.grad, p.grad, 1e-12)
+        if p.requires_grad:
+            close(q.grad, p.grad, 1e-12)
     for a, b in zip(whole.buffers(), micro.buffers(), strict=True):
         close(b, a, 1e-12)
 
@@ -92,17 +128,24 @@ def test_gradients_accumulate(rng):
         close(p.grad, 2 * g)
 
 
-def test_each_micro_batch_draws_numbers_of_its_own():
-    model, kept = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)), []
+@pytest.mark.parametrize("own", [True, False])
+def test_random_numbers(rng, own):
+    """Each pass over a part drops the same, parts do not drop alike, and the generator goes on from the seeds."""
+    g = np.random.default_rng(5)
+    mg.manual_seed(5)
+    model = nn.Sequential(nn.BatchNorm(3, **F64), nn.Dropout(0.5, g if own else None))
+    x, seen = normal(rng, 6, 3), {0: set(), 1: set()}
 
-    def loss(x):
+    def loss(x, k):
         y = model(x)
-        kept.append(tuple(y.numpy().ravel() != 0))
-        return y.sum()
+        seen[k].add((y.numpy() == 0).tobytes())
+        return (y**2).mean()
 
-    nn.micro_batch_backward(model, loss, [(mg.ones((4, 8)),), (mg.ones((4, 8)),)])
-    assert len(kept) > 2 and kept[0] != kept[1]
-    assert (set(kept[::2]), set(kept[1::2])) == ({kept[0]}, {kept[1]})
+    nn.micro_batch_backward(model, loss, [(x, 0), (x, 1)])
+    assert [len(masks) for masks in seen.values()] == [1, 1] and seen[0] != seen[1]
+    expected = np.random.default_rng(5)
+    expected.integers(2**63, size=2)
+    assert (g if own else generator(None)).random() == expected.random()
 
 
 def test_random_layers_see_the_same_numbers_in_every_pass(rng):
@@ -149,18 +192,56 @@ def test_one_micro_batch_in_memory(backend, monkeypatch):
     assert peaks[1] < peaks[0] / 4
 
 
-def test_frozen_layers_need_no_statistics(rng):
-    net, other, data = Net(), Net(), batch(rng)
-    for model in (net, other):
-        model(data[0])
-        model.norm.freeze()
-    net.loss(*data).backward()
-    nn.micro_batch_backward(other, other.loss, cut(data, 5))
-    close(other.first.weight.grad, net.first.weight.grad)
+def test_layers_in_eval_do_not_move(rng):
+    bn = nn.BatchNorm(3, statistics="batch", **F64).eval()
+    before = content(bn)
+    nn.micro_batch_backward(bn, lambda x: (bn(x) ** 3).mean(), [(normal(rng, 6, 3),)] * 2)
+    assert content(bn) == before
+
+
+@pytest.mark.parametrize("first", [lambda n: n == 0, lambda n: n < 2])
+def test_micro_batches_that_call_different_layers(rng, first):
+    a, b, x = nn.BatchNorm(3, **F64), nn.BatchNorm(3, **F64), normal(rng, 4, 3)
+    calls = iter(range(99))
+
+    def loss(x):
+        return ((a if first(next(calls)) else b)(x) ** 3).mean()
+
+    with refuses(ValueError, "call different batch norms"):
+        nn.micro_batch_backward(nn.Sequential(a, b), loss, [(x,), (x,)])
+
+
+def test_micro_batches_that_call_fewer_layers(rng):
+    a, b, x = nn.BatchNorm(3, **F64), nn.BatchNorm(3, **F64), normal(rng, 4, 3)
+    for deep in ([True, False], [False, True]):
+        with refuses(ValueError, "call different batch norms"):
+            nn.micro_batch_backward(
+                nn.Sequential(a, b),
+                lambda x, more: (b(a(x)) if more else a(x)).sum(),
+                [(x, more) for more in deep],
+            )
+
+
+@pytest.mark.parametrize("kind", [nn.BatchRenorm, nn.BatchNorm])
+def test_statistics_that_move_between_two_calls(rng, kind):
+    bn = kind(3, **F64)
+    bn(normal(rng, 4, 3))
+    if kind is nn.BatchNorm:
+        bn.freeze(affine=False, moving=False)
+    with refuses(ValueError, f"{kind.__name__} is called twice and normalizes by its running st"):
+        nn.micro_batch_backward(bn, lambda x: bn(bn(x)).sum(), [(normal(rng, 4, 3),)])
+
+
+def test_virtual_batches_are_not_merged(rng):
+    ghost = nn.GhostBatchNorm(3, 3, **F64)
+    with refuses(ValueError, "virtual batches have statistics of their own, which are not merged"):
+        nn.micro_batch_backward(ghost, lambda x: ghost(x).sum(), [(normal(rng, 6, 3),)])
 
 
 def test_failures_change_nothing(rng):
     net, data = Net(), batch(rng)
+    other = nn.Sequential(nn.BatchNorm(5, **F64), nn.BatchNorm(5, center=False, scale=False))
+    net.other, x = other, data[0]
     before = content(net)
     spoiled = data[0].numpy()
     spoiled[7] = np.nan
@@ -175,6 +256,14 @@ def test_failures_change_nothing(rng):
         (ValueError, "NaN or Inf", net.loss, cut((mg.tensor(spoiled), data[1]), 5)),
         (ValueError, "call different batch norms", fickle, short),
         (ValueError, "for weight (6, 5)", net.loss, [short[0], (short[1][0][:, :4], short[1][1])]),
+        (
+            TypeError,
+            "BatchNorm 'other.1': x is float64 and the running statistics float32",
+            lambda x: other(x).sum(),
+            [(x,)],
+        ),
+        (ValueError, "a Tensor with one element, got shape (12, 5)", other[0], [(x,)]),
+        (TypeError, "expected micro-batches as tuples", lambda x: other(x).sum(), [x]),
     ]:
         with refuses(error, words):
             nn.micro_batch_backward(net, loss, batches)

@@ -31,17 +31,12 @@ class TestDebiased:
             close(bn.running_mean, zero / (1 - 0.9**n))
 
     def test_constant_statistics_from_the_first_batch_on(self, rng):
-        bn, x = nn.DebiasedBatchNorm(3, **F64), normal(rng, 5, 3)
-        for _ in range(3):
-            bn(x)
-            close(bn.running_var, x.numpy().var(0, ddof=1))
-
-    def test_without_momentum_it_is_the_plain_average(self, rng):
-        a, b = (cls(3, momentum=None, **F64) for cls in (nn.DebiasedBatchNorm, nn.BatchNorm))
-        for _ in range(3):
-            x = normal(rng, 5, 3)
-            equal(a(x), b(x))
-        assert content(a) == content(b)
+        x = normal(rng, 5, 3)
+        for momentum in (0.99, None):
+            bn = nn.DebiasedBatchNorm(3, momentum=momentum, **F64)
+            for _ in range(3):
+                bn(x)
+                close(bn.running_var, x.numpy().var(0, ddof=1))
 
 
 class TestGhost:
@@ -61,22 +56,34 @@ class TestGhost:
         assert not gx.numpy()[3:].any()
 
     def test_masks_are_cut_too(self, rng):
-        x, mask = normal(rng, 6, 3), np.array([1, 1, 0, 1, 1, 1], bool)
-        ghost = nn.GhostBatchNorm(3, 3, **F64)
-        masked = mg.tensor(mask)
-        y = ghost(x, mask=masked)
-        plain = nn.BatchNorm(3, **F64)
+        x, plain = normal(rng, 6, 3), nn.BatchNorm(3, **F64)
+        y = nn.GhostBatchNorm(3, 3, **F64)(x, mask=mg.tensor(np.arange(6) != 2))
         close(y[:2], plain(x[:2]))
         close(y[3:], plain(x[3:]))
 
     def test_eval_is_batch_norms(self, rng):
-        ghost, x = trained(nn.GhostBatchNorm(3, 4, **F64), rng).eval(), normal(rng, 9, 3)
+        ghost, x = trained(nn.GhostBatchNorm(3, 4, **F64), rng).eval(), normal(rng, 8, 3)
         close(ghost(x), mg.frozen_batch_norm(x, None, None, ghost.running_mean, ghost.running_var))
+        ghost.statistics, before = "batch", content(ghost)
+        ghost(x)
+        assert content(ghost) == before
+
+    def test_a_bad_virtual_batch_moves_nothing(self, rng):
+        ghost, values = nn.GhostBatchNorm(3, 3, **F64), rng.standard_normal((6, 3))
+        values[4] = np.nan
+        before = content(ghost)
+        with refuses(ValueError, "NaN or Inf"):
+            ghost(mg.tensor(values))
+        assert content(ghost) == before
+        ghost.on_nonfinite = "skip"
+        ghost(mg.tensor(values))
+        assert ghost.num_batches.item() == 1
 
 
 class TestRenorm:
-    def test_unclipped_it_is_eval_mode(self, rng):
-        bn = trained(nn.BatchRenorm(3, r_max=np.inf, d_max=np.inf, **F64), rng)
+    @pytest.mark.parametrize("ddof", [0, 1])
+    def test_unclipped_it_is_eval_mode(self, rng, ddof):
+        bn = trained(nn.BatchRenorm(3, np.inf, np.inf, ddof_norm=ddof, **F64), rng)
         bn.gamma.data = bn.gamma.data * 1.5
         bn.beta.data = bn.beta.data - 2
         x = normal(rng, 8, 3)
@@ -125,6 +132,7 @@ class TestRenorm:
         y = a(x, mask=mask)
         close(y[:4], b(x[:4]))
         assert not y.numpy()[4:].any()
+        assert nn.BatchRenorm(3)(x.astype("float16")).dtype == np.float16
 
 
 class TestFrozen:
@@ -138,11 +146,6 @@ class TestFrozen:
             equal(frozen.train(mode)(x), expected)
         assert content(frozen) == before
         assert not frozen.parameters() and not frozen(x).requires_grad
-
-    def test_takes_a_batch_norms_state(self, rng):
-        bn, frozen = trained(nn.BatchNorm(3, **F64), rng), nn.FrozenBatchNorm(3, **F64)
-        frozen.load_state_dict(bn.state_dict(), strict=False)
-        equal(frozen(x := normal(rng, 4, 3)), bn.eval()(x))
 
     def test_names_itself(self):
         with refuses(ValueError, "FrozenBatchNorm '0': frozen_batch_norm: expected gamma of shape"):
@@ -158,6 +161,7 @@ class TestRecurrent:
         close(bn.steps[0].running_mean, sequence[0].mean(0))
         close(bn.steps[1].running_mean, sequence[3].mean(0))
         assert [name for name, _ in bn.named_parameters()] == ["steps.0.gamma", "steps.0.beta"]
+        equal(nn.RecurrentBatchNorm(3, 2, gamma_init=nn.init.ones).steps[1].gamma, [1, 1, 1])
 
     def test_longer_sequences_use_the_last_trained_step(self, rng):
         bn, x = nn.RecurrentBatchNorm(3, 5, **F64), normal(rng, 6, 3)
@@ -171,9 +175,43 @@ class TestRecurrent:
 
     def test_masks(self, rng):
         bn, x = nn.RecurrentBatchNorm(3, 1, **F64), normal(rng, 6, 3)
-        mask = mg.tensor(np.arange(6) < 4)
-        close(bn(x, 0, mask)[:4], 0.1 * mg.batch_norm(x[:4], None, None)[0])
+        y = bn(x, 0, mg.tensor(np.arange(6) < 4))
+        close(y[:4], 0.1 * mg.batch_norm(x[:4], None, None)[0])
 
     def test_untrained(self):
         with pytest.warns(UserWarning, match=r"BatchNorm 'steps.1': eval with running stat"):
             nn.RecurrentBatchNorm(3, 2).eval()(mg.ones((2, 3)), 4)
+
+
+def called(layer, *arguments, shape=(2, 3)):
+    return lambda: layer()(mg.ones(shape), *arguments)
+
+
+POSITIVE = "to be a positive integer, got 0"
+#: words of the message, and what raises it
+ERRORS = {
+    "DebiasedBatchNorm: expected momentum < 1": lambda: nn.DebiasedBatchNorm(3, momentum=1),
+    f"GhostBatchNorm: expected virtual_batch_size {POSITIVE}": lambda: nn.GhostBatchNorm(3, 0),
+    "GhostBatchNorm: axis 0 is the batch, and cannot be kept, got axis=(0, 2)": called(
+        lambda: nn.GhostBatchNorm((4, 3), 2, axis=(0, 2)), shape=(4, 2, 3)
+    ),
+    "cannot be kept, got axis=-2": called(lambda: nn.GhostBatchNorm(2, 2, axis=-2)),
+    "BatchRenorm: corrects towards running": lambda: nn.BatchRenorm(3, statistics="population"),
+    "BatchRenorm: expected r_max >= 1 and d_max >= 0, got 0.5 and 0": lambda: nn.BatchRenorm(
+        3, 0.5, 0
+    ),
+    "got 1 and -1": lambda: nn.BatchRenorm(3, 1, lambda n: -1),
+    f"RecurrentBatchNorm: expected max_steps {POSITIVE}": lambda: nn.RecurrentBatchNorm(3, 0),
+    **{
+        f"RecurrentBatchNorm: expected step as an int >= 0, got {step}": called(
+            lambda: nn.RecurrentBatchNorm(3, 2), step
+        )
+        for step in (-1, 1.0)
+    },
+}
+
+
+@pytest.mark.parametrize(("words", "call"), ERRORS.items(), ids=ERRORS)
+def test_errors(words, call):
+    with refuses(ValueError, words):
+        call()

@@ -60,15 +60,8 @@ def test_twenty_steps(made_by, name):
 def test_every_row_is_recorded():
     assert set(VECTORS) == set(ROWS)
     assert set(nn.CONVENTIONS) - set(ROWS) == {"paper"}  # which is no software
-
-
-def test_the_paper_averages_over_all_batches(rng):
-    bn = nn.BatchNorm.like("paper", 3, dtype=np.float64)
-    batches = [rng.standard_normal((4, 3)) for _ in range(5)]
-    for x in batches:
-        bn(mg.tensor(x))
-    close(bn.running_mean, np.mean([x.mean(0) for x in batches], axis=0))
-    close(bn.running_var, np.mean([x.var(0, ddof=1) for x in batches], axis=0))
+    paper = nn.BatchNorm.like("paper", 3)
+    assert (paper.momentum, paper.ddof_running) == (None, 1)  # averages of all batches
 
 
 def test_eps_is_still_taken_under_its_old_name():

@@ -13,42 +13,79 @@ import minigrad as mg
 from minigrad import nn
 from minigrad.nn import init
 
-RANDOM = [init.normal, init.uniform, init.glorot_uniform, init.glorot_normal]
-RANDOM += [init.he_uniform, init.he_normal]
-EVERY = [*RANDOM, init.constant, init.zeros, init.ones]
+pytestmark = pytest.mark.usefixtures("backend")
 
-#: standard deviation and largest value for fan_in = 300, fan_out = 500
+#: standard deviation for fan_in = 300 and fan_out = 500, and the largest value
 GLOROT, HE = math.sqrt(2 / 800), math.sqrt(2 / 300)
-MOMENTS = [
-    (init.normal, 0.01, math.inf),
-    (init.uniform, 0.05 / math.sqrt(3), 0.05),
-    (init.glorot_normal, GLOROT, math.inf),
-    (init.glorot_uniform, GLOROT, math.sqrt(3) * GLOROT),
-    (init.he_normal, HE, math.inf),
-    (init.he_uniform, HE, math.sqrt(3) * HE),
-]
+RANDOM = {
+    init.normal: (0.01, math.inf),
+    init.uniform: (0.05 / math.sqrt(3), 0.05),
+    init.glorot_normal: (GLOROT, math.inf),
+    init.glorot_uniform: (GLOROT, math.sqrt(3) * GLOROT),
+    init.he_normal: (HE, math.inf),
+    init.he_uniform: (HE, math.sqrt(3) * HE),
+}
 
 
-@pytest.mark.parametrize("function", EVERY)
+@pytest.mark.parametrize("function", [*RANDOM, init.constant, init.zeros, init.ones])
 @pytest.mark.parametrize("shape", [(2, 3), (4, 3, 2, 2)])
-def test_shape_and_dtype(rng, function, shape):
-    values = function(shape, rng)
-    assert type(values) is np.ndarray
-    assert values.shape == shape and values.dtype == np.float32
+def test_dtypes(function, shape):
+    """float64 has the same numbers to more digits, and layers draw in their own dtype."""
+    seed = np.random.default_rng
+    values, wide = function(shape, seed(5)), function(shape, seed(5), dtype=np.float64)
+    assert type(values) is np.ndarray and values.shape == shape and values.dtype == np.float32
+    np.testing.assert_array_equal(wide.astype(np.float32), values)
+    if function in RANDOM:
+        assert (wide != values).any() and (function(shape, seed(6)) != values).any()
+        for wrong in (0, np.random.RandomState(0), np.random):
+            with refuses(TypeError, "expected a numpy.random.Generator"):
+                function(shape, wrong)
+    if len(shape) == 2:
+        for dtype in ("float64", "bfloat16"):
+            layer = nn.Linear(3, 2, weight_init=function, rng=seed(5), dtype=dtype)
+            assert layer.weight.dtype.name == dtype
+            if dtype == "float64":
+                equal(layer.weight, wide)
 
 
-@pytest.mark.parametrize("function", EVERY)
-@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
-def test_another_dtype_is_drawn_in_that(rng, function, dtype):
-    """The same numbers to more digits, and not float32's in another dtype."""
-    seed = rng.integers(100)
-    wide, single = (function((2, 3), np.random.default_rng(seed), dtype=d) for d in (float, "f4"))
-    np.testing.assert_array_equal(wide.astype("f4"), single)
-    assert function not in RANDOM or (wide != single).any()
-    layer = nn.Linear(3, 2, weight_init=function, rng=np.random.default_rng(seed), dtype=dtype)
-    assert layer.weight.dtype.name == dtype
-    if dtype == "float64":
-        np.testing.assert_array_equal(layer.weight.numpy(), wide)
+@pytest.mark.parametrize("function", RANDOM)
+def test_moments(rng, function):
+    values, (std, limit) = function((500, 300), rng).astype(np.float64), RANDOM[function]
+    n = values.size
+    # Four standard errors of a Gaussian's moments, those of a uniform's being smaller.
+    assert abs(values.mean()) < 4 * std / math.sqrt(n)
+    assert abs(values.std() / std - 1) < 4 / math.sqrt(2 * n)
+    assert abs(values).max() <= limit * (1 + 1e-6)
+    kurtosis = (values**4).mean() / std**4
+    assert abs(kurtosis - (3 if limit == math.inf else 9 / 5)) < 4 * math.sqrt(96 / n)
+
+
+def test_arguments(rng):
+    values = init.normal((500, 300), rng, mean=2.0, std=0.5)
+    assert abs(values.mean() - 2) < 0.01 and abs(values.std() - 0.5) < 0.01
+    values = init.uniform((500, 300), rng, low=1.0, high=3.0)
+    assert 1 <= values.min() < 1.001 and 2.999 < values.max() <= 3
+    assert [*init.constant((1,), value=0.25), *init.zeros((1,)), *init.ones((1,))] == [0.25, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "fan_in", "fan_out"),
+    [((5, 3), 3, 5), ((5, 3, 7), 21, 35), ((5, 3, 2, 4), 24, 40)],
+)
+def test_fans(shape, fan_in, fan_out):
+    """Of a convolution every output sums over, and every input feeds, as many channels as its kernel has places."""
+    seed = np.random.default_rng
+    glorot = init.normal(shape, seed(0), std=math.sqrt(2 / (fan_in + fan_out)))
+    np.testing.assert_array_equal(init.glorot_normal(shape, seed(0)), glorot)
+    he = init.normal(shape, seed(0), std=math.sqrt(2 / fan_in))
+    np.testing.assert_array_equal(init.he_normal(shape, seed(0)), he)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (0, 3), (3, 0), (3, 2, 0)])
+def test_no_weight_has_such_a_shape(rng, shape):
+    for function in (f for f in RANDOM if "_" in f.__name__):
+        with refuses(ValueError, "expected a weight of shape (out, in, ...), got"):
+            function(shape, rng)
 
 
 TENTH = {"dtype": "float64", "weight_init": partial(init.constant, value=0.1)}
@@ -102,87 +139,24 @@ def test_errors(error, words, call):
         call()
 
 
-@pytest.mark.parametrize("function", RANDOM)
-def test_the_generator_decides(function):
-    one, same, other = (function((2, 3), np.random.default_rng(s)) for s in (5, 5, 6))
-    assert one.tobytes() == same.tobytes() != other.tobytes()
-
-
-@pytest.mark.parametrize(("function", "std", "limit"), MOMENTS)
-def test_moments(rng, function, std, limit):
-    values = function((500, 300), rng).astype(np.float64)
-    n = values.size
-    # Four standard errors of a Gaussian's moments, those of a uniform's being smaller.
-    assert abs(values.mean()) < 4 * std / math.sqrt(n)
-    assert abs(values.std() / std - 1) < 4 / math.sqrt(2 * n)
-    assert abs(values).max() <= limit * (1 + 1e-6)
-    kurtosis = (values**4).mean() / std**4
-    assert abs(kurtosis - (3 if limit == math.inf else 9 / 5)) < 4 * math.sqrt(96 / n)
-
-
-def test_arguments(rng):
-    values = init.normal((500, 300), rng, mean=2.0, std=0.5)
-    assert abs(values.mean() - 2) < 0.01 and abs(values.std() - 0.5) < 0.01
-    values = init.uniform((500, 300), rng, low=1.0, high=3.0)
-    assert 1 <= values.min() < 1.001 and 2.999 < values.max() <= 3
-    np.testing.assert_array_equal(init.constant((2,), value=0.25), np.full(2, 0.25, np.float32))
-    np.testing.assert_array_equal([*init.zeros((1,)), *init.ones((1,))], [0, 1])
-
-
-@pytest.mark.parametrize(
-    ("shape", "fan_in", "fan_out"),
-    [((5, 3), 3, 5), ((5, 3, 7), 21, 35), ((5, 3, 2, 4), 24, 40)],
-)
-def test_fans(shape, fan_in, fan_out):
-    """Of a convolution every output sums over, and every input feeds, as many channels as its kernel has places."""
-    seed = np.random.default_rng
-    expected = {
-        init.glorot_normal: init.normal(shape, seed(0), std=math.sqrt(2 / (fan_in + fan_out))),
-        init.he_normal: init.normal(shape, seed(0), std=math.sqrt(2 / fan_in)),
-    }
-    for function, values in expected.items():
-        np.testing.assert_array_equal(function(shape, seed(0)), values)
-
-
-@pytest.mark.parametrize("function", [f for f in RANDOM if "_" in f.__name__])
-@pytest.mark.parametrize("shape", [(), (3,), (0, 3), (3, 0), (3, 2, 0)])
-def test_no_weight_has_such_a_shape(rng, function, shape):
-    with pytest.raises(ValueError, match=r"expected a weight of shape \(out, in, ...\), got"):
-        function(shape, rng)
-
-
-@pytest.mark.parametrize("function", RANDOM)
-@pytest.mark.parametrize("wrong", [0, np.random.RandomState(0), np.random])
-def test_a_seed_is_no_generator(function, wrong):
-    with pytest.raises(TypeError, match=r"expected a numpy\.random\.Generator"):
-        function((2, 3), wrong)
-
-
-class TestManualSeed:
-    def layers(self):
+def test_the_default_generator():
+    def drawn():
         net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(4, gamma_init=init.normal))
         return {name: a.tobytes() for name, a in net.state_dict().items()}
 
-    def test_repeats_layers(self):
-        mg.manual_seed(1)
-        one, next_one = self.layers(), self.layers()
-        mg.manual_seed(1)
-        assert self.layers() == one
-        assert {n for n in one if one[n] != next_one[n]} == {"0.weight", "1.gamma"}
-        mg.manual_seed(2)
-        assert self.layers()["0.weight"] != one["0.weight"]
-
-    def test_is_not_consumed_by_given_generators(self, rng):
-        mg.manual_seed(1)
-        one = init.normal((3,))
-        mg.manual_seed(1)
-        nn.Linear(3, 3, rng=rng)
-        np.testing.assert_array_equal(init.normal((3,)), one)
+    mg.manual_seed(1)
+    one, next_one = drawn(), drawn()
+    mg.manual_seed(1)
+    nn.Linear(3, 3, rng=np.random.default_rng(0))  # which does not use it
+    assert drawn() == one
+    assert {n for n in one if one[n] != next_one[n]} == {"0.weight", "1.gamma"}
+    mg.manual_seed(2)
+    assert drawn()["0.weight"] != one["0.weight"]
 
 
 def test_a_generator_is_used_in_order(rng):
     """Weights, then biases, from one generator: so a model's values depend on its seed alone."""
     layer = nn.Linear(3, 2, weight_init=init.normal, bias_init=init.normal, rng=rng)
     again = np.random.default_rng(0)
-    np.testing.assert_array_equal(layer.weight.numpy(), init.normal((2, 3), again))
-    np.testing.assert_array_equal(layer.bias.numpy(), init.normal((2,), again))
+    equal(layer.weight, init.normal((2, 3), again))
+    equal(layer.bias, init.normal((2,), again))
