@@ -19,7 +19,7 @@ from .op import Op
 from .ops.arithmetic import ADD
 from .ops.methods import method
 from .tape import FREED, Leaf, Node, Ref, differentiating, moving, recording, tracing
-from .tensor import Tensor, apply
+from .tensor import Tensor, apply, literal
 
 _order = attrgetter("order")
 
@@ -207,7 +207,7 @@ def _cotangent(name: str, y: Tensor, g: Tensor | None) -> Tensor:
                 f"{name}: expected a gradient for an output of shape {y.shape}; only an output "
                 "with one element has a default, 1"
             )
-        return y.filled(1)
+        return literal(Tensor(by_type[type(y._data)].xp.ones_like(y._data), None))
     g = y.lift(g, name)
     if (there := where(g._data)) != (here := where(y._data)):
         raise TypeError(
