@@ -46,52 +46,59 @@ TABLE = r"""
 @ tape.py | test_autograd.py -k "cycles"
 - tuple([outputs[i].detach() for i in op.saves_outputs])
 + tuple([outputs[i] for i in op.saves_outputs])
-@ tape.py | graph/test_stale.py graph/test_jit.py
-- object.__setattr__(self, name, value)
+@ graph/guards.py | graph/test_stale.py graph/test_jit.py
+-             and all(map(is_, chain(*self._live, *map(_tensors, self._optimizers)), objects))
++             and True
+@ graph/guards.py | graph/test_stale.py graph/test_jit.py
+-             and [*map(len, self._live)] == sizes
++             and True
+@ nn/module.py | graph/test_jit.py
 -         revised[0] = now()
-+ object.__setattr__(self, name, value)
-@ tape.py | graph/test_stale.py graph/test_jit.py
-- object.__delattr__(self, name)
--         revised[0] = now()
-+ object.__delattr__(self, name)
-@ tape.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
--             heard.changed(f"{type(self).__name__}.{name}", self)
++         pass
+@ graph/tracing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
+-         self._require_same_settings(*self._settings)
++         pass
+@ tensor.py | graph/test_capture.py graph/test_jit.py graph/test_stale.py
+-             tracer.host_read(leaf, ".grad")
 +             pass
+@ autograd.py | graph/test_capture.py graph/test_jit.py graph/test_stale.py
+-                 tracer.host_read(leaf, "backward()")
++                 pass
 @ tape.py | graph/test_capture.py graph/test_jit.py graph/test_stale.py
--             heard.reads(self)
+-             tracer.before(HOST_WRITE, (self, value))
 +             pass
 @ tape.py | graph/test_stale.py bn/test_variants.py
--         heard.decided(question, answer)
+-         tracer.host_read(question, answer)
 +         pass
 @ autograd.py | test_autograd.py -k "not 100_000 and not memory_comes and not another_shape and not training_step"
-- if not create_graph:
--                                 sums.add(ref)
-+ sums.add(ref)
+- if not self.create_graph:
+-             self.own.add(ref)
++ self.own.add(ref)
 @ autograd.py | test_autograd.py -k "not 100_000 and not memory_comes and not another_shape and not training_step"
-- cotangents[ref] = apply(ADD, old, gx)
-+ cotangents[ref] = gx
+- self.cotangents[ref] = apply(ADD, old, gx)
++ self.cotangents[ref] = gx
 @ autograd.py | ops/test_halves.py
--                                 halves[ref] = gx.dtype
--                                 old, gx = old.widened(), gx.widened()
-+                                 pass
+-             self.dtypes[ref] = gx.dtype
+-             old, gx = old.widened(), gx.widened()
++             pass
 @ autograd.py | test_autograd.py -k "not 100_000 and not memory_comes and not another_shape and not training_step"
-- return sorted(seen, key=_order, reverse=True)
-+ return sorted(seen, key=_order)
+- return sorted(nodes, key=_order, reverse=True)
++ return sorted(nodes, key=_order)
 @ autograd.py | test_autograd.py -k "not 100_000 and not memory_comes and not another_shape and not training_step"
 - for node in reversed(nodes):
 + for node in nodes:
 @ autograd.py | test_autograd.py -k "not 100_000 and not memory_comes and not another_shape and not training_step"
-- [x.apply(ALIAS, x) if x is not None and x._ref else x for x in node.inputs]
+- [apply(ALIAS, x) if x is not None and x._ref else x for x in node.inputs]
 + list(node.inputs)
 @ autograd.py | test_autograd.py -k "not 100_000 and not memory_comes and not another_shape and not training_step"
 -     cotangents[y._ref] = g if old is None else old.widened() + g.widened()
 +     cotangents[y._ref] = g
 @ autograd.py | test_autograd.py -k "not 100_000 and not memory_comes and not another_shape and not training_step"
--                     cotangents.update(_wanted_of(node, gys, wanted))
-+                     pass
+-         kept = wanted or ()
++         kept = ()
 @ autograd.py | test_autograd.py -k "second_backward or frees"
--                 node.free()
-+                 pass
+-             node.free()
++             pass
 @ autograd.py | test_autograd.py -k "not 100_000 and not memory_comes and not another_shape and not training_step"
 - if id(array) in taken or not by_type[type(array)].owned(array):
 + if not by_type[type(array)].owned(array):
@@ -99,32 +106,33 @@ TABLE = r"""
 - if id(array) in taken or not by_type[type(array)].owned(array):
 + if id(array) in taken:
 @ autograd.py | test_autograd.py -k "not 100_000 and not memory_comes and not another_shape and not training_step"
--                         g = g.apply(ADD, leaf.grad, g)
-+                         g = g.apply(COPY, g)
+-                 g = apply(ADD, leaf.grad, g)
++                 g = apply(COPY, g)
 @ autograd.py | test_autograd.py -k "not 100_000 and not memory_comes and not another_shape and not training_step"
 -     if g.shape != y.shape or g.dtype != y.dtype:
 +     if g.dtype != y.dtype:
 @ autograd.py | test_autograd.py -k "nobody_asked"
-- needs = [ref if ref and ref[0] in leads else None for ref in needs]
-+ needs = list(needs)
+- needs = [ref if ref and ref[0] in leads else None for ref in node.parents]
++ needs = list(node.parents)
 @ tensor.py | test_autograd.py test_tensor.py -k "change or detach or unused or intermediate or version"
 -         self._shared_version()[0] = now()
 +         self._version = [now()]
 @ tensor.py | test_autograd.py optim/test_optimizers.py ops/test_in_place.py -k "change or before_the_step or versions"
--             t._shared_version()[0] = time  # type: ignore[union-attr]
-+             pass
+-         for t in inputs[: op.writes]:
+-             t._shared_version()[0] = time
++         pass
 @ tensor.py | test_autograd.py ops/test_in_place.py -k "change or versions"
--             y._version = inputs[0]._shared_version()
+-             made._version = inputs[0]._shared_version()
 +             pass
 @ tensor.py | graph/test_stale.py graph/test_jit.py
 -             self._ref = (Leaf(), 0) if value else None
 -             revised[0] = now()
 +             self._ref = (Leaf(), 0) if value else None
 @ tensor.py | test_autograd.py test_tensor.py -k "change or detach or unused or intermediate or version"
--         return Tensor(self._data, None, self._shared_version())
+-         return Tensor(self._data, None, self._version)
 +         return Tensor(self._data, None)
 @ tensor.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
--             heard.changed(f"the data of a tensor of shape {self.shape}")
+-             tracer.before(HOST_WRITE, (self,))
 +             pass
 @ tensor.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -         self._look(".numpy()")
@@ -396,31 +404,31 @@ TABLE = r"""
 @ optim/optimizers.py | test_moving.py -k "optimizer"
 -             self._follow()
 +             pass
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
--         if value is None or value.kind != "constant":
-+         if value is not None and value.kind != "constant":
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
+@ graph/tracing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
+- if (v := self._values.get(id(source._data))) is None or v.kind != "constant":
++ if (v := self._values.get(id(source._data))) is not None and v.kind != "constant":
+@ graph/tracing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -         if isinstance(node, Node) and node.order < self._start:
 +         if False:
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
--             if isinstance(op, NonZero) and v.kind != "constant":
+@ graph/tracing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
+-         if isinstance(op, NonZero) and v.kind != "constant":
++         if False:
+@ graph/tracing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
+-         elif memory.kind != "result":
++         elif False:
+@ graph/tracing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
+-             if leaf_of(t) in self._read_first or leaf_of(t) in gradients:
 +             if False:
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
--             elif memory.kind != "result":
-+             elif False:
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
--             if leaf_of(t) in asked:
-+             if False:
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
--             t._data[...] = before
+@ graph/tracing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
+-             t._data[...] = array
 +             pass
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
+@ graph/tracing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             t._shared_version()[0] = time
 +             pass
-@ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
+@ graph/tracing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -             rng.bit_generator.state = state
 +             pass
-@ graph/capturing.py | ops/test_in_place.py -k "captures"
+@ graph/tracing.py | ops/test_in_place.py -k "captures"
 -             self._bases[made[0]] = self._bases.get(arguments[0], arguments[0])
 +             pass
 @ graph/capturing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
@@ -428,11 +436,11 @@ TABLE = r"""
 -     graph.examples
 +     graph.examples
 @ graph/guards.py | graph/test_stale.py
--             if (leaf._grad is not None) != had:
+-             if (leaf.grad is not None) != had:
 +             if False:
 @ graph/guards.py | graph/test_stale.py graph/test_jit.py
--             self._revision = revision
-+             self._revision = revision + 1
+-         if not self._untouched():
++         if False:
 @ graph/guards.py | graph/test_stale.py
 -                 if any(question() != answer for question, answer in self.decisions):
 +                 if False:
@@ -455,9 +463,8 @@ TABLE = r"""
 -     return repr(a) == repr(b) if isinstance(a, (float, np.floating)) else bool(a == b)
 +     return bool(a == b)
 @ graph/guards.py | graph/test_outside.py
--         if len(after) != len(before) or any(
--             a is not b and not same(a, b)
--             for a, b in zip(after, before)  # noqa: B905
+-         if len(after) != len(before) or not (
+-             all(map(is_, after, before)) or all(map(same, after, before))
 -         ):
 +         if len(after) != len(before):
 @ graph/outside.py | graph/test_outside.py

@@ -1,15 +1,16 @@
-"""The walk back: from outputs to the gradients of what they depend on.
+"""Reverse-mode differentiation: the walk from outputs back to the values that they were computed from.
 
-Nodes behind the outputs are visited from the newest to the oldest, each once, when all its cotangents have come
-in; a node is always newer than its parents. Cotangents live in a dict of this walk, keyed by value. Nothing recurses,
-so a chain of 100,000 ops is no different from one of ten.
+The nodes that the outputs depend on are visited from the newest to the oldest, each once, when all its cotangents have
+come in; a node is always newer than its parents. Cotangents live in a dict of this walk, keyed by value. Nothing
+recurses, so a chain of 100,000 ops is no different from one of ten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .backend import by_type, where
 from .dtypes import half
@@ -17,17 +18,14 @@ from .messages import not_a_tensor
 from .op import Op
 from .ops.arithmetic import ADD
 from .ops.methods import method
-from .tape import FREED, Leaf, Node, listening, moving, recording
-
-if TYPE_CHECKING:
-    from .tape import Ref
-    from .tensor import Tensor
+from .tape import FREED, Leaf, Node, Ref, differentiating, moving, recording, tracing
+from .tensor import Tensor, apply, literal
 
 _order = attrgetter("order")
 
 
 class Copy(Op):
-    """An array of its own for a gradient that shares memory with another."""
+    """A copy, for a gradient whose array something else shares."""
 
     elementwise = True
     saves_inputs = False
@@ -54,7 +52,7 @@ class Alias(Op):
 
 
 class AddInto(Op):
-    """a += b, for an array that the walk made and nobody else has seen."""
+    """a += b, for a sum that belongs to the walk alone."""
 
     writes = 1
 
@@ -121,7 +119,7 @@ def grad(
         )
     for name, ts in (("output", outs), ("input", ins)):
         for i, t in enumerate(ts):
-            if not hasattr(t, "lift"):
+            if not isinstance(t, Tensor):
                 raise TypeError(f"grad, {name} {i}: {not_a_tensor(t)}")
     for i, x in enumerate(ins):
         if not x.requires_grad:
@@ -129,7 +127,8 @@ def grad(
     pairs = [(y, _cotangent("grad", y, g)) for y, g in zip(outs, seeds, strict=True)]
     cotangents = _merge(pairs)
     wanted = {x._ref for x in ins}
-    found = _walk(cotangents, wanted, create_graph)
+    with differentiating(create_graph):
+        found = _walk(cotangents, wanted, create_graph)
     grads = tuple(found.get(x._ref) for x in ins)
     unused = [i for i, g in enumerate(grads) if g is None]
     if unused and not allow_unused:
@@ -140,62 +139,56 @@ def grad(
     return grads if isinstance(inputs, (list, tuple)) else grads[0]
 
 
-class Differentiable:
-    """The method that a Tensor has from this file."""
+@method()
+def backward(
+    self: Any, grad: Tensor | None = None, create_graph: bool = False, **others: Any
+) -> None:
+    """Add the gradient of this tensor to the ``.grad`` of every leaf it depends on, and free the graph.
 
-    __slots__ = ()
+    Parameters
+    ----------
+    grad : Tensor, optional
+        The cotangent, of this tensor's shape; may be left out for a tensor with one element.
+    create_graph : bool
+        Record the computation, so that the gradients can be differentiated again; the graph is kept then.
 
-    @method()
-    def backward(
-        self: Any, grad: Tensor | None = None, create_graph: bool = False, **others: Any
-    ) -> None:
-        """Add the gradient of this tensor to the ``.grad`` of every leaf it depends on, and free the graph.
+    Raises
+    ------
+    ValueError
+        If a cotangent is needed and missing, or has another shape.
+    RuntimeError
+        If this tensor requires no gradient, its graph was freed by an earlier ``backward``, or a tensor that it
+        saved was changed in place. No ``.grad`` has changed then.
+    """
+    if others:
+        raise TypeError(
+            f"backward: expected grad and create_graph, got {', '.join(others)}; a graph is kept by "
+            "backward(create_graph=True) and by minigrad.grad, which frees nothing"
+        )
+    seed = _cotangent("backward", self, grad)
+    with differentiating(create_graph):
+        found = _walk({self._ref: seed}, None, create_graph, free=not create_graph)
+        _collect(found, seed, self._ref[0])
 
-        Parameters
-        ----------
-        grad : Tensor, optional
-            The cotangent, of this tensor's shape; may be left out for a tensor with one element.
-        create_graph : bool
-            Record the computation, so that the gradients can be differentiated again; the graph is kept then.
 
-        Raises
-        ------
-        ValueError
-            If a cotangent is needed and missing, or has another shape.
-        RuntimeError
-            If this tensor requires no gradient, its graph was freed by an earlier ``backward``, or a tensor that it
-            saved was changed in place. No ``.grad`` has changed then.
-        """
-        if others:
-            raise TypeError(
-                f"backward: expected grad and create_graph, got {', '.join(others)}; a graph is kept by "
-                "backward(create_graph=True) and by minigrad.grad, which frees nothing"
-            )
-        seed = _cotangent("backward", self, grad)
-        taken = {id(seed._data)}
-        cotangents = {self._ref: seed}
-        found = _walk(cotangents, None, create_graph, free=not create_graph)
-        heard = listening.get()
-        outer = None if heard is None else heard.behind
-        if heard is not None:
-            heard.behind = outer or self._ref[0]
-        token = recording.set(create_graph)
-        try:
-            leaf: Any
-            with moving:
-                for (leaf, _), g in found.items():
-                    if leaf.grad is not None:
-                        g = g.apply(ADD, leaf.grad, g)
-                    else:
-                        array = g._data
-                        if id(array) in taken or not by_type[type(array)].owned(array):
-                            g = g.apply(COPY, g)
-                        taken.add(id(array))
-                    leaf.grad = g
-        finally:
-            recording.reset(token)
-            if heard is not None:
-                heard.behind = outer
+def _collect(found: dict[Ref, Tensor], seed: Tensor, root: Any) -> None:
+    """Add gradients to those of the leaves, each in an array that nothing else shares, the seed included."""
+    tracer, taken = tracing.get(), {id(seed._data)}
+    if tracer is not None:
+        tracer.node = tracer.node or root
+    leaf: Any
+    with moving:
+        for (leaf, _), g in found.items():
+            if tracer is not None:
+                tracer.host_read(leaf, "backward()")
+            if leaf.grad is not None:
+                g = apply(ADD, leaf.grad, g)
+            else:
+                array = g._data
+                if id(array) in taken or not by_type[type(array)].owned(array):
+                    g = apply(COPY, g)
+                taken.add(id(array))
+            leaf.assign(g)
 
 
 def _cotangent(name: str, y: Tensor, g: Tensor | None) -> Tensor:
@@ -209,12 +202,12 @@ def _cotangent(name: str, y: Tensor, g: Tensor | None) -> Tensor:
     if devices is not None:
         devices.check(name, [y._data])
     if g is None:
-        if y.size != 1:
+        if y._data.size != 1:
             raise ValueError(
                 f"{name}: expected a gradient for an output of shape {y.shape}; only an output "
                 "with one element has a default, 1"
             )
-        return y.filled(1)
+        return literal(Tensor(by_type[type(y._data)].xp.ones_like(y._data), None))
     g = y.lift(g, name)
     if (there := where(g._data)) != (here := where(y._data)):
         raise TypeError(
@@ -248,119 +241,126 @@ def _walk(
 
     ``cotangents`` is used up; what is left in it is returned: the gradients of the wanted values.
     """
-    if not cotangents:
-        return cotangents
-    nodes = _nodes_behind([ref[0] for ref in cotangents], set(stop))
-    leads = None if wanted is None else _leading_to(wanted, nodes)
-    for node in nodes:
-        if (node.inputs or node._outputs) and (leads is None or node in leads):
+    nodes = _toposort([ref[0] for ref in cotangents], stop)
+    needs_of = None if wanted is None else _needs(wanted, nodes)
+    for node in nodes if needs_of is None else needs_of:
+        if node.inputs or node._outputs:
             node.check()
-    take, get = cotangents.pop, cotangents.get
-    apply = next(iter(cotangents.values())).apply
-    # Cotangents that this walk added up are arrays of its own, which it may write into.
-    sums: set[Ref] = set()
-    # Those of float16 and bfloat16 are added in float32, and rounded when all have come in.
-    halves: dict[Ref, Any] = {}
-    heard = listening.get()
-    outer = None if heard is None else heard.behind
-    token = recording.set(create_graph)
-    try:
-        for node in nodes:
-            op: Any = node.op
-            needs: Any = node.parents
-            gys: Any
-            if leads is not None:
-                needs = [ref if ref and ref[0] in leads else None for ref in needs]
-                if not any(needs):
-                    continue
-            if heard is not None:
-                heard.behind = outer or node
-            gy = None  # what each gradient has the shape of, for an elementwise op
-            if op.elementwise:
-                gy = take((node, 0), None)
-                gys, arrived = (gy,), gy is not None
-            elif op.num_outputs == 1:
-                gys = (take((node, 0), None),)
-                arrived = gys[0] is not None
-            else:
-                gys = tuple([take((node, i), None) for i in range(op.num_outputs)])
-                arrived = any([g is not None for g in gys])
-            if arrived:
-                if halves:
-                    gys = tuple([_rounded(gy, halves.get((node, i))) for i, gy in enumerate(gys)])
-                if wanted is not None:
-                    cotangents.update(_wanted_of(node, gys, wanted))
-                if op.backward is None:
-                    gxs: Any = _through_reference(op, node, needs, gys, create_graph)
+    get, sums = cotangents.get, _Sums(cotangents, create_graph)
+    tracer = tracing.get()
+    outer = None if tracer is None else tracer.node
+    for node in nodes:
+        needs = node.parents if needs_of is None else needs_of.get(node)
+        if needs is None:
+            continue
+        if tracer is not None:
+            tracer.node = outer or node
+        for ref, gx in zip(needs, _backward(node, needs, sums, wanted)):  # noqa: B905
+            if ref is not None and gx is not None:
+                old = get(ref)
+                if old is None:
+                    cotangents[ref] = gx
+                elif ref in sums.own:
+                    apply(ADD_INTO, old, gx)
                 else:
-                    gxs = op.backward(node, needs, *gys)
-                if type(gxs) is not tuple:
-                    gxs = (gxs,)
-                if gy is None:
-                    node.check_gradients(needs, None, gxs)
-                for ref, gx in zip(needs, gxs):  # noqa: B905
-                    if ref is not None and gx is not None:
-                        if gx is not gy and gy is not None and gx._data.shape != gy._data.shape:
-                            node.check_gradients(needs, gy, gxs)
-                        old = get(ref)
-                        if old is None:
-                            cotangents[ref] = gx
-                        elif ref in sums:
-                            apply(ADD_INTO, old, gx)
-                        else:
-                            if half(gx._data.dtype):
-                                halves[ref] = gx.dtype
-                                old, gx = old.widened(), gx.widened()
-                            cotangents[ref] = apply(ADD, old, gx)
-                            if not create_graph:
-                                sums.add(ref)
-            if free:
-                node.free()
-        for ref, dtype in halves.items():
-            if ref in cotangents:
-                cotangents[ref] = _rounded(cotangents[ref], dtype)
-    finally:
-        recording.reset(token)
-        if heard is not None:
-            heard.behind = outer
+                    sums.add(ref, old, gx)
+        if free:
+            node.free()
+    if sums.dtypes:
+        sums.round(tuple(sums.dtypes))
     return cotangents
 
 
-def _rounded(g: Any, dtype: Any) -> Any:
-    """A cotangent in the dtype that its sum is rounded to, if it is one."""
-    return g if g is None or dtype is None else g.astype(dtype)
+@dataclass(slots=True)
+class _Sums:
+    """Sums of cotangents, of values that are used several times.
+
+    Attributes
+    ----------
+    own : set of Ref
+        Values whose sum is in an array of this walk's, which it may write into.
+    dtypes : dict of Ref to dtype
+        Of values in float16 or bfloat16, whose sum is in float32 until all of it has come in.
+    """
+
+    cotangents: dict[Ref, Tensor]
+    create_graph: bool
+    own: set[Ref] = field(default_factory=set)
+    dtypes: dict[Ref, Any] = field(default_factory=dict)
+
+    def add(self, ref: Ref, old: Tensor, gx: Tensor) -> None:
+        """Replace the cotangent of a value by its sum with a further one."""
+        if half(gx._data.dtype):
+            self.dtypes[ref] = gx.dtype
+            old, gx = old.widened(), gx.widened()
+        if not self.create_graph:
+            self.own.add(ref)
+        self.cotangents[ref] = apply(ADD, old, gx)
+
+    def round(self, refs: Iterable[Ref]) -> None:
+        """Round what has come in for these values to their dtypes."""
+        for ref in refs:
+            if ref in self.dtypes and ref in self.cotangents:
+                self.cotangents[ref] = self.cotangents[ref].astype(self.dtypes[ref])
 
 
-def _wanted_of(node: Node, gys: Sequence[Tensor | None], wanted: set[Ref]) -> dict[Ref, Tensor]:
-    """The cotangents of a node's outputs that are themselves asked for."""
-    pairs = [((node, i), gy) for i, gy in enumerate(gys)]
-    return {ref: gy for ref, gy in pairs if gy is not None and ref in wanted}
+def _backward(
+    node: Node, needs: Sequence[Ref | None], sums: _Sums, wanted: set[Ref] | None
+) -> tuple[Tensor | None, ...]:
+    """The cotangents of a node's inputs from those of its outputs, which are used up unless wanted; () without any."""
+    op, take = node.op, sums.cotangents.pop
+    if op.num_outputs == 1 and wanted is None and not sums.dtypes:
+        gys: tuple[Any, ...] = (take((node, 0), None),)
+    else:
+        refs = [(node, i) for i in range(op.num_outputs)]
+        sums.round(refs)
+        gys = tuple([take(ref, None) for ref in refs])
+        kept = wanted or ()
+        sums.cotangents |= {
+            r: g for r, g in zip(refs, gys, strict=True) if g is not None and r in kept
+        }
+    gy = gys[0]
+    if gy is None and not any([g is not None for g in gys]):
+        return ()
+    if op.backward is None:
+        gxs = _through_reference(op, node, needs, gys, sums.create_graph)
+    else:
+        gxs = op.backward(node, needs, *gys)
+        if type(gxs) is not tuple:
+            gxs = (gxs,)
+    if not op.elementwise:
+        node.check_gradients(needs, None, gxs)
+    else:
+        for gx in gxs:
+            if gx is not gy and gx is not None and gx._data.shape != gy._data.shape:
+                node.check_gradients(needs, gy, gxs)
+    return gxs
 
 
-def _nodes_behind(roots: Iterable[Any], stop: set[Node | Leaf]) -> list[Node]:
-    """All nodes that the roots were computed from, newest first, roots included and Leaves left out."""
-    seen: set[Any] = {node for node in roots if node.op is not None and node not in stop}
-    stack = list(seen)
-    while stack:
-        node = stack.pop()
+def _toposort(roots: Iterable[Any], stop: Iterable[Node | Leaf]) -> list[Node]:
+    """All nodes that the roots were computed from, newest first: the roots too, but neither Leaves nor ``stop``."""
+    seen: set[Any] = set(stop)
+    nodes = [node for node in set(roots) - seen if node.op is not None]
+    seen.update(nodes)
+    for node in nodes:  # grows meanwhile
         if node.parents is FREED:
             node.check()
         for ref in node.parents:
-            if ref is not None:
-                parent = ref[0]
-                if parent not in seen and parent.op is not None and parent not in stop:
-                    seen.add(parent)
-                    stack.append(parent)
-    return sorted(seen, key=_order, reverse=True)
+            if ref is not None and ref[0] not in seen:
+                seen.add(ref[0])
+                if ref[0].op is not None:
+                    nodes.append(ref[0])
+    return sorted(nodes, key=_order, reverse=True)
 
 
-def _leading_to(wanted: set[Ref], nodes: list[Node]) -> set[Node | Leaf]:
-    """The nodes of the wanted values, and those among ``nodes`` that were computed from one."""
-    leads = {ref[0] for ref in wanted}
+def _needs(wanted: set[Ref], nodes: list[Node]) -> dict[Node, list[Ref | None]]:
+    """The nodes that were computed from a wanted value, and which of their inputs were."""
+    leads: dict[Any, Any] = {ref[0]: None for ref in wanted}
     for node in reversed(nodes):
-        if any([ref is not None and ref[0] in leads for ref in node.parents]):
-            leads.add(node)
-    return leads
+        needs = [ref if ref and ref[0] in leads else None for ref in node.parents]
+        if any(needs):
+            leads[node] = needs
+    return {node: needs for node, needs in leads.items() if needs}
 
 
 def _through_reference(
@@ -376,7 +376,7 @@ def _through_reference(
     """
     token = recording.set(True)
     try:
-        inputs = [x.apply(ALIAS, x) if x is not None and x._ref else x for x in node.inputs]
+        inputs = [apply(ALIAS, x) if x is not None and x._ref else x for x in node.inputs]
         outputs = op.reference(*inputs)
     finally:
         recording.reset(token)

@@ -184,7 +184,7 @@ class Convertible:
         ):  # a memory map of joblib's, a read-only or unaligned buffer, another machine's byte order
             state["_data"] = backends.as_array(array, None, "numpy")
         if isinstance(ref, str):  # the op whose graph was freed
-            state["_ref"] = (Node(type(ref, (Op,), {})(), FREED), 0)
+            state["_ref"] = (Node(type(ref, (Op,), {})(), (), FREED, ()), 0)
         if version is not None:
             version[0] = -1  # the clock was another process's
         for name, value in state.items():

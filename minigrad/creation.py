@@ -13,7 +13,7 @@ from .dtypes import real
 from .messages import require_numbers
 from .ops.shape import require_size
 from .ops.shape import sizes as checked
-from .tensor import Tensor, tensor, written_out
+from .tensor import Tensor, literal, tensor
 
 
 def full(
@@ -80,7 +80,7 @@ def _filled(
     backend: str | None,
 ) -> Tensor:
     array = np.full(checked(name, shape), value, real(dtype))
-    return written_out(tensor(array, requires_grad=requires_grad, backend=backend))
+    return literal(tensor(array, requires_grad=requires_grad, backend=backend))
 
 
 def arange(
@@ -109,7 +109,7 @@ def arange(
         )
     require_size("arange", (math.ceil(count),))
     values = np.arange(float(start), stop, step).astype(dtype)
-    return written_out(tensor(values, backend=backend))
+    return literal(tensor(values, backend=backend))
 
 
 def constant(data: Any, *, dtype: Any = None, backend: str | None = None) -> Tensor:
@@ -131,7 +131,7 @@ def constant(data: Any, *, dtype: Any = None, backend: str | None = None) -> Ten
     >>> graph(mg.ones(5) * 2)
     Tensor([0., 1., 2., 1., 0.])
     """
-    return written_out(tensor(data, dtype=dtype, backend=backend))
+    return literal(tensor(data, dtype=dtype, backend=backend))
 
 
 #: the backend for each DLPack device type: kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged

@@ -1,4 +1,4 @@
-"""What is recorded: Nodes, the Leaves they begin at, and whether recording is on.
+"""What is recorded: Nodes, the Leaves they begin at, whether recording is on, and the tracer.
 
 A value is known by ``(node, index)``, the output ``index`` of ``node``, never by the Python object that holds it.
 Nodes point back to the nodes before them and never forward to Tensors, so a graph has no cycles: it is freed with
@@ -13,23 +13,22 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Protocol, Union
+from typing import Any, Protocol, Union
 
 from .contexts import Block, Override
 from .op import Op
 
-if TYPE_CHECKING:
-    from .tensor import Tensor
-
+#: the class, which is above this file
+Tensor = Any
 #: the identity of a value
 Ref = tuple[Union["Node", "Leaf"], int]
 
 recording: ContextVar[bool | Block] = ContextVar("recording", default=True)
 #: the tape's clock: every application and every change in place has a time of its own
 now = count().__next__
-#: when something changed last that decides what is computed and is no array: a module's attribute, a mode
+#: when a tensor last moved, or began or ceased to require a gradient, or a module lost an attribute
 revised = [-1]
-#: held while what several threads may share is read, added to and written: gradients of leaves, running statistics
+#: held while data that threads may share is read, added to and written: gradients of leaves, running statistics
 moving = RLock()
 if hasattr(os, "register_at_fork"):  # a forked child does not have the thread that would release it
     os.register_at_fork(
@@ -37,96 +36,72 @@ if hasattr(os, "register_at_fork"):  # a forked child does not have the thread t
     )
 
 
-class Listener(Protocol):
-    """Who hears all that happens on the tape: a capture (``minigrad.graph``)."""
+class Tracer(Protocol):
+    """Tracer protocol: receives every applied op and every read on the host (implemented by graph capture)."""
 
-    #: whose backward pass is being computed
-    behind: Node | None
+    #: the node whose backward is being computed
+    node: Node | None
 
-    def before(self, op: Op, inputs: tuple[Tensor | None, ...]) -> None:
-        """``op`` is about to be applied."""
+    def before(self, op: Any, inputs: tuple[Any, ...]) -> None:
+        """``op``, or ``HOST_WRITE``, is about to be applied; or a module or captured graph to be called."""
 
-    def applied(self, op: Op, inputs: tuple[Tensor | None, ...], outputs: tuple[Any, ...]) -> None:
-        """``op`` has made these Tensors."""
+    def applied(self, op: Op, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+        """``op`` has computed ``outputs``; ``LITERAL``, which has no inputs, stands for Python literals."""
 
-    def written_out(self, tensor: Any) -> None:
-        """A tensor was made from what stands in the program: numbers, shapes."""
+    def host_read(self, source: Any, how: Any) -> None:
+        """Python reads the values of a Tensor or the gradient of a Leaf, ``how`` tells by what.
 
-    def looked_at(self, tensor: Any, how: str) -> None:
-        """Values of a tensor leave for Python or NumPy, where nobody follows them."""
-
-    def born(self, owner: Any) -> None:
-        """An object with settings is being made."""
-
-    def changed(self, what: str, owner: Any = None) -> None:
-        """Something changed, of ``owner``, that no op did."""
-
-    def reads(self, leaf: Leaf) -> None:
-        """Somebody asks for a leaf's gradient."""
-
-    def writes(self, leaf: Leaf, value: Tensor | None) -> None:
-        """A leaf's gradient is about to be replaced by ``value``."""
-
-    def includes(self, graph: Any) -> None:
-        """A graph that was captured before is about to be replayed as a part."""
-
-    def decided(self, question: Callable[[], Any], answer: Any) -> None:
-        """What is computed depends on the answer to a question about values."""
-
-    def calls(self, module: Any, outermost: Any) -> Any:
-        """A context: inside, a module computes, in the call of ``outermost``."""
+        Or a function has read values, and its result ``how`` decides what is computed; it may be called again.
+        """
 
 
-#: who listens; as a rule nobody
-listening: ContextVar[Listener | None] = ContextVar("listening", default=None)
+#: the tracer of this context, as a rule none
+tracing: ContextVar[Tracer | None] = ContextVar("tracing", default=None)
+
+
+class Literal(Op):
+    """Creation of a tensor from Python literals: a constant under capture."""
+
+
+class HostWrite(Op):
+    """An assignment by Python: to the data of a Tensor, or of a value to the gradient of a Leaf."""
+
+
+LITERAL, HOST_WRITE = Literal(), HostWrite()
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
-    """Inside, nobody listens: for looks at values that decide nothing about what is computed."""
-    token = listening.set(None)
+def untraced() -> Iterator[None]:
+    """Hide from the tracer, inside, reads of values that do not decide what is computed."""
+    token = tracing.set(None)
     try:
         yield
     finally:
-        listening.reset(token)
+        tracing.reset(token)
+
+
+@contextmanager
+def differentiating(create_graph: bool) -> Iterator[None]:
+    """Compute a backward pass inside, recorded if ``create_graph``."""
+    tracer = tracing.get()
+    outer = None if tracer is None else tracer.node
+    token = recording.set(create_graph)
+    try:
+        yield
+    finally:
+        recording.reset(token)
+        if tracer is not None:
+            tracer.node = outer
 
 
 def decided(question: Callable[[], Any]) -> Any:
-    """The answer to a question about values that decides what is computed; whoever listens can ask it again."""
-    with unheard():
+    """The answer to a question about values that decides what is computed; a tracer can ask it again."""
+    with untraced():
         answer = question()
-    heard = listening.get()
-    if heard is not None:
-        heard.decided(question, answer)
+    tracer = tracing.get()
+    if tracer is not None:
+        tracer.host_read(question, answer)
     return answer
-
-
-class Settled:
-    """Base of objects whose attributes decide what is computed: the tape notes when one changes."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        if (args or kwargs) and cls.__init__ is object.__init__:
-            raise TypeError(f"{cls.__name__}() takes no arguments")  # Python accepts them silently
-        made = object.__new__(cls)
-        heard = listening.get()
-        if heard is not None:
-            heard.born(made)
-        return made
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._changing(name)
-        object.__setattr__(self, name, value)
-        revised[0] = now()  # after the change, or another thread may look before it
-
-    def __delattr__(self, name: str) -> None:
-        self._changing(name)
-        object.__delattr__(self, name)
-        revised[0] = now()
-
-    def _changing(self, name: str) -> None:
-        heard = listening.get()
-        if heard is not None:
-            heard.changed(f"{type(self).__name__}.{name}", self)
 
 
 class no_grad(Override):
@@ -165,30 +140,26 @@ class no_grad(Override):
 class Leaf:
     """Where a graph begins: a tensor made to require a gradient, and the gradient ``backward`` collected."""
 
-    __slots__ = ("_grad",)
+    __slots__ = ("grad",)
     op = None
     parents: tuple[()] = ()
     order = -1
 
     def __init__(self) -> None:
-        self._grad: Tensor | None = None
+        self.grad: Tensor | None = None
 
-    @property
-    def grad(self) -> Tensor | None:
-        heard = listening.get()
-        if heard is not None:
-            heard.reads(self)
-        return self._grad
-
-    @grad.setter
-    def grad(self, value: Tensor | None) -> None:
-        heard = listening.get()
-        if heard is not None:
-            heard.writes(self, value)
-        self._grad = value
+    def assign(self, value: Tensor | None) -> None:
+        """Replace the gradient."""
+        tracer = tracing.get()
+        if tracer is not None:
+            tracer.before(HOST_WRITE, (self, value))
+        self.grad = value
 
     def __reduce__(self) -> tuple[Any, ...]:  # for all of pickle's protocols
-        return Leaf, (), (None, {"_grad": self._grad})
+        return Leaf, (), (None, {"_grad": self.grad})
+
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        self.grad = state[1]["_grad"]
 
 
 FREED: list[Ref | None] = []
@@ -197,33 +168,47 @@ FREED: list[Ref | None] = []
 class Node:
     """One application of an op.
 
-    ``parents`` are the values of its inputs, None for those without a gradient, and ``FREED`` after ``free``.
-    ``order`` is the time of the application: parents are always older than their children, and whatever was saved
-    and has been written to since is younger than its node. ``shapes`` are those of the inputs, for an op that neither
-    saves all of them nor is elementwise.
+    Attributes
+    ----------
+    parents : sequence of Ref or None
+        The values of its inputs, None for those without a gradient; ``FREED`` after ``free``.
+    order : int
+        The time of the application: parents are older than their children, and a saved array that was written to since
+        is younger than its node.
+    inputs : tuple of Tensor or None
+        Those that the op saves.
+    shapes : tuple
+        Of the inputs, for an op that neither saves all of them nor is elementwise.
     """
 
     __slots__ = ("op", "parents", "order", "inputs", "_outputs", "shapes")
-    shapes: Sequence[tuple[int, ...] | None]
-    grad = None  # only a Leaf has one
+    shapes: tuple[tuple[int, ...] | None, ...]
 
-    def __init__(self, op: Op, parents: list[Ref | None]) -> None:
-        self.op = op
-        self.parents = parents
-        self.order = now()
-        self.inputs: tuple[Tensor | None, ...] = ()
-        self._outputs: tuple[Tensor, ...] = ()
-
-    def save(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]) -> None:
-        """Keep what the op asked for. Outputs are kept without their way back to this node, a cycle."""
-        op = self.op
-        if op.saves_inputs:
-            self.inputs = inputs if op.saves_inputs is True else inputs[op.saves_inputs]
+    def __init__(
+        self,
+        op: Op,
+        inputs: tuple[Any, ...],
+        parents: Sequence[Ref | None],
+        outputs: tuple[Any, ...],
+    ) -> None:
+        self.op, self.parents, self.order = op, parents, now()
+        saves = op.saves_inputs
+        self.inputs = inputs if saves is True else inputs[saves] if saves else ()
+        if saves is not True and not op.elementwise:
+            self.shapes = tuple([None if t is None else t._data.shape for t in inputs])
+        # Without their way back to this node, which would be a cycle.
+        self._outputs: tuple[Any, ...] = ()
         if op.saves_outputs:
             self._outputs = tuple([outputs[i].detach() for i in op.saves_outputs])
+        if len(outputs) == 1:
+            outputs[0]._ref = (self, 0)
+        else:
+            for i, y in enumerate(outputs):
+                y._ref = (self, i)
 
     @property
-    def outputs(self) -> tuple[Tensor, ...]:
+    def outputs(self) -> tuple[Any, ...]:
+        """The outputs that the op saves."""
         if not recording.get():
             return self._outputs
         pairs = zip(self.op.saves_outputs, self._outputs, strict=True)
@@ -268,6 +253,6 @@ class Node:
         return f"output {self.op.saves_outputs[[t is saved for t in self._outputs].index(True)]}"
 
     def free(self) -> None:
-        """Let go of everything behind this node."""
+        """Release what this node saved, and the nodes before it."""
         self.parents = FREED
         self.inputs = self._outputs = ()

@@ -1,7 +1,8 @@
-"""Tensors, and ``apply``, the one door to all computing; how tensors are born."""
+"""Tensors, and ``apply``, the one door to all computing."""
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,16 @@ from .dtypes import floating, half
 from .messages import kind_of, not_a_tensor
 from .op import Op
 from .ops.methods import Methods
-from .tape import Leaf, Node, Ref, listening, now, recording, revised
+from .tape import HOST_WRITE, LITERAL, Leaf, Node, Ref, now, recording, revised, tracing
 
 Array = Any
 by_type = backends.by_type
+new = object.__new__
 #: the ``ref`` of a tensor that wraps an array from outside
 OUTSIDE: Any = object()
 
 
-def apply(op: Op, *inputs: Tensor | None) -> Any:
+def apply(op: Op, *inputs: Any) -> Any:
     """Run ``op`` on ``inputs`` and record it where a gradient may come back.
 
     Everything that computes comes through here: forward passes, backward passes, optimizer updates, running
@@ -37,64 +39,66 @@ def apply(op: Op, *inputs: Tensor | None) -> Any:
     ValueError
         If they are on different devices of one, or on another than the current device.
     """
-    kind = type(inputs[0]._data)  # type: ignore[union-attr]
+    tracer = tracing.get()
+    if tracer is not None:
+        tracer.before(op, inputs)
+    if len(inputs) == 2 and inputs[1] is not None:  # as most have; loops would cost a small add
+        x, y = inputs
+        a, b = x._data, y._data
+        backend = by_type[type(a)]
+        if type(b) is not backend.array or backend.devices is not None:
+            _operands(op, inputs)
+        refs: Any = (x._ref, y._ref)
+        result = op.forward(backend.kernels, a, b)
+    else:
+        backend, arrays, refs = _operands(op, inputs)
+        result = op.forward(backend.kernels, *arrays)
+    made: Any
+    outputs: tuple[Tensor, ...]
+    if type(result) is backend.array:
+        made = new(Tensor)
+        made._data, made._ref, made._version = result, None, None
+        outputs = (made,)
+        if op.aliases:
+            made._version = inputs[0]._shared_version()
+    elif result is None:
+        made, outputs = None, ()
+        time = now()
+        for t in inputs[: op.writes]:
+            t._shared_version()[0] = time
+    elif isinstance(result, np.generic):  # NumPy's reductions to no axes give scalars
+        made = Tensor(np.asarray(result), None)
+        outputs = (made,)
+    else:
+        asarray = backend.xp.asarray
+        made = outputs = tuple([Tensor(asarray(a), None) for a in result])
+    if made is not None and any(refs) and op.differentiable and recording.get():
+        Node(op, inputs, refs, outputs)
+    if tracer is not None:
+        tracer.applied(op, inputs, outputs)
+    return made
+
+
+def _operands(op: Op, inputs: tuple[Any, ...]) -> tuple[Any, list[Array], list[Ref | None]]:
+    """The backend of the inputs, their arrays and their values, None where an input is; raise if they are apart."""
+    backend = by_type[type(inputs[0]._data)]
     arrays: list[Array] = []
-    parents: list[Ref | None] = []
+    refs: list[Ref | None] = []
     for t in inputs:
         if t is None:
             arrays.append(None)
-            parents.append(None)
+            refs.append(None)
             continue
-        array = t._data
-        if type(array) is not kind:
+        arrays.append(t._data)
+        refs.append(t._ref)
+        if type(t._data) is not backend.array:
             raise TypeError(
-                f"{type(op).__name__}: inputs are on different backends, {by_type[kind].name} and "
+                f"{type(op).__name__}: inputs are on different backends, {backend.name} and "
                 f"{t.backend}; move one with .to(backend)"
             )
-        arrays.append(array)
-        parents.append(t._ref)
-    backend = by_type[kind]
     if backend.devices is not None:
         backend.devices.check(type(op).__name__, arrays)
-    heard = listening.get()
-    if heard is not None:
-        heard.before(op, inputs)
-    if (
-        len(arrays) == 2
-    ):  # as it most often is; unpacking a list into a call would cost as much as a small addition
-        a, b = arrays
-        result = op.forward(backend.kernels, a, b)
-    else:
-        result = op.forward(backend.kernels, *arrays)
-    node = Node(op, parents) if any(parents) and op.differentiable and recording.get() else None
-    if node is not None and not op.elementwise and op.saves_inputs is not True:
-        one = len(arrays) == 1
-        node.shapes = (arrays[0].shape,) if one else [a if a is None else a.shape for a in arrays]
-    if type(result) is kind or isinstance(result, np.generic):
-        if type(result) is not kind:  # NumPy's reductions to no axes give scalars
-            result = backend.xp.asarray(result)
-        y = Tensor(result, None if node is None else (node, 0))
-        if op.aliases and inputs[0] is not None:
-            y._version = inputs[0]._shared_version()
-        if node is not None and (op.saves_inputs or op.saves_outputs):
-            node.save(inputs, (y,))
-        if heard is not None:
-            heard.applied(op, inputs, (y,))
-        return y
-    if result is None:
-        time = now()
-        for t in inputs[: op.writes]:
-            t._shared_version()[0] = time  # type: ignore[union-attr]
-        if heard is not None:
-            heard.applied(op, inputs, ())
-        return None
-    arrays = [a if type(a) is kind else backend.xp.asarray(a) for a in result]
-    ys = tuple([Tensor(a, None if node is None else (node, i)) for i, a in enumerate(arrays)])
-    if node is not None:
-        node.save(inputs, ys)
-    if heard is not None:
-        heard.applied(op, inputs, ys)
-    return ys
+    return backend, arrays, refs
 
 
 class Tensor(Methods["Tensor"], Convertible):
@@ -162,9 +166,9 @@ class Tensor(Methods["Tensor"], Convertible):
             raise ValueError(
                 f"data: expected shape {self.shape} and dtype {self.dtype}, got {value.shape} and {value.dtype}"
             )
-        heard = listening.get()
-        if heard is not None:
-            heard.changed(f"the data of a tensor of shape {self.shape}")
+        tracer = tracing.get()
+        if tracer is not None:
+            tracer.before(HOST_WRITE, (self,))
         self._data[...] = value
         self._bump()
 
@@ -175,13 +179,13 @@ class Tensor(Methods["Tensor"], Convertible):
     def filled(self, value: float) -> Tensor:
         """A tensor of this one's shape, dtype and backend, all ``value``."""
         data = self._data
-        return written_out(Tensor(by_type[type(data)].xp.full(data.shape, value, data.dtype), None))
+        return literal(Tensor(by_type[type(data)].xp.full(data.shape, value, data.dtype), None))
 
     def _look(self, how: str) -> None:
-        """Tell who listens that the values are about to leave."""
-        heard = listening.get()
-        if heard is not None:
-            heard.looked_at(self, how)
+        """Report to the tracer that ``how`` reads the values on the host."""
+        tracer = tracing.get()
+        if tracer is not None:
+            tracer.host_read(self, how)
 
     def _bump(self) -> None:
         """Note that the data changed in place."""
@@ -193,21 +197,11 @@ class Tensor(Methods["Tensor"], Convertible):
             self._version = [-1]
         return self._version
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._data.shape
-
-    @property
-    def ndim(self) -> int:
-        return self._data.ndim
-
-    @property
-    def size(self) -> int:
-        return self._data.size
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._data.dtype
+    # Properties that Python reads without a frame of their own.
+    shape: tuple[int, ...] = property(attrgetter("_data.shape"))  # type: ignore[assignment]
+    ndim: int = property(attrgetter("_data.ndim"))  # type: ignore[assignment]
+    size: int = property(attrgetter("_data.size"))  # type: ignore[assignment]
+    dtype: np.dtype = property(attrgetter("_data.dtype"))  # type: ignore[assignment]
 
     @property
     def backend(self) -> str:
@@ -236,7 +230,13 @@ class Tensor(Methods["Tensor"], Convertible):
 
     @property
     def grad(self) -> Tensor | None:
-        return None if self._ref is None else self._ref[0].grad
+        leaf = self._ref and self._ref[0]
+        if not isinstance(leaf, Leaf):
+            return None
+        tracer = tracing.get()
+        if tracer is not None:
+            tracer.host_read(leaf, ".grad")
+        return leaf.grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -247,13 +247,15 @@ class Tensor(Methods["Tensor"], Convertible):
             raise ValueError(
                 f"grad: expected a Tensor of shape {self.shape} or None, got {value!r}"
             )
-        leaf.grad = value
+        leaf.assign(value)
 
     # --- to and from the outside ---
 
     def detach(self) -> Tensor:
         """The same data without its history; changing one in place changes both."""
-        return Tensor(self._data, None, self._shared_version())
+        if self._version is None:
+            self._version = [-1]
+        return Tensor(self._data, None, self._version)
 
     def numpy(self) -> np.ndarray:
         """A copy as a NumPy array."""
@@ -294,7 +296,7 @@ class Tensor(Methods["Tensor"], Convertible):
                 dtype = np.dtype(np.int64)
             if not floating(dtype) and isinstance(value, (float, np.floating)):
                 dtype = np.dtype(np.float32)
-            return written_out(Tensor(by_type[type(self._data)].scalar(value, dtype), None))
+            return literal(Tensor(by_type[type(self._data)].scalar(value, dtype), None))
         if isinstance(value, (list, tuple)) and not any(hasattr(v, "lift") for v in value):
             double = self.dtype == np.float64  # float32 would round its numbers
             return tensor(value, dtype=np.float64 if double else None, backend=self.backend)
@@ -309,7 +311,7 @@ class Tensor(Methods["Tensor"], Convertible):
             array = np.asarray(value)
             empty = array.size == 0
             array = array.astype(np.int64) if empty else array
-            return written_out(tensor(array, backend=self.backend))
+            return literal(tensor(array, backend=self.backend))
         return self.lift(value, name)
 
     apply = staticmethod(apply)
@@ -359,13 +361,13 @@ def tensor(
     if requires_grad:
         t.requires_grad = True
     if isinstance(data, (bool, int, float, list, tuple)):
-        written_out(t)
+        literal(t)
     return t
 
 
-def written_out(t: Tensor) -> Tensor:
-    """``t``, made from what stands in the program; whoever listens is told."""
-    heard = listening.get()
-    if heard is not None:
-        heard.written_out(t)
+def literal(t: Tensor) -> Tensor:
+    """``t``, which was created from Python literals: a constant under capture."""
+    tracer = tracing.get()
+    if tracer is not None:
+        tracer.applied(LITERAL, (), (t,))
     return t

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import threading
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,7 +14,7 @@ from minigrad import backend as backends
 from minigrad.op import Op
 from minigrad.ops.arithmetic import ADD
 from minigrad.ops.batch_norm import BatchNormGrad
-from minigrad.tape import Leaf, Node
+from minigrad.tape import Leaf, Node, recording
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -28,10 +26,8 @@ pytestmark = pytest.mark.usefixtures("backend")
     ("fn", "expected"),
     [
         (lambda x: (x + x).sum(), [2, 2]),
-        (lambda x: (x * x).sum(), [4, 6]),
         (lambda x: (x * x * x).sum(), [12, 27]),
         (lambda x: ((x * 2) * (x * 3)).sum(), [24, 36]),
-        (lambda x: x[0] * x[1], [3, 2]),
         (lambda x: x[0] + x.sum() + x.sum(), [3, 2]),
         (lambda x: mg.concatenate([x, x, x]).sum(), [3, 3]),
         (lambda x: (x - x).sum(), [0, 0]),
@@ -46,20 +42,14 @@ def test_a_tensor_used_several_times_collects_from_all(fn, expected):
 
 
 def test_backward_adds_to_grad_and_leaves_the_old_one_as_it_was():
-    x = leaf([1.0, 2.0])
-    (x * 3).sum().backward()
+    x, unused, constant = leaf([1.0, 2.0]), leaf(1.0), mg.tensor(np.array([3.0, 3.0]))
+    between = x * constant
+    between.sum().backward()
     first = x.grad
     (x * x).sum().backward()
     equal(first, [3, 3])
     equal(x.grad, [5, 7])
     assert not x.grad.requires_grad
-
-
-def test_backward_fills_leaves_and_only_those():
-    x, y, constant, unused = leaf(2.0), leaf(3.0), mg.tensor(np.array(5.0)), leaf(1.0)
-    between = x * y
-    (between * constant).backward()
-    assert (x.grad.item(), y.grad.item()) == (15, 10)
     assert (between.grad, constant.grad, unused.grad) == (None, None, None)
 
 
@@ -78,8 +68,9 @@ def test_gradients_of_intermediate_values():
     a = x * x
     b = a * 3
     y = b * a
-    dy_dx, dy_da, dy_db, dy_dy = mg.grad(y, [x, a, b, y])
-    assert [g.item() for g in (dy_dx, dy_da, dy_db, dy_dy)] == [96, 24, 4, 1]
+    assert [g.item() for g in mg.grad(y, [x, a, b, y])] == [96, 24, 4, 1]
+    x.backward()
+    assert x.grad.item() == 1
 
 
 def test_several_outputs_add_up():
@@ -91,20 +82,8 @@ def test_several_outputs_add_up():
     equal(mg.grad([z, y], x, [mg.tensor(np.array(2.0)), u]), [24, 48])
     one, same = mg.grad(z, [x, x])
     equal(one, same)
-
-
-def test_results_have_the_form_of_the_inputs():
-    x = leaf(1.0)
-    assert isinstance(mg.grad(x * 2, x), mg.Tensor)
-    assert [type(mg.grad(x * 2, form)) for form in ([x], (x,), [])] == [tuple] * 3
-    assert mg.grad(x * 2, []) == ()
-
-
-def test_a_leaf_is_its_own_gradient():
-    x = leaf(3.0)
-    assert mg.grad(x, x).item() == 1
-    x.backward()
-    assert x.grad.item() == 1
+    assert isinstance(mg.grad(z, x), mg.Tensor)
+    assert [type(mg.grad(z, form)) for form in ([x], (x,), [])] == [tuple] * 3
 
 
 def test_unused_inputs():
@@ -112,31 +91,21 @@ def test_unused_inputs():
     y = x.sum()
     with refuses(ValueError, "grad: the outputs do not depend on input 1 of shape (2, 3)"):
         mg.grad(y, [x, other])
-    used, unused = mg.grad(y, [x, other], allow_unused=True)
+    used, unused, later = mg.grad(y, [x, other, y * 2], allow_unused=True)
     equal(used, [1, 1])
-    assert unused is None
-
-
-def test_a_value_computed_later_is_unused():
-    x = leaf([1.0, 2.0])
-    y = x.sum()
-    later = y * 2
-    assert mg.grad(y, later, allow_unused=True) is None
+    assert unused is later is None
 
 
 def test_gradients_that_nobody_asked_for_are_not_computed():
     asked = []
 
-    class Product(Op):
-        def forward(self, k, a, b):
-            return a * b
-
+    class Asked(Product):
         def backward(self, node, needs, gy):
             asked.append([need is not None for need in needs])
             return gy, gy
 
     x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
-    mg.grad(x.apply(Product(), x, w).sum(), w)
+    mg.grad(x.apply(Asked(), x, w).sum(), w)
     assert asked == [[False, True]]
 
 
@@ -155,12 +124,8 @@ def test_cotangents_are_differentiable_too():
     equal(mg.grad(g.sum(), u), [2, 4])
 
 
-def two_outputs():
-    x = leaf([1.0, 2.0])
-    return [x * 2, x * 3], x
-
-
 NEEDED = "expected a gradient for an output of shape (2,); only an output with one element has a default, 1"
+EXPECTED = "expected a gradient of shape (2,) and dtype float64, got"
 
 
 @error_table(
@@ -168,59 +133,34 @@ NEEDED = "expected a gradient for an output of shape (2,); only an output with o
         "missing": (ValueError, "grad: " + NEEDED, lambda ys, x: mg.grad(ys[0], x)),
         "missing in backward": (ValueError, "backward: " + NEEDED, lambda ys, x: ys[0].backward()),
         "one missing": (ValueError, "grad: " + NEEDED, lambda ys, x: mg.grad(ys, x, [None, x])),
-        "count": (
-            ValueError,
-            "grad: expected 2 grad_outputs, one per output, got 1",
-            lambda ys, x: mg.grad(ys, x, mg.ones(2, dtype="float64")),
-        ),
-        "too many": (
-            ValueError,
-            "grad: expected 1 grad_outputs, one per output, got 2",
-            lambda ys, x: mg.grad(ys[0], x, [x, x]),
-        ),
-        "shape": (
-            ValueError,
-            "grad: expected a gradient of shape (2,) and dtype float64, got (1,) and float64",
-            lambda ys, x: mg.grad(ys[0], x, mg.ones(1, dtype="float64")),
-        ),
-        "shape in backward": (
-            ValueError,
-            "backward: expected a gradient of shape (2,) and dtype float64, got () and float64",
-            lambda ys, x: ys[0].backward(1.0),
-        ),
-        "dtype": (
-            ValueError,
-            "grad: expected a gradient of shape (2,) and dtype float64, got (2,) and float32",
-            lambda ys, x: mg.grad(ys[0], x, mg.ones(2)),
-        ),
+        "count": (ValueError, "grad: expected 2 grad_outputs, one per output, got 1",
+                  lambda ys, x: mg.grad(ys, x, mg.ones(2, dtype="float64"))),
+        "too many": (ValueError, "grad: expected 1 grad_outputs, one per output, got 2",
+                     lambda ys, x: mg.grad(ys[0], x, [x, x])),
+        "shape": (ValueError, f"grad: {EXPECTED} (1,) and float64",
+                  lambda ys, x: mg.grad(ys[0], x, mg.ones(1, dtype="float64"))),
+        "shape in backward": (ValueError, f"backward: {EXPECTED} () and float64",
+                              lambda ys, x: ys[0].backward(1.0)),
+        "dtype": (ValueError, f"grad: {EXPECTED} (2,) and float32",
+                  lambda ys, x: mg.grad(ys[0], x, mg.ones(2))),
         "no Tensor": (TypeError, "got str", lambda ys, x: ys[0].backward("1")),
         "output without a gradient": (
-            RuntimeError,
-            "grad: the output of shape () requires no gradient",
-            lambda ys, x: mg.grad(mg.ones(()), x),
-        ),
+            RuntimeError, "grad: the output of shape () requires no gradient",
+            lambda ys, x: mg.grad(mg.ones(()), x)),
         "backward of a constant": (
             RuntimeError,
             "backward: the output of shape (2,) requires no gradient: nothing it was computed from does, "
-            "or it was computed under no_grad or detached",
-            lambda ys, x: (x.detach() * 2).backward(),
-        ),
-        "input without a gradient": (
-            RuntimeError,
-            "grad: input 1 requires no gradient",
-            lambda ys, x: mg.grad(ys[0].sum(), [x, mg.ones(2)]),
-        ),
-        "no outputs": (
-            ValueError,
-            "grad: the outputs do not depend on input 0",
-            lambda ys, x: mg.grad([], x),
-        ),
+            "or it was computed under no_grad or detached", lambda ys, x: (x.detach() * 2).backward()),
+        "input without a gradient": (RuntimeError, "grad: input 1 requires no gradient",
+                                     lambda ys, x: mg.grad(ys[0].sum(), [x, mg.ones(2)])),
+        "no outputs": (ValueError, "grad: the outputs do not depend on input 0",
+                       lambda ys, x: mg.grad([], x)),
     }
-)
+)  # fmt: skip
 def test_errors(error, words, call):
-    ys, x = two_outputs()
+    x = leaf([1.0, 2.0])
     with refuses(error, words):
-        call(ys, x)
+        call([x * 2, x * 3], x)
     assert x.grad is None
 
 
@@ -233,7 +173,7 @@ def test_a_cotangent_from_another_backend_is_refused(backend):
     assert x.grad is None
 
 
-# --- memory that is nobody else's ---
+# --- memory that nothing else shares ---
 
 SHARING = {
     "the same twice": lambda a, b: a + a,
@@ -258,19 +198,10 @@ def test_grad_is_nobody_elses_memory(fn):
     grads = [t.grad for t in (a, b) if t.grad is not None]
     everything = [a, b, seed, *grads]
     for g in grads:
-        before = [t.numpy() for t in everything if t is not g]
+        others = [(t, t.numpy()) for t in everything if t is not g]
         g.data = g.data + 100  # a view of something broadcast could not even be written to
-        for t, old in zip([t for t in everything if t is not g], before, strict=True):
-            equal(t, old)
-
-
-def test_a_grad_handed_on_as_a_seed_is_copied():
-    x = leaf([1.0, 2.0])
-    x.backward(mg.tensor(np.array([3.0, 4.0])))
-    y = leaf([0.0, 0.0])
-    (y + 0).backward(x.grad)
-    y.grad.data = y.grad.data + 1
-    equal(x.grad, [3, 4])
+        for t, before in others:
+            equal(t, before)
 
 
 # --- freeing ---
@@ -359,23 +290,16 @@ def test_backward_frees_what_ops_of_several_outputs_saved(rng):
 @pytest.mark.usefixtures("no_collector")
 def test_a_training_step_leaves_no_cycles(rng):
     def train():
-        model = mg.nn.Sequential(
-            mg.nn.Linear(8, 6, bias=False, rng=rng),
-            mg.nn.BatchNorm(6),
-            mg.nn.Sigmoid(),
-            mg.nn.Linear(6, 3, rng=rng),
-        )
+        layers = mg.nn.Linear(8, 6, bias=False, rng=rng), mg.nn.BatchNorm(6), mg.nn.Sigmoid()
+        model = mg.nn.Sequential(*layers, mg.nn.Linear(6, 3, rng=rng))
         optimizer = mg.optim.Adam(model.parameters(), 0.01)
         x, labels = mg.tensor(rng.standard_normal((16, 8))).astype("float32"), [0, 1, 2, 1] * 4
         for _ in range(2):
             optimizer.zero_grad()
-            loss = mg.softmax_cross_entropy(model(x), labels)
-            loss.backward()
+            mg.softmax_cross_entropy(model(x), labels).backward()
             optimizer.step()
-        model.eval()
-        first = mg.grad(
-            mg.softmax_cross_entropy(model(x), labels), model.parameters(), create_graph=True
-        )
+        loss = mg.softmax_cross_entropy(model.eval()(x), labels)
+        first = mg.grad(loss, model.parameters(), create_graph=True)
         mg.grad(sum((g * g).sum() for g in first), model.parameters())
 
     train()  # what is made once and kept
@@ -409,69 +333,7 @@ def test_memory_comes_back_after_every_step():
     assert after - before < weight.data.nbytes  # and is gone: not one matrix is left
 
 
-# --- no_grad ---
-
-
-def recorded():
-    return (leaf(1.0) * 2).requires_grad
-
-
-def test_no_grad_as_a_context():
-    guard = mg.no_grad()
-    with guard:
-        assert not recorded()
-        with mg.no_grad(), guard:
-            assert not recorded()
-        assert not recorded()
-        assert leaf(1.0).requires_grad
-    assert recorded()
-
-
-def test_no_grad_as_a_decorator():
-    @mg.no_grad()
-    def outer(depth):
-        """Words."""
-        return recorded() or (depth > 0 and outer(depth - 1))
-
-    assert outer(3) is False
-    assert (outer.__name__, outer.__doc__) == ("outer", "Words.")
-    assert recorded()
-
-
-def test_no_grad_ends_with_an_exception():
-    with pytest.raises(ZeroDivisionError), mg.no_grad():
-        1 / 0  # noqa: B018
-    assert recorded()
-
-
-def test_no_grad_does_not_reach_other_threads():
-    with ThreadPoolExecutor(1) as pool, mg.no_grad():
-        assert pool.submit(recorded).result()
-        assert not recorded()
-
-
-def test_a_function_under_no_grad_runs_in_two_threads_at_once():
-    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
-
-    @mg.no_grad()
-    def work(enter, wait):
-        enter.set()
-        assert wait.wait(10)
-        return recorded()
-
-    def first():
-        result = work(first_is_in, second_is_in)
-        first_is_out.set()
-        return result, recorded()
-
-    def second():
-        assert first_is_in.wait(10)
-        return work(second_is_in, first_is_out), recorded()
-
-    with ThreadPoolExecutor(2) as pool:
-        assert [f.result() for f in [pool.submit(first), pool.submit(second)]] == [
-            (False, True)
-        ] * 2
+# --- recording ---
 
 
 def test_differentiating_under_no_grad():
@@ -479,26 +341,21 @@ def test_differentiating_under_no_grad():
     y = x**3
     with mg.no_grad():
         dy = mg.grad(y, x, create_graph=True)
-        assert not recorded()
+        assert not (x * 2).requires_grad
     assert mg.grad(dy, x).item() == 18
 
 
 def test_an_error_while_differentiating_leaves_recording_on():
-    class Broken(Op):
-        def forward(self, k, x):
-            return x + 1
-
+    class Broken(Product):
         def backward(self, node, needs, gy):
             raise ZeroDivisionError
 
     x = leaf(1.0)
-    y = x.apply(Broken(), x)
-    with pytest.raises(ZeroDivisionError):
-        mg.grad(y, x)
-    assert recorded()
-    with pytest.raises(ZeroDivisionError):
-        y.backward()
-    assert recorded() and x.grad is None
+    y = x.apply(Broken(), x, x)
+    for differentiate in (lambda: mg.grad(y, x), y.backward):
+        with pytest.raises(ZeroDivisionError):
+            differentiate()
+        assert recording.get() and x.grad is None
 
 
 # --- changes between a forward and its backward ---
@@ -532,32 +389,22 @@ def running_statistics():
     return loss, x, lambda: layer.train()(x)
 
 
-def loaded_state():
+def linear(change):
     layer = mg.nn.Linear(2, 1, dtype=np.float64)
     x = leaf([[1.0, 2.0]])
-    state = layer.state_dict()
-    return layer(x).sum(), x, lambda: layer.load_state_dict(state)
+    return layer(x).sum(), x, lambda: change(layer)
 
 
-def moved_to_another_backend():
-    layer = mg.nn.Linear(2, 1, dtype=np.float64)
-    x = leaf([[1.0, 2.0]])
-    other = "strict" if x.backend == "numpy" else "numpy"
+def moved_to_another_backend(layer):
     backends.get("strict")
-    return layer(x).sum(), x, lambda: layer.to(other)
+    layer.to("strict" if layer.weight.backend == "numpy" else "numpy")
 
 
-def base_of(view):
-    """A view is used, its base changes."""
+def view(of, base_changes):
+    """A view is used and its base changes, or the other way round."""
     x = leaf([[1.0, 2.0], [3.0, 4.0]])
-    v = view(x)
-    return (v * v).sum(), x, lambda: decremented(x)
-
-
-def view_of(view):
-    """A base is used, a view of it changes."""
-    x = leaf([[1.0, 2.0], [3.0, 4.0]])
-    return (x * x).sum(), x, lambda: decremented(view(x))
+    used = of(x) if base_changes else x
+    return (used * used).sum(), x, lambda: decremented(x if base_changes else of(x))
 
 
 def output_of(fn):
@@ -590,16 +437,19 @@ CHANGES = {
     "an SGD step": ("Multiply: input 0", lambda: optimizer_step(lambda p: mg.optim.SGD(p, 0.1))),
     "an Adam step": ("Multiply: input 0", lambda: optimizer_step(lambda p: mg.optim.Adam(p, 0.1))),
     "running statistics": ("FrozenBatchNorm: input 3", running_statistics),
-    "load_state_dict": ("Linear: input 1", loaded_state),
-    "to another backend": ("Linear: input 1", moved_to_another_backend),
+    "load_state_dict": (
+        "Linear: input 1",
+        lambda: linear(lambda layer: layer.load_state_dict(layer.state_dict())),
+    ),
+    "to another backend": ("Linear: input 1", lambda: linear(moved_to_another_backend)),
     **{
-        f"the base of a {name}": ("Multiply: input 0", lambda view=view: base_of(view))
-        for name, view in VIEWS.items()
-        if name != "detach"
-    },
-    **{
-        f"a {name} of the base": ("Multiply: input 0", lambda view=view: view_of(view))
-        for name, view in VIEWS.items()
+        f"{name}, {'its base' if base else 'itself'}": (
+            "Multiply: input 0",
+            lambda of=of, base=base: view(of, base),
+        )
+        for name, of in VIEWS.items()
+        for base in (True, False)
+        if name != "detach" or not base
     },
     **{
         f"the output of {name}": (f"{op}: output 0", lambda fn=fn: output_of(fn))
@@ -620,11 +470,9 @@ def test_a_change_of_a_saved_value_is_reported(words, build):
     loss, x, change = build()
     x.grad = old = mg.full(x.shape, 7, dtype=x.dtype)
     change()
-    message = f"{words} was changed in place after the forward pass used it"
-    with refuses(RuntimeError, message):
-        loss.backward()
-    with refuses(RuntimeError, message):
-        mg.grad(loss, x)
+    for differentiate in (loss.backward, lambda: mg.grad(loss, x)):
+        with refuses(RuntimeError, f"{words} was changed in place after the forward pass used it"):
+            differentiate()
     assert x.grad is old
     equal(old, np.full(x.shape, 7))
 
@@ -640,11 +488,7 @@ HARMLESS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("fn", "change", "expected"),
-    HARMLESS.values(),
-    ids=HARMLESS,
-)
+@pytest.mark.parametrize(("fn", "change", "expected"), HARMLESS.values(), ids=HARMLESS)
 def test_a_change_of_what_nothing_saved_is_not(fn, change, expected):
     x = leaf([1.0, 2.0])
     y = fn(x)
@@ -655,29 +499,16 @@ def test_a_change_of_what_nothing_saved_is_not(fn, change, expected):
     equal(x.grad, expected)
 
 
-def test_grad_minds_only_what_lies_on_its_way():
+def test_a_change_matters_on_the_way_only_and_to_higher_orders():
     x, w = leaf(2.0), leaf(3.0)
     y = (x * x) + w * 5
+    g = mg.grad(x**3, x, create_graph=True)
     decremented(x)
     assert mg.grad(y, w).item() == 5
-    with refuses(RuntimeError, "Multiply: input 0"):
-        mg.grad(y, x)
-
-
-def test_computing_again_after_a_change_is_fine():
-    x = leaf([1.0, 2.0])
-    (x * x).sum()
-    decremented(x)
-    (x * x).sum().backward()
-    equal(x.grad, [0, 2])
-
-
-def test_a_change_is_reported_by_higher_orders_too():
-    x = leaf([1.0, 2.0])
-    g = mg.grad((x**3).sum(), x, create_graph=True)
-    decremented(x)
-    with refuses(RuntimeError, "was changed in place"):
-        mg.grad(g.sum(), x)
+    for value in (y, g):
+        with refuses(RuntimeError, "input 0 was changed in place"):
+            mg.grad(value, x)
+    assert mg.grad(x * x, x).item() == 2
 
 
 # --- values, not objects ---
@@ -741,7 +572,7 @@ def test_a_reference_takes_its_inputs_as_independent():
     assert mg.gradcheck(lambda a: a.apply(Product(), a.exp(), 2 * a), leaf([0.5, 1.5]), order=3)
 
 
-def test_a_reference_without_a_graph_behind_one_output():
+def test_a_reference_without_a_graph_of_one_output():
     """The gradient of an output that does not depend on any input with a gradient is none, not an accident."""
     a, b = leaf([1.0, 2.0]), mg.tensor(np.array([3.0, 4.0]))
     first, second = a.apply(Spread(), a, b)
@@ -767,16 +598,8 @@ def test_batch_norm_grad_of_statistics_computed_in_the_open(rng):
     assert mg.gradcheck(from_outside, x)
 
 
-def test_the_gradient_of_beta_does_not_depend_on_x(rng):
-    """gbeta is the sum of gy alone, though it comes out of an op that x went into."""
-    x, beta = normal(rng, 4, 3, requires_grad=True), normal(rng, 3, requires_grad=True)
-    gbeta = mg.grad(mg.batch_norm(x, None, beta)[0], beta, normal(rng, 4, 3), create_graph=True)
-    seconds = mg.grad(gbeta.sum(), x, allow_unused=True)
-    assert seconds is None or not seconds.numpy().any()
-
-
 class Planted(Op):
-    """x and 2 x as one value of its shape, with the gradient for input ``index`` in another form."""
+    """a + b, or with ``num_outputs`` 2 also 2 a, with the gradient for input ``index`` in another form."""
 
     saves_inputs = False
 
@@ -785,12 +608,8 @@ class Planted(Op):
         for name, value in settings.items():
             setattr(self, name, value)
 
-    def forward(self, k, *arrays):
-        return (
-            arrays[0] + arrays[-1]
-            if self.num_outputs == 1
-            else (arrays[0] + arrays[-1], arrays[0] * 2)
-        )
+    def forward(self, k, a, b):
+        return a + b if self.num_outputs == 1 else (a + b, a * 2)
 
     def backward(self, node, needs, *gys):
         gy = next(g for g in gys if g is not None)
@@ -853,7 +672,6 @@ def test_the_shape_of_a_planted_gradient_is_reported_with_its_op(monkeypatch):
     monkeypatch.setattr(type(ADD), "backward", lambda self, node, needs, gy: (gy.sum(), gy))
     x = leaf(np.ones(3))
     with refuses(
-        RuntimeError,
-        "Add: the backward pass computed a gradient of shape () for input 0 of shape (3,)",
+        RuntimeError, "Add: the backward pass computed a gradient of shape () for input 0"
     ):
         (x + x).sum().backward()

@@ -6,7 +6,7 @@ import functools
 import gc
 import itertools
 from contextlib import contextmanager
-from threading import Thread
+from threading import Barrier, Thread
 
 import pytest
 from helpers import refuses
@@ -161,8 +161,8 @@ def test_contexts_of_statistics_decorate_generators_too(decorate):
         assert hooks.get() is None
 
 
-def test_a_decorated_generator_is_sent_to_thrown_into_and_closed():
-    seen = []
+def log_of(seen):
+    """A generator and an async generator under no_grad that write down what is sent to and thrown into them."""
 
     @mg.no_grad()
     def walk():
@@ -176,19 +176,8 @@ def test_a_decorated_generator_is_sent_to_thrown_into_and_closed():
         finally:
             seen.append(("closed", on()))
 
-    generator = walk()
-    next(generator), generator.send(1), generator.throw(KeyError())
-    generator.close()
-    assert seen == [(1, False), (KeyError, False), ("closed", False)]
-    assert walk.__doc__ == "Doc."
-    assert on()
-
-
-def test_a_decorated_async_generator_is_sent_to_thrown_into_and_closed():
-    seen = []
-
     @mg.no_grad()
-    async def walk():
+    async def walk_async():
         try:
             while True:
                 try:
@@ -199,15 +188,27 @@ def test_a_decorated_async_generator_is_sent_to_thrown_into_and_closed():
             await asyncio.sleep(0)
             seen.append(("closed", on()))
 
+    return walk, walk_async
+
+
+def test_decorated_generators_are_sent_to_thrown_into_and_closed():
+    seen = []
+    walk, walk_async = log_of(seen)
+
     async def main():
-        generator = walk()
+        generator = walk_async()
         await generator.asend(None)
         await generator.asend(1)
         await generator.athrow(KeyError())
         await generator.aclose()
 
+    generator = walk()
+    next(generator), generator.send(1), generator.throw(KeyError())
+    generator.close()
     asyncio.run(main())
-    assert seen == [(1, False), (KeyError, False), ("closed", False)]
+    assert seen == [(1, False), (KeyError, False), ("closed", False)] * 2
+    assert walk.__doc__ == "Doc."
+    assert on()
 
 
 def test_the_result_of_a_decorated_generator():
@@ -311,18 +312,37 @@ def test_a_generator_that_nobody_closes():
     assert (x * 2).requires_grad
 
 
-def test_one_block_in_two_threads_at_once():
-    block, seen = mg.no_grad(), []
+def test_blocks_nest_and_end_with_an_exception():
+    block = mg.no_grad()
+    with pytest.raises(ZeroDivisionError), block:
+        with mg.no_grad(), block:
+            assert not on()
+        assert not on()
+        1 / 0  # noqa: B018
+    assert on()
+
+
+def test_one_block_and_one_function_in_two_threads_at_once():
+    block, barrier, seen = mg.no_grad(), Barrier(2), []
+
+    @mg.no_grad()
+    def together():
+        barrier.wait(10)
+        return on()
 
     def work():
         with block:
             seen.append(on())
         seen.append(on())
+        seen.append((together(), on()))
 
     with block:
-        in_a_thread(work)
+        thread = Thread(target=work)
+        thread.start()
+        assert not together()
+        thread.join()
         assert not on()
-    assert seen == [False, True]
+    assert seen == [False, True, (False, True)]
     assert on()
 
 

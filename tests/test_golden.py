@@ -60,6 +60,9 @@ CHANGED = {
     "PyTorch's arguments get an answer of their own": [
         "Tensor.backward(self, grad=None, create_graph=False, **others)"
     ],
+    "modules without settings say so": [
+        *(f"nn.{n}()" for n in ("Flatten", "GlobalAvgPool2d", "Module", "ReLU", "Sigmoid", "Tanh"))
+    ],
     "no_grad decorates with and without parentheses": ["no_grad(function=None)"],
 }
 

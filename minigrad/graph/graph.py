@@ -12,8 +12,8 @@ from ..backend import get
 from ..kernels.cuda import LaunchedKernels, NotRecorded
 from ..kernels.numba import NumbaKernels
 from ..kernels.recording import dense
-from ..tape import listening, moving, recording
-from ..tensor import Tensor, apply, written_out
+from ..tape import moving, recording, tracing
+from ..tensor import Tensor, apply, literal
 from .calls import Trace, Value
 from .costs import peak
 from .drawing import dot, svg
@@ -162,14 +162,14 @@ class Graph(Trace):
     def run(self, inputs: list[Tensor]) -> Any:
         """Replay on inputs that are known to fit."""
         with moving if self.moves else nullcontext():
+            tracer = tracing.get()
+            if tracer is not None:
+                tracer.before(self, tuple(inputs))
             for leaf in self.gradients:
                 if leaf not in self.guards.leaves:
                     # It is replaced without being read, so its memory can be reused now.
-                    leaf.grad = None
-            heard = listening.get()
-            if heard is not None:
-                heard.includes(self)
-            if heard is not None or (recording.get() and self.differentiable):
+                    leaf.assign(None)
+            if tracer is not None or (recording.get() and self.differentiable):
                 values = self._reapply(inputs)
             else:
                 values = self._replay(inputs)
@@ -219,7 +219,7 @@ class Graph(Trace):
         """Apply every op again, so that the tape or another capture records it."""
         known = self.start(inputs)
         for v in self.constants():
-            written_out(known[v])
+            literal(known[v])
         ambient = recording.get()
         for call in self.calls:
             arguments = [None if v is None else known[v] for v in call.inputs]
@@ -277,5 +277,5 @@ class Graph(Trace):
             return Tensor(known[v]._data.copy()) if v.kind == "constant" else known[v]
 
         for leaf, v in self.gradients.items():
-            leaf.grad = None if v is None else own(v)
+            leaf.assign(None if v is None else own(v))
         return [own(v) for v in self.outputs]

@@ -2,8 +2,7 @@
 
 A capture follows one path through the Python code. Whatever chose that path and is no argument is remembered here:
 the attributes of the modules that were called, which tensors require gradients and which leaves had one, and the
-contexts that decide where statistics go. Changes of attributes are counted by the tape, so that a look at a number
-tells that nothing happened.
+contexts that decide where statistics go. Attributes are first compared by identity, all in one pass in C.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter, is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from ..backend import where
 from ..nn.batch_norm import hooks
 from ..optim.optimizers import Optimizer
-from ..tape import Leaf, recording, revised, unheard
+from ..tape import Leaf, recording, revised, untraced
 from ..tensor import Tensor
 
 
@@ -34,7 +35,11 @@ _PLAIN = (bool, int, float, str, bytes, slice, np.dtype, np.generic)
 
 
 #: where there is nothing
-MISSING = object()
+MISSING: Any = object()
+#: attributes that decide nothing: whether a batch norm has checked its statistics, to warn of them
+FREE = frozenset({"_checked"})
+#: the tensors of an optimizer; its numbers are read at each step
+_tensors = attrgetter("params", "state", "steps")
 
 
 class Name(NamedTuple):
@@ -90,8 +95,7 @@ class Guards:
     names: list[Name] = field(default_factory=list)
     containers: list[tuple[Any, tuple[Any, ...]]] = field(default_factory=list)
     mentioned: set[str] = field(default_factory=set)
-    #: whether a batch norm has looked at its statistics, to warn of them, decides nothing
-    free: frozenset[str] = frozenset({"_checked"})
+    free: frozenset[str] = FREE
 
     def __post_init__(self) -> None:
         self._containers, self._unread = list(self.containers), []
@@ -102,28 +106,41 @@ class Guards:
                         self._containers.append((c, items(c)))
                     else:
                         self._unread.append((c, _others(c)))
-        self._revision = -2
+        self._optimizers = [o for o in self.modules if isinstance(o, Optimizer)]
+        others = [o for o in self.modules if not isinstance(o, Optimizer)]
+        self._live = [vars(o).values() for o in others]
+        self._snapshot: tuple[int, list[int], list[Any]] = (-2, [], [])
+
+    def _untouched(self) -> bool:
+        """Whether all attributes are the objects that they were in the snapshot."""
+        revision, sizes, objects = self._snapshot
+        return (
+            revised[0] == revision
+            and [*map(len, self._live)] == sizes
+            and all(map(is_, chain(*self._live, *map(_tensors, self._optimizers)), objects))
+        )
 
     def broken(self) -> str:
         """What has changed, in words; nothing as a rule."""
         if contexts() != self.contexts and (reason := self._other_context()):
             return reason
         for leaf, had in self.leaves.items():
-            if (leaf._grad is not None) != had:
+            if (leaf.grad is not None) != had:
                 there = "has no gradient and had one" if had else "has a gradient and had none"
                 return f"a parameter {there} when it was captured, so that it would be added up differently"
         if reason := changed(self.names, self._containers):
             return reason
         if changed([], self._unread) and (reason := changed([], self._unread, _others)):
             return reason
-        revision = revised[0]
-        if revision != self._revision:
-            reason = self._changed()
-            if reason:
+        if not self._untouched():
+            # Before the comparison, or another thread may change something in between.
+            objects = [*chain(*self._live, *map(_tensors, self._optimizers))]
+            snapshot = revised[0], [*map(len, self._live)], objects
+            if reason := self._changed():
                 return reason
-            self._revision = revision
+            self._snapshot = snapshot
         if self.decisions:
-            with unheard():
+            with untraced():
                 if any(question() != answer for question, answer in self.decisions):
                     return "values have changed that decide which layer computes"
         return next(filter(None, [guards.broken() for guards in self.inner]), "")
@@ -168,7 +185,7 @@ def attributes(module: Any, copied: bool = True) -> dict[str, Any]:
     """
     own = vars(module)
     if isinstance(module, Optimizer):
-        own = {name: own[name] for name in ("params", "state", "steps")}
+        own = dict(zip(("params", "state", "steps"), _tensors(module), strict=True))
     else:
         own = {"training": module.training, **own}
     return {k: tuple(v) if copied and type(v) is list else v for k, v in own.items()}
@@ -220,9 +237,8 @@ def changed(
         return f"{shown} has changed since it was captured"
     for container, before in containers:
         after = items(container)
-        if len(after) != len(before) or any(
-            a is not b and not same(a, b)
-            for a, b in zip(after, before)  # noqa: B905
+        if len(after) != len(before) or not (
+            all(map(is_, after, before)) or all(map(same, after, before))
         ):
             return f"a {type(container).__name__} that it reads has changed since it was captured"
     return ""
@@ -244,6 +260,12 @@ def same(a: Any, b: Any) -> bool:
         return False
     # 0.0 and -0.0 are equal and compute different things; a NaN is not equal and computes the same.
     return repr(a) == repr(b) if isinstance(a, (float, np.floating)) else bool(a == b)
+
+
+def same_setting(owner: Any, name: str, before: Mapping[str, Any]) -> bool:
+    """Whether an attribute is what it was ``before``; where there is none, that of the class."""
+    default = getattr(type(owner), name, MISSING)
+    return same(before.get(name, default), vars(owner).get(name, default))
 
 
 def plain(value: Any) -> bool:

@@ -10,7 +10,7 @@ from functools import update_wrapper
 from types import MethodType
 from typing import Any
 
-from ..tape import listening, moving
+from ..tape import moving, tracing
 from .capturing import run, title_of
 from .comparing import require_same
 from .graph import Graph
@@ -42,7 +42,7 @@ class Jit(Replays):
         return list(self._kept)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if listening.get() is not None:  # it becomes part of a larger graph
+        if tracing.get() is not None:  # it becomes part of a larger graph
             return self.function(*args, **kwargs)
         now = contexts()
         for graph in reversed(list(self._kept)):  # other threads move theirs to the end

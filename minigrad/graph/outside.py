@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 
 from ..nn.module import Module
+from ..optim import ExponentialLR, Optimizer
 from ..tensor import Tensor
 from .graph import Graph
 from .guards import MISSING, CaptureError, Name, changed, items, plain
@@ -89,6 +90,8 @@ class Outside:
         Lists, dicts, sets, arrays and the like among them, which change without being assigned.
     modules : dict of Module to None
         Modules among them, whose own attributes are not in ``names``.
+    settings : dict of Optimizer or schedule to None
+        Those among them, whose attributes the function must not set.
     mentioned : set of str
         All names in the code, and texts that may be names.
 
@@ -102,6 +105,7 @@ class Outside:
         self.names: list[Name] = []
         self.containers: list[tuple[Any, tuple[Any, ...]]] = []
         self.modules: dict[Module, None] = {}
+        self.settings: dict[Any, None] = {}
         self.mentioned = {"forward"}
         self._texts: set[str] = set()
         self._owners: list[Any] = []
@@ -126,6 +130,9 @@ class Outside:
             self.modules[value] = None
             for module in value.modules():
                 self.visit(module)
+        elif isinstance(value, (Optimizer, ExponentialLR)):
+            self.visit(getattr(value, "optimizer", None))
+            self.settings[value] = None
         elif isinstance(value, FunctionType):
             self._function(value)
         elif isinstance(value, MethodType):

@@ -96,7 +96,7 @@ class Recorded:
         given = dict(zip(self._graph_inputs, inputs, strict=True))
         arrays = []
         for v, strides in self._brought:
-            source: Any = given.get(v, v.leaf and v.leaf._grad)
+            source: Any = given.get(v, v.leaf and v.leaf.grad)
             array = source._data
             if array.strides != strides or array.dtype != v.dtype:
                 return False

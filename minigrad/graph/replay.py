@@ -80,7 +80,7 @@ class Replay:
             return None
         arrays = [t._data for t in inputs]
         for leaf in self._leaves:
-            arrays.append(leaf._grad._data)
+            arrays.append(leaf.grad._data)
         for (_, strides, dtype), a in zip(self._brought, arrays):  # noqa: B905
             if a.strides != strides or a.dtype != dtype or type(a) is not np.ndarray:
                 return None
@@ -97,7 +97,7 @@ class Replay:
                 if v.kind == "constant":
                     self._constants.append(memory)
             elif v.kind != "result":
-                source: Any = given[v] if v.leaf is None else v.leaf._grad
+                source: Any = given[v] if v.leaf is None else v.leaf.grad
                 known[v], memory = recording.brought(source._data)
                 self._brought.append((memory, known[v].strides, v.dtype))
         try:

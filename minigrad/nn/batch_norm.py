@@ -14,7 +14,7 @@ from ..messages import old_name, renamed, require_numbers, warn
 from ..ops.batch_norm import MoveStatistics, batch_norm, frozen_batch_norm, kept_axes
 from ..ops.checks import require_floating
 from ..ops.random import generator
-from ..tape import listening, moving, unheard
+from ..tape import moving, tracing, untraced
 from ..tensor import Tensor, apply
 from . import init
 from .module import Buffer, Module, Parameter
@@ -294,7 +294,7 @@ class BatchNorm(Module):
         """Warn once of running statistics that were not updated yet; raise where nothing else will."""
         if self._checked:
             return
-        with unheard():
+        with untraced():
             now = self.running_mean.numpy(), self.running_var.numpy()
             initial = not self.num_batches.item() and all(map(np.array_equal, now, self._initial))
         if initial and self.statistics == "population":
@@ -306,7 +306,7 @@ class BatchNorm(Module):
                 f"{self.title()}: eval with running statistics that were never fed; train it, load "
                 "a state, or call minigrad.nn.population_statistics"
             )
-        if listening.get() is None:
+        if tracing.get() is None:
             self._checked = True
 
     def named(self, error: Exception, x: Tensor) -> Exception:

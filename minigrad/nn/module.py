@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -16,11 +15,11 @@ import numpy as np
 
 from .. import backend as backends
 from ..messages import require_state
-from ..tape import Settled, listening
+from ..tape import now, revised, tracing
 from ..tensor import Tensor, tensor
 
-#: the outermost module while it is called: messages name layers by their place in it
-_outermost: ContextVar[Module | None] = ContextVar("outermost", default=None)
+#: the modules that are being called, outermost first; of the inner ones only a tracer needs to know
+scope: ContextVar[tuple[Module, ...]] = ContextVar("scope", default=())
 
 
 class Parameter(Tensor):
@@ -56,7 +55,7 @@ class Loaded(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module(Settled):
+class Module:
     """Base class of layers and models: define ``forward``, call the module.
 
     Parameters, Buffers and Modules are found in attributes, and in lists, tuples, deques and dicts there, however
@@ -101,24 +100,30 @@ class Module(Settled):
                 )
         super().__setattr__(name, value)
 
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        # Another name may get the same object, which a snapshot of values does not see.
+        revised[0] = now()
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        outermost, heard = _outermost.get(), listening.get()
-        if outermost is not None and heard is None:
+        outer, tracer = scope.get(), tracing.get()
+        if outer and tracer is None:
             return self.forward(*args, **kwargs)
-        token = _outermost.set(outermost or self)
+        token = scope.set((*outer, self))
         try:
-            with nullcontext() if heard is None else heard.calls(self, outermost or self):
-                return self.forward(*args, **kwargs)
+            if tracer is not None:
+                tracer.before(self, args)
+            return self.forward(*args, **kwargs)
         finally:
-            _outermost.reset(token)
+            scope.reset(token)
 
     def title(self) -> str:
         """This module's name in messages: its class, and inside the call of a larger one its dotted name there."""
-        root = _outermost.get()
-        names = [name for name, module in root.named_modules() if module is self] if root else []
+        roots = scope.get()[:1]
+        names = [n for root in roots for n, module in root.named_modules() if module is self]
         return " ".join([type(self).__name__, *(repr(name) for name in names if name)])
 
     def train(self, mode: bool = True) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -21,7 +20,7 @@ from ..nn.module import Buffer
 from ..op import Op
 from ..ops.arithmetic import where
 from ..ops.indexing import ARRAY
-from ..tape import listening, no_grad
+from ..tape import LITERAL, no_grad, tracing
 from ..tensor import Tensor
 from . import IR_VERSION, MOST_BYTES, NUMBERS, OPSET, library
 
@@ -85,12 +84,12 @@ class Writer:
         """Write the ops that a function of Tensors applies, by running it on ones of the right shapes."""
         tracer = Tracer(self)
         tensors = [w and tracer.know(Tensor(np.ones(w.shape, w.dtype)), w.name) for w in inputs]
-        token = listening.set(tracer)
+        token = tracing.set(tracer)
         try:
             with no_grad(), np.errstate(all="ignore"):
                 made = function(*tensors)
         finally:
-            listening.reset(token)
+            tracing.reset(token)
         return tuple([tracer.wire(t).name for t in (made if isinstance(made, tuple) else (made,))])
 
     def refuse(self, op: Op, why: str) -> NoReturn:
@@ -176,7 +175,7 @@ class Writer:
 class Tracer:
     """Writes the ops that are applied. A tensor that none of them computed is a constant."""
 
-    behind: Any = None
+    node: Any = None
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
@@ -194,13 +193,15 @@ class Tracer:
         return self._known[id(t._data)][0]
 
     def applied(self, op: Op, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+        if op is LITERAL:
+            return
         made = self.writer.write(op, [None if t is None else self.wire(t) for t in inputs])
         for y, name in zip(outputs, made, strict=True):
             if name is not None:
                 self.know(y, name)
 
     def __getattr__(self, event: str) -> Any:  # other events do not matter
-        return lambda *args, **kwargs: nullcontext()
+        return lambda *args: None
 
 
 # --- rules: functions of the writer, the op and its inputs ---

@@ -20,7 +20,7 @@ from ..creation import constant
 from ..graph import CaptureError
 from ..messages import not_a_tensor
 from ..nn.module import Buffer, Module, Parameter
-from ..tape import no_grad, unheard
+from ..tape import no_grad, untraced
 from ..tensor import Tensor
 from . import DTYPES, MOST_BYTES, library
 from .operators import COPIES, IGNORED, OPERATORS, SCALARS, VECTORS, Budget, budget, claim
@@ -67,7 +67,7 @@ class Node(NamedTuple):
             arguments.append(None if v is None else self._argument(v, name, backend))
         if backend:
             return OPERATORS[self.kind](*arguments, **self.attributes)
-        with unheard(), no_grad():
+        with untraced(), no_grad():
             made = OPERATORS[self.kind](*arguments, **self.attributes)
             return made.numpy() if isinstance(made, Tensor) else made
 

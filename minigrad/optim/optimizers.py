@@ -11,11 +11,11 @@ from ..backend import beside, where, writable
 from ..messages import kind_of, not_a_tensor, require_at_least_0, require_state
 from ..nn.module import load
 from ..op import Op
-from ..tape import Settled, unheard
+from ..tape import untraced
 from ..tensor import Tensor, apply, tensor
 
 
-class Optimizer(Settled):
+class Optimizer:
     """Base class of optimizers: parameters, a learning rate, and state tensors for each parameter.
 
     float16 and bfloat16 parameters are updated in float32 and rounded once a step; their state is float32. An update
@@ -77,7 +77,7 @@ class Optimizer(Settled):
         """Forget the gradients of all parameters."""
         for p in self.params:
             if p._ref is not None:
-                p._ref[0].grad = None
+                p.grad = None
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
@@ -123,7 +123,7 @@ class Optimizer(Settled):
         for ts in ([self.steps], *self.state.values()):
             for t, p in zip(ts, self.params, strict=False):
                 if where(t._data) != where(p._data):
-                    with beside(p._data), unheard():  # the values stay what they are
+                    with beside(p._data), untraced():  # the values stay what they are
                         t.move(p.backend)
 
     def _named(self) -> Iterator[tuple[str, Tensor]]:

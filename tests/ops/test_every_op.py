@@ -15,7 +15,7 @@ from minigrad.bn import moments
 from minigrad.op import Op
 from minigrad.ops import activation, batch_norm, conv, linear, loss
 from minigrad.ops.conv import make_window
-from minigrad.tape import listening
+from minigrad.tape import tracing
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -197,7 +197,7 @@ def test_every_reference_is_compared():
 class Watch:
     """Who hears all applications, and looks whether results share memory that the op says nothing of."""
 
-    behind = None
+    node = None
 
     def __init__(self):
         self.sharing = set()
@@ -214,11 +214,11 @@ class Watch:
 
 def test_results_share_memory_only_where_the_op_says_so():
     heard = Watch()
-    token = listening.set(heard)
+    token = tracing.set(heard)
     try:
         for case in CASES.values():
             for dtype in [np.float32, np.float64]:
                 gradients(case, tensors(case.arrays(np.random.default_rng(0), dtype)))
     finally:
-        listening.reset(token)
+        tracing.reset(token)
     assert heard.sharing == set()
