@@ -246,12 +246,3 @@ def test_options(capsys):
     assert len(re.findall(r"^ +\d+ .*\d{15} .*\d{15}$", out, re.MULTILINE)) == 4
     example.main(["--steps", "3"])
     assert capsys.readouterr().out != out
-
-
-def test_help_and_mistakes(capsys):
-    with pytest.raises(SystemExit, match=r"^0$"):
-        example.main(["--help"])
-    assert "--seed" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match=r"^2$"):
-        example.main(["--steps", "0"])
-    assert "--steps: expected a positive integer, got 0" in capsys.readouterr().err

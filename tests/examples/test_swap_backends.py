@@ -107,12 +107,3 @@ def test_main_says_why_cupy_is_missing(capsys, monkeypatch):
     assert "cupy" not in first
     assert second == "cupy is not:   the cupy backend needs an NVIDIA GPU, and CuPy finds none"
     assert swap_backends.why_missing("numpy") is None
-
-
-def test_help_and_mistakes(capsys):
-    with pytest.raises(SystemExit, match=r"^0$"):
-        swap_backends.main(["--help"])
-    assert "--steps" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match=r"^2$"):
-        swap_backends.main(["--steps", "0"])
-    assert "--steps: expected a positive integer, got 0" in capsys.readouterr().err
