@@ -1,7 +1,7 @@
-"""Import: an ONNX file, which anybody may have made, read as a module.
+"""Import: an ONNX file as a module.
 
-Nothing in a file is executed, no other file is opened, and no memory is taken for what a file only claims to hold: the
-onnx package checks its structure, and nodes claim their memory before they compute.
+Files are not trusted: nothing in them is executed, no other file is opened, the onnx package checks their structure,
+and nodes claim their memory before they compute.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ..nn.module import Buffer, Module, Parameter
 from ..tape import no_grad, unheard
 from ..tensor import Tensor
 from . import DTYPES, MOST_BYTES, library
-from .operators import COPIES, IGNORED, OPERATORS, SCALARS, VECTORS, Budget, budget, claim
+from .operators import IGNORED, OPERATORS, SCALARS, VECTORS, Budget, budget, claim
 
-#: before 7 broadcasting had other rules; later versions may change what an operator means
-VERSIONS = range(7, 29)
+#: before 13 softmax had other axes; later versions may change what an operator means
+VERSIONS = range(13, 29)
 
 
 class Input(NamedTuple):
@@ -74,8 +74,9 @@ class Node(NamedTuple):
     def _argument(self, value: Any, name: str, backend: str | None) -> Any:
         """As operators take it: a tuple of integers, a number, or a Tensor, whose memory is claimed."""
         if name not in VECTORS | SCALARS:
-            shape = [max(n, 1) for n in value.shape]  # a sum of what is empty need not be empty
-            claim((COPIES.get(self.kind, 1), *shape), value.dtype)
+            claim(
+                [max(n, 1) for n in value.shape], value.dtype
+            )  # results may be larger than an empty input
             return value if isinstance(value, Tensor) else constant(value, backend=backend)
         if value.size > 64 or (value.size != 1 if name in SCALARS else value.ndim != 1):
             raise ValueError(f"expected a number or vector as {name}, got shape {value.shape}")
@@ -231,11 +232,8 @@ def _node(title: str, node: Any, attributes: dict[str, Any], version: int) -> No
         default = schema.attributes[name].default_value
         if name in IGNORED or (default.type and attributes[name] == _value(default)):
             del attributes[name]
-    taken = signature(OPERATORS[node.op_type])
-    if "opset" in taken.parameters:
-        attributes["opset"] = version
     try:
-        taken.bind(*node.input, **attributes)
+        signature(OPERATORS[node.op_type]).bind(*node.input, **attributes)
     except TypeError as error:
         raise ValueError(f"{title}: it is not read: {error}") from error
     formal = [schema.inputs[min(i, len(schema.inputs) - 1)] for i in range(len(node.input))]
@@ -252,7 +250,7 @@ def _type(dtype: np.dtype) -> str:
 
 
 def from_onnx(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 2**30) -> OnnxModel:
-    """A module from an ONNX file, made here or elsewhere: an MLP, a convolutional network, a classifier.
+    """Read an ONNX file as a module: an MLP, a convolutional network, a classifier.
 
     Its floating initializers are parameters under their names in the file, except for running statistics, which are
     buffers; so it can be trained, captured, saved, and moved between backends like any other module. Batch norms use
@@ -263,8 +261,9 @@ def from_onnx(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 2**30)
     source : path or bytes
         A file, or its content. It is not trusted: nothing in it is executed, and all of it is checked.
     max_bytes : int
-        What one node may allocate, 1 GiB by default, and what all of them may in a run beyond a multiple of the
-        inputs and weights. It is checked before; a product or a convolution counts by its multiplications too.
+        What one node may take for its inputs and outputs, 1 GiB by default, and what all of them may in a run beyond
+        a multiple of the inputs and weights. It is checked before; products and convolutions count by their
+        multiplications too.
 
     Returns
     -------
@@ -279,7 +278,7 @@ def from_onnx(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 2**30)
         If there is no such file.
     ValueError
         For what is no complete ONNX file, or one with anything that is not read, naming it: operators that are not in
-        ``minigrad.onnx.operators``, versions other than 7 to 28, weights in other files, dtypes that NumPy lacks.
+        ``minigrad.onnx.operators``, versions other than 13 to 28, weights in other files, dtypes that NumPy lacks.
 
     Examples
     --------
