@@ -150,7 +150,8 @@ def cut(x: Tensor, starts: Ints, ends: Ints, axes: Any = None, steps: Any = None
 def gather(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
     (axis,) = axes_of([axis], x.ndim)
     claim((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
-    return x[(*[slice(None)] * axis, indices)]
+    key = (*[slice(None)] * axis, indices)
+    return x[key]
 
 
 def padded(x: Tensor, pads: Ints, value: Any = None, axes: Any = None) -> Tensor:
@@ -192,9 +193,11 @@ def gemm(
     return (y if c is None or not beta else y + c * beta).astype(a.dtype)
 
 
-def batch_normalization(x: Tensor, *parameters: Tensor, epsilon: float = 1e-5) -> Tensor:
-    dtype = statistics_dtype(x.dtype)
-    return frozen_batch_norm(x, *[t.astype(dtype) for t in parameters], eps=epsilon)
+def batch_normalization(
+    x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor, epsilon: float = 1e-5
+) -> Tensor:
+    gamma, beta, mean, var = (t.astype(statistics_dtype(x.dtype)) for t in (gamma, beta, mean, var))
+    return frozen_batch_norm(x, gamma, beta, mean, var, eps=epsilon)
 
 
 def windows(
@@ -237,7 +240,8 @@ def conv(
     if kernel_shape not in (None, kernel):
         raise ValueError(f"kernel_shape is not that of weight {weight.shape}")
     if extra is None:
-        return conv2d(x, weight, bias, *windows(x, kernel, *weight.shape[:2], **w), group)
+        strides, pads, dilations = windows(x, kernel, weight.shape[0], weight.shape[1], **w)
+        return conv2d(x, weight, bias, strides, pads, dilations, group)
     strides, pads, dilations = windows(x, kernel, 1, 1, **w)
     # It is computed over the output before that is cropped, by a kernel that is filled up with zeros.
     filled = [k * d + s for k, d, s in zip(kernel, dilations, strides, strict=True)]
