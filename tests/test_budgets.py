@@ -48,10 +48,7 @@ CIRCLES = {
 LONG = {
     "autograd._walk": 83,
     "graph.capturing.Capture.finish": 47,
-    "layers.batch_normalization": 45,
     "ops.conv.conv_transpose2d": 46,
-    "study.gradcheck.gradcheck": 42,
-    "study.steps.problem": 42,
     "tensor.apply": 59,
 }
 
