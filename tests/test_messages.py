@@ -1,4 +1,4 @@
-"""What typical mistakes are told: what came, what was expected, which function it was, and what to do."""
+"""Messages for typical mistakes: the function, what it expected, what it got, and what to do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FOREIGN = "expected a minigrad Tensor, got torch.Tensor: use mg.from_dlpack"
 CAST = r"cast x with x\.astype\('float32'\)"
 WRAP = "expected a minigrad Tensor, got numpy.ndarray; wrap it with minigrad.tensor"
 
-#: a line of a program, the error, and patterns of its message; ``torch`` stands for a foreign tensor
+#: a line of a program, the error, and patterns of its message; ``torch`` is a foreign tensor
 MISTAKES = [
     *[
         (call, TypeError, rf"^[\w ,]+: {re.escape(FOREIGN)}$")

@@ -168,8 +168,8 @@ def test_a_wrong_update_shows_without_gradients(momentum):
 
 
 @pytest.mark.parametrize(("name", "peer"), WITH_TORCH)
-def test_all_of_pytorchs_tensors_are_born_on_the_device(name, peer, torch):
-    """On PyTorch's device without memory: what is mixed with others is refused, and nothing can be shown."""
+def test_all_of_pytorchs_tensors_are_created_on_the_device(name, peer, torch):
+    """On PyTorch's meta device: mixing devices and reading values are errors."""
     before = torch.get_default_device()
     with stand_in(torch="meta").peers() as start:
         made = start(name, peer)

@@ -212,7 +212,7 @@ WEIGHTED = {
     "one channel": ((300, 1, 9), (1,), None),
     "a copy": ((4, 3, 5, 2), (1, 3), None),
 }
-#: what is done to random weights, of which some are 0
+#: changes of random weights, some of which are 0
 WEIGHTS = {
     "fractions": lambda w: w,
     "mask": lambda w: (w > 0).astype(float),

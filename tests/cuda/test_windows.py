@@ -44,7 +44,7 @@ def gpu(monkeypatch):
 
 
 def layouts(values):
-    """The same images in several memory layouts, amid numbers that must not be read."""
+    """The same images in several memory layouts, among numbers that must not be read."""
     n, c, h, w = values.shape
     outside = np.nan if values.dtype.kind != "i" else -1
     places = {

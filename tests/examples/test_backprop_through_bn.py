@@ -107,7 +107,7 @@ def test_constant_statistics_give_another_gradient(seed):
     wrong, right = wrong_and_right(seed)
     v, _, d = opened(seed)
     assert np.abs(wrong - right).max() > 0.1
-    # What it lacks, by the fourth equation; and what it asks for in vain.
+    # The missing terms of the fourth equation; the components that the next forward pass undoes.
     lack = (2 * d["var"] * v["centered"] + d["mean"]) / len(wrong)
     np.testing.assert_allclose(wrong - right, -lack, rtol=0, atol=1e-14)
     np.testing.assert_allclose(right.sum(0), 0, atol=1e-14)

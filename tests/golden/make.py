@@ -134,7 +134,7 @@ LAYERS = {kind: (make, shape, arguments) for kind, (make, shape, *arguments) in 
 
 
 def settle(module, seed=0):
-    """Initial values of this file's own, for everything that is floating."""
+    """Set all floating parameters and buffers to values that do not depend on the initializers."""
     rng = np.random.default_rng(seed)
     for name, t in [*module.named_parameters(), *module.named_buffers()]:
         if t.dtype.kind == "f":
@@ -174,7 +174,7 @@ def layer_states():
     return arrays
 
 
-# --- a checkpoint to go on from ---
+# --- checkpoints ---
 
 
 def classifier():
@@ -515,7 +515,7 @@ def main(folder):
     for name, value in pickled().items():
         try:
             contents[name] = pickle.dumps(value, protocol=4)
-        except Exception as error:  # which objects a version pickles is part of what is noted
+        except Exception as error:  # which objects a version can pickle is recorded too
             print(f"not pickled: {name}: {error}", file=sys.stderr)
     (folder / "pickles.pickle").write_bytes(pickle.dumps(contents, protocol=4))
 

@@ -1,4 +1,4 @@
-"""Templates: variables are made at the first call, found at all later ones, and seen as a Module's."""
+"""Templates: variables are created at the first call, reused by later ones, and are a Module's."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_the_outer_one_has_it_all(x):
 def test_beside_one_that_is_kept(x):
     kept = make("inner", lambda x: dense(x, 3))
 
-    def function(x):  # makes the second anew at every call
+    def function(x):  # creates the second one at every call
         return make("inner", lambda x: dense(x, 3))(kept(x))
 
     outer = make("outer", function)

@@ -260,7 +260,7 @@ def biases(layer, steps=50):
     return np.array(history).T
 
 
-def test_without_the_mean_path_the_bias_grows_and_the_loss_stands_still():
+def test_without_the_mean_path_the_bias_grows_at_constant_loss():
     """Section 2 of the paper."""
     settings = {"center": False, "dtype": np.float64}
     bias, losses = biases(AblatedBatchNorm(1, ("mean",), **settings))

@@ -63,7 +63,7 @@ class ConstantOutput(Op):
 
 
 RIGHT = BatchNorm()
-#: wrong ops, and what is wrong of their first derivatives
+#: ops with a wrong first derivative, and where
 FIRST_ORDER = {
     "no 1/m": (BatchNorm(gx=lambda gy, h, s: s * (gy - gy.sum(0) - h * (gy * h).sum(0))), "input 0"),
     "no mean path": (BatchNorm(gx=lambda gy, h, s: s * (gy - h * (gy * h).mean(0))), "input 0"),

@@ -1,4 +1,4 @@
-"""The invariants hold for minigrad.batch_norm, exactly or up to eps, and what is reported is what was measured."""
+"""The invariants hold for minigrad.batch_norm, exactly or up to eps, and are reported as measured."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def test_wrong_axes_of_images(rng, axes):
 
 
 def test_a_small_mistake_in_float64_is_no_rounding(numbers):
-    """eps = 1e-7 is less than float32 tells apart here, wherever it stands, but not what float64 leaves."""
+    """The effect of eps = 1e-7 is below the precision of float32, but above that of float64."""
     x = numbers[0]
     mine = x.std(0) + 1e-7
     assert check("std", mine, numbers, eps=1e-7).mistake == "eps outside the square root"
