@@ -230,11 +230,6 @@ def compared(to: Writer, op: Any, a: Wire, b: Wire) -> str:
     return to.node(op.ufunc.title().replace("_", "Or"), a, b)
 
 
-def clip(to: Writer, op: Any, x: Wire) -> str:
-    bounds = [None if b is None else to.constant(b, x.dtype) for b in (op.low, op.high)]
-    return to.node("Clip", x, *bounds)
-
-
 def arg_max(to: Writer, op: Any, x: Wire) -> str:
     flat = to.node("Reshape", x, to.constant([-1])) if op.axis is None else x
     return to.node("ArgMax", flat, axis=op.axis or 0, keepdims=0)
@@ -254,10 +249,6 @@ def dropout_mask(to: Writer, op: Any, x: Wire) -> str:
 def reshape(to: Writer, x: Any, shape: tuple[int, ...]) -> str:
     # Without allowzero a 0 would mean the size of x.
     return to.node("Reshape", x, to.constant(shape), **({"allowzero": 1} if 0 in shape else {}))
-
-
-def pad(to: Writer, op: Any, x: Wire) -> str:
-    return to.node("Pad", x, to.constant(np.ravel(op.widths, "F")), to.constant(op.value, x.dtype))
 
 
 def index(to: Writer, op: Any, x: Wire, *arrays: Wire) -> str:
@@ -305,11 +296,6 @@ def conv(to: Writer, op: Any, x: Wire, *weights: Any) -> str:
     return to.node("ConvTranspose", x, *weights, output_padding=lack, **window(op), **rest)
 
 
-def sum_pool(to: Writer, op: Any, x: Wire) -> str:
-    mean = to.node("AveragePool", x, count_include_pad=1, **window(op))
-    return to.node("Mul", mean, to.constant(math.prod(op.window.size), x.dtype))
-
-
 def frozen_batch_norm(to: Writer, op: Any, x: Wire, gamma: Any, beta: Any, *moments: Wire) -> Any:
     """One node for axis 1. Never one in training mode: ONNX Runtime 1.32 overwrites the initializers of its running
     statistics, so that a second run is wrong."""
@@ -341,22 +327,27 @@ def move_statistics(to: Writer, op: Any, *inputs: Wire) -> Any:
 # fmt: off
 #: by the names of op classes
 RULES: dict[str, Callable[..., Any]] = {
-    **{name: same(name) for name in ("Abs", "Add", "Exp", "Log", "Relu", "Sigmoid", "Sign", "Tanh", "Where")},
-    "Sqrt": same("Sqrt"),
+    **{n: same(n) for n in ("Abs", "Add", "Exp", "Log", "Relu", "Sigmoid", "Sign", "Sqrt", "Tanh", "Where")},
     "AddInto": same("Add"), "Subtract": same("Sub"), "Multiply": same("Mul"), "Divide": same("Div"),
     "Negative": same("Neg"), "Power": same("Pow"), "Maximum": same("Max"), "Minimum": same("Min"),
     "Alias": same("Identity"), "Copy": same("Identity"), "Concatenate": same("Concat", "axis"),
     "Softmax": same("Softmax", "axis"), "LogSoftmax": same("LogSoftmax", "axis"),
     "Sum": reduced("ReduceSum"), "Max": reduced("ReduceMax"), "Min": reduced("ReduceMin"),
-    "ArgMax": arg_max, "Clip": clip, "Comparison": compared, "OneHot": one_hot,
-    "Conv2d": conv, "InputGrad": conv, "SumPool2d": sum_pool, "MatMul": product,
-    "DropoutMask": dropout_mask, "Pad": pad, "Index": index,
+    "ArgMax": arg_max, "Comparison": compared, "OneHot": one_hot, "Conv2d": conv, "InputGrad": conv,
+    "MatMul": product, "DropoutMask": dropout_mask, "Index": index,
     "FrozenBatchNorm": frozen_batch_norm, "MoveStatistics": move_statistics,
     "Assign": lambda to, op, old, new: to.node("Identity", new),
     "BroadcastTo": lambda to, op, x: to.node("Expand", x, to.constant(op.new)),
     "Cast": lambda to, op, x: to.cast(x, op.dtype),
+    "Clip": lambda to, op, x: to.node(
+        "Clip", x, *(b if b is None else to.constant(b, x.dtype) for b in (op.low, op.high))),
     "Linear": lambda to, op, *inputs: to.node("Gemm", *inputs, transB=1),
     "MaxPool2d": lambda to, op, x: (to.node("MaxPool", x, **window(op)), None),
+    "Pad": lambda to, op, x: to.node(
+        "Pad", x, to.constant(np.ravel(op.widths, "F")), to.constant(op.value, x.dtype)),
+    "SumPool2d": lambda to, op, x: to.node(
+        "Mul", to.node("AveragePool", x, count_include_pad=1, **window(op)),
+        to.constant(math.prod(op.window.size), x.dtype)),
     "PowerScalar": lambda to, op, x: to.node("Pow", x, to.constant(op.exponent, x.dtype)),
     "Reshape": lambda to, op, x: reshape(to, x, op.new),
     "Transpose": lambda to, op, x: to.node("Transpose", x, perm=op.order),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from functools import reduce
+from functools import partial, reduce
 from math import prod
 from typing import Any
 
@@ -201,16 +201,9 @@ def batch_normalization(
 
 
 def windows(
-    x: Tensor,
-    kernel: Ints,
-    channels: int,
-    depth: int,
-    strides: Ints = (1, 1),
-    pads: Ints = (0, 0, 0, 0),
-    dilations: Ints = (1, 1),
-    auto_pad: str = "NOTSET",
-) -> tuple[Any, ...]:
-    """Strides, padding and dilations over the last two axes.
+    x: Tensor, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, channels: int, depth: int
+) -> Any:
+    """Check windows over the last two axes and claim their memory; returns the padding as pairs.
 
     Claims the padded x, the patches of a row, and the output with its ``channels``, ``depth`` products for each place
     of a window.
@@ -220,8 +213,6 @@ def windows(
         raise ValueError(f"expected windows over two axes, got {kernel} for {x.shape}")
     if min(*kernel, *strides, *dilations) < 1 or min(pads) < 0:
         raise ValueError(f"expected positive sizes, got {kernel, strides, dilations, pads}")
-    if auto_pad not in ("NOTSET", "VALID") or (auto_pad == "VALID" and any(pads)):
-        raise ValueError(f"expected pads alone, got auto_pad={auto_pad} and {pads}")
     ends = tuple(zip(pads[:2], pads[2:], strict=True))
     wide = [n + sum(p) for n, p in zip(sizes, ends, strict=True)]
     axes = zip(wide, kernel, strides, dilations, strict=True)
@@ -229,46 +220,61 @@ def windows(
     claim((*x.shape[:2], *wide), x.dtype)
     claim((out[1] * x.shape[1] + 256, *kernel), x.dtype)
     claim(shape := (len(x), channels, *out), x.dtype, prod((*shape, depth, *kernel)))
-    return strides, ends, dilations
+    return ends
 
 
 def conv(
-    x: Tensor, weight: Tensor, bias: Any = None, group: int = 1, kernel_shape: Any = None, **w: Any
+    x: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    *,
+    group: int = 1,
+    kernel_shape: Any = None,
+    strides: Any = (1, 1),
+    pads: Any = (0, 0, 0, 0),
+    dilations: Any = (1, 1),
+    output_padding: Any = None,
 ) -> Tensor:
     """Transposed if rows and columns to add, ``output_padding``, are given."""
-    kernel, extra = weight.shape[2:], w.pop("output_padding", None)
+    kernel = weight.shape[2:]
     if kernel_shape not in (None, kernel):
         raise ValueError(f"kernel_shape is not that of weight {weight.shape}")
-    if extra is None:
-        strides, pads, dilations = windows(x, kernel, weight.shape[0], weight.shape[1], **w)
-        return conv2d(x, weight, bias, strides, pads, dilations, group)
-    strides, pads, dilations = windows(x, kernel, 1, 1, **w)
+    if output_padding is None:
+        ends = windows(x, kernel, strides, pads, dilations, weight.shape[0], weight.shape[1])
+        return conv2d(x, weight, bias, strides, ends, dilations, group)
+    ends = windows(x, kernel, strides, pads, dilations, 1, 1)
     # It is computed over the output before that is cropped, by a kernel that is filled up with zeros.
     filled = [k * d + s for k, d, s in zip(kernel, dilations, strides, strict=True)]
-    axes = zip(x.shape[2:], strides, filled, extra, strict=True)
+    axes = zip(x.shape[2:], strides, filled, output_padding, strict=True)
     whole = [n * s + k + e for n, s, k, e in axes]
     shape = len(x), weight.shape[1] * group, *whole
     claim((*weight.shape[:2], *filled), x.dtype)
     claim((whole[1] * x.shape[1] + 256, *filled), x.dtype)
     claim(shape, x.dtype, prod((*shape, len(weight), *filled)))
-    return conv_transpose2d(x, weight, bias, strides, pads, extra, dilations, group)
+    return conv_transpose2d(x, weight, bias, strides, ends, output_padding, dilations, group)
 
 
 def pooling(pool: Operator, counts_padding: bool) -> Operator:
     """Windows without dilations, with the same padding on both sides, and that counted in means."""
 
-    def operator(x: Tensor, kernel_shape: Any, count_include_pad: int = 0, **w: Any) -> Tensor:
-        strides, pads, dilations = windows(x, kernel_shape, x.shape[1], 32, **w)
-        (top, bottom), (left, right) = pads
-        uncounted = counts_padding and any(map(any, pads)) and not count_include_pad
+    def operator(
+        x: Tensor,
+        kernel_shape: Any,
+        strides: Any = (1, 1),
+        pads: Any = (0, 0, 0, 0),
+        dilations: Any = (1, 1),
+        count_include_pad: int = 0,
+    ) -> Tensor:
+        (top, bottom), (left, right) = windows(
+            x, kernel_shape, strides, pads, dilations, x.shape[1], 32
+        )
+        uncounted = counts_padding and any(pads) and not count_include_pad
         if dilations != (1, 1) or (top, left) != (bottom, right) or uncounted:
             raise ValueError(
                 f"expected no dilations and symmetric pads, counted in means, got {dilations}, {pads}"
             )
-        y = pool(
-            x.astype(np.promote_types(x.dtype, np.float32)), kernel_shape, strides, (top, left)
-        )
-        return y.astype(x.dtype)
+        wide = x.astype(np.promote_types(x.dtype, np.float32))
+        return pool(wide, kernel_shape, strides, (top, left)).astype(x.dtype)
 
     return operator
 
@@ -300,7 +306,7 @@ OPERATORS: dict[str, Operator] = {
     "Transpose": lambda x, perm=None: x.transpose(perm) if perm else x.transpose(),
     "Concat": lambda *xs, axis: concatenate(xs, axis), "Slice": cut, "Gather": gather, "Pad": padded,
     "MatMul": product, "Gemm": gemm, "BatchNormalization": batch_normalization,
-    "Conv": conv, "ConvTranspose": lambda *arrays, **w: conv(*arrays, **{"output_padding": (0, 0), **w}),
+    "Conv": conv, "ConvTranspose": partial(conv, output_padding=(0, 0)),
     "MaxPool": pooling(max_pool2d, False), "AveragePool": pooling(avg_pool2d, True),
     "GlobalAveragePool": lambda x: reduction.mean(x, tuple(range(2, x.ndim)), True),
 }

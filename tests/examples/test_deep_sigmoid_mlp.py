@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from jobs import rows, run
 
 from examples import deep_sigmoid_mlp as job
@@ -26,13 +25,3 @@ def test_writes_figure_one(tmp_path):
         assert float(r["p15"]) <= float(r["p50"]) <= float(r["p85"])
         assert (r["train_loss"] == "") == (r["step"] == "0")
     assert "with batch norm" in (tmp_path / "printed").read_text()
-
-
-def test_both_networks_start_from_the_same_weights():
-    settings = job.Settings(steps=1)
-    state = job.Run(settings, job.Data.load(settings), job.Curves.empty(settings))
-    plain, normalized = (m.state_dict() for m in state.models)
-    shared = [name for name in plain if name.endswith("weight")]
-    assert len(shared) == 4
-    for name in shared:
-        np.testing.assert_array_equal(plain[name], normalized[name])

