@@ -57,7 +57,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workloads",
         metavar="NAME,...",
-        help="which to run; the first part of a name stands for all that begin with it (default: all but scaling)",
+        help="which to run; the first part of a name stands for all that begin with it (default: all but "
+        "busy and scaling)",
     )
     parser.add_argument(
         "--peers",
@@ -93,7 +94,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     known = KNOWN[options.backend]
     try:
         options.workloads = (
-            [name for name in known if not name.startswith("scaling")]
+            [name for name in known if not name.startswith(("busy", "scaling"))]
             if options.workloads is None
             else _names(known)(options.workloads)
         )

@@ -11,11 +11,14 @@ the rounds are reported with the smallest and the largest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from shutil import which
-from statistics import median
+from statistics import mean, median, quantiles
 from time import sleep
 from typing import Any, NamedTuple
 
@@ -58,7 +61,8 @@ class Workload:
     """One comparison: ``makers`` turn what ``build`` returns into peers, ours first.
 
     Every number of the first ``check_steps`` steps must lie within ``tolerance`` of ours, relative to the largest in
-    its array. ``block`` steps are timed together; or, with ``memory``, the memory that they take is measured.
+    its array. ``block`` steps are timed together; or, with ``memory``, the memory that they take is measured; or, with
+    ``neighbours``, each is timed, alone and beside that many processes that spin.
     ``targets`` are what our time over that of a peer may be at most.
     """
 
@@ -71,6 +75,7 @@ class Workload:
     block: int
     figures: Callable[[Times], Iterable[Figure]] = field(default=lambda times: ())
     memory: bool = False
+    neighbours: int = 0
     targets: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -96,16 +101,20 @@ def run(
     else:
         made = {name: start(workload.name, name) for name in present}
     differences = agree(made, workload.check_steps, workload.tolerance)
-    times = (
-        peaks(made, workload.block) if workload.memory else measure(made, workload.block, rounds)
-    )
+    slowdowns: list[Figure] = []
+    if workload.neighbours:
+        times, slowdowns = beside(made, workload.block, rounds, workload.neighbours)
+    elif workload.memory:
+        times = peaks(made, workload.block)
+    else:
+        times = measure(made, workload.block, rounds)
     ratios = {
         name: [ours / theirs for ours, theirs in zip(times[OURS], times[name], strict=True)]
         for name in times
         if name != OURS
     }
     figures = [Figure(f"{OURS} / {name}", "", spread(values)) for name, values in ratios.items()]
-    figures += workload.figures(times)
+    figures += [*slowdowns, *workload.figures(times)]
     return {
         "name": workload.name,
         "about": workload.about,
@@ -153,6 +162,48 @@ def measure(peers: Mapping[str, Any], block: int, rounds: int) -> Times:
             if turn >= 0:
                 times[name].append(seconds)
     return times
+
+
+def beside(
+    peers: Mapping[str, Any], steps: int, rounds: int, neighbours: int
+) -> tuple[Times, list[Figure]]:
+    """Seconds per step beside processes that spin, and how much longer that is than alone: in all, and of p99."""
+    names = list(peers)
+    times: Times = {name: [] for name in names}
+    slowdowns: Times = {}
+    for turn in range(rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            sleep(PAUSE)
+            alone = peers[name].each(steps)
+            with spinning(neighbours):
+                crowded = peers[name].each(steps)
+            times[name].append(mean(crowded))
+            for what, of in (("", mean), (", p99", _tail)):
+                found = slowdowns.setdefault(f"{name} beside {neighbours} / alone{what}", [])
+                found.append(of(crowded) / of(alone))
+    return times, [Figure(name, "", spread(values)) for name, values in slowdowns.items()]
+
+
+def _tail(seconds: list[float]) -> float:
+    return quantiles(seconds, n=100)[-1] if len(seconds) > 1 else seconds[0]
+
+
+@contextmanager
+def spinning(count: int) -> Iterator[None]:
+    """Processes that keep a core busy each, until the block ends."""
+    code = "print(flush=True)\nwhile True: pass"
+    command = [sys.executable, "-c", code]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(count)]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            process.stdout.readline()
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
 
 
 def spread(values: Iterable[float]) -> Spread:

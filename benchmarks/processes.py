@@ -45,6 +45,9 @@ class Remote:
     def seconds(self, steps: int) -> float:
         return float(self._call("seconds", steps))
 
+    def each(self, steps: int) -> list[float]:
+        return list(self._call("each", steps))
+
     def peak(self, steps: int) -> float:
         return float(self._call("peak", steps))
 

@@ -2,6 +2,7 @@
 
 from ..harness import Workload
 from .bn import BN
+from .busy import BUSY
 from .captured import CAPTURED
 from .cnn import CNN
 from .conv import CONV
@@ -12,5 +13,5 @@ from .tape import TAPE
 
 WORKLOADS: dict[str, Workload] = {
     workload.name: workload
-    for workload in (*(MLP, *BN, CNN, CONV, TAPE, *CAPTURED, *MEMORY, *SCALING),)
+    for workload in (*(MLP, *BN, CNN, CONV, TAPE, *CAPTURED, *MEMORY, *BUSY, *SCALING),)
 }
