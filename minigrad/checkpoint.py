@@ -1,4 +1,4 @@
-"""Checkpoints: named arrays in a safetensors file (no pickle), and files that appear whole or not at all."""
+"""Checkpoints: named arrays in a safetensors file (no pickle), and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ def _safetensors() -> Any:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a temporary file beside ``path``, then rename it to ``path``, in place of one that exists.
+    """Write a file atomically: a temporary file in the same folder is renamed to ``path``.
 
-    Whatever is raised, and whoever writes the same file at the same time, ``path`` is complete: as it was or as it is
-    to be. Its mode is kept; symbolic links are followed; a device or a pipe is written to as it is. What killed writers
-    have left in the folder is removed.
+    On exceptions and with concurrent writers, ``path`` is complete: the old or the new content. Its mode is kept;
+    symbolic links are followed; devices and pipes are written to directly. Temporary files of killed writers are
+    removed.
     """
     try:
         mode = None
@@ -129,7 +129,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _new_part(target: Path) -> tuple[Path, BinaryIO]:
-    """A temporary file beside ``target``, locked for as long as its writer lives."""
+    """A temporary file in the folder of ``target``, locked while its writer lives."""
     while True:
         part = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
         file = open(part, "xb")  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""``python -m minigrad.info``: what minigrad found on this machine, how fast that is, and what could be set better."""
+"""``python -m minigrad.info``: print the detected hardware and libraries, their speed, and advice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VARIABLES = ("MINIGRAD_KERNELS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPE
 
 
 def installed(package: str) -> str:
-    """Its version, or "not installed"."""
+    """The version of a package, or "not installed"."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -30,7 +30,7 @@ def installed(package: str) -> str:
 
 
 def openblas() -> tuple[str, int] | None:
-    """The kernels that NumPy's OpenBLAS chose, and its threads; None for another BLAS or without threadpoolctl."""
+    """Kernels and threads of NumPy's OpenBLAS; None for another BLAS or without threadpoolctl."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
@@ -40,7 +40,7 @@ def openblas() -> tuple[str, int] | None:
 
 
 def describe() -> dict[str, str]:
-    """What there is, by name, in words."""
+    """The hardware, libraries and settings, by name."""
     config: Any = np.show_config(mode="dicts")
     blas, found = config["Build Dependencies"]["blas"], openblas()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -68,7 +68,7 @@ def _threads() -> str:
 
 
 def advice() -> Iterator[str]:
-    """What to set or install, if anything."""
+    """Settings and packages that would help on this machine."""
     found, vectors = openblas(), describe()["vectors"]
     if found and found[0] in NARROW and "AVX512" in vectors:
         yield (
@@ -80,7 +80,7 @@ def advice() -> Iterator[str]:
 
 
 def measure() -> dict[str, str]:
-    """Matrix products in float32 and copies of memory: the best of five each."""
+    """Measure float32 matrix products and memory copies: the best of five each."""
     kernels = backend.get("numpy").kernels
     a, b = np.ones((2, 1024, 1024), np.float32)
     x, y = np.ones((2, 2**24), np.float32)

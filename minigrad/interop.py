@@ -1,4 +1,4 @@
-"""State dicts to and from PyTorch's names, as NumPy arrays; PyTorch itself is not needed.
+"""Convert state dicts to and from PyTorch's names, as NumPy arrays; PyTorch itself is not needed.
 
 Layouts are equal: a Linear's weight is (out, in) in both, a Conv2d's (out, in / groups, height, width). Names are those
 that PyTorch gives the same modules under the same attributes (torch.nn.Module.state_dict); in batch norm and its
@@ -25,7 +25,7 @@ DEFAULTS = {"eps": 1e-5, "momentum": 0.1, "ddof_running": 1}
 
 
 def to_torch(module: Module) -> dict[str, np.ndarray]:
-    """Copy the state of a module under PyTorch's names; a tensor used in several places is there under each.
+    """Copy the state of a module under PyTorch's names; a shared tensor appears under each of its names.
 
     To load it there: ``model.load_state_dict({name: torch.from_numpy(a) for name, a in state.items()})``, or through a
     file, ``minigrad.save`` here and ``safetensors.torch.load_file`` there.
@@ -44,9 +44,9 @@ def from_torch(module: Module, state: Any, strict: bool = True) -> Loaded:
 
     ``state`` maps names to torch tensors, NumPy arrays or Tensors: what ``state_dict()`` returns there, or
     ``minigrad.load`` for a file of ``safetensors.torch.save_file``; or it is the torch.nn.Module itself. With
-    ``strict=False`` the names in common are loaded. A state says nothing of eps, momentum and num_groups: a UserWarning
-    names normalization layers that have others than the torch module's, or than PyTorch's defaults if ``state`` is a
-    mapping. ``minigrad.nn.BatchNorm.like("torch", n)`` has those defaults; for any other here, build PyTorch's as
+    ``strict=False`` the common names are loaded. A state does not contain eps, momentum and num_groups: a UserWarning
+    names normalization layers whose settings differ from the torch module's, or from PyTorch's defaults if ``state`` is
+    a mapping. ``minigrad.nn.BatchNorm.like("torch", n)`` has those defaults; for any other here, build PyTorch's as
     ``BatchNorm2d(n, eps=eps, momentum=1 - momentum)``.
 
     Raises
@@ -72,7 +72,7 @@ def from_torch(module: Module, state: Any, strict: bool = True) -> Loaded:
 
 
 def _differences(module: Module, state: Mapping[str, Any], theirs: Any) -> Iterator[str]:
-    """What a state does not say of normalization layers and PyTorch's modules, or its defaults, have otherwise."""
+    """Describe normalization layers whose settings differ from PyTorch's modules, or from its defaults."""
     for name, layer in _named(module, "", NORMS):
         names = [key for key, _ in _named(layer, name)]
         twin = None if theirs is None else theirs.get(name)
@@ -96,7 +96,7 @@ def _differences(module: Module, state: Mapping[str, Any], theirs: Any) -> Itera
 def _named(
     value: Any, name: str, kinds: tuple[type, ...] = (Parameter, Buffer)
 ) -> Iterator[tuple[str, Any]]:
-    """Parameters and buffers, or others, at and below ``value``, by the names that PyTorch would give them."""
+    """Parameters and buffers, or ``kinds``, in ``value``, by the names that PyTorch would give them."""
     if isinstance(value, kinds):
         yield name, value
         return

@@ -1,11 +1,10 @@
-"""TensorFlow 1's ``tf.layers``: functions that make their own variables, for readers who come from there.
+"""TensorFlow 1's ``tf.layers``: functions that create their own variables, for users who know that API.
 
 Names, defaults and numbers are those of TensorFlow 1.15 (tensorflow/python/layers, ops/variable_scope.py and
-ops/template.py). A variable is called by the scopes it was made in, ``net/dense/kernel``; a layer without a name takes
-the next one free in its scope, ``dense``, ``dense_1``, ...; when a scope is opened again, it starts over. Two things
-differ because nothing is built before it runs: there are no update ops, ``batch_normalization(..., training=True)``
-updates the moving averages; and a network's function, which runs at every step, makes its variables once only in
-``make_template``.
+ops/template.py). The name of a variable starts with its scopes, ``net/dense/kernel``; a layer without a name gets
+the next free one in its scope, ``dense``, ``dense_1``, ...; reopening a scope starts over. Execution is eager, so two
+things differ: there are no update ops, ``batch_normalization(..., training=True)`` updates the moving averages; and a
+network's function, which runs at every step, needs ``make_template`` to create its variables only once.
 
 >>> import minigrad as mg
 >>> def network(x, training):
@@ -46,7 +45,7 @@ Regularizer = Callable[[Tensor], Tensor]
 
 @dataclass
 class Store:
-    """Variables, their regularizers, and the layers that use them, by name and in order of creation."""
+    """Variables, their regularizers, and the layers that use them, by name in the order of creation."""
 
     made: dict[str, Tensor] = field(default_factory=dict)
     regularizers: dict[str, Regularizer] = field(default_factory=dict)
@@ -67,15 +66,15 @@ class Store:
             raise
 
     def variables(self) -> dict[str, Tensor]:
-        """All variables by name: in the module those made outside of templates since ``reset``."""
+        """All variables by name; in the module, those created outside of templates since ``reset``."""
         return dict(self.made)
 
     def trainable_variables(self) -> dict[str, Tensor]:
-        """Those of ``variables`` that collect gradients."""
+        """The variables that require gradients, by name."""
         return {name: v for name, v in self.made.items() if v.requires_grad}
 
     def regularization_loss(self) -> Tensor:
-        """The sum of what the regularizers return for their variables as they are now, shape (); 0 without any."""
+        """The sum of the regularizers' values for the current variables, shape (); 0 without regularizers."""
         losses = {name: function(self.made[name]) for name, function in self.regularizers.items()}
         for name, loss in losses.items():
             if not isinstance(loss, Tensor) or loss.shape != ():
@@ -86,7 +85,7 @@ class Store:
 
 @dataclass
 class Scope:
-    """Where variables are made, whether they must exist, and the names taken in it since it was opened."""
+    """A variable scope: its store and name, whether variables must exist, and the names used since it was opened."""
 
     store: Store = field(repr=False)
     name: str = ""
@@ -94,7 +93,7 @@ class Scope:
     taken: set[str] = field(default_factory=set)
 
     def reuse_variables(self) -> None:
-        """From now on variables must exist already, here and in scopes that are opened in here."""
+        """Require variables to exist from now on, in this scope and in those opened inside it."""
         self.reuse = True
 
     def path(self, name: str) -> str:
@@ -141,11 +140,11 @@ current: Setting[Scope] = Setting("scope", ROOT)
 
 @contextmanager
 def variable_scope(name: str | Scope, reuse: bool | None = None) -> Iterator[Scope]:
-    """Inside, variables are called ``name/...``, after the names of the scopes around.
+    """Open a scope: variables are named ``name/...``, after the names of the enclosing scopes.
 
-    A Scope in place of the name is opened again, wherever that is. ``reuse=True`` says that variables must exist; None
-    and False inherit that from the scope around, or from the one that is given. The Scope that is yielded has its full
-    ``name`` and ``reuse_variables()``; given to a layer as ``name=``, the layer's variables are directly in it.
+    A Scope in place of the name is reopened, wherever that is. ``reuse=True`` requires that variables exist; None and
+    False inherit that from the enclosing scope, or from the given one. The Scope that is yielded has its full ``name``
+    and ``reuse_variables()``; passed to a layer as ``name=``, it contains the layer's variables directly.
     """
     _require_names("variable_scope", name, reuse)
     if isinstance(name, Scope):
@@ -165,7 +164,7 @@ def variable_scope(name: str | Scope, reuse: bool | None = None) -> Iterator[Sco
 def _layer(
     function: str, name: str | Scope | None, reuse: bool | None, inputs: Tensor | None
 ) -> Iterator[tuple[Scope, str]]:
-    """The scope of a layer's variables and its title in messages; they are kept if nothing is raised."""
+    """The scope of a layer's variables, and its title in messages; on an exception no variables are created."""
     _require_names(function, function if name is None else name, reuse)
     outer = name if isinstance(name, Scope) else current.get()
     if isinstance(name, Scope):
@@ -207,11 +206,11 @@ def dense(
 ) -> Tensor:
     """activation(inputs @ kernel + bias), over the last axis, shape (..., units).
 
-    The variables are ``kernel``, shape (in, units), and ``bias``, shape (units,), of the dtype of ``inputs``; leave the
-    bias out before ``batch_normalization``, whose ``beta`` does its work. Initializers are those of
-    ``minigrad.nn.init``; a regularizer returns a variable's part of ``regularization_loss``. Without a name it is
-    "dense", "dense_1", ..., the next in this scope. ``reuse`` says whether the variables must exist already (True) or
-    must not; None and False leave it to ``variable_scope``. Whatever is raised, no variable has been made.
+    The variables are ``kernel``, shape (in, units), and ``bias``, shape (units,), of the dtype of ``inputs``; no bias
+    is needed before ``batch_normalization``, which has ``beta``. Initializers are those of ``minigrad.nn.init``; a
+    regularizer returns a variable's part of ``regularization_loss``. The default name is the next free one of "dense",
+    "dense_1", ... in this scope. ``reuse=True`` requires that the variables exist; None and False inherit that from
+    ``variable_scope``. On an exception no variable has been created.
     """
 
     def transposed(shape: init.Shape, rng: init.RNG, dtype: Any) -> Tensor:  # weights are (out, in)
@@ -244,17 +243,17 @@ def batch_normalization(
     name: str | Scope | None = None,
     reuse: bool | None = None,
 ) -> Tensor:
-    """Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167): ``minigrad.nn.BatchNorm`` with variables by name.
+    """Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167): ``minigrad.nn.BatchNorm`` with named variables.
 
     With ``training=True`` it normalizes by the statistics of the batch and updates the moving ones, in the same call::
 
         moving = momentum * moving + (1 - momentum) * batch
 
-    The variance that is averaged is the batch's own, biased; for images (4 axes, ``axis`` 1 or 3) it is m/(m-1) times
-    that, because TensorFlow hands those to a fused kernel that estimates the population's. The variables are ``gamma``
+    The variance in the moving average is the biased one; for images (4 axes, ``axis`` 1 or 3) it is m/(m-1) times
+    that, the unbiased estimate, as in TensorFlow's fused kernel. The variables are ``gamma``
     and ``beta``, if ``scale`` and ``center``, ``moving_mean`` and ``moving_variance``, one number for each index of
-    ``axis``: float32 for float16 inputs, else of their dtype. Other arguments and errors are those of ``dense``; no
-    statistic is updated by a call that raises.
+    ``axis``: float32 for float16 inputs, else of their dtype. Other arguments and errors are those of ``dense``; a
+    call that raises updates no statistics.
     """
     with _layer("batch_normalization", name, reuse, inputs) as (scope, title):
         (axis,) = normalize_axes((axis,), inputs.ndim, title)
@@ -267,23 +266,20 @@ def batch_normalization(
         moving = partial(scope.variable, title, inputs, dtype, False, shape)
         gamma = learned("gamma", gamma_initializer, gamma_regularizer) if scale else None
         beta = learned("beta", beta_initializer, beta_regularizer) if center else None
+        mean = moving("moving_mean", moving_mean_initializer)
+        var = moving("moving_variance", moving_variance_initializer)
         bn = scope.store.layers.get(scope.name) or BatchNormalization(title, *shape)
         scope.store.layers[scope.name] = bn
-        settings = {"momentum": momentum, "eps": epsilon, "gamma": gamma, "beta": beta}
-        vars(bn).update(
-            settings,
-            axis=axis,
-            ddof_running=int(inputs.ndim == 4 and axis in (1, 3)),
-            running_mean=moving("moving_mean", moving_mean_initializer),
-            running_var=moving("moving_variance", moving_variance_initializer),
-            num_batches=Buffer(np.zeros((), np.int64), backend=inputs.backend),
-            training=bool(training),
-        )
+        ddof = int(inputs.ndim == 4 and axis in (1, 3))  # TensorFlow's fused kernel is unbiased
+        settings = {"axis": axis, "momentum": momentum, "eps": epsilon, "ddof_running": ddof}
+        count = Buffer(np.zeros((), np.int64), backend=inputs.backend)
+        variables = {"gamma": gamma, "beta": beta, "running_mean": mean, "running_var": var}
+        vars(bn).update(settings, **variables, num_batches=count, training=bool(training))
         return bn(inputs)
 
 
 class BatchNormalization(BatchNorm):
-    """The layer in ``batch_normalization``. Its variables are registered by their names, not as its attributes."""
+    """The layer used by ``batch_normalization``; its variables are registered under their own names."""
 
     def __init__(self, title: str, features: int) -> None:
         super().__init__(features, center=False, scale=False)
@@ -309,10 +305,10 @@ def moments(x: Tensor, axes: Any, keep_dims: bool = False) -> tuple[Tensor, Tens
 
 
 def Variable(initial_value: Any, trainable: bool = True) -> Tensor:
-    """A tensor to train, called "Variable", "Variable_1", ..., the next in this scope; numbers become float32.
+    """A tensor to train, named "Variable", "Variable_1", ..., the next in this scope; numbers become float32.
 
-    Where variables are reused, in the later calls of a template above all, it is the one that exists. (TensorFlow makes
-    a new one even so, and therefore refuses it in templates.)
+    Where variables are reused, as in later calls of a template, it is the existing one. (TensorFlow creates a new one
+    even so, and therefore refuses it in templates.)
     """
     value = tensor(initial_value)
     with _layer("Variable", None, None, None) as (scope, title):
@@ -333,13 +329,13 @@ regularization_loss = ROOT.store.regularization_loss
 
 
 def reset() -> None:
-    """Forget all variables made outside of templates, and the names that are taken."""
+    """Forget all variables created outside of templates, and the names in use."""
     vars(ROOT.store).update(vars(Store()))
     ROOT.taken.clear()
 
 
 class Template(Module):
-    """What ``make_template`` returns: a Module whose parameters and buffers have their TensorFlow names."""
+    """The result of ``make_template``: a Module whose parameters and buffers have their TensorFlow names."""
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         if isinstance(name, Scope) or not callable(function):
@@ -369,11 +365,11 @@ class Template(Module):
         return self._own().made
 
     def trainable_variables(self) -> dict[str, Tensor]:
-        """Those that collect gradients."""
+        """The variables that require gradients, by name."""
         return self._own().trainable_variables()
 
     def regularization_loss(self) -> Tensor:
-        """The sum of what the regularizers return for their variables as they are now, shape (); 0 without any."""
+        """The sum of the regularizers' values for the current variables, shape (); 0 without regularizers."""
         return self._own().regularization_loss()
 
     def registered(self) -> Iterator[tuple[str, Any]]:
@@ -384,13 +380,12 @@ class Template(Module):
 
 
 def make_template(name: str, function: Callable[..., Any]) -> Template:
-    """``function``, with variables that its first call makes and all later calls find.
+    """Wrap ``function`` so that its first call creates variables and later calls reuse them.
 
-    It must ask for the same variables at every call; whether to train is an argument of its layers, not a matter of
-    ``Module.train``. Names that layers choose start over at each. ``name`` is the scope
-    of its variables, within the one that is open at the first call. Inside another template it is made unique as a
-    layer's is, and the variables belong to that one too; else they are the template's own, not among ``variables()``.
-    It must have been called before its parameters go to an optimizer or a state is loaded. A first call that raises
-    leaves no variables.
+    It must use the same variables at every call; training is an argument of its layers, ``Module.train`` has no effect.
+    Automatic names start over at each call. ``name`` is the scope of its variables, inside the scope of the first call.
+    Inside another template it is made unique like a layer's, and the variables belong to both templates; else they are
+    its own, and not among ``variables()``. Call it before passing its parameters to an optimizer or loading a state. A
+    first call that raises leaves no variables.
     """
     return Template(name, function)

@@ -1,4 +1,4 @@
-"""``.ci/gpu`` without a GPU: what it says then, its limits, and what it makes of what compute-sanitizer says."""
+"""``.ci/gpu`` without a GPU: its messages, limits, and interpretation of compute-sanitizer's output."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ sys.exit(code)
     ],
 )
 def test_the_sanitizers_word(gpu, monkeypatch, tmp_path, capsys, says, tests, status, words):
-    """The stand-in runs the program that it is given, as the tool does, and says what it is told to say."""
+    """The stand-in runs the given program, like the tool, and prints what the test sets."""
     tool = tmp_path / "bin" / "compute-sanitizer"
     tool.parent.mkdir()
     if says is not None:

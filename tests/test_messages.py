@@ -1,4 +1,4 @@
-"""What typical mistakes are told: what came, what was expected, which function it was, and what to do."""
+"""Messages for typical mistakes: the function, what it expected, what it got, and what to do."""
 
 from __future__ import annotations
 
@@ -38,31 +38,16 @@ FOREIGN = "expected a minigrad Tensor, got torch.Tensor: use mg.from_dlpack"
 CAST = r"cast x with x\.astype\('float32'\)"
 WRAP = "expected a minigrad Tensor, got numpy.ndarray; wrap it with minigrad.tensor"
 
-#: a line of a program, the error, and patterns of its message; ``torch`` stands for a foreign tensor
+#: a line of a program, the error, and patterns of its message; ``torch`` is a foreign tensor
 MISTAKES = [
     *[
         (call, TypeError, rf"^[\w ,]+: {re.escape(FOREIGN)}$")
         for call in [
-            "mg.relu(torch)",
-            "mg.exp(torch)",
-            "x + torch",
-            "torch * x",
-            "x @ torch",
-            "x[torch]",
-            "mg.where(x > 0, x, torch)",
-            "mg.concatenate([x, torch])",
-            "mg.stack([torch])",
-            "mg.linear(x, torch)",
-            "mg.mse_loss(x, torch)",
-            "mg.softmax_cross_entropy(x, torch)",
-            "mg.grad(x, torch)",
-            "p.sum().backward(torch)",
-            "mg.optim.SGD([torch], 0.1)",
-            "linear(torch)",
-            "nn.LayerNorm(3)(torch)",
-            "nn.LSTM(3, 4)(torch)",
-            "nn.Attention(4)(torch)",
-            "mg.moments(torch)",
+            "mg.relu(torch)", "mg.exp(torch)", "x + torch", "torch * x", "x @ torch", "x[torch]",
+            "mg.where(x > 0, x, torch)", "mg.concatenate([x, torch])", "mg.stack([torch])", "mg.linear(x, torch)",
+            "mg.mse_loss(x, torch)", "mg.softmax_cross_entropy(x, torch)", "mg.grad(x, torch)",
+            "p.sum().backward(torch)", "mg.optim.SGD([torch], 0.1)", "linear(torch)", "nn.LayerNorm(3)(torch)",
+            "nn.LSTM(3, 4)(torch)", "nn.Attention(4)(torch)", "mg.moments(torch)",
         ]
     ],
     ("linear(a)", TypeError, f"^linear, argument x: {WRAP}"),
@@ -74,16 +59,10 @@ MISTAKES = [
         (f"{layer}(mg.ones({shape}, dtype='{dtype}'))", TypeError, rf"x is {dtype} and .* float32: {CAST}")
         for dtype in ["float64", "float16"]
         for layer, shape in [
-            ("linear", (4, 3)),
-            ("nn.Conv1d(3, 4, 1)", (1, 3, 4)),
-            ("nn.Conv2d(3, 4, 1)", (1, 3, 4, 4)),
-            ("nn.ConvTranspose2d(3, 4, 1)", (1, 3, 4, 4)),
-            ("nn.RNN(3, 4)", (2, 5, 3)),
-            ("nn.BatchNorm(3)", (4, 3)),
-            ("nn.BatchNorm(3, scale=False, center=False)", (4, 3)),
-            ("nn.LayerNorm(3)", (4, 3)),
-            ("nn.GroupNorm(1, 3)", (4, 3)),
-            ("nn.InstanceNorm(3, affine=True)", (4, 3, 2)),
+            ("linear", (4, 3)), ("nn.Conv1d(3, 4, 1)", (1, 3, 4)), ("nn.Conv2d(3, 4, 1)", (1, 3, 4, 4)),
+            ("nn.ConvTranspose2d(3, 4, 1)", (1, 3, 4, 4)), ("nn.RNN(3, 4)", (2, 5, 3)), ("nn.BatchNorm(3)", (4, 3)),
+            ("nn.BatchNorm(3, scale=False, center=False)", (4, 3)), ("nn.LayerNorm(3)", (4, 3)),
+            ("nn.GroupNorm(1, 3)", (4, 3)), ("nn.InstanceNorm(3, affine=True)", (4, 3, 2)),
         ]
         if dtype == "float64" or "Norm" not in layer
     ],
@@ -91,13 +70,8 @@ MISTAKES = [
         (f"{layer}(mg.ones({shape}, dtype='{dtype}'))", TypeError, rf"{dtype}.*{CAST}")
         for dtype in ["int64", "uint8"]
         for layer, shape in [
-            ("linear", (4, 3)),
-            ("nn.Conv2d(3, 4, 1)", (1, 3, 4, 4)),
-            ("nn.BatchNorm(3)", (4, 3)),
-            ("nn.MaxPool2d(2)", (1, 1, 4, 4)),
-            ("nn.LSTM(3, 4)", (2, 5, 3)),
-            ("mg.relu", (3,)),
-            ("mg.softmax", (3,)),
+            ("linear", (4, 3)), ("nn.Conv2d(3, 4, 1)", (1, 3, 4, 4)), ("nn.BatchNorm(3)", (4, 3)),
+            ("nn.MaxPool2d(2)", (1, 1, 4, 4)), ("nn.LSTM(3, 4)", (2, 5, 3)), ("mg.relu", (3,)), ("mg.softmax", (3,)),
         ]
     ],
     ("mg.linear(x, mg.ones((2, 3)), mg.ones(2, dtype='float64'))", TypeError, "expected bias of dtype float32"),
@@ -188,14 +162,10 @@ MISTAKES = [
     *[
         (f"nn.{call}", ValueError, f"^{call.partition('(')[0]}: expected {setting} ")
         for call, setting in [
-            ("Conv2d(3, 4, 3, stride='1')", "stride"),
-            ("Conv2d(3, 4, 3, padding='1')", "padding"),
-            ("Conv2d(3, 4, 3, dilation=0)", "dilation"),
-            ("Conv1d(3, 4, 3, stride=0)", "stride"),
-            ("ConvTranspose2d(3, 4, 3, output_padding='1')", "output_padding"),
-            ("MaxPool2d('2')", "kernel_size"),
-            ("AvgPool2d(2, stride=0)", "stride"),
-            ("MaxPool2d(2, padding=-1)", "padding"),
+            ("Conv2d(3, 4, 3, stride='1')", "stride"), ("Conv2d(3, 4, 3, padding='1')", "padding"),
+            ("Conv2d(3, 4, 3, dilation=0)", "dilation"), ("Conv1d(3, 4, 3, stride=0)", "stride"),
+            ("ConvTranspose2d(3, 4, 3, output_padding='1')", "output_padding"), ("MaxPool2d('2')", "kernel_size"),
+            ("AvgPool2d(2, stride=0)", "stride"), ("MaxPool2d(2, padding=-1)", "padding"),
             ("BatchRenorm(3, r_max=0.5)", "r_max"),
         ]
     ],

@@ -1,4 +1,4 @@
-"""Copies and pickles of tensors, modules and optimizers, in any state: the same bits, which train on alike."""
+"""Copies and pickles of tensors, modules and optimizers in any state: the same bits, and the same training."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_what_is_shared_stays_shared(way):
 
 
 def test_memory_that_is_no_plain_array_of_this_machine():
-    """As joblib hands over large arrays, and as a machine of the other byte order writes them."""
+    """Memory maps, as from joblib, and the other byte order."""
     for array in (np.ones(3).view(np.memmap), np.ones(3, ">f8")):
         new, args, state = leaf().__reduce_ex__(5)
         x = new(*args)

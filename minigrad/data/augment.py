@@ -1,8 +1,8 @@
-"""Augmentation: images moved, mirrored and cropped at random, and normalized.
+"""Augmentation: random shifts, flips and crops of images, and normalization.
 
 All functions take NumPy batches of floats or integers, shape (n, height, width) or (n, channels, height, width), draw
-anew for each image, and return new arrays. ``rng`` is the default generator, set by ``minigrad.manual_seed``, if left
-out. Arrays of another type raise TypeError, other shapes and values ValueError.
+independently for each image, and return new arrays. ``rng`` defaults to the generator set by ``minigrad.manual_seed``.
+Arrays of another type raise TypeError, other shapes and values ValueError.
 
 Source: K. He et al., "Deep Residual Learning for Image Recognition", 2016, section 4.2, for crops and flips; S.
 Zagoruyko and N. Komodakis, "Wide Residual Networks", 2016, section 3, for the reflection.
@@ -25,7 +25,7 @@ _Images = NDArray[Any]
 def shift(
     images: _Images, pixels: int, rng: np.random.Generator | None = None, fill: float = 0.0
 ) -> _Images:
-    """Move each image along both axes by its own uniform draws from -pixels, ..., pixels; ``fill`` comes in.
+    """Shift each image along both axes by uniform draws from -pixels, ..., pixels; pad with ``fill``.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def shift(
 
 
 def flip(images: _Images, p: float = 0.5, rng: np.random.Generator | None = None) -> _Images:
-    """Mirror each image, left to right, with probability ``p``."""
+    """Flip each image horizontally with probability ``p``."""
     _require_images("flip", images)
     if not 0 <= p <= 1:
         raise ValueError(f"flip: expected 0 <= p <= 1, got {p!r}")
@@ -117,7 +117,7 @@ def _require_images(name: str, images: _Images) -> None:
 def _moved(
     name: str, images: _Images, argument: str, reach: int, rng: Any, **padding: Any
 ) -> _Images:
-    """Each image padded by ``reach`` on all sides, and a window of its size cut out anywhere in it."""
+    """Pad each image by ``reach`` on all sides, and cut out a random window of the original size."""
     try:
         reach = index(reach)
     except TypeError:
@@ -128,6 +128,6 @@ def _moved(
     require_size(name, (*rest, height + 2 * reach, width + 2 * reach))
     padded = np.pad(images, [(0, 0)] * len(rest) + [(reach, reach)] * 2, **padding)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(-2, -1))
-    # windows: (n, ..., places down, places across, height, width); one place is taken for each image.
+    # windows: (n, ..., rows, columns, height, width)
     top, left = generator(rng).integers(0, windows.shape[-4:-2], size=(len(padded), 2)).T
     return windows[np.arange(len(padded)), ..., top, left, :, :]

@@ -1,4 +1,4 @@
-"""CIFAR-10 in its "binary version": six files of 10,000 records, in their archive or taken out of it.
+"""CIFAR-10 in its binary version: six files of 10,000 records, in their archive or extracted from it.
 
 A record is one byte for the label, 0 to 9, then the 32 x 32 pixels of the red plane, row by row, then those of the
 green and the blue plane.
@@ -24,7 +24,7 @@ _RECORDS = 10_000
 _SHAPE = (3, 32, 32)
 _RECORD = 1 + 3 * 32 * 32
 _ARCHIVE = "cifar-10-binary.tar.gz"
-# What damaged headers and compressed data raise.
+#: exceptions for damaged headers and compressed data
 _DAMAGE = ValueError, OverflowError, RecursionError, EOFError, gzip.BadGzipFile, zlib.error
 _CIFAR10 = Source(
     title="CIFAR-10",
@@ -40,11 +40,11 @@ _CIFAR10 = Source(
 def cifar10(
     split: str = "train", root: str | os.PathLike[str] | None = None, download: bool = True
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return CIFAR-10: 60,000 colour images of 32 x 32 pixels in ten classes.
+    """Load CIFAR-10: 60,000 colour images of 32 x 32 pixels in ten classes.
 
     The classes, in order: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck. Arguments, folders
     (``cifar-10`` in the place of ``mnist``) and errors are those of ``mnist``. The file is the published archive,
-    ``cifar-10-binary.tar.gz`` (170 MB), or those taken out of it, ``data_batch_1.bin`` and so on.
+    ``cifar-10-binary.tar.gz`` (170 MB), or the extracted files, ``data_batch_1.bin`` and so on.
 
     Returns
     -------
@@ -73,8 +73,8 @@ def cifar10(
 
 
 def _unpack(path: Path) -> dict[str, memoryview]:
-    """Return the files in an archive by name. Nothing is written and no link followed; memory is bounded."""
-    limit = 6 * _RECORDS * _RECORD + (1 << 20)  # beside the records: headers and a page of text
+    """Read the files in an archive by name. Nothing is written, no link followed, and memory is bounded."""
+    limit = 6 * _RECORDS * _RECORD + (1 << 20)  # headers and a page of text beside the records
     try:
         with gzip.open(path) as stream:
             content = stream.read(limit + 1)

@@ -1,4 +1,4 @@
-"""Handwritten digits of 8 x 8 pixels: a real data set small enough to come with the package.
+"""Handwritten digits of 8 x 8 pixels: a real data set, small enough to be in the package.
 
 Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
 https://doi.org/10.24432/C50P49, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/). ``digits.npz`` is its file
@@ -16,11 +16,11 @@ _SPLITS = {"train": slice(None, 1437), "test": slice(1437, None)}
 
 
 def digits(split: str = "train") -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the UCI handwritten digits, 1,797 grey images of 8 x 8 pixels in ten classes.
+    """Load the UCI handwritten digits: 1,797 grey images of 8 x 8 pixels in ten classes.
 
     The split is fixed: the first 1,437 images of the UCI file for training, the last 360 for testing, both balanced. It
-    is harder than a shuffled one, since neighbours in the file are alike: one nearest neighbour is right on 95.6 % of
-    the test images here, and on 98.9 % after shuffling.
+    is harder than a shuffled one, since neighbours in the file are similar: one nearest neighbour classifies 95.6 % of
+    these test images correctly, and 98.9 % after shuffling.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Batches of arrays, shuffled anew in each epoch."""
+"""Batches of arrays, reshuffled in each epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..tensor import Tensor, tensor
 
 
 class DataLoader:
-    """Iterates over arrays of one length in batches, tuples of Tensors; each iteration is one epoch.
+    """Iterate over arrays of one length in batches, tuples of Tensors; each iteration is one epoch.
 
     Parameters
     ----------
@@ -21,15 +21,15 @@ class DataLoader:
         Such as images and labels, of real numbers.
     batch_size : int
     shuffle : bool
-        Take the examples in a new random order in each epoch (the default), or in that of the arrays.
+        Whether to use a new random order in each epoch (the default), or that of the arrays.
     drop_last : bool
-        Leave out a last batch that is smaller than the others.
+        Whether to drop a smaller last batch.
     rng : numpy.random.Generator, optional
-        Draws the orders; the default generator, set by ``minigrad.manual_seed``, if left out. Training that is to be
-        resumed exactly keeps its ``bit_generator.state``, which is in no ``state_dict``.
+        Draws the orders; by default the generator set by ``minigrad.manual_seed``. To resume training exactly, save its
+        ``bit_generator.state`` too: no ``state_dict`` contains it.
     backend : {"numpy", "cupy"}, optional
-        Where the batches go; the default backend if left out. To a GPU (the current one) each is copied from
-        page-locked memory while the one before is used.
+        The backend of the batches, by default the default backend. To the current GPU, each is copied from page-locked
+        memory during the use of the previous one.
 
     Examples
     --------

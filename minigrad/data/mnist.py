@@ -64,7 +64,7 @@ _FASHION_MNIST = _source(
 def mnist(
     split: str = "train", root: str | os.PathLike[str] | None = None, download: bool = True
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return MNIST: 70,000 grey images of handwritten digits, 28 x 28 pixels.
+    """Load MNIST: 70,000 grey images of handwritten digits, 28 x 28 pixels.
 
     Its files, gzipped or not, are read from the first of these folders that has them: ``root`` alone, if it is given;
     else ``mnist`` in the folder that the environment variable ``MINIGRAD_DATA`` names; then ``minigrad/mnist`` in
@@ -91,7 +91,7 @@ def mnist(
 def fashion_mnist(
     split: str = "train", root: str | os.PathLike[str] | None = None, download: bool = True
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return Fashion-MNIST: 70,000 grey images of clothing, 28 x 28 pixels (H. Xiao et al. 2017, arXiv:1708.07747).
+    """Load Fashion-MNIST: 70,000 grey images of clothing, 28 x 28 pixels (H. Xiao et al. 2017, arXiv:1708.07747).
 
     The classes, in order: T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot. Arguments,
     results and errors are those of ``mnist``. The names of the files are too, so that only their folder (by default
@@ -102,7 +102,7 @@ def fashion_mnist(
 
 def _read(images_path: Any, labels_path: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     images, labels = read_idx(images_path), read_idx(labels_path)
-    n = max(len(images), 1)  # none are refused
+    n = max(len(images), 1)  # an empty file is refused
     for path, array, shape in (images_path, images, (n, 28, 28)), (labels_path, labels, (n,)):
         if array.dtype != np.uint8 or array.shape != shape:
             raise ValueError(
@@ -129,7 +129,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    # A byte of gzip expands to 1032 at most; a header that claims more is not even tried.
+    # A byte of gzip expands to at most 1032; a header that claims more is refused before reading.
     capacity = os.path.getsize(path) * (1032 if zipped else 1)
     try:
         with gzip.open(path) if zipped else open(path, "rb") as stream:
@@ -139,7 +139,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
                 raise ValueError(f"it must not begin with 0x{zeros:04x}{code:02x}{ndim:02x}")
             dtype = np.dtype(_DTYPES[code])
             size = math.prod(shape) * dtype.itemsize
-            # One byte more shows what is left over, and makes gzip compare its checksum.
+            # One more byte detects extra data, and makes gzip verify its checksum.
             data = stream.read(size + 1) if size <= capacity else b""
         if len(data) != size:
             came = "more follow" if len(data) > size else "fewer are there"

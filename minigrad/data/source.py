@@ -1,4 +1,4 @@
-"""Where the files of a data set are: a folder you name, a data folder or cache, else downloaded with pooch."""
+"""Locate the files of a data set: in a given folder, the data folder or the cache; else download them with pooch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Source:
     def find(
         self, split: str, root: str | os.PathLike[str] | None, download: bool
     ) -> dict[str, Path]:
-        """Return for each file of a split its path, or where there is none that of the file it is packed in.
+        """The path of each file of a split, or of the file that contains it.
 
         Folders, downloads and errors are those that ``mnist`` describes.
         """
@@ -34,12 +34,9 @@ class Source:
             known = " or ".join(map(repr, self.splits))
             raise ValueError(f"split must be {known}, but is {split!r}")
         folders = self._default_folders() if root is None else [Path(root).expanduser()]
+        files = self.splits[split].items()
         copies = [
-            {
-                n: f / (n if (f / n).is_file() else packed)
-                for n, packed in self.splits[split].items()
-            }
-            for f in folders
+            {n: f / (n if (f / n).is_file() else packed) for n, packed in files} for f in folders
         ]
         # All from one folder: the labels of one copy need not fit the images of another.
         complete = (paths for paths in copies if all(p.is_file() for p in paths.values()))
@@ -71,7 +68,7 @@ class Source:
         return [Path(base, self.title.lower()) for base in bases if base]
 
     def _download(self, path: Path) -> str:
-        """Download a file from the first mirror that has it intact; return why none has, a line for each."""
+        """Download a file from the first mirror with the right hash; if none has it, return the reasons."""
         try:
             import pooch
             from requests import RequestException
@@ -84,8 +81,8 @@ class Source:
             url = mirror + path.name
             try:
                 pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, progressbar=bar)
-                path.chmod(path.parent.stat().st_mode & 0o666)  # pooch's files are the user's alone
+                path.chmod(path.parent.stat().st_mode & 0o666)  # pooch's files are private
                 return ""
-            except (RequestException, ValueError) as error:  # ValueError: its hash is another
+            except (RequestException, ValueError) as error:  # ValueError: another hash
                 reasons += f"\n  {mirror}: {error}"
         return reasons

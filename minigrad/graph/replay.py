@@ -88,7 +88,7 @@ class Replay:
 
     def record(self, graph: Any, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]]:
         """Compute as ``run`` does, and note how."""
-        recording, known = Recording(), dict[Any, Any]()
+        recording, known = Recording(self._kernels), dict[Any, Any]()
         self._leaves = [v.leaf for v in graph.values() if v.kind == "gradient"]
         given = dict(zip(graph.inputs, inputs, strict=True))
         for v in graph.values():
@@ -126,11 +126,10 @@ class Replay:
         return [g and g(inputs) for g in self._gradients], [r(inputs) for r in self._results]
 
     def _apply(self, call: Call, recording: Recording, known: dict[Value, Any]) -> None:
-        forward = partial(call.compute, self._kernels)
         inputs = [None if v is None else known[v] for v in call.inputs]
         reason = "an optimizer's settings may change" if isinstance(call.op, Update) else ""
         try:
-            made = recording.apply(forward, inputs, reason, bool(call.op.writes))
+            made = recording.apply(call.compute, inputs, reason, bool(call.op.writes))
         except (TypeError, ValueError) as error:
             raise call.located(error, self._title) from error
         known.update(zip(call.outputs, made, strict=True))

@@ -358,11 +358,7 @@ class Kernels(ConvolutionKernels):
                 v *= momentum
                 v += g
                 g = g + momentum * v if nesterov else v
-            self.descend(p, g, lr)
-
-    def descend(self, p: Array, g: Array, lr: float) -> None:
-        """p -= lr * g."""
-        p -= g * lr
+            p -= g * lr
 
     def adam(
         self,

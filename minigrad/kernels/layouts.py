@@ -82,6 +82,16 @@ def flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(-1) if x.flags.carray else ready(x.ravel(order="K"))
 
 
+def row_major(x: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Matrices or their transposes, whichever are C-contiguous, and whether it is the transposes."""
+    if x.flags.carray:
+        return x, False
+    transposed = x.swapaxes(-1, -2)
+    if transposed.flags.carray:
+        return transposed, True
+    return x.copy(order="C"), False
+
+
 def alike(arrays: tuple[np.ndarray, ...]) -> bool:
     """Whether arrays of one shape can be gone through side by side."""
     real = arrays[0].dtype

@@ -1,75 +1,78 @@
 """Kernels for NumPy arrays of float32 and float64 that Numba compiles, and for the rest those of NumPy.
 
-Here arrays are brought into the layouts that the loops in ``compiled`` are written for; these are imported, and
-compiled or read from Numba's cache on disk, when they are first called.
+Here arrays are brought into the layouts that the loops in ``compiled`` are written for; these are compiled, or read
+from Numba's cache on disk, when they are first called.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from . import pool
 from .convolution import FEW, Pair, Tile, Window, tiles
 from .generic import Kernels, refuse_labels
-from .layouts import flat, ready
+from .layouts import flat, ready, row_major
 from .numba_norm import NumbaNormKernels
+
+#: rows of a matrix up to which packing the other factor would take longer than the product
+FEW_ROWS = 4
+#: what the loops take where there is no bias
+NO_BIAS = {char: np.empty(0, char) for char in "fd"}
 
 
 class NumbaKernels(NumbaNormKernels):
     """The compiled CPU kernels."""
-
-    @cached_property
-    def _elementwise(self) -> ModuleType:
-        from .compiled import elementwise
-
-        return elementwise
-
-    @cached_property
-    def _updates(self) -> ModuleType:
-        from .compiled import updates
-
-        return updates
-
-    @cached_property
-    def _windows(self) -> ModuleType:
-        from .compiled import windows
-
-        return windows
-
-    @cached_property
-    def _products(self) -> ModuleType:
-        from .compiled import products
-
-        return products
 
     # --- products ---
 
     def matmul(self, a: Any, b: Any) -> Any:
         if a.dtype != b.dtype or a.dtype.char not in "fd" or a.shape[:-2] != b.shape[:-2]:
             return super().matmul(a, b)
-        return self._products.product(a, b)
+        return self._product(a, b)
 
     def add_product(self, a: Any, b: Any, total: Any) -> None:
         if a.dtype.char not in "fd":
             super().add_product(a, b, total)
         else:
-            self._products.product(a, b, total, add=True)
+            self._product(a, b, total, add=True)
 
     def linear(self, x: Any, weight: Any, bias: Any) -> Any:
         if x.dtype.char not in "fd" or (bias is not None and bias.dtype != x.dtype):
             return Kernels.linear(self, x, weight, bias)
-        return self._products.rows_by_rows(x, weight, bias)
+        if len(x) > FEW_ROWS or not (x.flags.carray and weight.flags.carray) or not x.size:
+            return self._product(x, weight.T, bias=bias)
+        y = self.empty((len(x), len(weight)), x.dtype)
+        self.compiled.products.few(x, weight, _bias(bias, y), y)
+        return y
 
     def multiply_rows(self, rows: Any, k: Any, target: Any) -> None:
         if rows.dtype.char not in "fd":
             super().multiply_rows(rows, k, target)
             return
-        self._products.product(rows, k, target.reshape(len(rows), -1))
+        self._product(rows, k, target.reshape(len(rows), -1))
+
+    def _product(self, a: Any, b: Any, out: Any = None, add: bool = False, bias: Any = None) -> Any:
+        """a @ b for matrices, or stacks of them, in C or Fortran order; of matrices also plus a bias.
+
+        It is put into ``out``, which is C-contiguous, or added to what is there.
+        """
+        if out is None:
+            out = self.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
+        if not out.size * a.shape[-1]:
+            if not add:
+                out[...] = 0 if bias is None else bias
+            return out
+        (a, ta), (b, tb), c = row_major(a), row_major(b), out
+        if c.ndim > 2:
+            a, b, c = (x.reshape(-1, *x.shape[-2:]) for x in (a, b, c))
+            if len(c) > 1:
+                self.compiled.products.products(a, ta, b, tb, c, add)
+                return out
+            a, b, c = a[0], b[0], c[0]
+        self.compiled.products.product(a, ta, b, tb, c, add, _bias(bias, c))
+        return out
 
     # --- elementwise ---
 
@@ -93,27 +96,28 @@ class NumbaKernels(NumbaNormKernels):
 
     def _run(self, loop: str, *arrays: Any) -> Any:
         """A loop over the numbers of arrays of one shape as they lie in memory."""
-        y = pool.empty_like(arrays[0])
+        y = self.empty_like(arrays[0])
         for x in arrays:
             if x.strides != y.strides:
-                arrays, y = tuple(a.copy(order="C") for a in arrays), pool.empty(y.shape, y.dtype)
+                arrays, y = tuple(a.copy(order="C") for a in arrays), self.empty(y.shape, y.dtype)
                 break
-        getattr(self._elementwise, loop)(*map(flat, arrays), flat(y))
+        getattr(self.compiled.elementwise, loop)(*map(flat, arrays), flat(y))
         return y
 
     def softmax_cross_entropy(self, logits: Any, labels: Any, weight: float | None) -> Any:
         if logits.dtype.char != "f" or labels.dtype != np.int64:
             return super().softmax_cross_entropy(logits, labels, weight)
-        losses, p = pool.empty((len(logits),), np.float32), pool.empty(logits.shape, np.float32)
-        loss = pool.empty((), np.float32)
-        self._elementwise.softmax_cross_entropy(
+        losses, p = self.empty((len(logits),), np.float32), self.empty(logits.shape, np.float32)
+        loss = self.empty((), np.float32)
+        self.launch(
+            self.compiled.elementwise.softmax_cross_entropy,
+            _refuse_labels,
             ready(logits),
             ready(labels),
             1.0 if weight is None else weight,
             losses,
             p,
             loss,
-            refuse=_refuse_labels,
         )
         return losses if weight is None else loss, p
 
@@ -123,9 +127,9 @@ class NumbaKernels(NumbaNormKernels):
         p, real = probabilities, probabilities.dtype
         if real.char != "f" or labels.dtype != np.int64 or gy.dtype != real:
             return super().softmax_cross_entropy_grad(p, labels, gy, weight)
-        g = pool.empty(p.shape, real)
+        g = self.empty(p.shape, real)
         weight = np.float32(1 if weight is None else weight)
-        self._elementwise.softmax_cross_entropy_grad(
+        self.compiled.elementwise.softmax_cross_entropy_grad(
             ready(p), ready(labels), ready(gy).reshape(-1), weight, g
         )
         return g
@@ -144,7 +148,7 @@ class NumbaKernels(NumbaNormKernels):
         real = params[0].dtype
         given = *map(id, (params, velocities[0] if momentum else (), grads)), id(real)
         numbers = map(real.type, (lr, weight_decay, momentum))
-        if real.char not in "fd" or not self._updates.sgd(*given, *numbers, nesterov):
+        if real.char not in "fd" or not self.compiled.updates.sgd(*given, *numbers, nesterov):
             rest: Any = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
             super().sgd(*columns, lr=lr, **rest)
 
@@ -160,7 +164,7 @@ class NumbaKernels(NumbaNormKernels):
         real = columns[0][0].dtype
         given = *map(id, columns), id(real), ready(steps)
         numbers = *map(float, (lr, *betas, eps, weight_decay)), real.type(0)
-        if real.char not in "fd" or not self._updates.adam(*given, *numbers):
+        if real.char not in "fd" or not self.compiled.updates.adam(*given, *numbers):
             rest: Any = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
             super().adam(*columns, lr=lr, steps=steps, **rest)
 
@@ -173,8 +177,8 @@ class NumbaKernels(NumbaNormKernels):
             return x
         if x.flags.carray and x.dtype.char in "fd":
             n, c, h, w = x.shape
-            last = pool.empty((n, h, w, c), x.dtype)
-            self._windows.channels_last(x.reshape(n, c, h * w), last.reshape(n, h * w, c))
+            last = self.empty((n, h, w, c), x.dtype)
+            self.compiled.windows.channels_last(x.reshape(n, c, h * w), last.reshape(n, h * w, c))
         else:
             last = last.copy(order="C")
         return last.transpose(0, 3, 1, 2)
@@ -184,12 +188,12 @@ class NumbaKernels(NumbaNormKernels):
             yield from super()._patches(x, out, window)
             return
         (kh, kw), (n, c) = window.size, x.shape[:2]
-        kernel = self._windows.patch_rows if c <= FEW else self._windows.patches
+        kernel = self.compiled.windows.patch_rows if c <= FEW else self.compiled.windows.patches
         for tile in tiles(n, kh * kw * c, out, window, self.tile):
             part = self.channels_last(x[tile.images]).transpose(0, 2, 3, 1)
             windows = (len(part), tile.rows.stop - tile.rows.start, out[1])
             shape = (kh, kw, c, *windows) if c <= FEW else (*windows, kh, kw * c)
-            found = pool.empty(shape, x.dtype)
+            found = self.empty(shape, x.dtype)
             part = part.reshape(*part.shape[:2], -1)
             kernel(part, tile.rows.start, *_moves(window), c, found)
             if c <= FEW:
@@ -206,13 +210,13 @@ class NumbaKernels(NumbaNormKernels):
         gy = self.channels_last(gy)
         c, (kh, kw), out = weight.shape[1], window.size, gy.shape[2:]
         k = self._matrix(weight, window)[0].T
-        gx = pool.empty((len(gy), *size, c), gy.dtype)
+        gx = self.empty((len(gy), *size, c), gy.dtype)
         gx.fill(0)
         for tile in tiles(len(gy), kh * kw * c, out, window, self.tile):
-            rows = self._products.product(self._rows(gy, tile, window)[0], k)
+            rows = self._product(self._rows(gy, tile, window)[0], k)
             patches = rows.reshape(-1, tile.rows.stop - tile.rows.start, out[1], kh, kw * c)
             target = gx[tile.images].reshape(-1, size[0], size[1] * c)
-            add = self._windows.add_patches
+            add = self.compiled.windows.add_patches
             add(patches, tile.rows.start, *_moves(window), c, target)
         return gx.transpose(0, 3, 1, 2)
 
@@ -221,36 +225,42 @@ class NumbaKernels(NumbaNormKernels):
             return super().max_pool2d(x, window)
         images = self.channels_last(x).transpose(0, 2, 3, 1)
         shape = (len(x), *window.output_size(x.shape[2:]), x.shape[1])
-        y, place = pool.empty(shape, x.dtype), pool.empty(shape, np.int16)
-        self._windows.max_pool(images, *_moves(window), y, place)
+        y, place = self.empty(shape, x.dtype), self.empty(shape, np.int16)
+        self.compiled.windows.max_pool(images, *_moves(window), y, place)
         return y.transpose(0, 3, 1, 2), place.transpose(0, 3, 1, 2)
 
     def max_pool2d_grad(self, gy: Any, place: Any, window: Window, size: Pair) -> Any:
         if gy.dtype.char not in "fd":
             return super().max_pool2d_grad(gy, place, window, size)
         gy, place = (self.channels_last(a).transpose(0, 2, 3, 1) for a in (gy, place))
-        gx = pool.empty((len(gy), *size, gy.shape[3]), gy.dtype)
+        gx = self.empty((len(gy), *size, gy.shape[3]), gy.dtype)
         gx.fill(0)
-        found = pool.empty((1,), np.bool_)
-        self._windows.max_pool_grad(gy, place, *_moves(window), gx, found, refuse=_refuse_places)
+        found = self.empty((1,), np.bool_)
+        given = gy, place, *_moves(window), gx, found
+        self.launch(self.compiled.windows.max_pool_grad, _refuse_places, *given)
         return gx.transpose(0, 3, 1, 2)
 
     def sum_pool2d(self, x: Any, window: Window) -> Any:
         if x.dtype.char not in "fd":
             return super().sum_pool2d(x, window)
         images = self.channels_last(x).transpose(0, 2, 3, 1)
-        y = pool.empty((len(x), *window.output_size(x.shape[2:]), x.shape[1]), x.dtype)
-        self._windows.sum_pool(images, *_moves(window), y)
+        y = self.empty((len(x), *window.output_size(x.shape[2:]), x.shape[1]), x.dtype)
+        self.compiled.windows.sum_pool(images, *_moves(window), y)
         return y.transpose(0, 3, 1, 2)
 
     def sum_pool2d_grad(self, gy: Any, window: Window, size: Pair) -> Any:
         if gy.dtype.char not in "fd":
             return super().sum_pool2d_grad(gy, window, size)
-        gx = pool.empty((len(gy), *size, gy.shape[1]), gy.dtype)
+        gx = self.empty((len(gy), *size, gy.shape[1]), gy.dtype)
         gx.fill(0)
         gy = self.channels_last(gy).transpose(0, 2, 3, 1)
-        self._windows.sum_pool_grad(gy, *_moves(window), gx)
+        self.compiled.windows.sum_pool_grad(gy, *_moves(window), gx)
         return gx.transpose(0, 3, 1, 2)
+
+
+def _bias(bias: Any, like: Any) -> Any:
+    """A bias as the loops take it."""
+    return NO_BIAS[like.dtype.char] if bias is None else ready(bias)
 
 
 def _refuse_labels(logits: Any, labels: Any, *others: Any) -> None:

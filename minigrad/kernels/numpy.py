@@ -13,8 +13,6 @@ from .convolution import Window
 from .generic import Kernels
 from .halves import in_float32
 
-#: elements in a temporary that stays in a core's first cache
-BLOCK = 16384
 #: elements from which a sum takes one axis after the other
 MANY = 2**16
 
@@ -22,8 +20,7 @@ MANY = 2**16
 class NumpyKernels(Kernels):
     """The CPU kernels."""
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return pool.empty(shape, dtype)
+    empty, empty_like = staticmethod(pool.empty), staticmethod(pool.empty_like)
 
     @in_float32
     def linear(self, x: Any, weight: Any, bias: Any) -> Any:
@@ -49,28 +46,6 @@ class NumpyKernels(Kernels):
         total -= picked
         return total, p.T
 
-    def sigmoid(self, x: Any) -> Any:
-        if x.size <= BLOCK or x.dtype.itemsize == 2:  # in float16 exp(-x) overflows too early
-            return super().sigmoid(x)
-        with np.errstate(over="ignore"):  # 1 / (1 + inf) is the 0 it should be
-            return self._in_blocks(_sigmoid, x)
-
-    def sigmoid_grad(self, y: Any, gy: Any) -> Any:
-        if y.size <= BLOCK or y.dtype != gy.dtype:
-            return super().sigmoid_grad(y, gy)
-        return self._in_blocks(_sigmoid_grad, y, gy)
-
-    def _in_blocks(self, kernel: Any, *arrays: Any) -> Any:
-        """``kernel``, element by element, on blocks that stay in cache; its last argument is where it writes."""
-        y = pool.empty_like(arrays[0])
-        if any(a.strides != y.strides for a in arrays):
-            kernel(*arrays, y)
-            return y
-        flat = [a.ravel(order="K") for a in (*arrays, y)]
-        for i in range(0, y.size, BLOCK):
-            kernel(*[a[i : i + BLOCK] for a in flat])
-        return y
-
     def channel_sum(self, x: Any, axes: tuple[int, ...]) -> Any:
         if axes == (0,) and x.ndim == 2:
             return _ones(len(x), x.dtype).dot(x)  # BLAS, more than twice as fast as a reduction
@@ -80,14 +55,6 @@ class NumpyKernels(Kernels):
         for axis in sorted(axes, reverse=True):
             x = np.add.reduce(x, axis=axis)
         return x
-
-    def descend(self, p: Any, g: Any, lr: float) -> None:
-        if p.size <= BLOCK or not (p.flags.c_contiguous and g.flags.c_contiguous):
-            p -= g * lr
-            return
-        p, g = p.reshape(-1), g.reshape(-1)
-        for i in range(0, p.size, BLOCK):
-            p[i : i + BLOCK] -= g[i : i + BLOCK] * lr
 
     def fill_patches(self, patches: Any, source: Any, window: Window) -> None:
         if window.groups > 1 or window.dilation[1] > 1:
@@ -109,16 +76,3 @@ class NumpyKernels(Kernels):
 @lru_cache(maxsize=64)
 def _ones(n: int, dtype: np.dtype) -> np.ndarray:
     return np.ones(n, dtype)
-
-
-def _sigmoid(x: np.ndarray, y: np.ndarray) -> None:
-    np.negative(x, out=y)
-    np.exp(y, out=y)
-    y += 1
-    np.reciprocal(y, out=y)
-
-
-def _sigmoid_grad(y: np.ndarray, gy: np.ndarray, gx: np.ndarray) -> None:
-    np.multiply(y, y, out=gx)
-    np.subtract(y, gx, out=gx)
-    gx *= gy

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from .watched import current
-
 #: bytes from which an array is worth it
 LARGE = 2**17
 #: bytes that may lie idle; beyond, what has lain longest is given back
@@ -50,9 +48,6 @@ class _Lease(np.ndarray):
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """As ``numpy.empty``."""
     global _idle_bytes
-    recording = current.get()
-    if recording is not None:
-        return recording.empty(shape, dtype)
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < LARGE:
@@ -74,9 +69,6 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 def empty_like(x: np.ndarray) -> np.ndarray:
     """As ``numpy.empty_like``: of the same layout, where x has no gaps."""
-    recording = current.get()
-    if recording is not None:
-        return recording.like(x)
     if x.nbytes < LARGE:
         return np.empty_like(x)
     if x.flags.c_contiguous:

@@ -15,11 +15,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
+from functools import partial
 from sys import getrefcount
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from .numba import NumbaKernels
 from .threads import TEAM
 from .watched import Watched, bare, current
 
@@ -151,7 +154,8 @@ class Recording:
         The memory of intermediate results.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: NumbaKernels) -> None:
+        self._kernels, self._noting = kernels, _NotingKernels(self, kernels)
         self.steps: list[tuple[Callable[..., Any], list[Any]]] = []
         self.reason, self.failed = "", False
         self.blocks: list[np.ndarray] = []
@@ -225,6 +229,14 @@ class Recording:
         self._take(step[1])
         return step[1]
 
+    def launch(self, kernel: partial[Any], refuse: Callable[..., Any] | None, *args: Any) -> Any:
+        """Note the launch of a compiled kernel, and launch it; where it says False, ``refuse`` raises."""
+        team = kernel.args
+        start = self._kernels.compiled.launch.entry(kernel, *map(bare, args))
+        if refuse is not None:
+            start = partial(_start, start, refuse)
+        return start(*self.note(start, (*team, *args)))
+
     def _take(self, arguments: list[Any]) -> None:
         for i, a in enumerate(arguments):
             if isinstance(a, np.ndarray):
@@ -239,19 +251,19 @@ class Recording:
 
     def apply(
         self,
-        forward: Callable[..., tuple[Any, ...]],
+        compute: Callable[..., tuple[Any, ...]],
         inputs: list[Any],
         reason: str = "",
         changes: bool = False,
     ) -> list[Any]:
-        """What ``forward`` makes of watched arrays (or None), watched; with a ``reason`` replays call it.
+        """What ``compute(kernels, *arrays)`` makes of watched arrays (or None), watched.
 
-        ``changes`` says that it changes an argument in place.
+        With a ``reason`` replays call it. ``changes`` says that it changes an argument in place.
         """
         self.reason, self._lent = reason, []
         token = current.set(self)
         try:
-            results = forward(*inputs)
+            results = compute(self._noting, *inputs)
         finally:
             current.reset(token)
         known = [self.find(y) for y in results]
@@ -263,6 +275,7 @@ class Recording:
         if not all(map(dense, results)):
             self.failed = True
             return [self.fixed(y)[0] for y in results]
+        forward = partial(compute, self._kernels)
         found = [self.brought(y) for y in results]
         made = [(memory, y.strides) for y, memory in found]
 
@@ -303,6 +316,41 @@ class Recording:
         for memory, *use in self._uses:
             memory.use(*use)
         self._noted, self._uses = [], []
+
+
+def _start(start: Any, refuse: Any, team: Any, *args: Any) -> Any:
+    done = start(team, *args)
+    if not done:
+        refuse(*args)
+    return done
+
+
+class _NotingKernels(NumbaKernels):
+    """Kernels whose launches a recording notes, and whose arrays are in its memory."""
+
+    def __init__(self, recording: Recording, kernels: NumbaKernels) -> None:
+        super().__init__(kernels.xp)
+        self._recording = recording
+        self.compiled = _Noting(kernels.compiled, recording)
+        self.empty, self.empty_like = recording.empty, recording.like  # type: ignore[assignment]
+
+    def launch(self, kernel: Any, refuse: Any, *args: Any) -> Any:  # type: ignore[override]
+        return self._recording.launch(kernel.args[0], refuse, *args)
+
+
+class _Noting:
+    """A module, or package, of compiled kernels, whose launches a recording notes."""
+
+    def __init__(self, module: Any, recording: Recording) -> None:
+        self._module, self._recording = module, recording
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._module, name)
+        if isinstance(found, ModuleType):
+            return _Noting(found, self._recording)
+        if isinstance(found, partial):
+            return partial(self._recording.launch, found, None)
+        return found
 
 
 def dense(array: Any) -> bool:

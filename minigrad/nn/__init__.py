@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from . import init
 from .batch_norm import BatchNorm
-from .conventions import CONVENTIONS
 from .layers import (
     AvgPool2d,
     Conv1d,
@@ -28,6 +27,7 @@ from .normalization import GroupNorm, InstanceNorm, LayerNorm
 
 if TYPE_CHECKING:
     from .attention import Attention
+    from .conventions import CONVENTIONS
     from .recurrent import LSTM, RNN, ConvLSTM
 
 __all__ = [
@@ -74,6 +74,7 @@ _LATER = {
     name: module
     for module, names in {
         "nn.attention": "Attention",
+        "nn.conventions": "CONVENTIONS",
         "nn.recurrent": "ConvLSTM LSTM RNN",
         "bn.hooks": "hold_statistics merging_statistics",
         "bn.micro_batches": "micro_batch_backward",

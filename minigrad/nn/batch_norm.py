@@ -17,7 +17,6 @@ from ..ops.random import generator
 from ..tape import moving, tracing, untraced
 from ..tensor import Tensor, apply
 from . import init
-from .conventions import CONVENTIONS
 from .module import Buffer, Module, Parameter
 
 #: the active ``minigrad.bn.Hooks`` on statistics; None outside of their ``with`` blocks
@@ -178,11 +177,12 @@ class BatchNorm(Module):
         >>> mg.nn.BatchNorm.like("torch", 64)
         BatchNorm(64, axis=1, momentum=0.9, eps=1e-05)
         """
-        if framework not in CONVENTIONS:
+        rows = import_module("minigrad.nn.conventions").CONVENTIONS
+        if framework not in rows:
             raise ValueError(
-                f"{cls.__name__}.like: expected one of {', '.join(CONVENTIONS)}, got {framework!r}"
+                f"{cls.__name__}.like: expected one of {', '.join(rows)}, got {framework!r}"
             )
-        row = {k: v for k, v in CONVENTIONS[framework]._asdict().items() if k != "source"}
+        row = {k: v for k, v in rows[framework]._asdict().items() if k != "source"}
         return cls(num_features, **(row | settings))
 
     def forward(self, x: Tensor, mask: Any = None, weight: Any = None) -> Tensor:

@@ -1,16 +1,16 @@
-"""ONNX files: captured graphs written for other programs, and models of other programs read as modules.
+"""ONNX files: export of captured graphs, and import of models as modules.
 
-``export`` has one rule per op of minigrad, ``operators`` one function per operator of ONNX, ``model`` checks a file and
-applies its operators. The onnx package is optional, so it is imported inside functions only.
+``export`` has one rule per op of minigrad, ``operators`` one function per ONNX operator, ``model`` validates a file and
+runs its operators. The onnx package is optional, so it is imported inside functions only.
 """
 
 from typing import Any
 
 import numpy as np
 
-#: written: the operator set and file format of ONNX 1.16 (2024), supported by ONNX Runtime from 1.18 on
+#: exported: operator set and file format of ONNX 1.16 (2024), supported by ONNX Runtime from 1.18 on
 OPSET, IR_VERSION = 21, 10
-#: a protobuf message is smaller than this
+#: the maximum size of a protobuf message
 MOST_BYTES = 2**31 - 1
 #: dtypes by the numbers of ``onnx.TensorProto.DataType`` that stand for them
 DTYPES = {9: np.dtype(bool), 10: np.dtype(np.float16), 11: np.dtype(np.float64)}

@@ -1,7 +1,7 @@
-"""Export: a graph as an ONNX file, by one table of rules.
+"""Export a graph to an ONNX file by a table of rules, one per op.
 
-Values become names: inputs, initializers (parameters and buffers under their own names), constants, and outputs of
-nodes. An op without a rule is written as the ops that its ``reference`` applies.
+Values are inputs, initializers (parameters and buffers under their own names), constants, and outputs of nodes. An op
+without a rule is exported as the ops that its ``reference`` applies.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from . import IR_VERSION, MOST_BYTES, NUMBERS, OPSET, library
 
 
 class Wire(NamedTuple):
-    """A value of the file."""
+    """A named value of the ONNX graph."""
 
     name: str
     shape: tuple[int, ...]
@@ -34,7 +34,7 @@ class Wire(NamedTuple):
 
 
 class Writer:
-    """The nodes and initializers of a file; ``graph`` is a ``minigrad.graph.Graph``."""
+    """Builds the nodes and initializers of a file from a ``minigrad.graph.Graph``."""
 
     def __init__(self, graph: Any) -> None:
         self.graph, self.layer = graph, ""
@@ -54,10 +54,10 @@ class Writer:
                 self._moved |= dict.fromkeys(v for v in call.written if v.kind == "state")
             self._names.update(zip(call.written or call.outputs, made, strict=True))
 
-    # --- what the rules use ---
+    # --- used by the rules ---
 
     def node(self, kind: str, *inputs: Any, **attributes: Any) -> str:
-        """Add a node; the name of its output. Inputs are Wires or names, None for one that is left out."""
+        """Add a node and return its output's name. Inputs are Wires or names, None for an optional one."""
         name = self.unique(f"{self.layer}/{kind}" if self.layer else kind)
         names = ["" if v is None else getattr(v, "name", v) for v in inputs]
         while names and not names[-1]:
@@ -66,7 +66,7 @@ class Writer:
         return name
 
     def constant(self, value: Any, dtype: Any = np.int64) -> str:
-        """The name of a number or an array."""
+        """The name of a constant, shared by equal ones."""
         array = np.asarray(value, dtype)
         key = array.dtype.str, array.shape, array.tobytes()
         if key not in self._constants:
@@ -81,7 +81,7 @@ class Writer:
         return self.node("Cast", x, to=NUMBERS[np.dtype(dtype)])
 
     def trace(self, function: Callable[..., Any], inputs: Iterable[Wire | None]) -> tuple[str, ...]:
-        """Write the ops that a function of Tensors applies, by running it on ones of the right shapes."""
+        """Write the ops that a function of Tensors applies, by running it on ones of these shapes."""
         tracer = Tracer(self)
         tensors = [w and tracer.know(Tensor(np.ones(w.shape, w.dtype)), w.name) for w in inputs]
         token = tracing.set(tracer)
@@ -110,7 +110,7 @@ class Writer:
         return candidate
 
     def write(self, op: Any, inputs: Iterable[Wire | None]) -> tuple[str | None, ...]:
-        """Write an op; the names of its outputs, or of what it has written to. None for one that ONNX does not have."""
+        """Write an op; the names of its outputs, or of its updated inputs; None for one that ONNX does not have."""
         rule = RULES.get(type(op).__name__)
         if rule is None and type(op).reference is Op.reference:
             self.refuse(op, "there is no ONNX operator for it")
@@ -118,12 +118,12 @@ class Writer:
         return made if isinstance(made, tuple) else (made,)
 
     def _interface(self, name: str, values: list[Any]) -> list[Wire]:
-        """Inputs or outputs of the file, numbered if there are several."""
+        """Name inputs or outputs of the file, with numbers if there are several."""
         names = [name] if len(values) == 1 else [f"{name}_{i}" for i in range(len(values))]
         return [Wire(self.unique(n), v.shape, v.dtype) for n, v in zip(names, values, strict=True)]
 
     def _require_unshared(self, call: Any, later: list[Any]) -> None:
-        """Refuse a change in place that a view would see later: in ONNX values share no memory."""
+        """Refuse an in-place change of memory that a view reads later: ONNX values share no memory."""
         base: dict[Any, Any] = {}
         for c in self.graph.calls:
             if c.op.aliases:
@@ -149,7 +149,7 @@ class Writer:
         return Wire(self._names[v], v.shape, v.dtype)
 
     def finish(self) -> list[Wire]:
-        """Drop what nothing needs; name the outputs: what the graph returns, and the state that it moves."""
+        """Remove unused nodes, and name the outputs: those of the graph, and the updated state."""
         outputs, self.layer = self._interface("output", self.graph.outputs), ""
         new = [(self.unique(f"{self._state[v]}.new"), v.shape, v.dtype) for v in self._moved]
         outputs += [Wire(*w) for w in new]
@@ -173,7 +173,7 @@ class Writer:
 
 
 class Tracer:
-    """Writes the ops that are applied. A tensor that none of them computed is a constant."""
+    """Tracer that writes every applied op. A tensor that none of them computed is a constant."""
 
     node: Any = None
 
@@ -200,7 +200,7 @@ class Tracer:
             if name is not None:
                 self.know(y, name)
 
-    def __getattr__(self, event: str) -> Any:  # other events do not matter
+    def __getattr__(self, event: str) -> Any:  # other events are ignored
         return lambda *args: None
 
 
@@ -208,12 +208,12 @@ class Tracer:
 
 
 def same(kind: str, *attributes: str) -> Callable[..., str]:
-    """An op that is one operator, with attributes of the same names."""
+    """A rule for an op that is a single operator, with attributes of the same names."""
     return lambda to, op, *xs: to.node(kind, *xs, **{a: getattr(op, a) for a in attributes})
 
 
 def reduced(kind: str) -> Callable[..., str]:
-    """Sums of narrow integers and booleans are wider, as NumPy's."""
+    """A rule for reductions; sums of narrow integers and booleans are widened, as by NumPy."""
 
     def rule(to: Writer, op: Any, x: Wire) -> str:
         wide = np.zeros(1, x.dtype).sum().dtype if kind == "ReduceSum" else x.dtype
@@ -231,11 +231,6 @@ def compared(to: Writer, op: Any, a: Wire, b: Wire) -> str:
     return to.node(op.ufunc.title().replace("_", "Or"), a, b)
 
 
-def clip(to: Writer, op: Any, x: Wire) -> str:
-    bounds = [None if b is None else to.constant(b, x.dtype) for b in (op.low, op.high)]
-    return to.node("Clip", x, *bounds)
-
-
 def arg_max(to: Writer, op: Any, x: Wire) -> str:
     flat = to.node("Reshape", x, to.constant([-1])) if op.axis is None else x
     return to.node("ArgMax", flat, axis=op.axis or 0, keepdims=0)
@@ -247,7 +242,7 @@ def one_hot(to: Writer, op: Any, labels: Wire, like: Wire) -> str:
 
 
 def dropout_mask(to: Writer, op: Any, x: Wire) -> str:
-    """The mask is dropout of ones."""
+    """The mask is a Dropout of ones."""
     ones = to.node("Expand", to.constant(1, x.dtype), to.constant(x.shape))
     return to.node("Dropout", ones, to.constant(op.p, np.float32), to.constant(True, bool))
 
@@ -257,12 +252,8 @@ def reshape(to: Writer, x: Any, shape: tuple[int, ...]) -> str:
     return to.node("Reshape", x, to.constant(shape), **({"allowzero": 1} if 0 in shape else {}))
 
 
-def pad(to: Writer, op: Any, x: Wire) -> str:
-    return to.node("Pad", x, to.constant(np.ravel(op.widths, "F")), to.constant(op.value, x.dtype))
-
-
 def index(to: Writer, op: Any, x: Wire, *arrays: Wire) -> str:
-    """Slices, then a Gather for an index array, or else a shape without the axes of ints."""
+    """A Slice, then a Gather for an index array, or else a Reshape without the axes of ints."""
     if len(arrays) > 1 or (arrays and not all(p is ARRAY or isinstance(p, slice) for p in op.key)):
         to.refuse(op, "an index of arrays is written if there is one, between slices")
     parts = [slice(None) if part is ARRAY else part for part in op.key if part is not None]
@@ -296,7 +287,7 @@ def window(op: Any) -> dict[str, Any]:
 
 
 def conv(to: Writer, op: Any, x: Wire, *weights: Any) -> str:
-    """A transposed one gets its output's size by what the smallest possible lacks."""
+    """Transposed convolutions get ``output_padding`` from the size of the output."""
     w = op.window
     rest = {"dilations": w.dilation, "group": w.groups}
     if type(op).__name__ == "Conv2d":
@@ -306,14 +297,9 @@ def conv(to: Writer, op: Any, x: Wire, *weights: Any) -> str:
     return to.node("ConvTranspose", x, *weights, output_padding=lack, **window(op), **rest)
 
 
-def sum_pool(to: Writer, op: Any, x: Wire) -> str:
-    mean = to.node("AveragePool", x, count_include_pad=1, **window(op))
-    return to.node("Mul", mean, to.constant(math.prod(op.window.size), x.dtype))
-
-
 def frozen_batch_norm(to: Writer, op: Any, x: Wire, gamma: Any, beta: Any, *moments: Wire) -> Any:
-    """One node for axis 1. A node in training mode is never written: ONNX Runtime 1.32 overwrites the initializers of
-    its running statistics, which makes a second run wrong."""
+    """One node for axis 1. Never one in training mode: ONNX Runtime 1.32 overwrites the initializers of its running
+    statistics, so that a second run is wrong."""
     shape, dtype = moments[0].shape, moments[0].dtype
     if op.kept != (1,) or x.dtype != dtype:
         return to.trace(op.reference, (x, gamma, beta, *moments))
@@ -342,22 +328,27 @@ def move_statistics(to: Writer, op: Any, *inputs: Wire) -> Any:
 # fmt: off
 #: by the names of op classes
 RULES: dict[str, Callable[..., Any]] = {
-    **{name: same(name) for name in ("Abs", "Add", "Exp", "Log", "Relu", "Sigmoid", "Sign", "Tanh", "Where")},
-    "Sqrt": same("Sqrt"),
+    **{n: same(n) for n in ("Abs", "Add", "Exp", "Log", "Relu", "Sigmoid", "Sign", "Sqrt", "Tanh", "Where")},
     "AddInto": same("Add"), "Subtract": same("Sub"), "Multiply": same("Mul"), "Divide": same("Div"),
     "Negative": same("Neg"), "Power": same("Pow"), "Maximum": same("Max"), "Minimum": same("Min"),
     "Alias": same("Identity"), "Copy": same("Identity"), "Concatenate": same("Concat", "axis"),
     "Softmax": same("Softmax", "axis"), "LogSoftmax": same("LogSoftmax", "axis"),
     "Sum": reduced("ReduceSum"), "Max": reduced("ReduceMax"), "Min": reduced("ReduceMin"),
-    "ArgMax": arg_max, "Clip": clip, "Comparison": compared, "OneHot": one_hot,
-    "Conv2d": conv, "InputGrad": conv, "SumPool2d": sum_pool, "MatMul": product,
-    "DropoutMask": dropout_mask, "Pad": pad, "Index": index,
+    "ArgMax": arg_max, "Comparison": compared, "OneHot": one_hot, "Conv2d": conv, "InputGrad": conv,
+    "MatMul": product, "DropoutMask": dropout_mask, "Index": index,
     "FrozenBatchNorm": frozen_batch_norm, "MoveStatistics": move_statistics,
     "Assign": lambda to, op, old, new: to.node("Identity", new),
     "BroadcastTo": lambda to, op, x: to.node("Expand", x, to.constant(op.new)),
     "Cast": lambda to, op, x: to.cast(x, op.dtype),
+    "Clip": lambda to, op, x: to.node(
+        "Clip", x, *(b if b is None else to.constant(b, x.dtype) for b in (op.low, op.high))),
     "Linear": lambda to, op, *inputs: to.node("Gemm", *inputs, transB=1),
     "MaxPool2d": lambda to, op, x: (to.node("MaxPool", x, **window(op)), None),
+    "Pad": lambda to, op, x: to.node(
+        "Pad", x, to.constant(np.ravel(op.widths, "F")), to.constant(op.value, x.dtype)),
+    "SumPool2d": lambda to, op, x: to.node(
+        "Mul", to.node("AveragePool", x, count_include_pad=1, **window(op)),
+        to.constant(math.prod(op.window.size), x.dtype)),
     "PowerScalar": lambda to, op, x: to.node("Pow", x, to.constant(op.exponent, x.dtype)),
     "Reshape": lambda to, op, x: reshape(to, x, op.new),
     "Transpose": lambda to, op, x: to.node("Transpose", x, perm=op.order),

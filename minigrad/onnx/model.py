@@ -1,7 +1,7 @@
-"""Import: an ONNX file, which anybody may have made, read as a module.
+"""Import: an ONNX file as a module.
 
-Nothing in a file is executed, no other file is opened, and no memory is taken for what a file only claims to hold: the
-onnx package checks its structure, and nodes claim their memory before they compute.
+Files are not trusted: nothing in them is executed, no other file is opened, the onnx package checks their structure,
+and nodes claim their memory before they compute.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ..nn.module import Buffer, Module, Parameter
 from ..tape import no_grad, untraced
 from ..tensor import Tensor
 from . import DTYPES, MOST_BYTES, library
-from .operators import COPIES, IGNORED, OPERATORS, SCALARS, VECTORS, Budget, budget, claim
+from .operators import IGNORED, OPERATORS, SCALARS, VECTORS, Budget, budget, claim
 
-#: before 7 broadcasting had other rules; later versions may change what an operator means
-VERSIONS = range(7, 29)
+#: before 13 softmax had other axes; later versions may change what an operator means
+VERSIONS = range(13, 29)
 
 
 class Input(NamedTuple):
-    """An input of the file; a size is None where any will do, and the shape where the file does not say."""
+    """An input of the file; a size is None if it may be any, and the shape if the file does not give it."""
 
     name: str
     dtype: np.dtype
@@ -53,7 +53,7 @@ class Node(NamedTuple):
     formal: tuple[tuple[str, str, frozenset[np.dtype]], ...]
 
     def run(self, values: list[Any]) -> Any:
-        """The output: a Tensor, or an array computed on the host if no input is a Tensor."""
+        """Compute the output: a Tensor, or an array on the host if no input is a Tensor."""
         budget.get().next_node()
         types: dict[str, np.dtype] = {}
         backend = next((v.backend for v in values if isinstance(v, Tensor)), None)
@@ -72,10 +72,11 @@ class Node(NamedTuple):
             return made.numpy() if isinstance(made, Tensor) else made
 
     def _argument(self, value: Any, name: str, backend: str | None) -> Any:
-        """As operators take it: a tuple of integers, a number, or a Tensor, whose memory is claimed."""
+        """Convert to what operators take: a tuple of integers, a number, or a Tensor, whose memory is claimed."""
         if name not in VECTORS | SCALARS:
-            shape = [max(n, 1) for n in value.shape]  # a sum of what is empty need not be empty
-            claim((COPIES.get(self.kind, 1), *shape), value.dtype)
+            claim(
+                [max(n, 1) for n in value.shape], value.dtype
+            )  # results may be larger than an empty input
             return value if isinstance(value, Tensor) else constant(value, backend=backend)
         if value.size > 64 or (value.size != 1 if name in SCALARS else value.ndim != 1):
             raise ValueError(f"expected a number or vector as {name}, got shape {value.shape}")
@@ -112,15 +113,15 @@ class OnnxModel(Module):
         yield from self._tensors.items()
 
     def forward(self, *inputs: Tensor) -> Any:
-        """The outputs of the file, a tuple if there are several.
+        """Compute the outputs of the file, a tuple if there are several.
 
         Raises
         ------
         ValueError, TypeError
-            For other inputs than the file asks for; ValueError, naming the node, for what its operators can't do, or
-            what would take more than ``max_bytes``.
+            For inputs that don't fit; ValueError, naming the node, if an operator fails or would take more than
+            ``max_bytes``.
         CaptureError
-            When captured, if shapes, axes or bounds depend on values of the inputs, instead of their shapes.
+            When captured, if shapes, axes or bounds depend on values of the inputs.
         """
         self._require_fitting(inputs)
         known: dict[str, Any] = {"": None, **self._constants, **self._tensors}
@@ -174,7 +175,7 @@ def _input(info: Any) -> Input:
 
 
 def _array(proto: Any) -> np.ndarray:
-    """The array of a TensorProto with elements of its own, as many as its shape says."""
+    """The array of a TensorProto that holds as many elements as its shape requires."""
     what = f"the tensor {proto.name!r}"
     if proto.data_location or proto.external_data:
         raise ValueError(f"{what} is in another file, which is not opened; write the model as one")
@@ -197,7 +198,7 @@ def _value(attribute: Any) -> Any:
 
 
 def _nodes(model: Any) -> list[Node]:
-    """The nodes in their order; ValueError for what is not read, or not valid."""
+    """The nodes in order; ValueError for invalid and unsupported ones."""
     onnx, graph = library(), model.graph
     if model.functions or model.training_info or graph.sparse_initializer or not graph.output:
         raise ValueError("it has no outputs, or functions, training_info or sparse initializers")
@@ -225,17 +226,14 @@ def _nodes(model: Any) -> list[Node]:
 
 
 def _node(title: str, node: Any, attributes: dict[str, Any], version: int) -> Node:
-    """A node that is valid by ONNX's schema; ValueError for attributes that are not read."""
+    """A node that is valid by ONNX's schema; ValueError for unsupported attributes."""
     schema = library().defs.get_schema(node.op_type, version, "")
     for name in [*attributes]:
         default = schema.attributes[name].default_value
         if name in IGNORED or (default.type and attributes[name] == _value(default)):
             del attributes[name]
-    taken = signature(OPERATORS[node.op_type])
-    if "opset" in taken.parameters:
-        attributes["opset"] = version
     try:
-        taken.bind(*node.input, **attributes)
+        signature(OPERATORS[node.op_type]).bind(*node.input, **attributes)
     except TypeError as error:
         raise ValueError(f"{title}: it is not read: {error}") from error
     formal = [schema.inputs[min(i, len(schema.inputs) - 1)] for i in range(len(node.input))]
@@ -247,12 +245,12 @@ def _node(title: str, node: Any, attributes: dict[str, Any], version: int) -> No
 
 
 def _type(dtype: np.dtype) -> str:
-    """A dtype's name in ONNX's schemas."""
+    """The name of a dtype in ONNX's schemas."""
     return f"tensor({ {'float32': 'float', 'float64': 'double'}.get(str(dtype), dtype) })"
 
 
 def from_onnx(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 2**30) -> OnnxModel:
-    """A module from an ONNX file, made here or elsewhere: an MLP, a convolutional network, a classifier.
+    """Read an ONNX file as a module: an MLP, a convolutional network, a classifier.
 
     Its floating initializers are parameters under their names in the file, except for running statistics, which are
     buffers; so it can be trained, captured, saved, and moved between backends like any other module. Batch norms use
@@ -261,10 +259,11 @@ def from_onnx(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 2**30)
     Parameters
     ----------
     source : path or bytes
-        A file, or its content. It is not trusted: nothing in it is executed, and all of it is checked.
+        A file, or its content. It may be hostile: nothing in it is executed, and all of it is checked.
     max_bytes : int
-        What one node may allocate, 1 GiB by default, and what all of them may in a run beyond a multiple of the
-        inputs and weights. It is checked before; a product or a convolution counts by its multiplications too.
+        What one node may take for its inputs and outputs, 1 GiB by default, and what all of them may in a run beyond
+        a multiple of the inputs and weights. It is checked before; products and convolutions count by their
+        multiplications too.
 
     Returns
     -------
@@ -278,8 +277,8 @@ def from_onnx(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 2**30)
     FileNotFoundError
         If there is no such file.
     ValueError
-        For what is no complete ONNX file, or one with anything that is not read, naming it: operators that are not in
-        ``minigrad.onnx.operators``, versions other than 7 to 28, weights in other files, dtypes that NumPy lacks.
+        For files that are damaged or have unsupported parts, naming them: operators that are not in
+        ``minigrad.onnx.operators``, versions other than 13 to 28, weights in other files, dtypes that NumPy lacks.
 
     Examples
     --------

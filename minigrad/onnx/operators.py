@@ -1,27 +1,25 @@
-"""The operators of ONNX that are read: functions of a node's inputs and attributes.
+"""The ONNX operators that are read: functions of a node's inputs and attributes.
 
-Inputs are Tensors, except for those that ``VECTORS`` and ``SCALARS`` name. A parameter may be an input in one version
-of an operator and an attribute in another. An attribute that a function does not take must have its default value. A
-function that makes something larger than its inputs claims the memory first.
+They are those that ``to_onnx`` writes, and those of small MLPs, convolutional networks and classifiers. Inputs are
+Tensors, except for those that ``VECTORS`` and ``SCALARS`` name. A parameter may be an input in one version of an
+operator and an attribute in another. An attribute that a function does not take must have its default value. A function
+that makes something larger than its inputs claims the memory first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from functools import reduce
-from math import erfc, exp, inf, pi, prod, sqrt
+from functools import partial, reduce
+from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.polynomial.chebyshev import chebinterpolate, chebval
 
-from ..creation import constant
 from ..ops import activation, arithmetic, elementwise, reduction
 from ..ops.batch_norm import frozen_batch_norm, statistics_dtype
 from ..ops.conv import conv2d, conv_transpose2d
 from ..ops.linear import linear, matmul
-from ..ops.normalization import group_norm, instance_norm, layer_norm
 from ..ops.pool import avg_pool2d, max_pool2d
 from ..ops.random import dropout
 from ..ops.shape import concatenate, pad
@@ -35,11 +33,6 @@ VECTORS = {"axes", "ends", "pads", "shape", "starts", "steps"}
 SCALARS = {"constant_value", "max", "min", "ratio", "training_mode"}
 #: attributes whose values change nothing here
 IGNORED = {"momentum", "round_mode", "saturate", "seed", "storage_order"}
-#: how many times the memory of its inputs an operator takes, where that is not once; 0 if it claims all that it needs
-COPIES = {"ArgMax": 8, "Cast": 8, "Dropout": 3, "Elu": 8, "Gelu": 16, "GroupNormalization": 3}
-COPIES |= {"InstanceNormalization": 3, "LayerNormalization": 4, "LeakyRelu": 3, "Softplus": 6}
-COPIES |= dict.fromkeys(("Add", "Div", "Mul", "Pow", "Sub", "Where", "Conv", "ConvTranspose"), 0)
-COPIES |= dict.fromkeys(("AveragePool", "Expand", "Gather", "Gemm", "MatMul", "MaxPool", "Pad"), 0)
 
 
 class Budget:
@@ -101,50 +94,12 @@ def broadcasting(function: Operator) -> Operator:
 
 
 def divide(a: Tensor, b: Tensor) -> Tensor:
-    """a / b; integers are divided towards 0, on the host."""
-    if a.dtype.kind == "f":
-        return a / b
-    n, d = a.numpy(), b.numpy()
-    if not d.all():
-        raise ValueError("an integer is divided by 0")
-    return constant((n - np.fmod(n, d)) // d, backend=a.backend)
+    if a.dtype.kind != "f":
+        raise ValueError("the quotient of integers is not read")
+    return a / b
 
 
-def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    """alpha (exp(x) - 1) below 0, through the hyperbolic tangent, which is accurate for small x."""
-    t = elementwise.tanh(arithmetic.minimum(x, 0) / 2)
-    return arithmetic.where(x < 0, 2 * alpha * t / (1 - t), x)
-
-
-def gelu(x: Tensor, approximate: str = "none") -> Tensor:
-    """x times the normal distribution function (Hendrycks & Gimpel 2016, arXiv:1606.08415), by a Chebyshev series."""
-    wide = x.widened()
-    if approximate == "tanh":
-        share = 0.5 + 0.5 * elementwise.tanh(sqrt(2 / pi) * (wide + 0.044715 * wide**3))
-    else:
-        # exp(z^2) erfc(z) for z in [0, 6] is smooth in u = 9 / (3 + z) - 2.
-        scaled = np.vectorize(lambda u: erfc(9 / (u + 2) - 3) * exp((9 / (u + 2) - 3) ** 2))
-        z = elementwise.abs_(wide) * sqrt(0.5)
-        u: Any = 9 / (3 + arithmetic.minimum(z, 6)) - 2
-        series: Any = chebinterpolate(scaled, 18 if x.dtype == np.float64 else 9)
-        tail = 0.5 * chebval(u, series) * elementwise.exp(-z * z)
-        share = arithmetic.where(wide < 0, tail, 1 - tail)
-    return (wide * share).astype(x.dtype)
-
-
-def over_axis(function: Operator) -> Operator:
-    """A softmax; before opset 13 the axes from the given one on, by default 1, count as one."""
-
-    def operator(x: Tensor, axis: int | None = None, opset: int = 13) -> Tensor:
-        if opset >= 13 or not x.size:
-            return function(x, -1 if axis is None else axis)
-        (first,) = axes_of([1 if axis is None else axis], x.ndim)
-        return function(x.reshape(prod(x.shape[:first]), -1), 1).reshape(x.shape)
-
-    return operator
-
-
-def over_axes(function: Operator) -> Operator:
+def reduced(function: Operator) -> Operator:
     """A reduction that keeps the dtype."""
 
     def operator(
@@ -158,8 +113,14 @@ def over_axes(function: Operator) -> Operator:
 
 
 def arg_max(x: Tensor, axis: int = 0, keepdims: int = 1) -> Tensor:
+    claim(x.shape, np.dtype(np.int64))
     found = reduction.argmax(x, axis)
     return unsqueeze(found, (axis,)) if keepdims else found
+
+
+def cast(x: Tensor, to: int) -> Tensor:
+    claim(x.shape, DTYPES[to])
+    return x.astype(DTYPES[to])
 
 
 def reshape(x: Tensor, shape: Ints, allowzero: int = 0) -> Tensor:
@@ -209,8 +170,8 @@ def expand(x: Tensor, shape: Ints) -> Tensor:
 def product(a: Tensor, b: Tensor) -> Tensor:
     """Matrices are copied, at most, to the leading axes of the result."""
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    for t in (a, b):
-        claim((*lead, *t.shape[-2:]) if b.ndim > 2 else t.shape, t.dtype)
+    for t in (a, b) if b.ndim > 2 else ():
+        claim((*lead, *t.shape[-2:]), t.dtype)
     shape = *lead, *a.shape[-2:-1], *(b.shape[-1:] if b.ndim > 1 else ())
     claim(shape, a.dtype, prod((*shape, *a.shape[-1:])))
     return matmul(a, b)
@@ -223,142 +184,98 @@ def gemm(
     alpha, beta = factors.get("alpha", 1), factors.get("beta", 1)
     (n, k), m = a.shape, b.shape[0 if transB else 1]
     claim((3, n, m), a.dtype, n * m * k)
-    require_broadcast((n, m), c)
+    if c is not None:
+        np.broadcast_to(blank(c), (n, m))
     if transB and alpha == beta == 1 and a.dtype.kind == "f" and getattr(c, "shape", (m,)) == (m,):
         return linear(a, b, c)
     y = matmul(a, b.T if transB else b) * alpha
     return (y if c is None or not beta else y + c * beta).astype(a.dtype)
 
 
-def require_broadcast(shape: Ints, *ts: Tensor | None) -> None:
-    for t in ts:
-        if t is not None:
-            np.broadcast_to(blank(t), shape)
-
-
-def normalization(function: Operator) -> Operator:
-    """A norm whose parameters get the dtype of its statistics."""
-
-    def operator(
-        x: Tensor, *parameters: Tensor, num_groups: int | None = None, epsilon: float = 1e-5
-    ) -> Tensor:
-        groups = [] if num_groups is None else [num_groups]
-        wide = [t.astype(statistics_dtype(x.dtype)) for t in parameters]
-        return function(x, *groups, *wide, eps=epsilon)
-
-    return operator
-
-
-def layer_normalization(
-    x: Tensor, scale: Tensor, bias: Any = None, axis: int = -1, epsilon: float = 1e-5
+def batch_normalization(
+    x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor, epsilon: float = 1e-5
 ) -> Tensor:
-    require_broadcast(x.shape, scale, bias)
-    (axis,) = axes_of([axis], x.ndim)
-    y = layer_norm(x, None, None, x.ndim - axis, epsilon) * scale
-    return y if bias is None else y + bias
-
-
-def two_axes(function: Operator) -> Operator:
-    """Windows over one axis are those over two, one row high."""
-
-    def operator(x: Tensor, *arrays: Any, **window: Any) -> Tensor:
-        if x.ndim != 3:
-            return function(x, *arrays, **window)
-        for name, value in window.items():
-            if name == "pads":
-                window[name] = 0, value[0], 0, value[1]
-            elif isinstance(value, tuple):
-                window[name] = int(name != "output_padding"), *value
-        arrays = tuple([unsqueeze(t, (2,)) if getattr(t, "ndim", 0) == 3 else t for t in arrays])
-        y = function(unsqueeze(x, (2,)), *arrays, **window)
-        return y.reshape(*y.shape[:2], y.shape[3])
-
-    return operator
+    gamma, beta, mean, var = (t.astype(statistics_dtype(x.dtype)) for t in (gamma, beta, mean, var))
+    return frozen_batch_norm(x, gamma, beta, mean, var, eps=epsilon)
 
 
 def windows(
-    x: Tensor,
-    kernel: Ints,
-    strides: Ints = (1, 1),
-    pads: Ints = (0, 0, 0, 0),
-    dilations: Ints = (1, 1),
-    auto_pad: str = "NOTSET",
-) -> tuple[Any, ...]:
-    """Strides, padding, dilations and the numbers of windows over the last two axes; claims the padded x."""
+    x: Tensor, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, channels: int, depth: int
+) -> Any:
+    """Check windows over the last two axes and claim their memory; returns the padding as pairs.
+
+    Claims the padded x, the patches of a row, and the output with its ``channels``, ``depth`` products for each place
+    of a window.
+    """
     sizes = x.shape[2:]
     if [*map(len, (sizes, kernel, strides, dilations, pads))] != [2, 2, 2, 2, 4]:
-        raise ValueError(f"expected windows over one or two axes, got {kernel} for {x.shape}")
+        raise ValueError(f"expected windows over two axes, got {kernel} for {x.shape}")
     if min(*kernel, *strides, *dilations) < 1 or min(pads) < 0:
         raise ValueError(f"expected positive sizes, got {kernel, strides, dilations, pads}")
-    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    ends = [*zip(pads[:2], pads[2:], strict=True)]
-    if auto_pad in ("SAME_UPPER", "SAME_LOWER") and not any(pads):
-        for i, (n, s, k) in enumerate(zip(sizes, strides, spans, strict=True)):
-            lack = max((-(-n // s) - 1) * s + k - n, 0)
-            before = (lack + (auto_pad == "SAME_LOWER")) // 2
-            ends[i] = before, lack - before
-    elif auto_pad != "NOTSET" and (auto_pad != "VALID" or any(pads)):
-        raise ValueError(f"expected auto_pad or pads, got {auto_pad} and {pads}")
-    padded = [n + sum(p) for n, p in zip(sizes, ends, strict=True)]
-    claim((*x.shape[:2], *padded), x.dtype)
-    out = [max((n - k) // s + 1, 0) for n, k, s in zip(padded, spans, strides, strict=True)]
-    return strides, tuple(ends), dilations, out
-
-
-def claim_windows(x: Tensor, kernel: Any, channels: int, depth: int, out: list[int]) -> None:
-    """Claim the patches of a row, the steps over the places of a window, and the output."""
-    shape = len(x), channels, *out
+    ends = tuple(zip(pads[:2], pads[2:], strict=True))
+    wide = [n + sum(p) for n, p in zip(sizes, ends, strict=True)]
+    axes = zip(wide, kernel, strides, dilations, strict=True)
+    out = [max((n - (k - 1) * d - 1) // s + 1, 0) for n, k, s, d in axes]
+    claim((*x.shape[:2], *wide), x.dtype)
     claim((out[1] * x.shape[1] + 256, *kernel), x.dtype)
-    claim(shape, x.dtype, prod((*shape, depth, *kernel)))
+    claim(shape := (len(x), channels, *out), x.dtype, prod((*shape, depth, *kernel)))
+    return ends
 
 
-def convolution(
-    x: Tensor, weight: Tensor, bias: Any = None, group: int = 1, **window: Any
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    *,
+    group: int = 1,
+    kernel_shape: Any = None,
+    strides: Any = (1, 1),
+    pads: Any = (0, 0, 0, 0),
+    dilations: Any = (1, 1),
+    output_padding: Any = None,
 ) -> Tensor:
     """Transposed if rows and columns to add, ``output_padding``, are given."""
-    kernel, extra = weight.shape[2:], window.pop("output_padding", None)
-    if window.pop("kernel_shape", kernel) != kernel:
+    kernel = weight.shape[2:]
+    if kernel_shape not in (None, kernel):
         raise ValueError(f"kernel_shape is not that of weight {weight.shape}")
-    strides, pads, dilations, out = windows(x, kernel, **window)
-    if extra is None:
-        claim_windows(x, kernel, len(weight), weight.shape[1], out)
-        return conv2d(x, weight, bias, strides, pads, dilations, group)
+    if output_padding is None:
+        ends = windows(x, kernel, strides, pads, dilations, weight.shape[0], weight.shape[1])
+        return conv2d(x, weight, bias, strides, ends, dilations, group)
+    ends = windows(x, kernel, strides, pads, dilations, 1, 1)
     # It is computed over the output before that is cropped, by a kernel that is filled up with zeros.
     filled = [k * d + s for k, d, s in zip(kernel, dilations, strides, strict=True)]
-    axes = zip(x.shape[2:], strides, filled, extra, strict=True)
-    claim((*weight.shape[:2], *filled), x.dtype)
+    axes = zip(x.shape[2:], strides, filled, output_padding, strict=True)
     whole = [n * s + k + e for n, s, k, e in axes]
-    claim_windows(x, filled, weight.shape[1] * group, len(weight), whole)
-    return conv_transpose2d(x, weight, bias, strides, pads, extra, dilations, group)
+    shape = len(x), weight.shape[1] * group, *whole
+    claim((*weight.shape[:2], *filled), x.dtype)
+    claim((whole[1] * x.shape[1] + 256, *filled), x.dtype)
+    claim(shape, x.dtype, prod((*shape, len(weight), *filled)))
+    return conv_transpose2d(x, weight, bias, strides, ends, output_padding, dilations, group)
 
 
-def conv_transpose(*arrays: Any, auto_pad: str = "VALID", **window: Any) -> Tensor:
-    if auto_pad != "VALID":
-        raise ValueError(f"auto_pad={auto_pad} is not read")
-    return convolution(*arrays, **{"output_padding": (0, 0), **window})
+def pooling(pool: Operator, counts_padding: bool) -> Operator:
+    """Windows without dilations, with the same padding on both sides, and that counted in means."""
 
+    def operator(
+        x: Tensor,
+        kernel_shape: Any,
+        strides: Any = (1, 1),
+        pads: Any = (0, 0, 0, 0),
+        dilations: Any = (1, 1),
+        count_include_pad: int = 0,
+    ) -> Tensor:
+        (top, bottom), (left, right) = windows(
+            x, kernel_shape, strides, pads, dilations, x.shape[1], 32
+        )
+        uncounted = counts_padding and any(pads) and not count_include_pad
+        if dilations != (1, 1) or (top, left) != (bottom, right) or uncounted:
+            raise ValueError(
+                f"expected no dilations and symmetric pads, counted in means, got {dilations}, {pads}"
+            )
+        wide = x.astype(np.promote_types(x.dtype, np.float32))
+        return pool(wide, kernel_shape, strides, (top, left)).astype(x.dtype)
 
-def pooling(pool: Operator, value: float) -> Operator:
-    """Padding that the pool does not take is written out as ``value``."""
-
-    def operator(x: Tensor, kernel_shape: Any, count_include_pad: int = 0, **window: Any) -> Tensor:
-        strides, pads, dilations, out = windows(x, kernel_shape, **window)
-        axes = [*zip(pads, kernel_shape, strict=True)]
-        if dilations != (1, 1) or any(max(ends) >= size for ends, size in axes):
-            raise ValueError(f"expected no dilations, and pads below {kernel_shape}, got {pads}")
-        claim_windows(x, kernel_shape, x.shape[1], 32, out)
-
-        def pooled(x: Tensor) -> Tensor:
-            if all(before == after and 2 * after <= size for (before, after), size in axes):
-                return pool(x, kernel_shape, strides, (pads[0][0], pads[1][0]))
-            return pool(pad(x, [(0, 0), (0, 0), *pads], value), kernel_shape, strides)
-
-        y = pooled(x.astype(np.promote_types(x.dtype, np.float32)))
-        if not (value or count_include_pad) and any(map(any, pads)):
-            y = y / pooled(constant(np.ones((1, 1, *x.shape[2:]), y.dtype), backend=x.backend))
-        return y.astype(x.dtype)
-
-    return two_axes(operator)
+    return operator
 
 
 # fmt: off
@@ -375,24 +292,21 @@ OPERATORS: dict[str, Operator] = {
     "Max": lambda *xs: reduce(broadcasting(arithmetic.maximum), xs),
     "Min": lambda *xs: reduce(broadcasting(arithmetic.minimum), xs),
     "Sign": lambda x: arithmetic.where(x > 0, 1, arithmetic.where(x < 0, -1, x.detach())),
-    "Cast": lambda x, to: x.astype(DTYPES[to]),
+    "Cast": cast, "LeakyRelu": lambda x, alpha=0.01: arithmetic.where(x < 0, x * alpha, x),
     "Clip": lambda x, min=None, max=None: x if min is max is None else elementwise.clip(x, min, max),
-    "Elu": elu, "Gelu": gelu, "LeakyRelu": lambda x, alpha=0.01: arithmetic.where(x < 0, x * alpha, x),
-    "Softplus": lambda x: arithmetic.maximum(x, 0) + (1 + (-elementwise.abs_(x)).exp()).log(),
-    "Softmax": over_axis(activation.softmax), "LogSoftmax": over_axis(activation.log_softmax),
-    "ReduceMax": over_axes(reduction.max), "ReduceMin": over_axes(reduction.min),
-    "ReduceSum": over_axes(reduction.sum), "ReduceMean": over_axes(reduction.mean), "ArgMax": arg_max,
+    "Softmax": lambda x, axis=-1: activation.softmax(x, axis),
+    "LogSoftmax": lambda x, axis=-1: activation.log_softmax(x, axis),
+    "ReduceMax": reduced(reduction.max), "ReduceMin": reduced(reduction.min), "ArgMax": arg_max,
+    "ReduceSum": reduced(reduction.sum), "ReduceMean": reduced(reduction.mean),
     "Dropout": lambda x, ratio=0.5, training_mode=False: dropout(x, ratio) if training_mode else x,
     "Constant": literal, "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
     "Reshape": reshape, "Flatten": flatten, "Unsqueeze": unsqueeze, "Expand": expand,
     "Squeeze": lambda x, axes=None: x.reshape(np.squeeze(blank(x), axes).shape),
     "Transpose": lambda x, perm=None: x.transpose(perm) if perm else x.transpose(),
     "Concat": lambda *xs, axis: concatenate(xs, axis), "Slice": cut, "Gather": gather, "Pad": padded,
-    "MatMul": product, "Gemm": gemm, "BatchNormalization": normalization(frozen_batch_norm),
-    "InstanceNormalization": normalization(instance_norm), "LayerNormalization": layer_normalization,
-    "GroupNormalization": normalization(group_norm), "Conv": two_axes(convolution),
-    "ConvTranspose": two_axes(conv_transpose),
-    "MaxPool": pooling(max_pool2d, -inf), "AveragePool": pooling(avg_pool2d, 0),
+    "MatMul": product, "Gemm": gemm, "BatchNormalization": batch_normalization,
+    "Conv": conv, "ConvTranspose": partial(conv, output_padding=(0, 0)),
+    "MaxPool": pooling(max_pool2d, False), "AveragePool": pooling(avg_pool2d, True),
     "GlobalAveragePool": lambda x: reduction.mean(x, tuple(range(2, x.ndim)), True),
 }
 # fmt: on

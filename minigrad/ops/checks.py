@@ -30,10 +30,7 @@ def require_floating(name: str, x: Tensor) -> None:
 
 
 def require_dtype(
-    name: str,
-    x: Tensor,
-    rule: Callable[[np.dtype], np.dtype] = np.dtype,
-    **tensors: Tensor | None,
+    name: str, x: Tensor, rule: Callable[[np.dtype], np.dtype] = np.dtype, **tensors: Tensor | None
 ) -> None:
     """Raise TypeError for a tensor whose dtype is not the one that ``rule`` gives for that of ``x``."""
     dtype = rule(x.dtype)

@@ -1,4 +1,4 @@
-"""Tools to look into a network: gradient checks, backprop through batch norm opened up, and the train/eval gap."""
+"""Tools to study a network: gradient checks, backprop through batch norm step by step, and the train/eval gap."""
 
 from .forms import batch_norm_forms
 from .gap import gap
@@ -9,14 +9,6 @@ from .lesson import check_step
 from .paths import AblatedBatchNorm, ablated_batch_norm, batch_norm_paths
 
 __all__ = [
-    "AblatedBatchNorm",
-    "GradientError",
-    "ablated_batch_norm",
-    "batch_norm_forms",
-    "batch_norm_paths",
-    "check_step",
-    "gap",
-    "gradcheck",
-    "invariants",
-    "jacobian",
-]
+    "AblatedBatchNorm", "GradientError", "ablated_batch_norm", "batch_norm_forms", "batch_norm_paths", "check_step",
+    "gap", "gradcheck", "invariants", "jacobian",
+]  # fmt: skip

@@ -1,6 +1,6 @@
-"""Batch norm in three forms that give the same numbers: in nine primitive operations, by paths, and in one line.
+"""Batch norm in three forms with the same results: in nine primitive operations, by paths, and in one line.
 
-What they compute is Algorithm 1 of Ioffe & Szegedy 2015 (arXiv:1502.03167) and the gradient equations of its section 3.
+They compute Algorithm 1 of Ioffe & Szegedy 2015 (arXiv:1502.03167) and the gradient equations of its section 3.
 float16 is computed in float32.
 """
 
@@ -17,7 +17,7 @@ from .steps import BACKWARD, FORWARD, problem, table
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """What each form of batch norm computes, shaped like x (y, gx) and like gamma (ggamma, gbeta)."""
+    """The results of a form of batch norm, shaped like x (y, gx) and like gamma (ggamma, gbeta)."""
 
     y: Tensor
     gx: Tensor
@@ -29,7 +29,7 @@ class Form:
 class Step:
     """A primitive operation: its name, value and gradient, and the equations of both.
 
-    What there is one of per channel keeps its averaged axes, with length 1.
+    Values per channel keep the averaged axes, with length 1.
     """
 
     name: str
@@ -52,15 +52,9 @@ class AtomicForm(Form):
     def __str__(self) -> str:
         rows = [("node", "equation", "shape", "value", "gradient", "equation of the gradient")]
         for step in self.steps.values():
+            ranges = _range(step.value), _range(step.gradient)
             rows.append(
-                (
-                    step.name,
-                    step.equation,
-                    str(step.shape),
-                    _range(step.value),
-                    _range(step.gradient),
-                    step.gradient_equation,
-                )
+                (step.name, step.equation, str(step.shape), *ranges, step.gradient_equation)
             )
         for name in ("x", "gamma", "beta"):
             gradient = getattr(self, f"g{name}")
@@ -94,8 +88,8 @@ def batch_norm_forms(
 ) -> Forms:
     """Batch norm and its gradients in three forms that give the same numbers.
 
-    ``atomic`` goes through nine primitive operations and back, ``three_path`` adds up the ways from x to the loss, and
-    ``closed`` is what is left when the three are put into one line, which is what ``minigrad.batch_norm`` computes::
+    ``atomic`` uses nine primitive operations, ``three_path`` adds up the paths from x to the loss, and ``closed`` is
+    the three in one line, which is what ``minigrad.batch_norm`` computes::
 
         gx = gamma inv_std (gy - mean of gy - xhat mean of (gy xhat)),    inv_std = 1 / sqrt(var + eps)
 
@@ -141,16 +135,10 @@ def batch_norm_forms(
     """
     v = problem("batch_norm_forms", x, gamma, beta, gy, axis, eps)
     parameters = v.narrow(v.ggamma), v.narrow(v.gbeta)
-    steps = {
-        name: Step(
-            name,
-            equation,
-            getattr(v, name),
-            "given" if name == "y" else BACKWARD[f"g{name}"].equation,
-            getattr(v, f"g{name}"),
-        )
-        for name, (equation, _) in FORWARD.items()
-    }
+    steps = {}
+    for name, (equation, _) in FORWARD.items():
+        rule = "given" if name == "y" else BACKWARD[f"g{name}"].equation
+        steps[name] = Step(name, equation, getattr(v, name), rule, getattr(v, f"g{name}"))
     atomic = AtomicForm(v.y, v.gx, *parameters, steps)
 
     paths = paths_of(v)

@@ -1,4 +1,4 @@
-"""How far batch and running statistics are apart: why a network works in training and fails in eval."""
+"""The gap between batch and running statistics: why a network may work in training and fail in eval."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class LayerGap:
     mean : float
         Batch mean minus running mean, in running standard deviations.
     var : float
-        log(batch variance / running variance), both as the layer remembers them.
+        log(batch variance / running variance), both with the layer's ``ddof_running``.
     mean_noise, var_noise : float
-        What they would be for Gaussian values with the running statistics, from the size of the batches alone:
+        Their values for Gaussian data with the running statistics, due to the size of the batches alone:
         1 / sqrt(m) and sqrt(2 / (m - 1)).
     """
 
@@ -42,7 +42,7 @@ class LayerGap:
 
     @property
     def wide(self) -> bool:
-        """Whether it is more than three times what chance would make it."""
+        """Whether the gap is more than three times what chance would give."""
         return self.mean > 3 * self.mean_noise or self.var > 3 * self.var_noise
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class LayerGap:
 
 
 class Gaps(tuple[LayerGap, ...]):
-    """One ``LayerGap`` a batch norm, in the order of the model; printed, a table."""
+    """One ``LayerGap`` per batch norm, in the order of the model; ``print`` shows a table."""
 
     __slots__ = ()
 

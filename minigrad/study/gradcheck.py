@@ -1,4 +1,4 @@
-"""Gradient checks: what ``grad`` says against central differences, to any order.
+"""Gradient checks: ``grad`` against central differences, to any order.
 
 A function F: (x_1, ..., x_n) -> outputs is tested through the number s(x) = sum_j <u_j, F_j(x)> with random
 cotangents u. Along a random direction v of one input, (s(x + h v) - s(x - h v)) / 2h must equal <grad s, v>. The
@@ -10,6 +10,7 @@ Cotangents of ones would prove nothing here: sum(batch_norm(x)) is constant, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..messages import kind_of
 from ..tape import no_grad
 from ..tensor import Tensor, tensor
 
-#: tells the default generators of checks from those that are seeded by a number
+#: distinguishes the default generators of checks from those that are seeded by a number
 _STREAM = 0x6D696E6967726164
 
 
@@ -48,7 +49,7 @@ def gradcheck(
         norms do not move.
     inputs : Tensor or sequence
         float64 Tensors are checked, whether or not they require a gradient; integer and boolean Tensors, and
-        whatever is no Tensor, are handed on as they are. None is changed.
+        other values, are passed through. None is changed.
     order : int
         1 checks gradients, 2 (the default) also gradients of gradients, and so on.
     step : float
@@ -59,8 +60,8 @@ def gradcheck(
     directions : int
         Random directions per input.
     rng : numpy.random.Generator, optional
-        Where directions and cotangents come from. By default a stream of its own for each set of shapes: a check
-        repeats, and inputs drawn from ``default_rng(seed)`` never equal the cotangents, which hides wrong terms.
+        Draws directions and cotangents. By default a generator of its own for each set of shapes: a check is
+        repeatable, and inputs from ``default_rng(seed)`` never equal the cotangents, which would hide wrong terms.
 
     Returns
     -------
@@ -89,15 +90,12 @@ def gradcheck(
     if directions < 1:
         raise ValueError(f"gradcheck: expected directions >= 1, got {directions}")
     given: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-    checked = []
-    for i, x in enumerate(given):
-        if isinstance(x, Tensor) and floating(x.dtype):
-            if x.dtype != np.float64:
-                raise TypeError(f"gradcheck: expected float64, got input {i} of {x.dtype}")
-            checked.append(i)
+    checked = [i for i, x in enumerate(given) if isinstance(x, Tensor) and floating(x.dtype)]
+    for i in checked:
+        if given[i].dtype != np.float64:
+            raise TypeError(f"gradcheck: expected float64, got input {i} of {given[i].dtype}")
     if not checked:
         raise ValueError("gradcheck: expected at least one float64 Tensor among the inputs")
-
     rng = own_stream(*(given[i].shape for i in checked)) if rng is None else rng
 
     def function(*xs: Tensor) -> list[Tensor]:
@@ -122,20 +120,16 @@ def own_stream(*shapes: tuple[int, ...]) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([_STREAM, *sizes]))
 
 
+@dataclass
 class _Check:
-    """One order of a check; called, it gives the function, points and names of the next."""
+    """One order of a check; a call returns the function, points and names of the next order."""
 
-    def __init__(
-        self,
-        order: int,
-        step: float,
-        rtol: float,
-        atol: float,
-        directions: int,
-        rng: np.random.Generator,
-    ) -> None:
-        self.order, self.step, self.rtol, self.atol = order, step, rtol, atol
-        self.directions, self.rng = directions, rng
+    order: int
+    step: float
+    rtol: float
+    atol: float
+    directions: int
+    rng: np.random.Generator
 
     def __call__(self, function: Any, points: list[Tensor], names: list[str]) -> Any:
         ys = function(*points)
@@ -162,19 +156,14 @@ class _Check:
             xs, us = arguments[: len(points)], arguments[len(points) :]
             ys = function(*xs)
             pairs = [(y, u) for y, u in zip(ys, us, strict=True) if y.requires_grad]
-            gs = grad(
-                [y for y, _ in pairs],
-                xs,
-                [u for _, u in pairs],
-                create_graph=True,
-                allow_unused=True,
-            )
+            used, along = [y for y, _ in pairs], [u for _, u in pairs]
+            gs = grad(used, xs, along, create_graph=True, allow_unused=True)
             return [x * 0 if g is None else g for x, g in zip(xs, gs, strict=True)]
 
         us = [tensor(u, requires_grad=True) for u in cotangents]
         return gradients, [*points, *us], [*names, *(f"cotangent {j}" for j in range(len(us)))]
 
-    @np.errstate(invalid="ignore", over="ignore")  # what is not finite is an error of its own here
+    @np.errstate(invalid="ignore", over="ignore")  # reported below
     def _compare(
         self,
         function: Any,

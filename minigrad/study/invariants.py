@@ -1,14 +1,14 @@
-"""What batch norm leaves alone, measured: the sums of its output and of its gradient, and the scale of what comes in.
+"""Invariants of batch norm, measured: sums of its output and of its gradient, and invariance to the weights' scale.
 
-Shifting a channel of x leaves y as it is, so the gradient of x has nothing along a shift: it adds up to 0. Stretching
-it changes y only as far as eps is felt, so there is next to nothing along xhat either. And so the scale of the weights
+Shifting a channel of x does not change y, so the gradient of x has no component along a shift: it adds up to 0.
+Scaling it changes y only through eps, so the component along xhat nearly vanishes too. Hence the scale of the weights
 before a batch norm does not matter, and the larger they are the smaller their gradient (Ioffe & Szegedy 2015,
 arXiv:1502.03167, section 3.3)::
 
     BN((aW)u) = BN(Wu)      d BN((aW)u) / du = d BN(Wu) / du      d BN((aW)u) / d(aW) = 1/a d BN(Wu) / dW
 
-Stretching by a stretches the variance by a^2 and eps not at all. So these three hold to the last digit where eps goes
-along, to a^2 eps, and else up to the share that eps has in var + eps. Both are measured.
+Scaling by a scales the variance by a^2, but not eps. So these three hold exactly if eps becomes a^2 eps, and else up to
+the share of eps in var + eps. Both are measured.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .steps import Values, problem, table
 
 @dataclass(frozen=True)
 class Invariant:
-    """An equation, and what its two sides are where they differ most."""
+    """An equation, and its two sides where they differ most."""
 
     name: str
     equation: str
@@ -60,13 +60,12 @@ def invariants(
     scale: float = 10.0,
     rng: np.random.Generator | None = None,
 ) -> Invariants:
-    """Measure what should hold for ``minigrad.batch_norm`` and its gradients at x.
+    """Measure the invariants of ``minigrad.batch_norm`` and its gradients at x.
 
     Parameters
     ----------
     x : Tensor, at least 2 axes
-        Also what comes into the linear layer of the scale invariance: u has a row for each position of x, and a column
-        for each of its C channels.
+        Also the input u of the linear layer in the scale invariance: a row per position of x, a column per channel.
     gamma : Tensor or None, shape of the kept axes
     gy : Tensor, shape and dtype of x
         The gradient of the loss with respect to y.
@@ -75,7 +74,7 @@ def invariants(
     scale : float
         The a of aW.
     rng : numpy.random.Generator, optional
-        Where the weight W of the linear layer, of shape (C, C), comes from; by default the same for x of one shape.
+        Draws the weight W of the linear layer, shape (C, C); by default one that depends on the shape of x alone.
 
     Returns
     -------
@@ -142,9 +141,8 @@ def _scaled(v: Values, a: float, rng: np.random.Generator) -> list[Invariant]:
     equations = {"y": ("BN(Wu)", y), "gu": ("dL/du", gu), "gW": ("1/a dL/dW", gw / a)}
     found = []
     for note, eps in (("", v.eps), (", a^2 eps", a * a * v.eps)):
-        for received, (name, (equation, expected)) in zip(
-            run(a, eps), equations.items(), strict=True
-        ):
+        pairs = zip(run(a, eps), equations.items(), strict=True)
+        for received, (name, (equation, expected)) in pairs:
             found.append(_worst(f"{name} of aW{note}", equation, expected, received))
     return found
 

@@ -4,8 +4,8 @@ With m values x_1 ... x_m of a feature (Ioffe & Szegedy 2015, arXiv:1502.03167, 
 
     dy_i / dx_j = gamma inv_std ((i == j) - 1/m - xhat_i xhat_j / m),    inv_std = 1 / sqrt(var + eps)
 
-The first term is what statistics taken for constants would give; 1/m comes through the mean and xhat_i xhat_j / m
-through the variance. The two take the directions 1 (a shift) and xhat (a stretch) out and leave all others as they are:
+The first term alone would be right if the statistics were constants; 1/m comes through the mean and xhat_i xhat_j / m
+through the variance. The two project out the directions 1 (a shift) and xhat, and leave all others as they are:
 m - 2 singular values are gamma inv_std, one is 0, and one is gamma inv_std eps / (var + eps), which vanishes with eps.
 """
 
@@ -34,7 +34,7 @@ class Jacobian:
         dy_i / dx_j in row i, column j, in float64.
     xhat : Tensor, shape (m,)
     scale : float
-        |gamma| inv_std: what batch norm stretches every direction by but two.
+        |gamma| inv_std: the factor of all directions but two.
     """
 
     matrix: Tensor
@@ -43,17 +43,17 @@ class Jacobian:
 
     @property
     def singular_values(self) -> np.ndarray:
-        """All m, the largest first."""
+        """All m singular values, the largest first."""
         return np.linalg.svd(self.matrix.numpy(), compute_uv=False)
 
     @property
     def rank(self) -> int:
-        """How many singular values are more than 1e-8 of ``scale``: m - 2, or m - 1 where eps is felt that much."""
+        """The number of singular values above 1e-8 of ``scale``: m - 2, or m - 1 for a large eps."""
         return int((self.singular_values > 1e-8 * self.scale).sum())
 
     @property
     def null_space(self) -> tuple[Tensor, Tensor]:
-        """Its basis as eps goes to 0: ones, and xhat (which is 0 if all values are equal)."""
+        """A basis of the null space as eps goes to 0: ones, and xhat (which is 0 if all values are equal)."""
         return self.xhat.filled(1), self.xhat
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
@@ -92,7 +92,7 @@ class Jacobian:
 
 
 def jacobian(x: Any, gamma: float = 1.0, eps: float = 1e-12) -> Jacobian:
-    """The m x m Jacobian of ``minigrad.batch_norm`` for m values of one feature, by one backward pass, in float64.
+    """Compute the m x m Jacobian of batch norm for m values of one feature, by one backward pass, in float64.
 
     The feature is repeated in m channels, and the loss takes y_i of channel i alone: the gradient of that channel is
     row i.
@@ -102,7 +102,7 @@ def jacobian(x: Any, gamma: float = 1.0, eps: float = 1e-12) -> Jacobian:
     x : Tensor, array or list, shape (m,)
     gamma : float
     eps : float
-        With the default there is nothing to see of it.
+        The default has no visible effect.
 
     Returns
     -------

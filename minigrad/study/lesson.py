@@ -1,7 +1,7 @@
-"""A check of batch norm's backward pass, step by step, for those who derive it by hand.
+"""Check batch norm's backward pass, derived by hand, step by step.
 
-A wrong answer is compared with what the known mistakes would give, so the verdict can say which one it looks like. The
-right answer is computed in float64, by the tables in ``steps``.
+A wrong answer is compared with the results of known mistakes, so the verdict can name the likely one. The right answer
+is computed in float64, by the tables in ``steps``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from ..tensor import Tensor, tensor
 from .mistakes import Mistake, mistakes
 from .steps import RULES, Values, problem
 
-# What float64 and float32 leave of an answer, relative to the size of the terms that make it up: some thousand and
-# some ten roundings.
+# Rounding errors of float64 and float32, relative to the size of a value's terms: some thousand and some ten roundings.
 EXACT, CLOSE = 1e-12, 1e-6
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be said of an answer; ``str`` says it in a sentence.
+    """The result of ``check_step``; ``str`` gives it as a sentence.
 
     Attributes
     ----------
@@ -34,7 +33,7 @@ class Verdict:
     difference : float
         The largest distance from the right values; NaN if the shape is wrong.
     mistake : str or None
-        What it looks like, for a wrong one.
+        The likely mistake, for a wrong answer.
     """
 
     verdict: str
@@ -57,7 +56,7 @@ def check_step(
     axis: Axes = 1,
     eps: float = 1e-3,
 ) -> Verdict:
-    """Whether ``mine`` is the value or gradient called ``name``, and if not, which mistake it looks like.
+    """Check whether ``mine`` is the value or gradient called ``name``; if not, name the likely mistake.
 
     Parameters
     ----------
@@ -66,8 +65,8 @@ def check_step(
         gradient of the loss with respect to it: gscaled, gbeta [6], ggamma [5], gxhat [1], gstd, gvar_eps, gvar [2],
         gsquared, gcentered, gmean [3], gx [4], with the numbers of the paper's six equations (section 3).
     mine : array or Tensor
-        The answer: of x's shape, or of gamma's for what there is one of per channel. Axes of length 1 may be there or
-        not. One of another shape is wrong, and the verdict says so.
+        The answer: of x's shape, or of gamma's for values per channel, with or without axes of length 1. One of
+        another shape is wrong, and the verdict says so.
     x, gamma, beta, gy, axis, eps
         As for ``batch_norm_forms``.
 
@@ -127,7 +126,7 @@ def check_step(
 def _likely(
     name: str, answer: Tensor, right: Values, exact: Tensor, close: Tensor
 ) -> tuple[Mistake | None, Mistake | None]:
-    """The first mistake that gives the answer to the last digits, and the first that gives it but for rounding."""
+    """The first mistake that gives the answer exactly, and the first that gives it up to rounding."""
     roughly = None
     for mistake in mistakes(right, name):
         with np.errstate(all="ignore"):  # one may well divide by zero
@@ -147,10 +146,10 @@ def _likely(
 
 
 def _rounding(name: str, right: Values, tolerance: float) -> Tensor:
-    """How far from right an answer may be whose every step was ``tolerance`` off.
+    """The error of an answer whose every step had the relative error ``tolerance``.
 
-    That goes by the size of the terms which a value is made of: the values of the same rules with every minus a plus.
-    A centered value may be off by what is left of x too, whose own rounding stays when the mean has gone.
+    It is proportional to the size of a value's terms: the values of the same rules with every minus a plus. A centered
+    value has the rounding error of x as well, which stays when the mean is subtracted.
     """
 
     def size(off: float) -> Tensor:

@@ -1,7 +1,7 @@
-"""The mistakes that are made when batch norm is differentiated by hand: a table of rules gone wrong.
+"""Typical mistakes in differentiating batch norm by hand: a table of wrong rules.
 
-Each names one or two lines of the tables in ``steps`` and what stands there instead; all other lines stay right, so a
-mistake made early shows in every value after it.
+Each replaces one or two lines of the tables in ``steps``; all other lines stay right, so a mistake made early shows in
+every value after it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Changed = dict[str, Callable[[Values], Tensor]]
 
 
 class Mistake(NamedTuple):
-    """Its name, what is right instead, and the lines that it changes."""
+    """The name of a mistake, the right equation, and the rules that it replaces."""
 
     name: str
     instead: str
@@ -26,12 +26,12 @@ class Mistake(NamedTuple):
     axes: tuple[int, ...] | None = None
 
     def made_in(self, right: Values) -> Values:
-        """The values that come of it."""
+        """The values with this mistake."""
         axes = right.axes if self.axes is None else self.axes
         v = Values(right.x, right.gamma, right.beta, right.gy, axes, right.eps, self.changed)
         if self.axes is None:
             for name in takewhile(lambda name: name not in self.changed, RULES):
-                setattr(v, name, getattr(right, name))  # as it was before the mistake
+                setattr(v, name, getattr(right, name))  # not affected
         return v
 
 
@@ -49,181 +49,147 @@ def one_line(v: Values, sum_gy: Tensor, sum_gy_xhat: Tensor) -> Tensor:
     return v.gamma / v.std * (v.gy - sum_gy - v.xhat * sum_gy_xhat)
 
 
+def mistake(name: str, instead: str, **changed: Callable[[Values], Tensor]) -> Mistake:
+    return Mistake(name, instead, changed)
+
+
+def undivided(v: Values) -> Tensor:
+    return v.gvar.broadcast_to(v.x.shape)
+
+
+def by_m_minus_1(v: Values) -> Tensor:
+    return (v.gvar / (v.m - 1)).broadcast_to(v.x.shape)
+
+
+STD, XHAT, Y = "std = sqrt(var + eps)", "xhat = (x - mean) / std", "y = gamma xhat + beta"
 FORWARD = [
-    Mistake("sum for mean", "mean = sum x / m", {"mean": lambda v: v.sum(v.x)}),
-    Mistake("sum for mean", "var = sum squared / m", {"var": lambda v: v.sum(v.squared)}),
-    Mistake("mean not subtracted", "centered = x - mean", {"centered": lambda v: v.x}),
-    Mistake("mean not subtracted", "xhat = (x - mean) / std", {"xhat": lambda v: v.x / v.std}),
-    Mistake("eps left out", "std = sqrt(var + eps)", {"var_eps": lambda v: v.var}),
-    Mistake(
+    mistake("sum for mean", "mean = sum x / m", mean=lambda v: v.sum(v.x)),
+    mistake("sum for mean", "var = sum squared / m", var=lambda v: v.sum(v.squared)),
+    mistake("mean not subtracted", "centered = x - mean", centered=lambda v: v.x),
+    mistake("mean not subtracted", XHAT, xhat=lambda v: v.x / v.std),
+    mistake("eps left out", STD, var_eps=lambda v: v.var),
+    mistake("eps outside the square root", STD, std=lambda v: v.var.sqrt() + v.eps),
+    mistake(
         "eps outside the square root",
-        "std = sqrt(var + eps)",
-        {"std": lambda v: v.var.sqrt() + v.eps},
+        STD,
+        std=lambda v: v.var.sqrt() + v.eps,
+        gvar_eps=lambda v: v.gstd / (2 * v.var.sqrt()),
     ),
-    Mistake(
-        "eps outside the square root",
-        "std = sqrt(var + eps)",
-        {
-            "std": lambda v: v.var.sqrt() + v.eps,
-            "gvar_eps": lambda v: v.gstd / (2 * v.var.sqrt()),
-        },
-    ),
-    Mistake("missing square root", "std = sqrt(var + eps)", {"std": lambda v: v.var_eps}),
-    Mistake("missing inv_std", "xhat = centered / std", {"xhat": lambda v: v.centered}),
-    Mistake("missing gamma", "scaled = gamma xhat", {"scaled": lambda v: v.xhat}),
-    Mistake("missing beta", "y = gamma xhat + beta", {"y": lambda v: v.scaled}),
-    Mistake(
+    mistake("missing square root", STD, std=lambda v: v.var_eps),
+    mistake("missing inv_std", "xhat = centered / std", xhat=lambda v: v.centered),
+    mistake("missing gamma", "scaled = gamma xhat", scaled=lambda v: v.xhat),
+    mistake("missing beta", Y, y=lambda v: v.scaled),
+    mistake(
         "swapped gamma and beta",
-        "y = gamma xhat + beta",
-        {"scaled": lambda v: v.beta * v.xhat, "y": lambda v: v.scaled + v.gamma},
+        Y,
+        scaled=lambda v: v.beta * v.xhat,
+        y=lambda v: v.scaled + v.gamma,
     ),
 ]
 
+BY_MEAN, BY_VAR = "gmean / m", "gvar 2 (x - mean) / m"
 PATHS = [
-    Mistake(
+    mistake(
         "missing mean path",
-        "x also moves the mean: gx has the term gmean / m",
-        {"gx": lambda v: v.gcentered},
+        f"x also moves the mean: gx has the term {BY_MEAN}",
+        gx=lambda v: v.gcentered,
     ),
-    Mistake(
+    mistake(
         "missing variance path",
-        "x also moves the variance: gx has the term gvar 2 (x - mean) / m",
-        {"gcentered": direct},
+        f"x also moves the variance: gx has the term {BY_VAR}",
+        gcentered=direct,
     ),
-    Mistake(
+    mistake(
         "missing mean and variance paths",
-        "the statistics are no constants: gx has the terms gmean / m and gvar 2 (x - mean) / m",
-        {"gx": direct},
+        f"the statistics are no constants: gx has the terms {BY_MEAN} and {BY_VAR}",
+        gx=direct,
     ),
-    Mistake(
+    mistake(
         "missing direct path",
         "x moves its own xhat first of all: gx has the term gxhat / std",
-        {"gx": lambda v: around(v) + v.gmean / v.m},
+        gx=lambda v: around(v) + v.gmean / v.m,
     ),
 ]
 
+GXHAT, GCENTERED = "gxhat = gy gamma", "gcentered = gxhat / std + ..."
+GGAMMA, SWAPPED = "ggamma = sum gy xhat", "swapped gamma and inv_std"
 FACTORS = [
-    Mistake("missing 1/m", "gx has gmean / m", {"gx": lambda v: v.gcentered + v.gmean}),
-    Mistake(
+    mistake("missing 1/m", "gx has gmean / m", gx=lambda v: v.gcentered + v.gmean),
+    mistake("missing 1/m", "var = sum squared / m, so gsquared = gvar / m", gsquared=undivided),
+    mistake(
         "missing 1/m",
-        "var = sum squared / m, so gsquared = gvar / m",
-        {"gsquared": lambda v: v.gvar.broadcast_to(v.x.shape)},
+        f"both statistics are means: gx has {BY_MEAN} and {BY_VAR}",
+        gsquared=undivided,
+        gx=lambda v: v.gcentered + v.gmean,
     ),
-    Mistake(
-        "missing 1/m",
-        "both statistics are means: gx has gmean / m and gvar 2 (x - mean) / m",
-        {
-            "gsquared": lambda v: v.gvar.broadcast_to(v.x.shape),
-            "gx": lambda v: v.gcentered + v.gmean,
-        },
+    mistake("missing gamma", GXHAT, gxhat=lambda v: v.gscaled),
+    mistake(SWAPPED, GXHAT, gxhat=lambda v: v.gscaled / v.std),
+    mistake(SWAPPED, GCENTERED, gcentered=lambda v: v.gxhat * v.gamma + around(v)),
+    mistake(
+        SWAPPED,
+        f"{GXHAT} and {GCENTERED}",
+        gxhat=lambda v: v.gscaled / v.std,
+        gcentered=lambda v: v.gxhat * v.gamma + around(v),
     ),
-    Mistake("missing gamma", "gxhat = gy gamma", {"gxhat": lambda v: v.gscaled}),
-    Mistake(
-        "swapped gamma and inv_std", "gxhat = gy gamma", {"gxhat": lambda v: v.gscaled / v.std}
-    ),
-    Mistake(
-        "swapped gamma and inv_std",
-        "gcentered = gxhat / std + ...",
-        {"gcentered": lambda v: v.gxhat * v.gamma + around(v)},
-    ),
-    Mistake(
-        "swapped gamma and inv_std",
-        "gxhat = gy gamma and gcentered = gxhat / std + ...",
-        {
-            "gxhat": lambda v: v.gscaled / v.std,
-            "gcentered": lambda v: v.gxhat * v.gamma + around(v),
-        },
-    ),
-    Mistake(
-        "missing inv_std",
-        "gcentered = gxhat / std + ...",
-        {"gcentered": lambda v: v.gxhat + around(v)},
-    ),
-    Mistake(
+    mistake("missing inv_std", GCENTERED, gcentered=lambda v: v.gxhat + around(v)),
+    mistake(
         "missing factor 2",
         "squared = centered centered: the gradient of centered is 2 centered gsquared",
-        {"gcentered": lambda v: direct(v) + v.centered * v.gsquared},
+        gcentered=lambda v: direct(v) + v.centered * v.gsquared,
     ),
-    Mistake(
+    mistake(
         "missing factor 1/2",
         "the derivative of a square root is 1 / (2 std)",
-        {"gvar_eps": lambda v: v.gstd / v.std},
+        gvar_eps=lambda v: v.gstd / v.std,
     ),
-    Mistake(
+    mistake(
         "wrong power",
         "gvar has (var + eps)^(-3/2), here it is ^(-1/2)",
-        {"gvar": lambda v: -0.5 * v.sum(v.gxhat * v.centered) / v.std},
+        gvar=lambda v: -0.5 * v.sum(v.gxhat * v.centered) / v.std,
     ),
-    Mistake(
+    mistake(
         "wrong power",
         "gvar has (var + eps)^(-3/2), here it is ^(3/2)",
-        {"gvar": lambda v: -0.5 * v.sum(v.gxhat * v.centered) * v.var_eps * v.std},
+        gvar=lambda v: -0.5 * v.sum(v.gxhat * v.centered) * v.var_eps * v.std,
     ),
-    Mistake("x for xhat", "ggamma = sum gy xhat", {"ggamma": lambda v: v.sum(v.gscaled * v.x)}),
-    Mistake(
-        "centered for xhat",
-        "ggamma = sum gy xhat",
-        {"ggamma": lambda v: v.sum(v.gscaled * v.centered)},
-    ),
-    Mistake("y for xhat", "ggamma = sum gy xhat", {"ggamma": lambda v: v.sum(v.gscaled * v.y)}),
-    Mistake("gxhat for gy", "ggamma = sum gy xhat", {"ggamma": lambda v: v.sum(v.gxhat * v.xhat)}),
+    mistake("x for xhat", GGAMMA, ggamma=lambda v: v.sum(v.gscaled * v.x)),
+    mistake("centered for xhat", GGAMMA, ggamma=lambda v: v.sum(v.gscaled * v.centered)),
+    mistake("y for xhat", GGAMMA, ggamma=lambda v: v.sum(v.gscaled * v.y)),
+    mistake("gxhat for gy", GGAMMA, ggamma=lambda v: v.sum(v.gxhat * v.xhat)),
 ]
 
+GBETA, GMEAN = "gbeta = sum gy", "gmean = -sum gcentered"
+GSTD = "the gradient of std is a sum over all that it divides"
 SUMS = [
-    Mistake("mean for sum", "gbeta = sum gy", {"gbeta": lambda v: v.average(v.gy)}),
-    Mistake(
-        "mean for sum",
-        "ggamma = sum gy xhat",
-        {"ggamma": lambda v: v.average(v.gscaled * v.xhat)},
-    ),
-    Mistake(
-        "mean for sum",
-        "the gradient of std is a sum over all that it divides",
-        {"gstd": lambda v: -v.average(v.gxhat * v.xhat) / v.std},
-    ),
-    Mistake(
-        "mean for sum",
-        "gmean = -sum gcentered",
-        {"gmean": lambda v: -v.average(v.gcentered)},
-    ),
-    Mistake("missing sum", "gbeta = sum gy", {"gbeta": lambda v: v.gy}),
-    Mistake("missing sum", "ggamma = sum gy xhat", {"ggamma": lambda v: v.gscaled * v.xhat}),
-    Mistake(
-        "missing sum",
-        "the gradient of std is a sum over all that it divides",
-        {"gstd": lambda v: -v.gxhat * v.xhat / v.std},
-    ),
-    Mistake("missing sum", "gmean = -sum gcentered", {"gmean": lambda v: -v.gcentered}),
-    Mistake("missing sum", "gmean = -sum gxhat / std", {"gmean": lambda v: -direct(v)}),
+    mistake("mean for sum", GBETA, gbeta=lambda v: v.average(v.gy)),
+    mistake("mean for sum", GGAMMA, ggamma=lambda v: v.average(v.gscaled * v.xhat)),
+    mistake("mean for sum", GSTD, gstd=lambda v: -v.average(v.gxhat * v.xhat) / v.std),
+    mistake("mean for sum", GMEAN, gmean=lambda v: -v.average(v.gcentered)),
+    mistake("missing sum", GBETA, gbeta=lambda v: v.gy),
+    mistake("missing sum", GGAMMA, ggamma=lambda v: v.gscaled * v.xhat),
+    mistake("missing sum", GSTD, gstd=lambda v: -v.gxhat * v.xhat / v.std),
+    mistake("missing sum", GMEAN, gmean=lambda v: -v.gcentered),
+    mistake("missing sum", "gmean = -sum gxhat / std", gmean=lambda v: -direct(v)),
 ]
 
-_BIASED = "the biased variance normalizes: its sum is divided by m"
+BIASED = "the biased variance normalizes: its sum is divided by m"
 UNBIASED = [
-    Mistake("m - 1 for m", _BIASED, {"var": lambda v: v.sum(v.squared) / (v.m - 1)}),
-    Mistake(
-        "m - 1 for m",
-        _BIASED,
-        {"gsquared": lambda v: (v.gvar / (v.m - 1)).broadcast_to(v.x.shape)},
+    mistake("m - 1 for m", BIASED, var=lambda v: v.sum(v.squared) / (v.m - 1)),
+    mistake("m - 1 for m", BIASED, gsquared=by_m_minus_1),
+    mistake(
+        "m - 1 for m", BIASED, var=lambda v: v.sum(v.squared) / (v.m - 1), gsquared=by_m_minus_1
     ),
-    Mistake(
-        "m - 1 for m",
-        _BIASED,
-        {
-            "var": lambda v: v.sum(v.squared) / (v.m - 1),
-            "gsquared": lambda v: (v.gvar / (v.m - 1)).broadcast_to(v.x.shape),
-        },
-    ),
-    Mistake("m - 1 for m", "mean = sum x / m", {"gx": lambda v: v.gcentered + v.gmean / (v.m - 1)}),
+    mistake("m - 1 for m", "mean = sum x / m", gx=lambda v: v.gcentered + v.gmean / (v.m - 1)),
 ]
 
 
 def mistakes(right: Values, name: str) -> Iterator[Mistake]:
-    """All that may show in the value called ``name``, the likely ones first."""
+    """All mistakes that may show in the value called ``name``, the likely ones first."""
     lines = list(RULES)
     until = set(lines[: lines.index(name) + 1])
-    for mistake in _all(right):
-        if mistake.axes is not None or until.intersection(mistake.changed):
-            yield mistake
+    for m in _all(right):
+        if m.axes is not None or until.intersection(m.changed):
+            yield m
 
 
 def _all(right: Values) -> Iterator[Mistake]:

@@ -7,8 +7,8 @@ has three parts (Ioffe & Szegedy 2015, arXiv:1502.03167, section 3, the fourth o
          + gmean / m                           through the mean
          + gvar 2 (x_i - mean) / m             through the variance
 
-Whoever takes the statistics for constants computes the first alone: it asks for a shift and a stretch that the next
-forward pass takes away again (section 2 of the paper). float16 is computed in float32.
+Treating the statistics as constants gives the first alone: its components along a shift and along xhat are undone by
+the next forward pass (section 2 of the paper). float16 is computed in float32.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Equations(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """The gradient of x in three parts of its shape, and the six equations behind them."""
+    """The gradient of x in three parts of its shape, and the six equations that they come from."""
 
     direct: Tensor
     mean: Tensor
@@ -70,7 +70,7 @@ def batch_norm_paths(
     axis: Axes = 1,
     eps: float = 1e-3,
 ) -> Paths:
-    """The gradient of x as its three paths, by the paper's six equations (arXiv:1502.03167, section 3).
+    """Compute the gradient of x as its three paths, by the paper's six equations (arXiv:1502.03167, section 3).
 
     Parameters
     ----------
@@ -109,9 +109,9 @@ def ablated_batch_norm(
     eps: float = 1e-3,
     without: Sequence[str] = ("mean",),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``minigrad.batch_norm`` with its values and a wrong gradient: y's lacks paths to x.
+    """Batch norm with the right values and a wrong gradient, in which y lacks paths to x.
 
-    Train with it to see what each path is for. Without "mean" and "var" the statistics are constants to the gradient.
+    Train with it to see what each path is for. Without "mean" and "var" the statistics are treated as constants.
 
     Parameters
     ----------

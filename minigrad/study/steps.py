@@ -1,4 +1,4 @@
-"""Batch norm and its way back as two tables: a line for every value, with its equation beside its code.
+"""Batch norm's forward and backward pass as two tables: a line per value, with its equation beside its code.
 
 Forward are the nine operations of Algorithm 1 (Ioffe & Szegedy 2015, arXiv:1502.03167). Backward is the rule of each,
 from y to x, where gz is d loss / d z; [1] to [6] are the paper's six equations (section 3), which these lines add up
@@ -59,7 +59,7 @@ RULES = FORWARD | BACKWARD
 
 
 class Values:
-    """All values of one batch norm, by name: ``v.xhat``. Each is computed by its rule when it is first asked for."""
+    """All values of one batch norm, by name: ``v.xhat``. Each is computed by its rule at its first use."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ def problem(
     eps: float,
     dtype: Any = None,
 ) -> Values:
-    """The values of a batch norm if all arguments fit together; gamma None is 1, beta None is 0.
+    """Check the arguments and return the values of a batch norm; gamma None is 1, beta None is 0.
 
     They are computed in ``dtype``, by default that of x and at least float32. ``name`` is the function the user called.
 
@@ -128,7 +128,6 @@ def problem(
         raise ValueError(f"{name}: expected eps > 0, got {eps}")
     if gy is None:
         raise TypeError(f"{name}, argument gy: {not_a_tensor(gy)}")
-    statistics = statistics_dtype(x.dtype)
     require_tensor(name, gamma=gamma, beta=beta, gy=gy)
     require_dtype(name, x, gy=gy)
     require_dtype(name, x, statistics_dtype, gamma=gamma, beta=beta)
@@ -139,21 +138,20 @@ def problem(
                 f"{name}: expected {argument} of shape {shape} for x {x.shape} with axis={axis}, "
                 f"got {value.shape}"
             )
-    dtype = statistics if dtype is None else dtype
+    dtype = statistics_dtype(x.dtype) if dtype is None else dtype
     wide = tuple(n if i in kept else 1 for i, n in enumerate(x.shape))
-
-    def parameter(value: Tensor | None, default: float) -> Tensor:
-        if value is None:
-            return full(wide, default, dtype=dtype, backend=x.backend)
-        return value.astype(dtype).reshape(wide)
-
+    gamma, beta = (
+        full(wide, default, dtype=dtype, backend=x.backend)
+        if t is None
+        else t.astype(dtype).reshape(wide)
+        for t, default in ((gamma, 1), (beta, 0))
+    )
     axes = tuple(i for i in range(x.ndim) if i not in kept)
-    gamma, beta = parameter(gamma, 1), parameter(beta, 0)
     return Values(x.astype(dtype), gamma, beta, gy.astype(dtype), axes, float(eps))
 
 
 def table(rows: Iterable[tuple[str, ...]]) -> str:
-    """Rows of words in columns, as lines of text."""
+    """Format rows of words as aligned columns."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

@@ -194,7 +194,7 @@ def test_torch_compile_needs_a_compiler(monkeypatch):
     assert harness.lacking("torch") is None and harness.lacking("minigrad") is None
 
 
-def test_the_first_part_of_a_name_stands_for_all():
+def test_a_prefix_selects_all_workloads():
     assert parse(["--workloads=bn"]).workloads == ["bn-nchw", "bn-nhwc", "bn-nc", "bn-eval"]
     assert "scaling-depth-100" in parse(["--workloads=mlp,scaling"]).workloads
     assert "scaling-depth-100" not in parse([]).workloads

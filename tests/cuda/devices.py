@@ -1,4 +1,4 @@
-"""The devices that the strict backend pretends to have, chosen as CuPy's are."""
+"""The devices of the strict backend, selected like CuPy's."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A launcher for machines without a GPU: kernels compiled as C++ and run on the CPU, through ``shim.h``.
+"""A launcher for machines without a GPU: kernels are compiled as C++ and run on the CPU, through ``shim.h``.
 
-All instances of a kernel are compiled by g++ when one is first launched, and kept in a folder for later runs.
+g++ compiles all instances of a kernel at its first launch; they are cached in a folder.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ FLAGS = (
     *("-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-fno-gnu-unique"),
     *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
 )
-#: few, so that small arrays too are shared by several blocks, and blocks are often left with nothing
+#: few, so that several blocks share small arrays too, and some blocks have nothing to do
 MULTIPROCESSORS = 2
 
 
 @cache
 def folder():
-    """Where compiled kernels are kept."""
+    """The cache of compiled kernels."""
     found = Path(tempfile.gettempdir(), f"minigrad-emulated-{os.getuid()}")
     found.mkdir(exist_ok=True)
     return found
@@ -45,7 +45,7 @@ def version():
 
 
 def library(text):
-    """A shared library of C++ code, compiled unless it was before."""
+    """A shared library of C++ code, compiled unless it is cached."""
     key = b"\0".join([text.encode(), SHIM.read_bytes(), version(), " ".join(FLAGS).encode()])
     path = folder() / f"{hashlib.sha256(key).hexdigest()[:32]}.so"
     if not path.exists():
@@ -64,7 +64,7 @@ def library(text):
 
 
 def functions(text, instances):
-    """Instances of kernels, ready to ``run``."""
+    """Instances of kernels, for ``run``."""
     entries = [
         f'extern "C" const char* run{i}(const unsigned* grid, unsigned threads, void** arguments, int count, '
         f"int first, int step) {{ return launch(&{instance}, grid, threads, arguments, count, first, step); }}\n"
@@ -80,7 +80,7 @@ def functions(text, instances):
 
 
 def run(function, grid, args, order=(0, 1)):
-    """All blocks of a grid; ``order`` as ``Emulator``'s."""
+    """Run all blocks of a grid; ``order`` as ``Emulator``'s."""
     values = [_value(a) for a in args]
     pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
     fault = function((ctypes.c_uint * 3)(*grid), THREADS, pointers, len(values), *order)
@@ -94,9 +94,9 @@ class Emulator:
     Attributes
     ----------
     order : (int, int)
-        The first thread of a block that runs, and how many further on the next one is: prime to ``THREADS``.
+        Number of the first thread of a block, and the step to the next one, coprime to ``THREADS``.
     launched : list of (str, grid), or None
-        Where to note what is run.
+        Records instances and grids of the launches.
     """
 
     multiprocessors = MULTIPROCESSORS

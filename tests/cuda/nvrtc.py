@@ -1,4 +1,4 @@
-"""Compiling the kernels for GPUs where there is none: by NVRTC, which needs no driver, or by nvcc.
+"""Compile the kernels for GPUs without having one: NVRTC needs no driver.
 
 ``cd tests && python -m cuda.nvrtc`` prints the registers of every instance, and the bytes that did not fit into them.
 """
@@ -11,9 +11,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
-import subprocess
-import tempfile
 from ctypes.util import find_library
 from functools import cache
 from pathlib import Path
@@ -24,21 +21,21 @@ from cuda.emulator import folder
 
 from minigrad.kernels.cuda import OPTIONS, source
 
-MISSING = "neither NVRTC (nvidia-cuda-nvrtc-cu12) nor nvcc is installed"
+MISSING = "NVRTC (nvidia-cuda-nvrtc-cu12) is not installed"
 #: compute capabilities, from Volta to Hopper
 ARCHITECTURES = (70, 75, 80, 86, 89, 90)
 _ENTRY = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers",
     re.DOTALL,
 )
-#: what a log may say: what ptxas was asked to tell, and that an architecture is old
+#: permitted lines of a log: ptxas's statistics, and that an architecture is old
 _EXPECTED = re.compile(
     r"(ptxas +(info|\.) .*)?( +\d+ bytes stack frame.*)?|nvrtc: warning: Architectures prior to .*"
 )
 
 
 class Usage(NamedTuple):
-    """What an instance takes: registers of a thread, and bytes stored and loaded in place of some."""
+    """Registers per thread of an instance, and bytes spilled to memory."""
 
     registers: int
     spilled: int
@@ -60,7 +57,7 @@ class Nvrtc:
         self.name, self.architectures = f"NVRTC {major.value}.{minor.value}", tuple(supported)
 
     def __call__(self, text, names, architecture):
-        """The log, and what the compiler calls each name; no names if it fails."""
+        """The log, and the mangled name of each instance; no names if the compiler fails."""
         options = [*OPTIONS, f"-arch=sm_{architecture}", "-Xptxas", "-v"]
         program, size, lowered = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_char_p()
         self._call("CreateProgram", ctypes.byref(program), text.encode(), None, 0, None, None)
@@ -83,44 +80,9 @@ class Nvrtc:
             raise RuntimeError(f"nvrtc{function}: error {error}")
 
 
-class Nvcc:
-    """The compiler as a program."""
-
-    def __init__(self, path):
-        self._path = path
-        version, listed = (self._run(o).stdout for o in ("--version", "--list-gpu-code"))
-        self.name = f"nvcc {re.search(r'release ([0-9.]+)', version)[1]}"
-        self.architectures = tuple(int(n) for n in re.findall(r"sm_(\d+)$", listed, re.MULTILINE))
-
-    def __call__(self, text, names, architecture):
-        addresses = ", ".join(f"(const void*)&{name}" for name in names)
-        options = [*OPTIONS, f"-arch=sm_{architecture}", "-Xptxas", "-v", "-cubin"]
-        with tempfile.TemporaryDirectory() as work:
-            code, made = Path(work, "kernel.cu"), Path(work, "kernel.cubin")
-            code.write_text(f"{text}const void* addresses[] = {{{addresses}}};\n")
-            done = self._run(*options, "-Wno-deprecated-gpu-targets", code, "-o", made)
-        log = done.stdout + done.stderr
-        if done.returncode:
-            return log, {}
-        mangled = [entry[0] for entry in _ENTRY.findall(log)]
-        plain = subprocess.run(["c++filt", *mangled], capture_output=True, text=True, check=True)
-        instances = [re.sub(r"void (.*>)\(.*", r"\1", line) for line in plain.stdout.splitlines()]
-        known = dict(zip(instances, mangled, strict=True))
-        return log, {name: known[_spelled_out(name)] for name in names}
-
-    def _run(self, *args):
-        return subprocess.run([self._path, *args], capture_output=True, text=True, check=False)
-
-
-def _spelled_out(instance):
-    """An instance as c++filt writes it."""
-    instance = instance.replace("const Index*", "Index const*").replace("Index", "long long")
-    return re.sub(r"unsigned(?=[,>])", "unsigned int", instance)
-
-
 @cache
 def compiler():
-    """NVRTC from its wheel or the system, else nvcc; None where there is neither."""
+    """NVRTC from its wheel or the system; None where it is not installed."""
     spec = importlib.util.find_spec("nvidia")
     wheels = [
         library
@@ -129,13 +91,12 @@ def compiler():
     ]
     if wheels:
         return Nvrtc(min(wheels, key=lambda path: path.suffix))  # older ones know older GPUs
-    if library := find_library("nvrtc"):
-        return Nvrtc(library)
-    return Nvcc(shutil.which("nvcc")) if shutil.which("nvcc") else None
+    library = find_library("nvrtc")
+    return Nvrtc(library) if library else None
 
 
 def compiled(text, names, architecture):
-    """The usage of each instance; kept in a folder for later runs. A warning is an error."""
+    """The usage of each instance, cached in a folder. A warning is an error."""
     here = Path(__file__).read_text()
     key = "\0".join([text, *names, *OPTIONS, str(architecture), compiler().name, here])
     kept = folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
@@ -161,7 +122,7 @@ def chosen(kernel, architecture):
 
 
 def report():
-    """A table: a line an instance, a column an architecture; after a plus are the bytes spilled."""
+    """Print a table: a line per instance, a column per architecture; bytes spilled after a plus."""
     if compiler() is None:
         print(MISSING)
         return

@@ -1,33 +1,35 @@
-"""Kernels on arrays between guards: what is read beyond an array is NaN, and what is written there is found."""
+"""Kernels on arrays between guards: reads beyond an array give NaN, and writes beyond it are found."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from cuda.emulator import Emulator
+from cuda import emulator
 from strict import StrictArray, StrictModule
 
 from minigrad.kernels.cupy import CupyKernels
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
-#: bytes before and after each array, and what they are: around what is given a NaN in every dtype; around what is to be
-#: written no NaN, for one that was read makes more of them
+needs_compiler = pytest.mark.skipif(emulator.COMPILER is None, reason="g++ is not installed")
+each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+#: bytes before and after each array and their values: NaN in every dtype around inputs; no NaN around outputs, since a
+#: NaN that is read there would only produce another one
 GUARD, GIVEN, WRITTEN = 1 << 12, 0xFF, 0x7F
-#: of the threads of a block; any two threads come in both orders
+#: orders of a block's threads, (first, step); any two threads run in both orders
 ORDERS = [(0, 1), (255, 255), (17, 77), (100, 3)]
 
 
 class GuardedModule(StrictModule):
-    """An array module that looks after what it has allocated."""
+    """An array module that checks the memory around its allocations."""
 
     def __init__(self):
         self._guards = []
 
     def empty(self, shape, dtype):
-        return self._allocated(shape, dtype, WRITTEN)
+        return self._allocated(np.atleast_1d(shape), dtype, WRITTEN).reshape(shape)
 
     def place(self, array, order=None, offset=0):
-        """An array, with its axes in this order in memory, ``offset`` bytes from where 16 can be read at once."""
+        """A copy with its axes in this order in memory, ``offset`` bytes past a 16-byte boundary."""
         order = range(array.ndim) if order is None else order
         found = self._allocated([array.shape[i] for i in order], array.dtype, GIVEN, offset)
         found = found.transpose(np.argsort(order).tolist())
@@ -47,17 +49,33 @@ class GuardedModule(StrictModule):
         return array if hidden.flags.c_contiguous else self.place(hidden)
 
     def check(self):
-        """Nothing was written beside an array."""
         for memory, guard in self._guards:
             assert (memory == guard).all(), "a kernel wrote beside an array"
 
 
-def kernels(order=(0, 1), multiprocessors=Emulator.multiprocessors):
+def kernels(order=(0, 1), multiprocessors=emulator.Emulator.multiprocessors):
     """The kernel set on guarded arrays, with a launcher of its own."""
-    launch = Emulator()
-    launch.order, launch.multiprocessors = order, multiprocessors
-    launch.launched = []
+    launch = emulator.Emulator()
+    launch.order, launch.multiprocessors, launch.launched = order, multiprocessors, []
     return CupyKernels(GuardedModule(), launch)
+
+
+def in_every_order(run):
+    """``run(kernels)``'s arrays as NumPy's, the same for every order of the threads, with the guards intact."""
+    results = []
+    for order in ORDERS:
+        k = kernels(order)
+        results.append([a.hidden for a in run(k)])
+        k.xp.check()
+    for other in results[1:]:
+        same(other, results[0])
+    return results[0]
+
+
+def same(found, expected):
+    """The same bits, array by array."""
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(*[np.asarray(getattr(x, "hidden", x)) for x in (a, b)])
 
 
 def close(found, expected, factor=8):

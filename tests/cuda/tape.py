@@ -1,7 +1,7 @@
-"""A stand-in for stream capture: while a device is recorded, what it is told is noted and not done.
+"""An emulation of stream capture: while a device is recorded, calls are recorded and not executed.
 
-Results have their shape, and values that mean nothing, until what was noted is done: as on a GPU, into the same memory
-each time. Whoever asks for values meanwhile is refused.
+Results have their shapes, but no valid values until the replay: as on a GPU, into the same memory each time. Reading
+values meanwhile raises an error.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import numpy as np
 
 
 class Tape:
-    """What a device was told, in order. A context manager: it is recorded inside."""
+    """The recorded calls, in order. A context manager: inside, the device is recorded."""
 
     current = None
 
     def __init__(self):
         self.steps = []
-        self.kept = []  # a recording has memory of its own, which kernels know by address
+        self.kept = []  # the recording's own memory, which kernels use by address
 
     def __enter__(self):
         Tape.current = self
@@ -31,7 +31,7 @@ class Tape:
 
 
 def do(function, args, kwargs=None):
-    """Call a function of NumPy arrays, or note that it is to be called."""
+    """Call a function of NumPy arrays, or record the call."""
     kwargs = kwargs or {}
     tape = Tape.current
     if tape is None:
@@ -58,7 +58,7 @@ def do(function, args, kwargs=None):
 
 
 def no_waiting():
-    """Refuse to wait for a device that is being recorded."""
+    """Raise an error if the device is being recorded."""
     if Tape.current is not None:
         raise RuntimeError("operation not permitted when stream is capturing")
 

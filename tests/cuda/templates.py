@@ -1,6 +1,6 @@
-"""Which instances the kernel templates have: all that the names of their parameters allow, read off the sources.
+"""All instances of the kernel templates, derived from their sources by the names of the template parameters.
 
-So a new kernel is tested without being named anywhere; a parameter of a new name is an error until it stands here.
+New kernels are tested without being listed; a new parameter name is an error until it is in ``VALUES``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from minigrad.kernels.cuda.elementwise import ACTIVATIONS
 from minigrad.kernels.cuda.loss import LABELS
 
 FILES = sorted(p.name for p in Path(kernels.__file__).parent.glob("cuda/*.cu"))
-#: what may stand for a template parameter
+#: values of the template parameters
 VALUES = {
     "T": tuple(TYPES.values()),
     "A": ("float", "double"),

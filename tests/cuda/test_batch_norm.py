@@ -1,4 +1,4 @@
-"""Batch norm's CUDA kernels, on the CPU, against NumPy in float64: shapes, layouts, types, orders of threads, edges."""
+"""Batch norm's CUDA kernels, run on the CPU, against NumPy in float64: shapes, layouts, types, weights, edges."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from cuda import emulator
-from cuda.shared import ORDERS, close, kernels, ml_dtypes
+from cuda.shared import close, each_dtype, in_every_order, kernels, needs_compiler, same
 
-pytestmark = pytest.mark.skipif(emulator.COMPILER is None, reason="g++ is not installed")
-
+pytestmark = needs_compiler
 EPS = 1e-3
 #: shape, kept axes, order of the axes in memory
 CASES = {
@@ -40,14 +38,14 @@ CASES = {
     **{f"{c} columns": ((13, c), (1,), None) for c in range(1, 41)},
 }
 FEW = ["images", "images, vectorized", "images, channels last, vectorized", "vectors"]
-DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
-dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+SHAPES = pytest.mark.parametrize("shape", [(16, 3, 40), (400, 5)], ids=["planes", "columns"])
 
 
 class Problem:
-    """An input, per-channel parameters and a gradient; what NumPy makes of them in float64."""
+    """An input, per-channel parameters and an upstream gradient; their results in float64."""
 
-    def __init__(self, rng, shape, kept, dtype=np.float32, ddof=0):
+    def __init__(self, rng, case, dtype="float32", ddof=0):
+        shape, kept, self.order = CASES.get(case, case)
         self.kept, self.ddof = kept, ddof
         self.axes = tuple(i for i in range(len(shape)) if i not in kept)
         self.values = math.prod(shape[i] for i in self.axes)
@@ -76,26 +74,23 @@ class Problem:
         xhat = (d - d.mean(self.axes, keepdims=True)) * inv_std
         gbeta, ggamma = (a.sum(self.axes, keepdims=True) for a in (g, g * xhat))
         gx = g - gbeta / self.values - xhat * ggamma / (self.values - self.ddof)
-        return (
-            self.spread(self.gamma) * inv_std * gx,
-            ggamma.squeeze(self.axes),
-            gbeta.squeeze(self.axes),
-        )
+        gx = self.spread(self.gamma) * inv_std * gx
+        return gx, ggamma.squeeze(self.axes), gbeta.squeeze(self.axes)
 
-    def run(self, k, order=None, offset=0):
+    def run(self, k, offset=0):
         """y, mean, var, inv_std, gx, ggamma, gbeta, frozen y and the two moments, by the kernels."""
-        x, gy = (k.xp.place(a, order, offset) for a in (self.x, self.gy))
+        x, gy = (k.xp.place(a, self.order, offset) for a in (self.x, self.gy))
         gamma, beta = (k.xp.place(a) for a in (self.gamma, self.beta))
         forward = k.batch_norm(x, gamma, beta, self.kept, EPS, self.ddof)
         _, mean, var, inv_std = forward
         backward = k.batch_norm_grad(x, gamma, mean, inv_std, gy, self.kept, self.ddof)
         after = k.frozen_batch_norm(x, gamma, beta, mean, var, self.kept, EPS)
         k.xp.check()
-        for given, before in ((x, self.x), (gy, self.gy), (gamma, self.gamma), (beta, self.beta)):
-            np.testing.assert_array_equal(given.hidden, before)
-        return [a.hidden for a in (*forward, *backward, after, *k.moments(x, self.kept))]
+        same((x, gy, gamma, beta), (self.x, self.gy, self.gamma, self.beta))
+        return [*forward, *backward, after, *k.moments(x, self.kept)]
 
     def check(self, found):
+        found = [getattr(a, "hidden", a) for a in found]
         _, mean, var, inv_std, gx, ggamma, gbeta, after, again, m2 = found
         dtype, expected = self.x.dtype, self.forward()
         for array, other, kind in zip(found, expected, (dtype, *[self.wide] * 3), strict=False):
@@ -112,110 +107,76 @@ class Problem:
 
 @pytest.mark.parametrize("case", CASES)
 def test_shapes_and_layouts(rng, case):
-    shape, kept, order = CASES[case]
-    problem = Problem(rng, shape, kept)
-    problem.check(problem.run(kernels(), order))
+    problem = Problem(rng, case)
+    problem.check(problem.run(kernels()))
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
 @pytest.mark.parametrize("case", FEW)
-@dtypes
+@each_dtype
 def test_types(rng, dtype, case, ddof):
-    shape, kept, order = CASES[case]
-    problem = Problem(rng, shape, kept, dtype, ddof)
-    problem.check(problem.run(kernels(), order))
+    problem = Problem(rng, case, dtype, ddof)
+    problem.check(problem.run(kernels()))
 
 
-@dtypes
+@pytest.mark.parametrize("case", [*FEW, "a long channel", "long columns", "ghost groups"])
+def test_the_order_of_the_threads_changes_nothing(rng, case):
+    in_every_order(Problem(rng, case).run)
+
+
+@each_dtype
 @pytest.mark.parametrize("case", [case for case in FEW if "vectorized" in case])
-def test_one_number_is_read_at_once_where_an_array_is_not_aligned(rng, case, dtype):
-    shape, kept, order = CASES[case]
-    problem = Problem(rng, shape, kept, dtype)
-    for offset in 0, np.dtype(dtype).itemsize:
+def test_unaligned_arrays_are_read_by_single_numbers(rng, case, dtype):
+    problem = Problem(rng, case, dtype)
+    for offset in 0, problem.x.itemsize:
         k = kernels()
-        problem.check(problem.run(k, order, offset))
+        problem.check(problem.run(k, offset))
         assert all((", 1, " in name) == bool(offset) for name, _ in k.launch.launched)
 
 
-def test_arrays_with_gaps_are_copied(rng):
-    k = kernels()
-    problem = Problem(rng, (3, 5, 4, 6), (1,))
-    whole = k.xp.place(rng.normal(size=(3, 7, 4, 12)).astype(np.float32))
-    x = whole[:, 1:6, :, ::2]
+def test_strided_arrays_are_copied(rng):
+    k, problem = kernels(), Problem(rng, "images, vectorized")
+    x = k.xp.place(rng.normal(size=(3, 7, 4, 12)).astype(np.float32))[:, 1:6, :, ::2]
     problem.x = x.hidden.copy()
-    expected = problem.run(k)
     found = k.batch_norm(x, *(k.xp.place(a) for a in (problem.gamma, problem.beta)), (1,), EPS, 0)
-    for array, other in zip(found, expected, strict=False):
-        np.testing.assert_array_equal(array.hidden, other)
+    same(found, problem.run(k)[:4])
 
 
-def test_splits_that_have_nothing_left(rng):
-    problem, k = Problem(rng, (8193, 31), (1,)), kernels(multiprocessors=132)
+def test_splits_without_rows(rng):
+    problem, k = Problem(rng, ((8193, 31), (1,), None)), kernels(multiprocessors=132)
     problem.check(problem.run(k))
     _, (_, splits, _) = k.launch.launched[0]
     assert (splits - 1) * -(-8193 // splits) > 8193
 
 
-# --- threads ---
-
-
-@pytest.mark.parametrize("case", [*FEW, "a long channel", "long columns", "ghost groups"])
-def test_the_order_of_the_threads_changes_nothing(rng, case):
-    shape, kept, order = CASES[case]
-    problem = Problem(rng, shape, kept)
-    first, *others = (problem.run(kernels(threads), order) for threads in ORDERS)
-    for found in others:
-        for array, other in zip(found, first, strict=True):
-            np.testing.assert_array_equal(array, other)
-
-
-# --- numbers ---
-
-
-@dtypes
+@each_dtype
 @pytest.mark.parametrize("shape", [(9, 4, 6), (40, 5), (2, 1, 5000)])
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e4])
 def test_a_constant_channel_has_variance_zero(shape, dtype, value):
-    k = kernels()
-    y, mean, var, _ = k.batch_norm(
-        k.xp.place(np.full(shape, value, dtype)), None, None, (1,), EPS, 0
-    )
+    k, x = kernels(), np.full(shape, value, dtype)
+    y, mean, var, _ = k.batch_norm(k.xp.place(x), None, None, (1,), EPS, 0)
     assert (var.hidden == 0).all() and (y.hidden == 0).all()
     assert (mean.hidden == np.array(value, dtype).astype(mean.dtype)).all()
 
 
-SHAPES = pytest.mark.parametrize("shape", [(16, 3, 40), (400, 5)], ids=["planes", "columns"])
-
-
 @SHAPES
 @pytest.mark.parametrize("mean", [0, 1e2, 1e4, -1e6])
-def test_large_means_cost_no_digits(rng, shape, mean):
+@pytest.mark.parametrize("first", [None, 1e3, -1e6])
+def test_large_means_and_first_values_cost_no_digits(rng, shape, mean, first):
     x = (mean + rng.normal(0, 0.1 if abs(mean) < 1e5 else 1, shape)).astype(np.float32)
-    _check_variance(x)
-
-
-@SHAPES
-@pytest.mark.parametrize("first", [1e3, -1e6])
-def test_a_first_value_far_from_all_others(rng, shape, first):
-    x = rng.normal(0, 1, shape).astype(np.float32)
-    x[0, :] = first
-    _check_variance(x)
-
-
-def _check_variance(x):
-    k, axes = kernels(), (0, *range(2, x.ndim))
-    mean, m2 = k.moments(k.xp.place(x), (1,))
-    exact = x.astype(np.float64)
-    expected = exact.var(axes)
-    np.testing.assert_allclose(m2.hidden / (x.size // x.shape[1]), expected, rtol=1e-4)
+    if first is not None:
+        x[0, :] = mean + first
+    k, axes, exact = kernels(), (0, *range(2, x.ndim)), x.astype(np.float64)
+    found, m2 = k.moments(k.xp.place(x), (1,))
+    np.testing.assert_allclose(m2.hidden / (x.size // x.shape[1]), exact.var(axes), rtol=1e-4)
     digits = np.finfo(np.float32).eps * np.abs(exact).max()
-    np.testing.assert_allclose(mean.hidden, exact.mean(axes), rtol=0, atol=digits)
+    np.testing.assert_allclose(found.hidden, exact.mean(axes), rtol=0, atol=digits)
 
 
 @SHAPES
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, -1])
-def test_what_is_not_finite_spoils_its_channel_alone(rng, shape, value, place):
+def test_values_that_are_not_finite_spoil_their_channel_alone(rng, shape, value, place):
     x = rng.normal(size=shape).astype(np.float32)
     x.reshape(*shape[:2], -1)[place, 1, place] = value
     k = kernels()
@@ -223,3 +184,52 @@ def test_what_is_not_finite_spoils_its_channel_alone(rng, shape, value, place):
     others = np.arange(shape[1]) != 1
     np.testing.assert_array_equal(np.isfinite(var.hidden), others)
     np.testing.assert_array_equal(np.isfinite(y.hidden).all((0, *range(2, x.ndim))), others)
+
+
+WEIGHTED = {
+    "NC": ((37, 5), (1,), None),
+    "NC, vectors": ((64, 40), (1,), None),
+    "NCHW": ((6, 3, 5, 7), (1,), None),
+    "NCHW, vectors": ((6, 3, 4, 8), (1,), None),
+    "NHWC": ((6, 3, 5, 7), (1,), (0, 2, 3, 1)),
+    "groups": ((3, 8, 4, 5), (0, 2), None),
+    "one channel": ((300, 1, 9), (1,), None),
+    "a copy": ((4, 3, 5, 2), (1, 3), None),
+}
+#: changes of random weights, some of which are 0
+WEIGHTS = {
+    "fractions": lambda w: w,
+    "mask": lambda w: (w > 0).astype(float),
+    "zero at first": lambda w: w * (np.arange(w.size) >= w.size // 2).reshape(w.shape),
+    "none": lambda w: w * 0,
+}
+
+
+@each_dtype
+@pytest.mark.parametrize(("shape", "kept", "order"), WEIGHTED.values(), ids=WEIGHTED)
+@pytest.mark.parametrize("change", WEIGHTS.values(), ids=WEIGHTS)
+def test_weights(rng, dtype, shape, kept, order, change):
+    """Values of weight 0 are not read."""
+    positions = [1 if i in kept else n for i, n in enumerate(shape)]
+    axes = tuple(i for i in range(len(shape)) if i not in kept)
+    wide = np.promote_types(dtype, np.float32)
+    w = change(rng.random(positions) * (rng.random(positions) < 0.6)).astype(wide)
+    x = rng.normal(100, 2, shape).astype(dtype)
+    padded = np.where(w > 0, x, np.nan).astype(dtype)
+
+    def run(k):
+        return k.weighted_moments(k.xp.place(padded, order), k.xp.place(w), kept)
+
+    found_mean, found_m2 = in_every_order(run)
+    x, w = x.astype(np.float64), w.astype(np.float64)
+    mean = (w * x).sum(axes, keepdims=True) / (w.sum() or 1)
+    m2 = (w * (x - mean) ** 2).sum(axes)
+    close(found_mean, mean.reshape(m2.shape))
+    np.testing.assert_allclose(found_m2, m2, rtol=1e-4 if wide == np.float32 else 1e-10)
+
+
+def test_weights_of_one_are_no_weights(rng):
+    k = kernels()
+    x = k.xp.place(rng.normal(1, 2, (12, 3, 7)).astype(np.float32))
+    ones = k.xp.place(np.ones((12, 1, 7), np.float32))
+    same(k.weighted_moments(x, ones, (1,)), k.moments(x, (1,)))

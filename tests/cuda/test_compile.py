@@ -1,4 +1,4 @@
-"""Every kernel compiles for the GPUs since Volta without a warning, and keeps its numbers in registers."""
+"""Every kernel compiles for all GPUs since Volta without warnings or register spills."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from cuda import nvrtc, templates
 from minigrad.kernels.cuda import source
 
 pytestmark = pytest.mark.skipif(nvrtc.compiler() is None, reason=nvrtc.MISSING)
-#: a multiprocessor has 65,536: two blocks of 256 threads at the least
+#: a multiprocessor has 65,536: at least two blocks of 256 threads
 REGISTERS = 128
-#: bytes: ptxas gives up a few registers of float64, outside the loops, where another block fits then
+#: bytes: ptxas spills a few float64 registers outside the loops where that admits another block
 SPILLED = {True: 64, False: 0}
 
 

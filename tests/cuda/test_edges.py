@@ -1,4 +1,4 @@
-"""Arrays that end where memory ends: a kernel that reads one number too many, even in vain, ends the process."""
+"""Arrays at the end of a mapped page: a kernel that reads beyond them, even without effect, crashes the process."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ print("all read")
 """
 
 
-def test_nothing_is_read_beyond_the_end():
+def test_no_kernel_reads_beyond_the_end():
     tests = Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],

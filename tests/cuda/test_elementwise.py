@@ -1,24 +1,20 @@
-"""Activations, biases and dropout by themselves: against NumPy in float64, on guarded memory, in several orders."""
+"""The CUDA kernels of activations, biases and dropout, run on the CPU, against NumPy in float64."""
 
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 
 import numpy as np
 import pytest
 from cuda import emulator
-from cuda.shared import ORDERS, close, kernels
+from cuda.shared import close, each_dtype, in_every_order, kernels, needs_compiler, same
 
 from minigrad.kernels.cuda import THREADS, source
 from minigrad.kernels.generic import Kernels
 
-pytestmark = pytest.mark.skipif(emulator.COMPILER is None, reason="g++ is not installed")
-
-DTYPES = ["float32", "float64", "float16", "bfloat16"]
-#: 1 number, fewer than a vector, a vector and a rest, more than all threads together hold
-SIZES = [1, 3, 8, 257, 9001]
-LAYOUTS = {"C": (None, 0), "Fortran": ((1, 0), 0), "an element off": (None, 1)}
+pytestmark = needs_compiler
+#: order of the axes in memory, and elements between a 16-byte boundary and the first one
+LAYOUTS = {"C": (None, 0), "Fortran": ((1, 0), 0), "unaligned": (None, 1)}
 
 
 def values(rng, shape, dtype):
@@ -27,83 +23,69 @@ def values(rng, shape, dtype):
     return x
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", SIZES)
+@each_dtype
+# One row, fewer than a vector, a vector and a rest, more than all threads together hold.
+@pytest.mark.parametrize("size", [1, 3, 8, 257, 9001])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_activations(rng, dtype, size, layout):
+def test_activations(dtype, size, layout):
     order, off = LAYOUTS[layout]
-    found = []
-    for threads in ORDERS:
-        k = kernels(threads)
-        x, gy = (values(np.random.default_rng(s), (size, 3), dtype) for s in (0, 1))
+    x, gy = (values(np.random.default_rng(s), (size, 3), dtype) for s in (0, 1))
+
+    def run(k):
         given, g = (k.xp.place(a, order, off * x.itemsize) for a in (x, gy))
         y, r = k.sigmoid(given), k.relu(given)
-        found.append([a.hidden for a in (y, r, k.sigmoid_grad(y, g), k.relu_grad(given, g))])
-        k.xp.check()
-        assert size == 1 or all(a.strides == given.hidden.strides for a in found[-1])
+        found = y, r, k.sigmoid_grad(y, g), k.relu_grad(given, g)
+        assert size == 1 or all(a.strides == given.strides for a in found)
         vectors = {name.split(", ")[1] for name, _ in k.launch.launched}
         assert vectors == {"1" if off else str(16 // x.itemsize)}
-    for others in found[1:]:
-        for a, b in zip(found[0], others, strict=True):
-            np.testing.assert_array_equal(a, b)
-    y, r, gy_y, gy_r = found[0]
-    x, gy = x.astype(np.float64), gy.astype(np.float64)
-    close(y, 1 / (1 + np.exp(-x)))
-    close(r, np.maximum(x, 0))
+        return found
+
+    y, r, gy_y, gy_r = in_every_order(run)
+    wide, gy = x.astype(np.float64), gy.astype(np.float64)
+    close(y, 1 / (1 + np.exp(-wide)))
+    close(r, np.maximum(wide, 0))
     y = y.astype(np.float64)
     close(gy_y, gy * y * (1 - y))
-    close(gy_r, gy * (x > 0))
+    close(gy_r, gy * (wide > 0))
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "relu"])
-def test_nan_goes_on_and_nothing_overflows(name):
+def test_nan_propagates_and_nothing_overflows():
     k = kernels()
-    x = np.array([np.nan, np.inf, -np.inf, 1e4, -1e4], np.float32)
-    found = getattr(k, name)(k.xp.place(x)).hidden
-    expected = {"sigmoid": [np.nan, 1, 0, 1, 0], "relu": [np.nan, np.inf, 0, 1e4, 0]}
-    np.testing.assert_array_equal(found, np.float32(expected[name]))
+    x = k.xp.place(np.array([np.nan, np.inf, -np.inf, 1e4, -1e4], np.float32))
+    same([k.sigmoid(x), k.relu(x)], np.float32([[np.nan, 1, 0, 1, 0], [np.nan, np.inf, 0, 1e4, 0]]))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("rows", "width"), [(1, 1), (5, 3), (3, 8), (70, 100), (2, 2051), (1000, 4)]
-)
-def test_biases(rng, dtype, rows, width):
-    y, bias = values(rng, (rows, width), dtype), values(rng, width, dtype)
-    found = []
-    for threads in ORDERS:
-        k = kernels(threads)
+@each_dtype
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (3, 8), (70, 100), (2, 2051), (1000, 4)])
+def test_biases(rng, dtype, shape):
+    y, bias = values(rng, shape, dtype), values(rng, shape[1], dtype)
+
+    def run(k):
         given = k.xp.place(y)
         k.add_bias(given, k.xp.place(bias))
-        k.xp.check()
-        found.append(given.hidden)
-    for other in found[1:]:
-        np.testing.assert_array_equal(found[0], other)
-    close(found[0], y.astype(np.float64) + bias.astype(np.float64))
+        return [given]
+
+    close(in_every_order(run)[0], y.astype(np.float64) + bias.astype(np.float64))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@each_dtype
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (8,), (9,), (3, 5), (41, 257)])
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.5])
 def test_dropout_masks_are_those_of_numpys_philox(dtype, shape, p):
     seed = 2**62 + 12345
-    expected = Kernels(np).dropout_mask(np.empty(shape), p, seed)
     k = kernels()
     x = k.xp.empty(shape, dtype)
     found = k.dropout_mask(x, p, seed).hidden
-    k.xp.check()
     assert found.dtype == dtype and found.shape == shape
-    close(found, expected, factor=1)
-    held = k.xp.place(np.array([seed]))
-    np.testing.assert_array_equal(k.dropout_mask(x, p, held).hidden, found)
+    close(found, Kernels(np).dropout_mask(np.empty(shape), p, seed), factor=1)
+    same([k.dropout_mask(x, p, k.xp.place(np.array([seed])))], [found])
+    k.xp.check()
 
 
 def test_a_number_that_is_p_is_kept():
-    seed = 5
-    drawn = np.random.Generator(np.random.Philox(key=seed)).random(20, np.float32)
-    p = float(drawn[7])
-    mask = kernels().dropout_mask(kernels().xp.empty(20, np.float32), p, seed).hidden
-    np.testing.assert_array_equal(mask > 0, drawn >= p)
+    drawn = np.random.Generator(np.random.Philox(key=5)).random(20, np.float32)
+    p, k = float(drawn[7]), kernels()
+    same([k.dropout_mask(k.xp.empty(20, np.float32), p, 5) > 0], [drawn >= p])
 
 
 PROBE = """
@@ -121,28 +103,19 @@ extern "C" Index visited(unsigned blocks, unsigned block, unsigned thread, Index
 """
 
 
-@cache
-def visited():
-    function = emulator.library(source("elementwise.cu") + PROBE).visited
-    function.restype = ctypes.c_longlong
-    function.argtypes = [ctypes.c_uint] * 3 + [
-        ctypes.c_longlong,
-        ctypes.c_void_p,
-        ctypes.c_longlong,
-    ]
-    return function
-
-
 @pytest.mark.parametrize("n", [1, 5, 4096, 2**31 + 7, 2**33 + 1])
 def test_every_number_has_one_thread(n):
     """By arithmetic: the accesses of the first and last threads, and how many all make together."""
-    # As many blocks as leave a thread a few accesses.
-    blocks = max(n // (THREADS * 4 * 3), 1)
-    step = blocks * THREADS * 4
+    visited, long = (
+        emulator.library(source("elementwise.cu") + PROBE).visited,
+        ctypes.c_longlong,
+    )
+    visited.restype = long
+    visited.argtypes = [*[ctypes.c_uint] * 3, long, ctypes.c_void_p, long]
+    blocks = max(n // (THREADS * 4 * 3), 1)  # so many that a thread has a few accesses
     for block, thread in [(0, 0), (0, 1), (blocks - 1, THREADS - 1), (blocks // 2, 77)]:
         found = np.zeros((2, 8), np.int64)
-        count = visited()(blocks, block, thread, n, found.ctypes.data, 8)
-        expected = list(range((block * THREADS + thread) * 4, n, step))
-        assert count == len(expected)
+        count = visited(blocks, block, thread, n, found.ctypes.data, 8)
+        expected = list(range((block * THREADS + thread) * 4, n, blocks * THREADS * 4))
         assert found[0, :count].tolist() == expected
         assert found[1, :count].tolist() == [n - i for i in expected]

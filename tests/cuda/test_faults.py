@@ -1,4 +1,4 @@
-"""What kernels find wrong with values is told when somebody looks, and moves nothing until then."""
+"""Asynchronous errors of kernels are raised at the next synchronization, and block updates until then."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def test_a_bad_batch_moves_no_parameter(make, bad, captured, rng):
         equal(p, value)
     for name, value in optimizer.state_dict().items():
         equal(value, before[1][name])
-    step(x, t)  # and everything goes on
+    step(x, t)  # works again
     assert (model.parameters()[0].numpy() != before[0][0]).any()
 
 
-def test_it_is_told_once():
+def test_an_error_is_raised_once():
     with refuses(ValueError, "got 7"):
         mg.softmax_cross_entropy(mg.zeros((2, 3)), mg.tensor([0, 7]).astype(int))
     settle()
 
 
-def test_it_is_told_before_the_next_replay(rng):
+def test_it_is_raised_before_the_next_replay(rng):
     _, _, step, (x, t) = trained(lambda p: mg.optim.SGD(p, lr=0.1), rng)
     step = mg.capture(step, x, t)
     step(x, t)
@@ -72,21 +72,21 @@ def test_it_is_told_before_the_next_replay(rng):
         step(x, t)
 
 
-def test_it_is_told_before_the_next_that_may_be_wrong():
+def test_it_is_raised_before_the_next_checked_kernel():
     mg.softmax_cross_entropy(mg.zeros((2, 3)), mg.tensor([0, -1]).astype(int))
     with pytest.raises(ValueError, match="got -1"):
         mg.softmax_cross_entropy(mg.zeros((2, 3)), mg.tensor([0, 1]).astype(int))
 
 
-def test_a_batch_that_may_be_passed_over_is_no_error(rng):
+def test_a_batch_that_may_be_skipped_is_no_error(rng):
     norm = nn.BatchNorm(3, on_nonfinite="skip")
     norm(mg.tensor(rng.standard_normal((4, 3)).astype("f")) * np.nan)
     settle()
     assert norm.num_batches.item() == 0
 
 
-def test_devices_are_told_apart(rng):
-    """An error on one device, told while another is the current one, leaves neither standing still."""
+def test_devices_have_their_own_errors(rng):
+    """An error on one device, raised while another is current, blocks neither of them."""
     with strict.Device(1):
         _, _, step, batch = trained(lambda p: mg.optim.SGD(p, lr=0.1), rng)
         step(batch[0], batch[1] + 5)

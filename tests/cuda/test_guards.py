@@ -1,15 +1,15 @@
-"""What the tests of kernels would find: planted errors, each in a source of its own."""
+"""The kernel tests find planted mistakes: missing barriers, and accesses beside arrays."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from cuda import emulator, templates
-from cuda.shared import ORDERS, close, kernels
+from cuda.shared import ORDERS, close, kernels, needs_compiler
 
 from minigrad.kernels.cuda import source
 
-pytestmark = pytest.mark.skipif(emulator.COMPILER is None, reason="g++ is not installed")
+pytestmark = needs_compiler
 BARRIERS = {
     "before another merge": "    __syncthreads();  // of an earlier call",
     "between two steps": "        __syncthreads();\n        if",
@@ -26,22 +26,20 @@ ACCESSES = [
 
 
 @pytest.fixture
-def mutated(monkeypatch):
-    """Puts an error into the sources, of float kernels that are not fused."""
+def plant(monkeypatch):
+    """Replaces a text in the source, of the float kernels without fused activation alone."""
 
-    def mutate(right, wrong):
+    def plant(right, wrong):
         text, instances = source("batch_norm.cu"), templates.instances
         assert right in text
-        monkeypatch.setattr(emulator, "source", lambda file: text.replace(right, wrong))
-        monkeypatch.setattr(
-            templates,
-            "instances",
-            lambda kernel: [
-                p for p in instances(kernel) if p[0] == "float" and p[3:] in ((0,), ())
-            ],
-        )
 
-    return mutate
+        def plain(kernel):
+            return [p for p in instances(kernel) if p[0] == "float" and p[3:] in ((0,), ())]
+
+        monkeypatch.setattr(emulator, "source", lambda file: text.replace(right, wrong))
+        monkeypatch.setattr(templates, "instances", plain)
+
+    return plant
 
 
 def batch_norm(x, order=(0, 1)):
@@ -52,17 +50,17 @@ def batch_norm(x, order=(0, 1)):
 
 
 @pytest.mark.parametrize("barrier", BARRIERS)
-def test_a_missing_barrier(rng, mutated, barrier):
+def test_a_missing_barrier(rng, plant, barrier):
     line = BARRIERS[barrier]
-    mutated(line, line.replace("__syncthreads();", ""))
+    plant(line, line.replace("__syncthreads();", ""))
     x = rng.normal(size=(400, 64)).astype(np.float32)
     first, last = (batch_norm(x, order) for order in ORDERS[:2])
     assert any((a != b).any() for a, b in zip(first, last, strict=True))
 
 
 @pytest.mark.parametrize(("right", "wrong", "error"), ACCESSES)
-def test_an_access_beside_an_array(rng, mutated, right, wrong, error):
-    mutated(right, wrong)
+def test_an_access_beside_an_array(rng, plant, right, wrong, error):
+    plant(right, wrong)
     with pytest.raises(AssertionError, match=error):
         for shape in (3, 5, 7), (4, 37):
             x = rng.normal(size=shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Where batch norm's threads read: every number once, and, by arithmetic, in arrays that fit nowhere."""
+"""Offsets that batch norm's threads visit: every number once, and, by arithmetic, in arrays beyond any memory."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from functools import cache
 import numpy as np
 import pytest
 from cuda import emulator
+from cuda.shared import needs_compiler
 
 from minigrad.kernels.cuda import THREADS, source
 from minigrad.kernels.cuda.batch_norm import View, geometry
 
-pytestmark = pytest.mark.skipif(emulator.COMPILER is None, reason="g++ is not installed")
-
-#: the offsets that one thread of one block visits, by the sources' own code, and how many they are
+pytestmark = needs_compiler
+#: the offsets that one thread of one block visits, by the kernels' own code, and their number
 PROBE = """
 extern "C" Index visited_{over}_{vector}(const unsigned* block, unsigned thread, const Shape* shape, Index* found,
                                          Index most) {{
@@ -37,26 +37,15 @@ extern "C" void part(Index count, Index unit, int split, int splits, Index* foun
 """
 GROUPS = 3
 #: batch, channels, size
-HUGE = [
-    (3, 5, 2**31 + 7),
-    (2**31 + 7, 5, 3),
-    (2**30 + 1, 7, 12),
-    (2, 2**29 + 3, 44),
-    (2**33 + 1, 5, 1),
-    (2**32, 8, 1),
-    (3, 2**33 + 8, 1),
-    (65537, 65537, 1),
-]
-SMALL = [
-    (3, 5, 7),
-    (2, 3, 1200),
-    (1, 2, 4096),
-    (70, 3, 12),
-    (1, 1, 1),
-    (37, 5, 1),
-    (500, 40, 1),
-    (2, 300, 1),
-]
+HUGE = """3 5 2147483655|2147483655 5 3|1073741825 7 12|2 536870915 44|8589934593 5 1|4294967296 8 1|3 8589934600 1
+|65537 65537 1"""
+SMALL = "3 5 7|2 3 1200|1 2 4096|70 3 12|1 1 1|37 5 1|500 40 1|2 300 1"
+
+
+def shapes(table):
+    return pytest.mark.parametrize(
+        "shape", [tuple(map(int, row.split())) for row in table.split("|")], ids=str
+    )
 
 
 @cache
@@ -67,35 +56,27 @@ def library():
 
 
 def visited(plan, block, thread, most):
-    """The offsets, through the kernels' code."""
+    """The offsets by the kernels' code."""
     vector, over = plan.parameters
     function = library()[f"visited_{over}_{vector}"]
     function.restype = ctypes.c_longlong
-    found = np.empty(most, np.int64)
+    found, shape = np.empty(most, np.int64), ctypes.c_void_p(plan.shape.ctypes.data)
     count = function(
-        (ctypes.c_uint * 3)(*block),
-        ctypes.c_uint(thread),
-        ctypes.c_void_p(plan.shape.ctypes.data),
-        ctypes.c_void_p(found.ctypes.data),
-        ctypes.c_longlong(most),
-    )
+        (ctypes.c_uint * 3)(*block), ctypes.c_uint(thread), shape,
+        ctypes.c_void_p(found.ctypes.data), ctypes.c_longlong(most),
+    )  # fmt: skip
     assert count <= most
     return found[:count]
 
 
 def expected(shape, plan, block, thread):
-    """The same from the definition: a thread's numbers in (groups, batch, channels, size)."""
+    """The same by the definition: the positions of a thread in (groups, batch, channels, size)."""
     batch, channels, size = shape
     vector, over = plan.parameters
     tile, split, group = block
     if over == "Planes":
-        count, unit, channel, at, step = (
-            batch * size,
-            vector,
-            tile,
-            thread * vector,
-            THREADS * vector,
-        )
+        count, unit, channel = batch * size, vector, tile
+        at, step = thread * vector, THREADS * vector
     else:
         lanes = int(plan.shape["lanes"][0])
         count, unit, step, at = batch, 1, THREADS // lanes, thread // lanes
@@ -111,12 +92,12 @@ def expected(shape, plan, block, thread):
 
 def planned(shape, multiprocessors):
     batch, channels, size = shape
-    run = size if size > 1 else channels
     look = View((), GROUPS, batch, channels, size)
+    run = size if size > 1 else channels
     return [geometry(look, v, multiprocessors) for v in (1, 4) if run % v == 0]
 
 
-@pytest.mark.parametrize("shape", HUGE)
+@shapes(HUGE)
 def test_offsets_beyond_32_bits(shape):
     for plan in planned(shape, 4096):
         tiles, splits, groups = plan.grid
@@ -125,25 +106,20 @@ def test_offsets_beyond_32_bits(shape):
         for block in (0, 0, 0), (tiles // 2, splits // 2, 1), (tiles - 1, splits - 1, groups - 1):
             for thread in 0, 101, THREADS - 1:
                 offsets = expected(shape, plan, block, thread)
-                np.testing.assert_array_equal(
-                    visited(plan, block, thread, offsets.size + 1), offsets
-                )
+                found = visited(plan, block, thread, offsets.size + 1)
+                np.testing.assert_array_equal(found, offsets)
                 biggest = max(biggest, *offsets[-1:].tolist(), 0)
         assert 2**31 < biggest < GROUPS * np.prod(shape)
 
 
-@pytest.mark.parametrize("shape", SMALL)
+@shapes(SMALL)
 @pytest.mark.parametrize("multiprocessors", [1, 7, 132])
 def test_every_number_is_visited_once(shape, multiprocessors):
     for plan in planned(shape, multiprocessors):
-        vector = plan.parameters[0]
-        offsets = [
-            visited(plan, block, thread, 1 << 14)
-            for block in np.ndindex(plan.grid)
-            for thread in range(THREADS)
-        ]
-        found = np.sort(np.concatenate(offsets))
-        np.testing.assert_array_equal(found, np.arange(0, GROUPS * np.prod(shape), vector))
+        pairs = ((b, t) for b in np.ndindex(plan.grid) for t in range(THREADS))
+        found = np.sort(np.concatenate([visited(plan, b, t, 1 << 14) for b, t in pairs]))
+        every = np.arange(0, GROUPS * np.prod(shape), plan.parameters[0])
+        np.testing.assert_array_equal(found, every)
 
 
 @pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 4093, 2**31 + 1, 2**40 + 3])

@@ -1,4 +1,4 @@
-"""A training step sends nothing between host and device, and waits for nothing, but for the loss one asks for."""
+"""A training step transfers nothing between host and device, and waits for nothing, except for reading the loss."""
 
 from __future__ import annotations
 

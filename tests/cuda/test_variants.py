@@ -1,4 +1,4 @@
-"""Batch norm's relatives run on its kernels, and compute what they compute on NumPy."""
+"""The variants of batch norm run on its CUDA kernels, with NumPy's results."""
 
 from __future__ import annotations
 
@@ -12,44 +12,32 @@ from minigrad import backend, nn
 FORWARD, BACKWARD = ["statistics", "normalize"], ["gradient_sums", "input_gradient"]
 #: the layer, its mask, and the kernels that its forward and backward passes launch
 CASES = {
-    "batch norm": (nn.BatchNorm, None, FORWARD, BACKWARD),
-    "renorm": (
-        lambda n, **s: nn.BatchRenorm(n, r_max=1.5, d_max=0.5, **s),
-        None,
-        FORWARD,
-        BACKWARD,
-    ),
-    "ghost": (lambda n, **s: nn.GhostBatchNorm(n, 4, **s), None, FORWARD * 2, BACKWARD * 2),
-    # Once to center, once from there; it is differentiated as Tensor arithmetic.
-    "masked": (nn.BatchNorm, np.arange(8) < 6, [*FORWARD * 2, "normalize"], []),
+    "batch norm": (nn.BatchNorm, {}, None, FORWARD, BACKWARD),
+    "renorm": (nn.BatchRenorm, {"r_max": 1.5, "d_max": 0.5}, None, FORWARD, BACKWARD),
+    "ghost": (nn.GhostBatchNorm, {"virtual_batch_size": 4}, None, FORWARD * 2, BACKWARD * 2),
+    # Centered first, then shifted; differentiated as Tensor arithmetic.
+    "masked": (nn.BatchNorm, {}, np.arange(8) < 6, [*FORWARD * 2, "normalize"], []),
 }
 
 
 @pytest.mark.usefixtures("emulated")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("make", "mask", "forward", "backward"), CASES.values(), ids=CASES)
-def test_kernels_and_numbers(rng, dtype, make, mask, forward, backward):
+@pytest.mark.parametrize(
+    ("make", "options", "mask", "forward", "backward"), CASES.values(), ids=CASES
+)
+def test_kernels_and_numbers(rng, dtype, make, options, mask, forward, backward):
     launch = backend.get("strict").kernels.launch
     values, cotangent = (rng.normal(2, 1, (8, 3, 5)).astype(dtype) for _ in range(2))
-    found = []
+    found, launch.launched = [], []
     for name in ("numpy", "strict"):
         mg.set_backend(name)
-        layer, x = make(3, dtype=dtype), mg.tensor(values, requires_grad=True)
-        options = {} if mask is None else {"mask": mg.tensor(mask)}
-        launch.launched = []
-        y = layer(x, **options)
-        kernels = launched(launch)
+        layer, x = make(3, dtype=dtype, **options), mg.tensor(values, requires_grad=True)
+        y = layer(x, **({} if mask is None else {"mask": mg.tensor(mask)}))
         (y * mg.tensor(cotangent)).sum().backward()
-        kernels += launched(launch)
         results = [y, x.grad, layer.gamma.grad, layer.beta.grad, *layer.buffers()]
         found.append([t.numpy() for t in results])
+    names = [instance.partition("<")[0] for instance, _ in launch.launched]
     launch.launched = None
-    assert [k for k in kernels if k in FORWARD + BACKWARD] == forward + backward
+    assert [n for n in names if n in FORWARD + BACKWARD] == forward + backward
     for ours, theirs in zip(*found, strict=True):
         close(ours, theirs, 1e-5 if dtype == "float32" else 1e-12)
-
-
-def launched(launch):
-    names = [instance.partition("<")[0] for instance, _ in launch.launched]
-    launch.launched.clear()
-    return names

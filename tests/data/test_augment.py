@@ -1,4 +1,4 @@
-"""augment: every image drawn on its own, exactly what is allowed, and nothing of the input changed."""
+"""augment: independent draws for every image, exact results, and inputs that stay unchanged."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad.data.augment import crop, flip, normalize, shift
 
-#: the three that draw, each with arguments that suit images of 4 x 5
+#: the three that draw, with arguments for images of 4 x 5
 DRAWING = {
     "shift": lambda images, rng=None: shift(images, 2, rng),
     "flip": lambda images, rng=None: flip(images, 0.5, rng),
     "crop": lambda images, rng=None: crop(images, 3, rng),
 }
-drawing = pytest.mark.parametrize("function", DRAWING.values(), ids=DRAWING.keys())
-all_of_them = pytest.mark.parametrize(
-    "function",
-    [*DRAWING.values(), lambda images, rng=None: normalize(images, 2.5, 4)],
-    ids=[*DRAWING, "normalize"],
-)
+ALL = DRAWING | {"normalize": lambda images, rng=None: normalize(images, 2.5, 4)}
+drawing = pytest.mark.parametrize("function", DRAWING.values(), ids=DRAWING)
+all_of_them = pytest.mark.parametrize("function", ALL.values(), ids=ALL)
+each_dtype = pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "float32", "float64"])
+grey_and_colour = pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
 
 
 def numbered(*shape, dtype=np.float32):
-    """Images of which no two pixels are alike, and none is zero."""
+    """Images of different pixels, none of them zero."""
     return np.arange(1, 1 + np.prod(shape)).reshape(shape).astype(dtype)
 
 
@@ -44,7 +43,7 @@ def shifted(image, down, right, fill):
 
 
 def reflected(image, down, right):
-    """One image's window moved over it, pixel by pixel; what lies outside is mirrored in."""
+    """A window moved over an image, pixel by pixel, with reflection outside."""
     height, width = image.shape[-2:]
     rows = [height - 1 - abs(height - 1 - abs(y + down)) for y in range(height)]
     columns = [width - 1 - abs(width - 1 - abs(x + right)) for x in range(width)]
@@ -52,105 +51,94 @@ def reflected(image, down, right):
 
 
 def outcomes(image, reach, make):
-    """What becomes of an image that ``make`` moves by up to ``reach``."""
+    """All results for an image that ``make`` moves by up to ``reach``."""
     steps = range(-reach, reach + 1)
     return [make(image, down, right) for down in steps for right in steps]
 
 
-def among(result, allowed):
-    return any(np.array_equal(result, one) for one in allowed)
+@grey_and_colour
+@settings(max_examples=100, deadline=None)
+@given(
+    n=st.integers(0, 6),
+    size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    reach=st.integers(0, 7),
+    fill=st.integers(-3, 0),
+    cropped=st.booleans(),
+)
+def test_shifts_and_crops(channels, n, size, reach, fill, cropped):
+    images, rng = numbered(n, *channels, *size), np.random.default_rng(0)
+    if cropped:
+        reach = min(reach, *(side - 1 for side in size))
+        results, make = crop(images, reach, rng), reflected
+    else:
+        results, make = shift(images, reach, rng, fill), partial(shifted, fill=fill)
+    assert results.shape == images.shape
+    for result, image in zip(results, images, strict=True):
+        assert any(np.array_equal(result, one) for one in outcomes(image, reach, make))
 
 
-class TestEach:
-    """What a function does to an image is one of the things it may do."""
-
-    @pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
-    @settings(max_examples=50, deadline=None)
-    @given(
-        n=st.integers(0, 6),
-        height=st.integers(1, 5),
-        width=st.integers(1, 5),
-        pixels=st.integers(0, 7),
-        fill=st.integers(-3, 0),
-    )
-    def test_shift(self, channels, n, height, width, pixels, fill):
-        images = numbered(n, *channels, height, width)
-        results = shift(images, pixels, np.random.default_rng(0), fill)
-        assert results.shape == images.shape
-        for result, image in zip(results, images, strict=True):
-            assert among(result, outcomes(image, pixels, partial(shifted, fill=fill)))
-
-    @pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
-    @settings(max_examples=50, deadline=None)
-    @given(n=st.integers(0, 6), height=st.integers(2, 5), width=st.integers(2, 5), data=st.data())
-    def test_crop(self, channels, n, height, width, data):
-        images = numbered(n, *channels, height, width)
-        padding = data.draw(st.integers(0, min(height, width) - 1), label="padding")
-        results = crop(images, padding, np.random.default_rng(0))
-        assert results.shape == images.shape
-        for result, image in zip(results, images, strict=True):
-            assert among(result, outcomes(image, padding, reflected))
-
-    @pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
-    def test_flip(self, rng, channels):
-        images = numbered(40, *channels, 4, 5)
-        results = flip(images, rng=rng)
-        same = [np.array_equal(r, i) for r, i in zip(results, images, strict=True)]
-        mirrored = [
-            all(np.array_equal(r[..., x], i[..., 4 - x]) for x in range(5))
-            for r, i in zip(results, images, strict=True)
-        ]
-        assert all(a != b for a, b in zip(same, mirrored, strict=True))
-        assert any(same) and any(mirrored)
+@grey_and_colour
+def test_flips(rng, channels):
+    images = numbered(40, *channels, 4, 5)
+    pairs = list(zip(flip(images, rng=rng), images, strict=True))
+    same = [np.array_equal(result, image) for result, image in pairs]
+    mirrored = [np.array_equal(result, image[..., ::-1]) for result, image in pairs]
+    assert all(a != b for a, b in zip(same, mirrored, strict=True))
+    assert any(same) and any(mirrored)
 
 
-class TestDraws:
-    """Each image has its own draw, and all outcomes have the probability they should."""
-
-    @pytest.mark.parametrize("function", [shift, crop])
-    def test_places_are_uniform(self, rng, function):
-        image = numbered(3, 3)
-        make = partial(shifted, fill=0) if function is shift else reflected
-        results = function(np.broadcast_to(image, (9000, 3, 3)), 1, rng)
-        found, counts = np.unique(results, axis=0, return_counts=True)
-        np.testing.assert_array_equal(found, np.unique(outcomes(image, 1, make), axis=0))
-        # Nine outcomes, 1000 of each expected, with a standard deviation of 30.
-        assert len(counts) == 9 and np.abs(counts - 1000).max() < 150
-
-    @pytest.mark.parametrize("p", [0, 0.25, 1, None])
-    def test_flips_are_as_frequent_as_asked(self, rng, p):
-        images = np.broadcast_to(numbered(1, 1, 2), (10_000, 1, 2))
-        results = flip(images, rng=rng) if p is None else flip(images, p, rng)
-        share, p = (results[:, 0, 0] == 2).mean(), 0.5 if p is None else p
-        assert share == p or (0 < p < 1 and abs(share - p) < 0.02)
-
-    @drawing
-    def test_a_seed_decides(self, function):
-        images = numbered(50, 4, 5)
-
-        def results(seed, default):
-            mg.manual_seed(seed)
-            rng = None if default else np.random.default_rng(seed)
-            return [function(images, rng).tolist() for _ in range(2)]
-
-        for default in (True, False):
-            one = results(3, default)
-            mg.manual_seed(4)
-            assert results(3, default) == one != results(4, default)
-            assert one[0] != one[1]
-        assert results(3, True) == results(3, False)
-
-    @drawing
-    def test_channels_go_together_and_count_for_nothing(self, function):
-        grey = numbered(20, 4, 5)
-        colour = np.stack([grey, 100 + grey], axis=1)
-        alone, both = (function(images, np.random.default_rng(0)) for images in (grey, colour))
-        np.testing.assert_array_equal(both[:, 0], alone)
-        # What comes in is zero on both channels.
-        np.testing.assert_array_equal(both[:, 1], np.where(alone == 0, 0, alone + 100))
+# --- draws ---
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "float32", "float64"])
+@pytest.mark.parametrize("function", [shift, crop])
+def test_positions_are_uniform(rng, function):
+    image = numbered(3, 3)
+    make = partial(shifted, fill=0) if function is shift else reflected
+    results = function(np.broadcast_to(image, (9000, 3, 3)), 1, rng)
+    found, counts = np.unique(results, axis=0, return_counts=True)
+    np.testing.assert_array_equal(found, np.unique(outcomes(image, 1, make), axis=0))
+    # Nine outcomes, 1000 of each expected, with a standard deviation of 30.
+    assert len(counts) == 9 and np.abs(counts - 1000).max() < 150
+
+
+@pytest.mark.parametrize("p", [0, 0.25, 1, None])
+def test_frequency_of_flips(rng, p):
+    images = np.broadcast_to(numbered(1, 1, 2), (10_000, 1, 2))
+    results = flip(images, rng=rng) if p is None else flip(images, p, rng)
+    share, p = (results[:, 0, 0] == 2).mean(), 0.5 if p is None else p
+    assert share == p or (0 < p < 1 and abs(share - p) < 0.02)
+
+
+@drawing
+def test_a_seed_determines_the_draws(function):
+    images = numbered(50, 4, 5)
+
+    def results(seed, default):
+        mg.manual_seed(seed)
+        rng = None if default else np.random.default_rng(seed)
+        return [function(images, rng).tolist() for _ in range(2)]
+
+    for default in (True, False):
+        one = results(3, default)
+        mg.manual_seed(4)
+        assert results(3, default) == one != results(4, default)
+        assert one[0] != one[1]
+    assert results(3, True) == results(3, False)
+
+
+@drawing
+def test_channels_are_moved_together(function):
+    grey = numbered(20, 4, 5)
+    colour = np.stack([grey, 100 + grey], axis=1)
+    alone, both = (function(images, np.random.default_rng(0)) for images in (grey, colour))
+    np.testing.assert_array_equal(both[:, 0], alone)
+    np.testing.assert_array_equal(both[:, 1], np.where(alone == 0, 0, alone + 100))
+
+
+# --- all functions ---
+
+
+@each_dtype
 @pytest.mark.parametrize(
     ("shape", "mean", "std"),
     [
@@ -168,59 +156,56 @@ def test_normalize(rng, dtype, shape, mean, std):
     assert result.dtype == np.float32
     expected = (images.astype(float) - mean_column) / std_column
     np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-6)
+    precise = 1e6 + rng.uniform(0, 1e-3, (7, 4, 5))  # a large mean costs float64 no digits
+    np.testing.assert_allclose(normalize(precise, 1e6, 1e-3), (precise - 1e6) / 1e-3, rtol=1e-6)
 
 
-def test_a_large_mean_costs_float64_no_digits(rng):
-    images = 1e6 + rng.uniform(0, 1e-3, (7, 4, 5))
-    np.testing.assert_allclose(normalize(images, 1e6, 1e-3), (images - 1e6) / 1e-3, rtol=1e-6)
+@drawing
+@each_dtype
+def test_dtypes_are_kept(rng, function, dtype):
+    images = numbered(6, 4, 5, dtype=dtype)
+    result = function(images, rng)
+    assert result.dtype == dtype
+    assert set(result.ravel()) <= {0, *images.ravel()}
 
 
-class TestAll:
-    """What holds for every function."""
+LAYOUTS = {
+    "Fortran": np.asfortranarray,
+    "strided": lambda a: a.repeat(2, -1)[..., ::2],
+    "reversed": lambda a: a[::-1].copy()[::-1],
+}
 
-    @drawing
-    @pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "float32", "float64"])
-    def test_dtypes_are_kept(self, rng, function, dtype):
-        images = numbered(6, 4, 5, dtype=dtype)
-        result = function(images, rng)
-        assert result.dtype == dtype
-        assert set(result.ravel()) <= {0, *images.ravel()}
 
-    @all_of_them
-    @pytest.mark.parametrize(
-        "layout",
-        [np.asfortranarray, lambda a: a.repeat(2, -1)[..., ::2], lambda a: a[::-1].copy()[::-1]],
-        ids=["Fortran", "strided", "reversed"],
-    )
-    def test_the_input_stays_and_its_layout_makes_no_difference(self, function, layout):
-        images = numbered(6, 3, 4, 5)
-        other = layout(images)
-        other.flags.writeable = False
-        one, two = (function(a, np.random.default_rng(0)) for a in (images, other))
-        np.testing.assert_array_equal(one, two)
-        np.testing.assert_array_equal(images, numbered(6, 3, 4, 5))
-        assert two.flags.writeable and not np.shares_memory(two, other)
+@all_of_them
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_inputs_are_unchanged_in_any_layout(function, layout):
+    images = numbered(6, 3, 4, 5)
+    other = layout(images)
+    other.flags.writeable = False
+    one, two = (function(a, np.random.default_rng(0)) for a in (images, other))
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(images, numbered(6, 3, 4, 5))
+    assert two.flags.writeable and not np.shares_memory(two, other)
 
-    @all_of_them
-    @pytest.mark.parametrize("shape", [(0, 4, 5), (0, 3, 4, 5), (6, 0, 4, 5)])
-    def test_nothing_makes_nothing(self, function, shape):
+
+@all_of_them
+def test_shapes_and_types(function):
+    for shape in [(0, 4, 5), (0, 3, 4, 5), (6, 0, 4, 5)]:
         assert function(np.ones(shape, np.float32)).shape == shape
+    for shape in [(), (4,), (4, 5), (1, 2, 3, 4, 5)]:
+        with refuses(ValueError, "(n, height, width) or (n, channels, height, width), got ("):
+            function(np.ones(shape))
+    others = {"dtype complex128": np.ones((1, 4, 5), complex), "list": [[[1.0]]]}
+    others |= {"dtype bool": np.ones((1, 4, 5), bool), "Tensor": mg.ones((1, 4, 5))}
+    for came, images in others.items():
+        with refuses(TypeError, f"expected a NumPy array of floats or integers, got {came}"):
+            function(images)
 
-    @all_of_them
-    def test_other_types_and_ranks(self, function):
-        for shape in [(), (4,), (4, 5), (1, 2, 3, 4, 5)]:
-            with refuses(ValueError, "(n, height, width) or (n, channels, height, width), got ("):
-                function(np.ones(shape))
-        others = {"dtype complex128": np.ones((1, 4, 5), complex), "list": [[[1.0]]]}
-        others |= {"dtype bool": np.ones((1, 4, 5), bool), "Tensor": mg.ones((1, 4, 5))}
-        for came, images in others.items():
-            with refuses(TypeError, f"expected a NumPy array of floats or integers, got {came}"):
-                function(images)
 
-    @drawing
-    def test_a_seed_is_no_generator(self, function):
-        with refuses(TypeError, "expected a numpy.random.Generator"):
-            function(np.ones((2, 4, 5)), 0)
+@drawing
+def test_a_seed_is_no_generator(function):
+    with refuses(TypeError, "expected a numpy.random.Generator"):
+        function(np.ones((2, 4, 5)), 0)
 
 
 X, COLOUR, BYTES = np.ones((2, 4, 5)), np.ones((2, 3, 4, 5)), np.ones((2, 4, 5), np.uint8)

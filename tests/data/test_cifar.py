@@ -138,7 +138,7 @@ HOSTILE = {
     "symbolic link": member(PATH, kind=tarfile.SYMTYPE),
     "hard link": member(PATH, kind=tarfile.LNKTYPE),
     "device": member(PATH, kind=tarfile.CHRTYPE),
-    "lying size": member(PATH, FILES[TEST], size=8**11 - 1),
+    "false size": member(PATH, FILES[TEST], size=8**11 - 1),
     "cut": pack(FILES)[:-2000],
     "large": pack({"readme.html": bytes(7 * SIZE + (1 << 20)), **FILES}),
     "large pax header": member("x", bytes(1 << 23), kind=tarfile.XHDTYPE) + pack(FILES),

@@ -1,4 +1,4 @@
-"""The digits that come with the package: intact, balanced, split once and for all."""
+"""The digits in the package: intact, balanced, with a fixed split."""
 
 from __future__ import annotations
 
@@ -33,13 +33,10 @@ def test_the_parts_make_the_file_of_uci():
     assert hashlib.sha256(lines.encode()).hexdigest() == expected
 
 
-def test_no_image_is_in_both_parts():
+def test_parts_are_disjoint_and_results_new():
     train, test = ({image.tobytes() for image in digits(split)[0]} for split in ("train", "test"))
     assert not train & test
-
-
-def test_train_is_the_default_and_results_are_new():
-    digits()[0][:] = 7
+    digits()[0][:] = 7  # of the train split
     np.testing.assert_array_equal(digits()[0], digits("train")[0])
     assert digits()[0].max() == 1
     with pytest.raises(ValueError, match="must be 'train' or 'test', but is 'validation'"):

@@ -1,4 +1,4 @@
-"""Downloads with pooch: from the first mirror that has the right bytes, whatever the others answer."""
+"""Downloads with pooch from the first mirror with the right bytes; failures of all kinds."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def publish(address, monkeypatch):
 
 @pytest.mark.parametrize("mirrors", [["good"], *([bad, "good"] for bad in FAILURES)], ids=str)
 def test_into_root(home, publish, mirrors):
-    """Another mirror replaces one that fails; what is there is not downloaded again."""
+    """Another mirror replaces one that fails; existing files are not downloaded again."""
     publish(*mirrors)
     folder = home / "a" / "b"
     for _ in range(2):

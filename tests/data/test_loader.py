@@ -22,16 +22,10 @@ def epoch(loader):
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    n=st.integers(0, 30),
-    batch_size=st.integers(1, 40),
-    drop_last=st.booleans(),
-    shuffle=st.booleans(),
-)
-def test_every_example_once(n, batch_size, drop_last, shuffle):
-    loader = DataLoader(
-        [np.arange(n), -np.arange(n)], batch_size, shuffle, drop_last, np.random.default_rng(0)
-    )
+@given(st.integers(0, 30), st.integers(1, 40), st.booleans(), st.booleans())
+def test_every_example_once(n, batch_size, shuffle, drop_last):
+    arrays = [np.arange(n), -np.arange(n)]
+    loader = DataLoader(arrays, batch_size, shuffle, drop_last, np.random.default_rng(0))
     batches = [(x.numpy(), y.numpy()) for x, y in loader]
     sizes = [len(x) for x, _ in batches]
     rest = [] if drop_last or n % batch_size == 0 else [n % batch_size]
@@ -57,9 +51,8 @@ def test_each_epoch_has_its_order(rng):
 def test_a_seed_decides(default):
     def epochs(seed):
         mg.manual_seed(seed)
-        loader = DataLoader(
-            [np.arange(50)], 7, rng=None if default else np.random.default_rng(seed)
-        )
+        rng = None if default else np.random.default_rng(seed)
+        loader = DataLoader([np.arange(50)], 7, rng=rng)
         return [epoch(loader) for _ in range(2)]
 
     one = epochs(3)
@@ -109,21 +102,20 @@ def test_batches_are_copies(rng, shuffle):
     assert sorted(epoch(loader)) == list(range(6))
 
 
+X = np.ones(3)
+
+
 @error_table(
     {
         "none": (ValueError, "a list or tuple of at least one array", partial(DataLoader, [], 2)),
         "one": (ValueError, "a list or tuple of", partial(DataLoader, np.ones((2, 3)), 2)),
         "lengths": (ValueError, "[3, 4]", partial(DataLoader, [np.ones(3), np.ones(4)], 2)),
         "size": (ValueError, "batch_size >= 1, got 0", partial(DataLoader, [np.ones(3)], 0)),
-        "backend": (
-            ValueError,
-            "backend 'tpu'",
-            partial(DataLoader, [np.ones(3)], 2, backend="tpu"),
-        ),
+        "backend": (ValueError, "backend 'tpu'", partial(DataLoader, [X], 2, backend="tpu")),
         "seed": (
             TypeError,
-            "expected a numpy.random.Generator",
-            lambda: next(iter(DataLoader([np.ones(3)], 2, rng=0))),
+            "a numpy.random.Generator",
+            lambda: next(iter(DataLoader([X], 2, rng=0))),
         ),
     }
 )

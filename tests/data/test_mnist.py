@@ -113,7 +113,7 @@ class TestIdx:
 
     @pytest.mark.parametrize("shape", [(10,), (2**20,) * 3, (2**32 - 1,) * 255], ids=len)
     @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzip"])
-    def test_a_lying_header_costs_no_memory(self, path, shape, zipped):
+    def test_a_false_header_costs_no_memory(self, path, shape, zipped):
         header = struct.pack(f">HBB{len(shape)}I", 0, 0x08, len(shape), *shape)
         with gzip.open(path, "wb", compresslevel=1) if zipped else open(path, "wb") as file:
             file.write(header + bytes(32 * MEBIBYTE))

@@ -1,4 +1,4 @@
-"""Batches copied ahead: the values that a plain loader gives, whatever the streams' timing, and ahead indeed."""
+"""Batches copied ahead: the values of a plain loader for any timing of the streams, and really ahead."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minigrad.data import DataLoader
 
 @pytest.fixture(params=["nothing", "copying", "computing"])
 def device(request, monkeypatch):
-    """A backend "streams" where nothing happens earlier than it must, or one kind of stream runs ahead."""
+    """A backend "streams" where work runs as late as possible, or one kind of stream runs ahead."""
     device = streams.Device(request.param)
     monkeypatch.setitem(sys.modules, "cupy", device.cupy)
     monkeypatch.setitem(sys.modules, "cupyx", device.cupyx)

@@ -28,7 +28,7 @@ def opened(seed):
 
 
 def loss_from(name, value, values, targets):
-    """The loss in plain NumPy when the intermediate value ``name`` is ``value``, and what follows from it follows."""
+    """The loss in plain NumPy if the intermediate value ``name`` is ``value``."""
     v = values | {name: value}
     steps = {
         "mean": lambda: v["x"].mean(axis=0, keepdims=True),
@@ -63,17 +63,6 @@ def wrong_and_right(seed):
     return wrong, opened(seed)[2]["x"]
 
 
-def operations_behind(y):
-    """How many applications of an op the tape holds for ``y``."""
-    seen, left = set(), [y._ref[0]]
-    while left:
-        node = left.pop()
-        if node.op is not None and node not in seen:
-            seen.add(node)
-            left += [ref[0] for ref in node.parents if ref]
-    return len(seen)
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nine_operations_equal_the_fused_one(seed):
     x, gamma, beta, targets = example.make_problem(seed)
@@ -96,42 +85,6 @@ def test_every_gradient_is_the_finite_difference(name):
         np.testing.assert_allclose(grads[name], expected, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_printed_equations_hold(seed):
-    v, t, d = opened(seed)
-    x, mean, var, centered = v["x"], v["mean"], v["var"], v["centered"]
-    xhat, gamma, std = v["xhat"], v["gamma"], v["std"]
-    m = len(x)
-    ours = {
-        "y": 2 * (v["y"] - t) / (2 * m),
-        "scaled": d["y"],
-        "xhat": d["scaled"] * gamma,
-        "std": -(d["xhat"] * xhat).sum(0) / std,
-        "var_eps": d["std"] / (2 * std),
-        "var": d["var_eps"],
-        "squared": np.broadcast_to(d["var"] / m, (m, 2)),
-        "centered": d["xhat"] / std + 2 * centered * d["squared"],
-        "mean": -d["centered"].sum(0),
-        "x": d["centered"] + d["mean"] / m,
-        "gamma": (d["scaled"] * xhat).sum(0),
-        "beta": d["y"].sum(0),
-    }
-    # Section 3 of arXiv:1502.03167, as it stands there.
-    root = np.sqrt(var + example.EPS)
-    paper = {
-        "xhat": d["y"] * gamma,
-        "var": (d["xhat"] * (x - mean) * (-1 / 2) * (var + example.EPS) ** (-3 / 2)).sum(0),
-        "mean": (d["xhat"] * -1 / root).sum(0) + d["var"] * (-2 * (x - mean)).sum(0) / m,
-        "x": d["xhat"] / root + d["var"] * 2 * (x - mean) / m + d["mean"] / m,
-        "gamma": (d["y"] * xhat).sum(0),
-        "beta": d["y"].sum(0),
-    }
-    assert set(ours) == set(d)
-    for name, expected in [*ours.items(), *paper.items()]:
-        difference = np.abs(d[name] - expected.reshape(d[name].shape)).max()
-        assert difference < 1e-14 * max(1, np.abs(expected).max()) * m, name
-
-
 def test_the_paper_numbers_its_six_once_each():
     order = ["xhat", "var", "mean", "x", "gamma", "beta"]
     for number, name in enumerate(order, 1):
@@ -140,12 +93,13 @@ def test_the_paper_numbers_its_six_once_each():
         assert "[" not in example.EQUATIONS[name][1]
 
 
-def test_the_tape_holds_fifteen_operations_and_one():
-    x, gamma, beta, _ = example.make_problem(0)
-    y = example.primitive_batch_norm(x, gamma, beta)["y"]
-    fused = mg.batch_norm(x, gamma, beta)[0]
-    for out, expected in ((y, 15), (fused, 1)):
-        assert operations_behind(out) == expected
+def test_graphs_of_fifteen_operations_and_of_one():
+    inputs = example.make_problem(0)[:3]
+    for function, count in (
+        (lambda *xs: example.primitive_batch_norm(*xs)["y"], 15),
+        (lambda *xs: mg.batch_norm(*xs)[0], 1),
+    ):
+        assert len(mg.capture(function, *inputs).calls) == count
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -153,7 +107,7 @@ def test_constant_statistics_give_another_gradient(seed):
     wrong, right = wrong_and_right(seed)
     v, _, d = opened(seed)
     assert np.abs(wrong - right).max() > 0.1
-    # What it lacks, by the fourth equation; and what it asks for in vain.
+    # The missing terms of the fourth equation; the components that the next forward pass undoes.
     lack = (2 * d["var"] * v["centered"] + d["mean"]) / len(wrong)
     np.testing.assert_allclose(wrong - right, -lack, rtol=0, atol=1e-14)
     np.testing.assert_allclose(right.sum(0), 0, atol=1e-14)
@@ -164,7 +118,7 @@ def test_constant_statistics_give_another_gradient(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_bias_grows_for_ever_if_the_mean_is_a_constant(seed):
+def test_the_bias_grows_if_the_mean_is_a_constant(seed):
     b, loss = np.array(example.train_bias(1000, seed, constant_mean=True)).T
     step = b[1]
     assert 1 / 16 <= step < 1  # half the mean of targets in [1/8, 2]
@@ -172,13 +126,8 @@ def test_bias_grows_for_ever_if_the_mean_is_a_constant(seed):
     assert len(set(loss)) == 1
     # The loss cannot be below the squared mean of the targets, 2 * step.
     assert loss[0] > (2 * step) ** 2
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_bias_stays_if_the_mean_is_differentiated(seed):
-    b, loss = np.array(example.train_bias(100, seed, constant_mean=False)).T
-    assert not b.any()
-    assert set(loss) == {example.train_bias(1, seed, constant_mean=True)[0][1]}
+    b, right = np.array(example.train_bias(100, seed, constant_mean=False)).T
+    assert not b.any() and set(right) == {loss[0]}
 
 
 @pytest.fixture
@@ -207,14 +156,6 @@ def test_values_and_gradients(out):
             assert all(line.strip() in out for line in equation.split("\n"))
 
 
-def test_fused_against_nine_operations(out):
-    found = re.findall(r"^      (dx|dgamma|dbeta) +(\S+)$", out, re.MULTILINE)
-    assert [name for name, _ in found] == ["dx", "dgamma", "dbeta"]
-    assert all(float(difference) < 1e-12 for _, difference in found)
-    (of_y,) = re.findall(r"Largest difference between the two y: (\S+)", out)
-    assert float(of_y) < 1e-12
-
-
 def test_the_mistake(out):
     part = out.partition("3. The mistake")[2].partition("4. What")[0]
     rows = re.findall(r"((?: +-?\d+\.\d{4}){6})$", part, re.MULTILINE)
@@ -226,32 +167,3 @@ def test_the_mistake(out):
     assert np.abs(table[:4, 4:]).max() > 0.1
     assert np.abs(table[5, :2]).max() < 0.01 < 0.5 < table[5, 2:4].min()
     assert "-0.0000" not in out
-
-
-def test_the_bias(out):
-    part = out.partition("4. What")[2]
-    rows = np.array(re.findall(r"^ +(\d+) +(\S+) +(\S+) +(\S+) +(\S+)$", part, re.MULTILINE), float)
-    step, b_wrong, loss_wrong, b_right, loss_right = rows.T
-    assert step.tolist() == [0, 20, 40, 60, 80, 100]
-    growth = example.train_bias(1, 0, constant_mean=True)[1][0]
-    np.testing.assert_allclose(b_wrong, growth * step, atol=6e-5)
-    assert growth == 0.703125
-    assert not b_right.any()
-    assert len({*loss_wrong, *loss_right}) == 1
-
-
-def test_options(capsys):
-    example.main(["--steps", "3", "--seed", "7"])
-    out = capsys.readouterr().out
-    assert len(re.findall(r"^ +\d+ .*\d{15} .*\d{15}$", out, re.MULTILINE)) == 4
-    example.main(["--steps", "3"])
-    assert capsys.readouterr().out != out
-
-
-def test_help_and_mistakes(capsys):
-    with pytest.raises(SystemExit, match=r"^0$"):
-        example.main(["--help"])
-    assert "--seed" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match=r"^2$"):
-        example.main(["--steps", "0"])
-    assert "--steps: expected a positive integer, got 0" in capsys.readouterr().err

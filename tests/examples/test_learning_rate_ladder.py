@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import re
-
 import numpy as np
 import pytest
+from jobs import rows, run
 
 import minigrad as mg
 from examples import learning_rate_ladder as job
@@ -25,20 +22,16 @@ def fewer_evaluations():
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, fewer_evaluations):
     """The folder of one run over two seeds."""
-    out = tmp_path_factory.mktemp("out")
-    with (out / "printed").open("w") as file, contextlib.redirect_stdout(file):
-        job.main(["--steps", str(STEPS), "--seeds", "2", "--out", str(out)])
-    return out
+    return run(job, tmp_path_factory.mktemp("out"), "--steps", STEPS, "--seeds", 2)
 
 
-def rows(out):
-    with (out / "learning_rate_ladder_digits.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+def table(out):
+    return rows(out / "learning_rate_ladder_digits.csv")
 
 
 def curves(out, name):
     """Test accuracies, shape (seeds, evaluations)."""
-    found = [float(r["test_accuracy"]) for r in rows(out) if r["row"] == name]
+    found = [float(r["test_accuracy"]) for r in table(out) if r["row"] == name]
     return np.reshape(found, (-1, EVALUATIONS))
 
 
@@ -47,42 +40,18 @@ def test_batch_norm_learns_at_once_and_the_baseline_has_not_begun(whole):
     assert last["BN-x5"] > 0.8
     assert last["BN-Baseline"] > 0.6
     assert last["baseline"] < 0.3
-    losses = [float(r["train_loss"]) for r in rows(whole) if r["row"] == "BN-Baseline"]
+    losses = [float(r["train_loss"]) for r in table(whole) if r["row"] == "BN-Baseline"]
     assert losses[0] == pytest.approx(np.log(10), abs=0.8)
     assert losses[EVALUATIONS - 1] < 0.7 * losses[0]
 
 
 def test_the_file_has_the_papers_rows_and_their_learning_rates(whole):
-    rates = {r["row"]: float(r["first_lr"]) for r in rows(whole)}
+    rates = {r["row"]: float(r["first_lr"]) for r in table(whole)}
     times = {"baseline": 1, "BN-Baseline": 1, "BN-x5": 5, "BN-x30": 30, "BN-x5-Sigmoid": 5}
     assert rates == {name: pytest.approx(0.1 * t) for name, t in times.items()}
     steps = range(STEPS // EVALUATIONS, STEPS + 1, STEPS // EVALUATIONS)
-    assert [int(r["step"]) for r in rows(whole)] == list(steps) * 2 * len(rates)
+    assert [int(r["step"]) for r in table(whole)] == list(steps) * 2 * len(rates)
     assert (whole / "learning_rate_ladder_digits.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_table_says_what_the_file_says(whole):
-    out = (whole / "printed").read_text()
-    target = curves(whole, "baseline").mean(axis=0).max()
-    assert f"{target:.2%}" in out
-    for name in job.ROWS:
-        steps, best = re.search(rf"^{name} +(\S+) +(\S+)%", out, re.MULTILINE).groups()
-        mean = curves(whole, name).mean(axis=0)
-        assert float(best) == pytest.approx(100 * mean.max(), abs=5.1e-3)
-        reached = np.flatnonzero(mean >= target)
-        assert steps == (str((reached[0] + 1) * STEPS // EVALUATIONS) if len(reached) else "-")
-    assert re.search(r"^BN-x30 .* 2\.7 million +74\.8 %$", out, re.MULTILINE)
-
-
-def test_all_begin_with_the_same_weights(rng):
-    networks = [job.ConvNet(row, np.random.default_rng(0)) for row in job.ROWS.values()]
-    first, *others = (
-        [p.numpy() for name, p in n.named_parameters() if name.endswith("weight")] for n in networks
-    )
-    assert len(first) == len(job.CONVOLUTIONS) + 1
-    for weights in others:
-        for ours, theirs in zip(first, weights, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_learning_rate_falls_exponentially_from_a_multiple(monkeypatch, rng):
@@ -95,37 +64,14 @@ def test_the_learning_rate_falls_exponentially_from_a_multiple(monkeypatch, rng)
     np.testing.assert_allclose(seen, 0.5 * job.DECAY ** (np.arange(4) / 4))
 
 
-def test_a_training_that_diverges_ends_and_stays_at_chance(tmp_path, capsys):
-    job.main(["--steps", "6", "--seeds", "1", "--lr", "1e9", "--out", str(tmp_path)])
-    table = [r for r in rows(tmp_path) if r["row"] == "baseline"]
-    assert [r["train_loss"] for r in table[1:]] == ["nan"] * (len(table) - 1)
-    assert [float(r["test_accuracy"]) for r in table[1:]] == [job.CHANCE] * (len(table) - 1)
-    assert "baseline" in capsys.readouterr().out
+def test_a_training_that_diverges_ends_and_stays_at_chance(tmp_path):
+    run(job, tmp_path, "--steps", 6, "--seeds", 1, "--lr", "1e9")
+    found = [r for r in table(tmp_path) if r["row"] == "baseline"]
+    assert [r["train_loss"] for r in found[1:]] == ["nan"] * (len(found) - 1)
+    assert [float(r["test_accuracy"]) for r in found[1:]] == [job.CHANCE] * (len(found) - 1)
+    assert "baseline" in (tmp_path / "printed").read_text()
 
 
 def test_same_seed_gives_the_same_bits(whole, tmp_path):
-    job.main(["--steps", str(STEPS), "--seed", "1", "--seeds", "1", "--out", str(tmp_path)])
-    assert rows(tmp_path) == [r for r in rows(whole) if r["seed"] == "1"]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--steps", "0"], "--steps: expected a positive integer, got 0"),
-        (["--seeds", "0"], "--seeds: expected a positive integer, got 0"),
-        (["--batch-size", "1"], "at least 2"),
-        (["--lr", "-1"], "--lr: expected a positive number, got -1"),
-        (["--data", "imagenet"], "invalid choice"),
-    ],
-)
-def test_bad_options_are_explained(capsys, options, message):
-    with pytest.raises(SystemExit) as error:
-        job.main(options)
-    assert error.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-def test_help(capsys):
-    with pytest.raises(SystemExit, match=r"^0$"):
-        job.main(["--help"])
-    assert "--seeds" in capsys.readouterr().out
+    run(job, tmp_path, "--steps", STEPS, "--seed", 1, "--seeds", 1)
+    assert table(tmp_path) == [r for r in table(whole) if r["seed"] == "1"]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import re
-
 import numpy as np
 import pytest
+from jobs import rows, run
 
 import minigrad as mg
 from examples import experiment
@@ -16,24 +13,14 @@ from examples import sequential_mnist as job
 OPTIONS = ["--steps", "60", "--hidden", "12", "--lr", "0.02"]
 
 
-@pytest.fixture(autouse=True)
-def default_backend():
-    yield
-    mg.set_backend("numpy")
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The folder of one run over two seeds."""
-    out = tmp_path_factory.mktemp("out")
-    with (out / "printed").open("w") as file, contextlib.redirect_stdout(file):
-        job.main([*OPTIONS, "--seeds", "2", "--out", str(out)])
-    return out
+    return run(job, tmp_path_factory.mktemp("out"), *OPTIONS, "--seeds", 2)
 
 
-def rows(out, part=""):
-    with (out / f"sequential_mnist_digits{part}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+def table(out, part=""):
+    return rows(out / f"sequential_mnist_digits{part}.csv")
 
 
 def data(rng, n=30):
@@ -44,54 +31,25 @@ def data(rng, n=30):
 
 
 def test_both_learn_and_batch_norm_learns_faster(whole):
-    table = rows(whole)
-    assert len(table) == 2 * 2 * job.EVALUATIONS
-    for seed in "01":
-        for network in job.NETWORKS:
-            curve = [r for r in table if (r["seed"], r["network"]) == (seed, network)]
-            assert [int(r["step"]) for r in curve] == sorted({int(r["step"]) for r in table})
-            losses = [float(r["train_loss"]) for r in curve]
-            assert losses[0] == pytest.approx(np.log(10), abs=0.5)
-            assert losses[-1] < 0.7 * losses[0]
-    plain, normalized = (
-        np.mean(
-            [float(r["test_accuracy"]) for r in table if (r["network"], r["step"]) == (n, "60")]
-        )
-        for n in job.NETWORKS
-    )
+    found = table(whole)
+    assert len(found) == 2 * 2 * job.EVALUATIONS
+    last = {network: [] for network in job.NETWORKS}
+    for seed, network in [(s, n) for s in "01" for n in job.NETWORKS]:
+        curve = [r for r in found if (r["seed"], r["network"]) == (seed, network)]
+        assert [int(r["step"]) for r in curve] == sorted({int(r["step"]) for r in found})
+        losses = [float(r["train_loss"]) for r in curve]
+        assert losses[0] == pytest.approx(np.log(10), abs=0.5)
+        assert losses[-1] < 0.7 * losses[0]
+        last[network].append(float(curve[-1]["test_accuracy"]))
+    plain, normalized = map(np.mean, last.values())
     assert normalized > plain + 0.02 > 0.5
-    png = (whole / "sequential_mnist_digits.png").read_bytes()
-    assert png.startswith(b"\x89PNG")
-
-
-def test_tables_say_what_the_files_say(whole):
-    out = (whole / "printed").read_text()
-    steps = re.search(r"^test accuracy after((?: +\d+)+) steps$", out, re.MULTILINE)[1].split()
-    assert steps == ["3", "6", "12", "30", "60"]
-    for network in job.NETWORKS:
-        cells = re.search(rf"^{network} +(.*)$", out, re.MULTILINE)[1].split()
-        for step, cell in zip(steps, cells, strict=True):
-            found = [r for r in rows(whole) if (r["network"], r["step"]) == (network, step)]
-            assert len(found) == 2
-            mean = np.mean([float(r["test_accuracy"]) for r in found])
-            assert float(cell) == pytest.approx(mean, abs=5.1e-4)
-    longer = rows(whole, "_longer")
-    assert len(longer) == 2 * 3 * len(job.LONGER)
-    columns = [("LSTM", ""), ("BN-LSTM", "last step"), ("BN-LSTM", "re-estimated")]
-    for sequence in job.LONGER:
-        cells = re.search(rf"^{sequence} +(.*)$", out, re.MULTILINE)[1].split()
-        for (network, statistics), cell in zip(columns, cells, strict=True):
-            key = network, sequence, statistics
-            found = [r for r in longer if (r["network"], r["sequence"], r["statistics"]) == key]
-            mean = np.mean([float(r["test_accuracy"]) for r in found])
-            assert float(cell) == pytest.approx(mean, abs=5.1e-4)
 
 
 def test_estimating_again_for_longer_sequences_helps(whole):
     for seed in "01":
         found = {
             (r["sequence"], r["statistics"]): float(r["test_accuracy"])
-            for r in rows(whole, "_longer")
+            for r in table(whole, "_longer")
             if r["seed"] == seed
         }
         for sequence in ("blank rows before", "the image twice"):
@@ -133,11 +91,8 @@ def test_later_steps_use_the_last_trained_statistics_until_they_have_their_own(r
         np.testing.assert_array_equal(model.eval()(x).numpy(), short.eval()(x).numpy())
 
 
-def test_both_begin_with_the_same_weights_and_see_the_same_batches(rng, monkeypatch):
+def test_both_are_trained_on_the_same_batches(monkeypatch):
     plain, normalized = (job.make_network(name, 4, 5, 6, seed=1) for name in job.NETWORKS)
-    ours = normalized.state_dict()
-    for name, value in plain.state_dict().items():
-        np.testing.assert_array_equal(ours[name], value)
     seen = []
     monkeypatch.setattr(
         job.mg, "softmax_cross_entropy", lambda y, t: seen.append(t.numpy()) or y.sum()
@@ -151,69 +106,22 @@ def test_both_begin_with_the_same_weights_and_see_the_same_batches(rng, monkeypa
     assert not all(np.array_equal(a, b) for a, b in zip(seen[:3], seen[3:6], strict=True))
 
 
-def test_same_seed_gives_the_same_bits(tmp_path):
-    options = ["--steps", "3", "--hidden", "4", "--seeds", "1"]
-    for folder, seed in (("a", "5"), ("b", "5"), ("c", "6")):
-        job.main([*options, "--seed", seed, "--out", str(tmp_path / folder)])
-    for part in ("", "_longer"):
-        a, b, c = (rows(tmp_path / folder, part) for folder in "abc")
-        assert a == b
-        assert [r["test_accuracy"] for r in a] != [r["test_accuracy"] for r in c]
-    assert [r["step"] for r in rows(tmp_path / "a")] == ["1", "2", "3"] * 2
-
-
 def test_a_run_over_seeds_is_the_runs_of_each(whole, tmp_path):
-    job.main([*OPTIONS, "--seed", "1", "--seeds", "1", "--out", str(tmp_path)])
+    run(job, tmp_path, *OPTIONS, "--seed", 1, "--seeds", 1)
     for part in ("", "_longer"):
-        assert rows(tmp_path, part) == [r for r in rows(whole, part) if r["seed"] == "1"]
+        assert table(tmp_path, part) == [r for r in table(whole, part) if r["seed"] == "1"]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--steps", "0"], "positive integer"),
-        (["--hidden", "0"], "positive integer"),
-        (["--seeds", "-1"], "positive integer"),
-        (["--batch-size", "1"], "at least 2"),
-        (["--lr", "0"], "--lr: expected a positive number, got 0"),
-        (["--lr", "nan"], "--lr: expected a positive number, got nan"),
-        (["--seed", "-1"], "--seed: expected an integer, 0 or more, got -1"),
-        (["--data", "imagenet"], "invalid choice"),
-    ],
-)
-def test_bad_options_are_explained(capsys, options, message):
-    with pytest.raises(SystemExit) as error:
-        job.main(options)
-    assert error.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-def test_batch_larger_than_the_data():
-    with pytest.raises(SystemExit, match="training set has only 1437"):
-        job.main(["--batch-size", "2000"])
-
-
-def test_mnist_is_read_in_28_rows(tmp_path, monkeypatch):
-    with pytest.raises(SystemExit, match="not in"), monkeypatch.context() as patch:
-        folder = str(tmp_path / "nothing")
-        absent = lambda split: mg.data.mnist(split, root=folder, download=False)  # noqa: E731
-        patch.setitem(experiment.DATA, "mnist", absent)
-        job.main(["--data", "mnist"])
+def test_mnist_is_read_in_28_table(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     images = np.float32(rng.random((20, 28, 28)))
     monkeypatch.setitem(experiment.DATA, "mnist", lambda split: (images, np.arange(20) % 10))
     made = []
     make = job.make_network
     monkeypatch.setattr(job, "make_network", lambda *a: made.append(make(*a)) or made[-1])
-    options = ["--steps", "1", "--hidden", "4", "--seeds", "1", "--batch-size", "20"]
-    job.main(["--data", "mnist", *options, "--out", str(tmp_path)])
+    options = "--data mnist --steps 1 --hidden 4 --seeds 1 --batch-size 20"
+    run(job, tmp_path, *options.split())
     assert [model.lstm.weight_ih.shape for model in made] == [(16, 28), (16, 28)]
     counts = [int(step.num_batches.item()) for step in made[1].lstm.bn_c.steps]
     assert counts == [1] * 28 + [0] * 28
     assert (tmp_path / "sequential_mnist_mnist_longer.csv").exists()
-
-
-def test_help(capsys):
-    with pytest.raises(SystemExit, match=r"^0$"):
-        job.main(["--help"])
-    assert "--hidden" in capsys.readouterr().out

@@ -28,11 +28,8 @@ def others():
 @pytest.mark.parametrize("other", others())
 def test_ten_steps_agree(other, seed):
     reference = swap_backends.train("numpy", 10, seed)
-    of_losses, of_states = swap_backends.differences(
-        swap_backends.train(other, 10, seed), reference
-    )
-    assert of_losses <= TOLERANCE
-    assert of_states <= TOLERANCE
+    other = swap_backends.train(other, 10, seed)
+    assert max(swap_backends.differences(other, reference)) <= TOLERANCE
 
 
 def test_training_learns_and_moves_weights_and_statistics():
@@ -56,11 +53,8 @@ def test_each_way_leads_to_the_backend_and_back(backend):
     for name in ("numpy", "strict"):
         ways = swap_backends.ways_to(name)
         assert set(ways.values()) == {name}
-        assert [code.partition("(")[0] for code in ways] == [
-            "mg.tensor",
-            "model.to",
-            "mg.set_backend",
-        ]
+        calls = [code.partition("(")[0] for code in ways]
+        assert calls == ["mg.tensor", "model.to", "mg.set_backend"]
         assert backends.default().name == backend
 
 
@@ -81,16 +75,12 @@ def test_main_puts_the_backends_side_by_side(capsys):
         assert float(difference) <= TOLERANCE
 
 
-def test_steps_and_seed(capsys):
-    swap_backends.main(["--steps", "3", "--seed", "5"])
-    losses = step_losses(capsys.readouterr().out)
-    assert len(losses) == 3
-    np.testing.assert_allclose(losses[:, 0], swap_backends.train("numpy", 3, 5)[0], atol=1e-7)
-
-
-def test_numpy_alone_says_so(capsys):
-    swap_backends.report(["numpy"], steps=2, seed=0)
+def test_numpy_alone(capsys):
+    swap_backends.report(["numpy"], steps=2, seed=5)
     out = capsys.readouterr().out
+    np.testing.assert_allclose(
+        step_losses(out)[:, 0], swap_backends.train("numpy", 2, 5)[0], atol=1e-7
+    )
     assert "numpy is the only backend here: there is nothing to compare it with" in out
     assert "largest differences" not in out
     assert step_losses(out).shape == (2, 1)
@@ -107,12 +97,3 @@ def test_main_says_why_cupy_is_missing(capsys, monkeypatch):
     assert "cupy" not in first
     assert second == "cupy is not:   the cupy backend needs an NVIDIA GPU, and CuPy finds none"
     assert swap_backends.why_missing("numpy") is None
-
-
-def test_help_and_mistakes(capsys):
-    with pytest.raises(SystemExit, match=r"^0$"):
-        swap_backends.main(["--help"])
-    assert "--steps" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match=r"^2$"):
-        swap_backends.main(["--steps", "0"])
-    assert "--steps: expected a positive integer, got 0" in capsys.readouterr().err

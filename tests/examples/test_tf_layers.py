@@ -79,12 +79,3 @@ def test_main_prints_what_it_found(capsys):
         assert (low, high) == (f"{v.min():.4f}", f"{v.max():.4f}")
         assert (v != float(began)).all()
     assert "training=True moved them; testing did not." in out
-
-
-def test_help_and_mistakes(capsys):
-    with pytest.raises(SystemExit, match=r"^0$"):
-        tf_layers.main(["--help"])
-    assert "--steps" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match=r"^2$"):
-        tf_layers.main(["--steps", "0"])
-    assert "--steps: expected a positive integer, got 0" in capsys.readouterr().err

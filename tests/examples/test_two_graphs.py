@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import pytest
-
 from examples import two_graphs
 
 
@@ -23,12 +21,3 @@ def test_without_graphviz_it_prints_all_and_writes_dot(capsys, monkeypatch, tmp_
         assert part in out
     assert "move_statistics" in (tmp_path / "mlp_train.dot").read_text()
     assert "frozen_batch_norm" in (tmp_path / "mlp_eval.dot").read_text()
-
-
-def test_help_and_mistakes(capsys):
-    with pytest.raises(SystemExit, match=r"^0$"):
-        two_graphs.main(["--help"])
-    assert "--batch-size" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match=r"^2$"):
-        two_graphs.main(["--batch-size", "1"])
-    assert "batch statistics need at least 2 images" in capsys.readouterr().err

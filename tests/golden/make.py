@@ -28,42 +28,13 @@ import minigrad as mg
 from minigrad import nn, optim
 
 #: modules whose names are public, and classes whose methods are
-MODULES = [
-    "",
-    "nn",
-    "nn.init",
-    "optim",
-    "data",
-    "data.augment",
-    "graph",
-    "interop",
-    "layers",
-    "study",
-]
+MODULES = ["", "nn", "nn.init", "optim", "data", "data.augment", "graph", "interop", "layers", "study"]  # fmt: skip
 CLASSES = ["Tensor", "Moments", "Graph", "nn.Module", "nn.BatchNorm", "optim.Optimizer"]
 #: names without an underscore that only minigrad's own files use
 INTERNAL = {
-    "apply",
-    "as_value",
-    "drawn",
-    "filled",
-    "floating",
-    "floating_dtype",
-    "lift",
-    "lift_index",
-    "load",
-    "move",
-}
-INTERNAL |= {
-    "last_uses",
-    "moves",
-    "registered",
-    "require_positive",
-    "run",
-    "title",
-    "wanted",
-    "widened",
-}
+    "apply", "as_value", "drawn", "filled", "floating", "floating_dtype", "last_uses", "lift", "lift_index", "load",
+    "move", "moves", "registered", "require_positive", "run", "title", "wanted", "widened",
+}  # fmt: skip
 #: classes that functions make: their own parameters are internal
 BUILT = {"Call", "CaptureError", "Difference", "Graph", "GraphDiff", "Tensor", "Value"}
 DTYPES = ["float32", "float64"]
@@ -129,49 +100,41 @@ def parameter(p):
 
 #: kind: (layer in float32, shape of the input, further arguments)
 LAYERS = {
-    "Attention": (lambda: nn.Attention(4, 2), (2, 3, 4), ()),
-    "BatchNorm": (lambda: nn.BatchNorm(3), (4, 3, 2, 2), ()),
+    "Attention": (lambda: nn.Attention(4, 2), (2, 3, 4)),
+    "BatchNorm": (lambda: nn.BatchNorm(3), (4, 3, 2, 2)),
     "BatchNorm, other settings": (
-        lambda: nn.BatchNorm((2, 3), (1, 2), None, 1e-2, False, True, ddof_norm=1, ddof_running=0),
-        (4, 2, 3),
-        (),
+        lambda: nn.BatchNorm((2, 3), (1, 2), None, 1e-2, False, True, ddof_norm=1, ddof_running=0), (4, 2, 3)
     ),
-    "BatchNorm, population": (lambda: nn.BatchNorm(3, -1, statistics="population"), (4, 2, 3), ()),
-    "BatchRenorm": (lambda: nn.BatchRenorm(3, 1.5, 0.5), (4, 3), ()),
-    "Conv1d": (lambda: nn.Conv1d(2, 4, 3, dilation=2, groups=2), (2, 2, 7), ()),
-    "Conv2d": (lambda: nn.Conv2d(2, 3, (2, 3), 2, "same"), (2, 2, 5, 6), ()),
-    "ConvLSTM": (lambda: nn.ConvLSTM(2, 3, 3), (2, 2, 2, 4, 4), ()),
-    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(2, 4, 3, 2, 1, 1), (2, 2, 3, 3), ()),
-    "DebiasedBatchNorm": (lambda: nn.DebiasedBatchNorm(3, momentum=0.9), (4, 3), ()),
-    "FrozenBatchNorm": (lambda: nn.FrozenBatchNorm(3), (4, 3), ()),
-    "GhostBatchNorm": (lambda: nn.GhostBatchNorm(3, 4), (6, 3), ()),
-    "GroupNorm": (lambda: nn.GroupNorm(2, 4), (2, 4, 3), ()),
-    "InstanceNorm": (lambda: nn.InstanceNorm(3, affine=True), (2, 3, 4, 4), ()),
-    "LSTM": (lambda: nn.LSTM(3, 2), (2, 4, 3), ()),
-    "LayerNorm": (lambda: nn.LayerNorm((2, 3)), (4, 2, 3), ()),
-    "Linear": (lambda: nn.Linear(3, 2), (4, 3), ()),
-    "Maxout": (lambda: nn.Maxout(3, 2, 3), (4, 3), ()),
-    "RNN": (lambda: nn.RNN(3, 2), (2, 4, 3), ()),
-    "RecurrentBatchNorm": (lambda: nn.RecurrentBatchNorm(3, 2), (4, 3), (1,)),
+    "BatchNorm, population": (lambda: nn.BatchNorm(3, -1, statistics="population"), (4, 2, 3)),
+    "BatchRenorm": (lambda: nn.BatchRenorm(3, 1.5, 0.5), (4, 3)),
+    "Conv1d": (lambda: nn.Conv1d(2, 4, 3, dilation=2, groups=2), (2, 2, 7)),
+    "Conv2d": (lambda: nn.Conv2d(2, 3, (2, 3), 2, "same"), (2, 2, 5, 6)),
+    "ConvLSTM": (lambda: nn.ConvLSTM(2, 3, 3), (2, 2, 2, 4, 4)),
+    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(2, 4, 3, 2, 1, 1), (2, 2, 3, 3)),
+    "DebiasedBatchNorm": (lambda: nn.DebiasedBatchNorm(3, momentum=0.9), (4, 3)),
+    "FrozenBatchNorm": (lambda: nn.FrozenBatchNorm(3), (4, 3)),
+    "GhostBatchNorm": (lambda: nn.GhostBatchNorm(3, 4), (6, 3)),
+    "GroupNorm": (lambda: nn.GroupNorm(2, 4), (2, 4, 3)),
+    "InstanceNorm": (lambda: nn.InstanceNorm(3, affine=True), (2, 3, 4, 4)),
+    "LSTM": (lambda: nn.LSTM(3, 2), (2, 4, 3)),
+    "LayerNorm": (lambda: nn.LayerNorm((2, 3)), (4, 2, 3)),
+    "Linear": (lambda: nn.Linear(3, 2), (4, 3)),
+    "Maxout": (lambda: nn.Maxout(3, 2, 3), (4, 3)),
+    "RNN": (lambda: nn.RNN(3, 2), (2, 4, 3)),
+    "RecurrentBatchNorm": (lambda: nn.RecurrentBatchNorm(3, 2), (4, 3), 1),
     "Sequential": (
         lambda: nn.Sequential(
-            nn.Sequential(
-                nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm(2), nn.ReLU(), nn.MaxPool2d(2)
-            ),
-            nn.Flatten(),
-            nn.Dropout(0.5),
-            nn.Linear(8, 2),
-            nn.Sigmoid(),
-            nn.Tanh(),
+            nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm(2), nn.ReLU(), nn.MaxPool2d(2)),
+            nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, 2), nn.Sigmoid(), nn.Tanh(),
         ),
         (4, 1, 6, 6),
-        (),
     ),
-}
+}  # fmt: skip
+LAYERS = {kind: (make, shape, arguments) for kind, (make, shape, *arguments) in LAYERS.items()}
 
 
 def settle(module, seed=0):
-    """Initial values of this file's own, for everything that is floating."""
+    """Set all floating parameters and buffers to values that do not depend on the initializers."""
     rng = np.random.default_rng(seed)
     for name, t in [*module.named_parameters(), *module.named_buffers()]:
         if t.dtype.kind == "f":
@@ -211,7 +174,7 @@ def layer_states():
     return arrays
 
 
-# --- a checkpoint to go on from ---
+# --- checkpoints ---
 
 
 def classifier():
@@ -278,24 +241,13 @@ def cross_entropy(out, labels, dtype):
     return mg.softmax_cross_entropy(out, labels)
 
 
-def sgd(p):
-    return optim.SGD(p, lr=0.1)
-
-
-def momentum(p):
-    return optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3)
-
-
-def heavy(p):
-    return optim.SGD(p, lr=0.05, momentum=0.8)
-
-
-def adam(p):
-    return optim.Adam(p, lr=0.01, weight_decay=1e-2)
+momentum = partial(optim.SGD, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3)
+heavy = partial(optim.SGD, lr=0.05, momentum=0.8)
+sgd, adam = partial(optim.SGD, lr=0.1), partial(optim.Adam, lr=0.01, weight_decay=1e-2)
 
 
 class Net(nn.Module):
-    """A body of modules and a function of it."""
+    """Modules and a function of x, of shape (8, 36), and them."""
 
     def __init__(self, forward, **parts):
         self.function, self.names = forward, tuple(parts)
@@ -306,192 +258,133 @@ class Net(nn.Module):
         return self.function(x.reshape(8, 36), *(getattr(self, name) for name in self.names))
 
 
+def net(forward, *parts):
+    """A function of the dtype that makes a Net of modules ``a``, ``b``, ..., or of functions of the dtype."""
+
+    def make(dtype):
+        made = [part if isinstance(part, nn.Module) else part(dtype=dtype) for part in parts]
+        return Net(forward, **dict(zip("abcde", made, strict=False)))
+
+    return make
+
+
 def mlp(dtype, bn=nn.BatchNorm):
-    return nn.Sequential(
-        nn.Linear(36, 7, bias=False, dtype=dtype),
-        bn(7, dtype=dtype),
-        nn.Sigmoid(),
-        nn.Linear(7, 3, dtype=dtype),
-    )
+    first = nn.Linear(36, 7, bias=False, dtype=dtype)
+    norm, last = bn(7, dtype=dtype), nn.Linear(7, 3, dtype=dtype)
+    return nn.Sequential(first, norm, nn.Sigmoid(), last)
 
 
-def cnn(dtype):
-    return Net(
-        lambda x, a, b, c, d, e: e(d(c(mg.relu(b(a(x.reshape(8, 1, 6, 6))))))),
-        a=nn.Conv2d(1, 4, 3, padding=1, bias=False, dtype=dtype),
-        b=nn.BatchNorm(4, dtype=dtype),
-        c=nn.MaxPool2d(2),
-        d=nn.Flatten(),
-        e=nn.Linear(36, 3, dtype=dtype),
-    )
+def frozen(dtype, **what):
+    model = mlp(dtype)
+    model[1].freeze(**what)
+    return model
 
 
-def pooled(dtype):
-    return Net(
-        lambda x, a, b, c, d: mg.global_avg_pool2d(
-            d(mg.avg_pool2d(c(mg.tanh(b(a(x.reshape(8, 1, 6, 6))))), 2))
-        ),
-        a=nn.Conv2d(1, 4, 3, 2, "same", bias=False, dtype=dtype),
-        b=nn.InstanceNorm(4, affine=True, dtype=dtype),
-        c=nn.ConvTranspose2d(4, 6, 3, 2, 1, 1, groups=2, dtype=dtype),
-        d=nn.Conv2d(6, 3, 1, groups=3, dtype=dtype),
-    )
+def regularized(x, a, b, c):
+    return mg.log_softmax(c(mg.dropout(b(a(x)), 0.25)))
 
 
-def sequences(dtype):
-    return Net(
-        lambda x, a, b, c: c(mg.max(mg.tanh(b(a(x.reshape(8, 3, 12)))), axis=2)),
-        a=nn.Conv1d(3, 4, 3, dilation=2, padding="same", bias=False, dtype=dtype),
-        b=nn.GroupNorm(2, 4, dtype=dtype),
-        c=nn.Linear(4, 3, dtype=dtype),
-    )
-
-
-def regular(dtype):
-    return Net(
-        lambda x, a, b, c: mg.log_softmax(c(mg.dropout(b(a(x)), 0.25))),
-        a=nn.Maxout(36, 6, 2, dtype=dtype),
-        b=nn.LayerNorm(6, dtype=dtype),
-        c=nn.Linear(6, 3, dtype=dtype),
-    )
-
-
-def recurrent(dtype, kind=nn.LSTM):
-    return Net(
+def recurrent(kind):
+    return net(
         lambda x, a, b: b(a(x.reshape(8, 6, 6))[0][:, -1]),
-        a=kind(6, 4, dtype=dtype),
-        b=nn.Linear(4, 3, dtype=dtype),
+        partial(kind, 6, 4),
+        partial(nn.Linear, 4, 3),
     )
 
 
-def convolutional_lstm(dtype):
-    return Net(
-        lambda x, a, b: b(a(x.reshape(8, 2, 2, 3, 3))[0][:, -1].reshape(8, 18)),
-        a=nn.ConvLSTM(2, 2, 3, dtype=dtype),
-        b=nn.Linear(18, 3, dtype=dtype),
-    )
+def of_steps(x, a, b, c):
+    return c(mg.concatenate([b(a(x[:, 9 * i : 9 * i + 9]), i) for i in range(4)], axis=1))
 
 
-def attentive(dtype):
-    return Net(
-        lambda x, a, b, c: c(mg.mean(b(a(x.reshape(8, 6, 6))), axis=1)),
-        a=nn.Attention(6, 2, dtype=dtype),
-        b=nn.LayerNorm(6, dtype=dtype),
-        c=nn.Linear(6, 3, dtype=dtype),
-    )
-
-
-def stepped(dtype):
-    def forward(x, a, b, c):
-        return c(mg.concatenate([b(a(x[:, 9 * i : 9 * i + 9]), i) for i in range(4)], axis=1))
-
-    return Net(
-        forward,
-        a=nn.Linear(9, 4, bias=False, dtype=dtype),
-        b=nn.RecurrentBatchNorm(4, 3, dtype=dtype),
-        c=nn.Linear(16, 3, dtype=dtype),
-    )
-
-
-def masked(dtype):
+def masked(x, a, b, c):
     """Masks in one batch norm, weights in the next."""
-    keep = np.arange(8) % 3 != 0
-    counts = np.arange(8) % 4 + 1.0
-
-    def forward(x, a, b, c):
-        return c(b(mg.sigmoid(b(a(x), mask=mg.constant(keep))), weight=mg.constant(counts)))
-
-    return Net(
-        forward,
-        a=nn.Linear(36, 5, dtype=dtype),
-        b=nn.BatchNorm(5, ddof_running=0, dtype=dtype),
-        c=nn.Linear(5, 3, dtype=dtype),
-    )
+    keep, counts = mg.constant(np.arange(8) % 3 != 0), mg.constant(np.arange(8) % 4 + 1.0)
+    return c(b(mg.sigmoid(b(a(x), mask=keep)), weight=counts))
 
 
-def settings(dtype):
-    """Batch norm per position, by the unbiased variance, and channels last with an average of all batches."""
-    return Net(
-        lambda x, a, b, c: c(b(a(x.reshape(8, 6, 6)).reshape(8, 3, 12)).reshape(8, 36)),
-        a=nn.BatchNorm(6, -1, None, ddof_norm=1, dtype=dtype),
-        b=nn.BatchNorm((3, 12), (1, 2), 0.8, dtype=dtype),
-        c=nn.Linear(36, 3, dtype=dtype),
-    )
-
-
-def frozen(dtype):
-    model = mlp(dtype)
-    model[1].freeze()
-    return model
-
-
-def half_frozen(dtype):
-    """Normalizes by running statistics, which move."""
-    model = mlp(dtype)
-    model[1].freeze(affine=False, moving=False)
-    return model
-
-
-def arithmetic(dtype):
+def other_ops(x, a):
     """The ops that no layer uses."""
-
-    def forward(x, a):
-        u = a(x)
-        v = mg.where(u > 0, u**2, mg.abs(u) ** 1.5) + mg.exp(mg.clip(u, -1, 1)) / (
-            1 + mg.sqrt(u * u + 1)
-        )
-        w = mg.maximum(v, 0.5) - mg.minimum(v, u) + mg.log(1 + mg.var(v, axis=1, keepdims=True))
-        s = mg.softmax(mg.stack([w, mg.pad(w[:, 1:], [(0, 0), (0, 1)])], axis=1), axis=2)
-        return mg.matmul(s, s.transpose(0, 2, 1)).reshape(8, 4)[:, [0, 1, 3]] - mg.min(
-            w, axis=1, keepdims=True
-        )
-
-    return Net(forward, a=nn.Linear(36, 3, dtype=dtype))
+    u = a(x)
+    v = mg.where(u > 0, u**2, mg.abs(u) ** 1.5) + mg.exp(mg.clip(u, -1, 1)) / (
+        1 + mg.sqrt(u * u + 1)
+    )
+    w = mg.maximum(v, 0.5) - mg.minimum(v, u) + mg.log(1 + mg.var(v, axis=1, keepdims=True))
+    s = mg.softmax(mg.stack([w, mg.pad(w[:, 1:], [(0, 0), (0, 1)])], axis=1), axis=2)
+    return mg.matmul(s, s.transpose(0, 2, 1)).reshape(8, 4)[:, [0, 1, 3]] - mg.min(
+        w, axis=1, keepdims=True
+    )
 
 
-#: name: (model, loss, optimizer, whether the step is jitted)
+conv2d, conv1d = partial(nn.Conv2d, bias=False), partial(nn.Conv1d, bias=False)
+cnn = net(
+    lambda x, a, b, c, d, e: e(d(c(mg.relu(b(a(x.reshape(8, 1, 6, 6))))))),
+    partial(conv2d, 1, 4, 3, padding=1), partial(nn.BatchNorm, 4), nn.MaxPool2d(2), nn.Flatten(),
+    partial(nn.Linear, 36, 3),
+)  # fmt: skip
+pooled = net(
+    lambda x, a, b, c, d: mg.global_avg_pool2d(d(mg.avg_pool2d(c(mg.tanh(b(a(x.reshape(8, 1, 6, 6))))), 2))),
+    partial(conv2d, 1, 4, 3, 2, "same"), partial(nn.InstanceNorm, 4, affine=True),
+    partial(nn.ConvTranspose2d, 4, 6, 3, 2, 1, 1, groups=2), partial(nn.Conv2d, 6, 3, 1, groups=3),
+)  # fmt: skip
+sequences = net(
+    lambda x, a, b, c: c(mg.max(mg.tanh(b(a(x.reshape(8, 3, 12)))), axis=2)),
+    partial(conv1d, 3, 4, 3, dilation=2, padding="same"), partial(nn.GroupNorm, 2, 4), partial(nn.Linear, 4, 3),
+)  # fmt: skip
+regular = net(
+    regularized, partial(nn.Maxout, 36, 6, 2), partial(nn.LayerNorm, 6), partial(nn.Linear, 6, 3)
+)
+convolutional_lstm = net(
+    lambda x, a, b: b(a(x.reshape(8, 2, 2, 3, 3))[0][:, -1].reshape(8, 18)),
+    partial(nn.ConvLSTM, 2, 2, 3), partial(nn.Linear, 18, 3),
+)  # fmt: skip
+attentive = net(
+    lambda x, a, b, c: c(mg.mean(b(a(x.reshape(8, 6, 6))), axis=1)),
+    partial(nn.Attention, 6, 2), partial(nn.LayerNorm, 6), partial(nn.Linear, 6, 3),
+)  # fmt: skip
+stepped = net(
+    of_steps, partial(nn.Linear, 9, 4, bias=False), partial(nn.RecurrentBatchNorm, 4, 3), partial(nn.Linear, 16, 3)
+)  # fmt: skip
+weighted = net(
+    masked,
+    partial(nn.Linear, 36, 5),
+    partial(nn.BatchNorm, 5, ddof_running=0),
+    partial(nn.Linear, 5, 3),
+)
+#: batch norm per position, by the unbiased variance, and channels last with an average of all batches
+settings = net(
+    lambda x, a, b, c: c(b(a(x.reshape(8, 6, 6)).reshape(8, 3, 12)).reshape(8, 36)),
+    partial(nn.BatchNorm, 6, -1, None, ddof_norm=1), partial(nn.BatchNorm, (3, 12), (1, 2), 0.8),
+    partial(nn.Linear, 36, 3),
+)  # fmt: skip
+arithmetic = net(other_ops, partial(nn.Linear, 36, 3))
+#: name: (model, loss, optimizer); a step is jitted where the name says so
 RUNS = {
-    "mlp": (mlp, cross_entropy, sgd, False),
-    "mlp, jitted": (mlp, cross_entropy, sgd, True),
-    "cnn": (cnn, cross_entropy, adam, False),
-    "cnn, jitted": (cnn, cross_entropy, adam, True),
-    "pooled": (pooled, mse, momentum, False),
-    "pooled, jitted": (pooled, mse, heavy, True),
-    "sequences": (sequences, mse, momentum, False),
-    "regular": (regular, mse, heavy, False),
-    "regular, jitted": (regular, cross_entropy, momentum, True),
-    "lstm": (recurrent, cross_entropy, adam, False),
-    "rnn, jitted": (partial(recurrent, kind=nn.RNN), cross_entropy, adam, True),
-    "convolutional lstm": (convolutional_lstm, cross_entropy, momentum, False),
-    "attention": (attentive, cross_entropy, adam, False),
-    "recurrent batch norm": (stepped, cross_entropy, sgd, False),
-    "recurrent batch norm, jitted": (stepped, cross_entropy, sgd, True),
-    "masks and weights": (masked, cross_entropy, sgd, False),
-    "settings of batch norm": (settings, cross_entropy, momentum, False),
-    "ghost batch norm": (
-        partial(mlp, bn=partial(nn.GhostBatchNorm, virtual_batch_size=3)),
-        mse,
-        sgd,
-        False,
-    ),
-    "batch renormalization": (
-        partial(mlp, bn=partial(nn.BatchRenorm, r_max=1.5, d_max=0.5)),
-        mse,
-        sgd,
-        False,
-    ),
-    "debiased, jitted": (partial(mlp, bn=nn.DebiasedBatchNorm), mse, sgd, True),
-    "batch statistics": (
-        partial(mlp, bn=partial(nn.BatchNorm, statistics="batch")),
-        mse,
-        sgd,
-        False,
-    ),
-    "frozen": (frozen, mse, sgd, False),
-    "half frozen": (half_frozen, mse, sgd, False),
-    "arithmetic": (arithmetic, mse, adam, False),
-    "arithmetic, jitted": (arithmetic, mse, sgd, True),
-}
+    "mlp": (mlp, cross_entropy, sgd),
+    "mlp, jitted": (mlp, cross_entropy, sgd),
+    "cnn": (cnn, cross_entropy, adam),
+    "cnn, jitted": (cnn, cross_entropy, adam),
+    "pooled": (pooled, mse, momentum),
+    "pooled, jitted": (pooled, mse, heavy),
+    "sequences": (sequences, mse, momentum),
+    "regular": (regular, mse, heavy),
+    "regular, jitted": (regular, cross_entropy, momentum),
+    "lstm": (recurrent(nn.LSTM), cross_entropy, adam),
+    "rnn, jitted": (recurrent(nn.RNN), cross_entropy, adam),
+    "convolutional lstm": (convolutional_lstm, cross_entropy, momentum),
+    "attention": (attentive, cross_entropy, adam),
+    "recurrent batch norm": (stepped, cross_entropy, sgd),
+    "recurrent batch norm, jitted": (stepped, cross_entropy, sgd),
+    "masks and weights": (weighted, cross_entropy, sgd),
+    "settings of batch norm": (settings, cross_entropy, momentum),
+    "ghost batch norm": (partial(mlp, bn=partial(nn.GhostBatchNorm, virtual_batch_size=3)), mse, sgd),
+    "batch renormalization": (partial(mlp, bn=partial(nn.BatchRenorm, r_max=1.5, d_max=0.5)), mse, sgd),
+    "debiased, jitted": (partial(mlp, bn=nn.DebiasedBatchNorm), mse, sgd),
+    "batch statistics": (partial(mlp, bn=partial(nn.BatchNorm, statistics="batch")), mse, sgd),
+    "frozen": (frozen, mse, sgd),
+    "half frozen": (partial(frozen, affine=False, moving=False), mse, sgd),
+    "arithmetic": (arithmetic, mse, adam),
+    "arithmetic, jitted": (arithmetic, mse, sgd),
+}  # fmt: skip
 
 
 def batches(dtype):
@@ -503,7 +396,7 @@ def batches(dtype):
 
 def run(name, dtype):
     """Losses of a training run, and the state at its end."""
-    make, loss, optimizer, jitted = RUNS[name]
+    make, loss, optimizer = RUNS[name]
     mg.manual_seed(6)
     model = settle(make(dtype=dtype))
     opt = optimizer(model.parameters())
@@ -516,7 +409,7 @@ def run(name, dtype):
         opt.step()
         return value
 
-    step = mg.jit(step) if jitted else step
+    step = mg.jit(step) if "jitted" in name else step
     losses = []
     for x, labels in batches(dtype):
         losses.append(step(x, labels).item())
@@ -622,7 +515,7 @@ def main(folder):
     for name, value in pickled().items():
         try:
             contents[name] = pickle.dumps(value, protocol=4)
-        except Exception as error:  # which objects a version pickles is part of what is noted
+        except Exception as error:  # which objects a version can pickle is recorded too
             print(f"not pickled: {name}: {error}", file=sys.stderr)
     (folder / "pickles.pickle").write_bytes(pickle.dumps(contents, protocol=4))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tracemalloc
 
@@ -53,13 +52,14 @@ def test_round_trip(name, path):
 
 
 def test_training_graphs_come_back(path):
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(4), nn.ReLU())
-    x = mg.arange(18).reshape(6, 3)
-    again = round_trip(model, x, path=path)
-    y, mean, var, count = again(x)
+    model, x = (
+        nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(4), nn.ReLU()),
+        mg.arange(18).reshape(6, 3),
+    )
+    y, *new = round_trip(model, x, path=path)(x)
     close(y, model(x), 1e-6)
-    for new, buffer in zip((mean, var, count), model[1].buffers(), strict=True):
-        close(new, buffer, 1e-6)
+    for moved, buffer in zip(new, model[1].buffers(), strict=True):
+        close(moved, buffer, 1e-6)
 
 
 def test_it_can_be_trained_captured_and_saved(path):
@@ -143,24 +143,6 @@ def node(kind, inputs="x", outputs="y", **attributes):
 
 X = mg.arange(6).reshape(2, 3) - 2
 INTS = {"i": np.array([1], np.int64)}
-#: operators as older versions have them, with attributes for what became inputs
-OLDER = {
-    "unsqueeze": (11, [node("Unsqueeze", axes=[0, -1])], lambda x: x.reshape(1, 2, 3, 1)),
-    "squeeze": (11, [node("Unsqueeze", "x", "u", axes=[0]), node("Squeeze", "u", axes=[0])], lambda x: x),
-    "slice": (9, [node("Slice", starts=[1], ends=[9], axes=[1])], lambda x: x[:, 1:]),
-    "pad": (10, [node("Pad", pads=[0, 1, 0, 0], value=3.0)], lambda x: mg.pad(x, [(0, 0), (1, 0)], 3)),
-    "clip": (7, [node("Clip", min=0.0, max=2.0)], lambda x: x.clip(0, 2)),
-    "sums": (12, [node("ReduceSum", axes=[1], keepdims=0)], lambda x: x.sum(1)),
-    "softmax": (11, [node("Softmax", axis=0)], lambda x: mg.softmax(x.reshape(1, 6)).reshape(2, 3)),
-    "dropout": (10, [node("Dropout", "x", "y mask", ratio=0.3)], lambda x: x),
-    "not": (21, [node("Equal", "x x", "e"), node("Not", "e")], lambda x: x != x),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", OLDER)
-def test_older_versions(name):
-    opset, nodes, expected = OLDER[name]
-    close(mg.from_onnx(model(nodes, opset=opset).SerializeToString())(X), expected(X), 1e-6)
 
 
 def test_shapes_are_computed_on_the_host_and_are_constants_when_captured():
@@ -182,14 +164,8 @@ def test_shapes_are_computed_on_the_host_and_are_constants_when_captured():
     assert not read.state_dict()
 
 
-BIG = 2**62
-#: what older readers got wrong, or what onnx has no vectors for: opset, nodes from x, and the answer
+#: what onnx has no vectors for: nodes from x, arrays, and the answer
 RIGHT = {
-    "an integer quotient": (
-        [node("Div", "big three", "q"), node("Cast", "q", "y", to=T.DOUBLE)],
-        {"big": np.array([BIG + 1, -BIG - 1], np.int64), "three": np.array(3, np.int64)},
-        lambda x: np.array([BIG // 3, -(BIG // 3)], float),
-    ),
     "beta of 0": ([node("Gemm", "x w i", beta=0.0)], {"w": np.eye(3), "i": np.array(np.inf)}, lambda x: x),
     "backwards from before": (
         [node("Slice", "x m m i m")], INTS | {"m": np.array([-(2**62)])}, lambda x: x[:, :1]
@@ -198,13 +174,8 @@ RIGHT = {
     "sum of nothing": (
         [node("Slice", "x i i i", "e"), node("ReduceSum", "e i", keepdims=0)], INTS, lambda x: np.zeros(2)
     ),
-    "elu near 0": (
-        [node("Mul", "x e", "s"), node("Elu", "s")],
-        {"e": np.array(1e-6)},
-        lambda x: np.where(x < 0, np.expm1(x * 1e-6), x * 1e-6),
-    ),
     "sums without axes": ([node("ReduceSum", noop_with_empty_axes=1)], {}, lambda x: x),
-    "gelu": ([node("Gelu")], {}, lambda x: [[v * math.erfc(-v / 2**0.5) / 2 for v in row] for row in x]),
+    "not": ([node("Equal", "x x", "e"), node("Not", "e", "n"), node("Cast", "n", to=T.DOUBLE)], {}, lambda x: x * 0),
 }  # fmt: skip
 
 
@@ -278,12 +249,12 @@ HOSTILE = {
     "another domain": (model([node("Neg", domain="com.evil")]), "the operator com.evil.Neg is not read"),
     "functions": (changed(lambda p: p.functions.add(name="f", domain="d")), "functions, training_info or"),
     "a graph as an attribute": (model([node("Gemm", "x x", alpha=valid().graph)]), "Mismatched attribute type"),
-    "no version": (changed(lambda p: p.ClearField("opset_import")), "of versions [], expected one from 7 to 28"),
-    "too new": (model([node("Relu")], opset=29), "of versions [29], expected one from 7 to 28"),
-    "too old": (model([node("Relu")], opset=6), "of versions [6], expected one from 7 to 28"),
+    "no version": (changed(lambda p: p.ClearField("opset_import")), "of versions [], expected one from 13 to 28"),
+    "too new": (model([node("Relu")], opset=29), "of versions [29], expected one from 13 to 28"),
+    "too old": (model([node("Relu")], opset=12), "of versions [12], expected one from 13 to 28"),
     "unknown": (model([node("Evil")]), "node 0 (Evil): the operator ai.onnx.Evil is not read"),
     "control flow": (model([node("Loop")]), "the operator ai.onnx.Loop is not read"),
-    "not yet there": (model([node("Gelu")], opset=19), "No Op registered for Gelu"),
+    "of transformers": (model([node("Gelu")]), "the operator ai.onnx.Gelu is not read"),
     "undefined": (model([node("Add", "x z")]), "topologically sorted"),
     "a cycle": (model([node("Add", "x b", "a"), node("Neg", "a", "b")]), "topologically sorted"),
     "made twice": (model([node("Neg"), node("Abs")]), "single static assignment"),
@@ -296,6 +267,8 @@ HOSTILE = {
     "more outputs": (model([node("MaxPool", "x", "z y", kernel_shape=[1])]), "only the first output is computed"),
     "unknown attribute": (model([node("Neg", evil=1)]), "Unrecognized attribute: evil"),
     "attribute that is not read": (model([node("Pad", "x i", mode="edge")], INTS.items()), "argument 'mode'"),
+    "overhang": (model([node("MaxPool", kernel_shape=[2], ceil_mode=1)]), "argument 'ceil_mode'"),
+    "padding by size": (model([node("MaxPool", kernel_shape=[2, 2], auto_pad="SAME_UPPER")]), "argument 'auto_pad'"),
     "training": (model([node("BatchNormalization", "x x x x x", training_mode=1)]), "argument 'training_mode'"),
     "missing attribute": (model([node("Concat", "x x")]), "Required attribute 'axis' is missing"),
     "negative input": (model([node("Neg")], shape=(-1, 3)), "its input 'x' is no tensor of a shape"),
@@ -314,10 +287,6 @@ def test_what_is_changed_above_was_valid():
     close(mg.from_onnx(valid().SerializeToString())(X), X.sum(1, keepdims=True) + mg.ones((2, 2)))
 
 
-def shaped(*shape):
-    return np.array(shape, np.int64)
-
-
 DOUBLE = [helper.make_node("Concat", [f"x{i}"] * 2, [f"x{i + 1}"], axis=0) for i in range(60)]
 DOUBLE[0].input[:] = "x", "x"
 COPIES = [node("Exp", f"e{i}" if i else "e", f"e{i + 1}") for i in range(30)]
@@ -326,21 +295,12 @@ GROW, TALL, AT = (
     node("Reshape", "x tall", "a"),
     node("Expand", "zero n", "j"),
 )
-FLOATS = {"w": (3, 2), "b": (4, 2, 2), "v": (3,), "none": (0,), "k": (1, 1, 1), "one": (1, 1, 1, 1)}
+FLOATS = {"w": (3, 2), "b": (4, 2, 2), "v": (3,), "one": (1, 1, 1, 1)}
+SHAPES = {"square": (2**13, 2**13), "image": (1, 1, 2**12, 2**12), "huge": (2**40, 3), "tall": (2**20, -1),
+          "wide": (-1, 2**20), "hollow": (0, 2**40), "column": (-1, 1), "n": (2**24,), "zero": (0,), "two": (2,),
+          "p": (2**40, 0)}  # fmt: skip
 ARRAYS = {name: np.ones(shape, np.float32) for name, shape in FLOATS.items()} | {"d": np.ones(3)}
-ARRAYS |= {
-    "square": shaped(2**13, 2**13),
-    "image": shaped(1, 1, 2**12, 2**12),
-    "huge": shaped(2**40, 3),
-}
-ARRAYS |= {"tall": shaped(2**20, -1), "wide": shaped(-1, 2**20), "hollow": shaped(0, 2**40)}
-ARRAYS |= {
-    "column": shaped(-1, 1),
-    "n": shaped(2**24),
-    "zero": shaped(0),
-    "two": shaped(2),
-    "p": shaped(2**40, 0),
-}
+ARRAYS |= {name: np.array(shape, np.int64) for name, shape in SHAPES.items()}
 #: small files that ask for much: shape of x, nodes, and which one is refused
 COSTLY = {
     "pad": ((2,), [node("Pad", "x p")], "node 0 (Pad)"),
@@ -355,8 +315,16 @@ COSTLY = {
     ),
     "gather": ((1, 99), [AT, node("Gather", "x j")], "node 1 (Gather)"),
     "a long shape": ((1,), [AT, node("Reshape", "x j")], "node 1 (Reshape)"),
-    "pads": ((1, 1, 4, 4), [node("AveragePool", kernel_shape=[2, 2], pads=[2**32] * 4)], "node 0 (AveragePool)"),
-    "window": ((1, 1, 1, 1), [node("AveragePool", kernel_shape=[10**4] * 2, pads=[9999] * 4)], "(AveragePool)"),
+    "pads": (
+        (1, 1, 4, 4),
+        [node("AveragePool", kernel_shape=[2, 2], pads=[2**32] * 4, count_include_pad=1)],
+        "node 0 (AveragePool)",
+    ),
+    "window": (
+        (1, 1, 1, 1),
+        [node("AveragePool", kernel_shape=[10**4] * 2, pads=[9999] * 4, count_include_pad=1)],
+        "node 0 (AveragePool): it needs",
+    ),
     "kernel": ((1, 1, 1, 1), [node("Expand", "one image", "g"), node("Conv", "x g", pads=[2**12] * 4)], "(Conv)"),
     "stride": ((1, 1, 2, 2), [node("ConvTranspose", "x one", strides=[2**62, 1])], "node 0 (ConvTranspose)"),
     "output padding": (
@@ -384,33 +352,32 @@ def test_what_costs_too_much_is_refused_before(name):
 
 
 def test_the_bound_is_per_node_and_can_be_raised():
-    content = model([node("Pad", "x p")], {"p": shaped(0, 0, 0, 97)}.items()).SerializeToString()
-    assert mg.from_onnx(content, max_bytes=800)(X).shape == (2, 100)
-    with refuses(ValueError, "OnnxModel: node 0 (Pad): it needs 800 bytes"):
-        mg.from_onnx(content, max_bytes=799)(X)
+    content = model(
+        [node("Pad", "x p")], {"p": np.array([0, 0, 0, 97])}.items()
+    ).SerializeToString()
+    assert mg.from_onnx(content, max_bytes=824)(X).shape == (2, 100)
+    with refuses(ValueError, "OnnxModel: node 0 (Pad): it needs 824 bytes"):
+        mg.from_onnx(content, max_bytes=823)(X)
 
 
 #: files that are read, but whose nodes have no answer: shape of x, node, words
 WITHOUT_ANSWER = {
     "argmax of a number": ((), node("ArgMax"), "node 0 (ArgMax): argmax: axis 0 is out of range"),
-    "all padding": ((1, 1, 4, 4), node("MaxPool", kernel_shape=[2, 2], pads=[3] * 4), "pads below (2, 2)"),
-    "average of padding": ((1, 1, 4), node("AveragePool", kernel_shape=[2], pads=[2, 0]), "pads below (1, 2)"),
-    "dilations": ((1, 1, 4), node("MaxPool", kernel_shape=[2], dilations=[2]), "expected no dilations"),
-    "overhang": ((1, 1, 4), node("MaxPool", kernel_shape=[2], ceil_mode=1), "argument 'ceil_mode'"),
+    "all padding": ((1, 1, 4, 4), node("MaxPool", kernel_shape=[2, 2], pads=[3] * 4), "at most half of the window"),
+    "padding on one side": ((1, 1, 4, 4), node("MaxPool", kernel_shape=[2, 2], pads=[1, 0, 0, 0]), "symmetric pads"),
+    "uncounted": ((1, 1, 4, 4), node("AveragePool", kernel_shape=[2, 2], pads=[1] * 4), "counted in means"),
+    "dilations": ((1, 1, 4, 4), node("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), "expected no dilations"),
+    "one axis": ((1, 1, 4), node("MaxPool", kernel_shape=[2]), "over two axes"),
     "many places": ((1, 1, 200, 200), node("MaxPool", kernel_shape=[200, 200]), "at most 32767 values"),
-    "three axes": ((1, 1, 2, 2, 2), node("MaxPool", kernel_shape=[2, 2, 2]), "over one or two axes"),
-    "another kernel": ((1, 1, 4), node("Conv", "x k", kernel_shape=[2]), "kernel_shape"),
+    "three axes": ((1, 1, 2, 2, 2), node("MaxPool", kernel_shape=[2, 2, 2]), "over two axes"),
+    "another kernel": ((1, 1, 4, 4), node("Conv", "x one", kernel_shape=[2, 2]), "kernel_shape"),
     "dtypes": ((2, 3), node("Add", "x d"), "expected input 1 of dtype float32, got float64"),
     "indices of floats": ((2, 3), node("Gather", "x v"), "expected input 1 of dtype int32, int64"),
     "index": ((2, 3), node("Gather", "x two"), "node 0 (Gather)"),
     "squeezed away": ((2, 0), node("Squeeze", "x zero"), "cannot select an axis to squeeze out"),
     "a larger bias": ((2, 3), node("Gemm", "x w b"), "node 0 (Gemm)"),
-    "a larger scale": ((1, 3), node("LayerNormalization", "x b"), "node 0 (LayerNormalization)"),
     "twice": ((2, 3), node("Transpose", perm=[0, 0], name="turn"), "OnnxModel: node 0 (Transpose, 'turn'): "),
-    "division by 0": ((2, 3), node("Div", "zero zero"), "divided by 0"),
-    "no groups": ((2, 3), node("GroupNormalization", "x none none", num_groups=0), "node 0 (GroupNormalization)"),
-    "both pads": ((1, 1, 4), node("MaxPool", kernel_shape=[2], auto_pad="VALID", pads=[1, 1]), "auto_pad"),
-    "transposed": ((1, 1, 4), node("ConvTranspose", "x k", auto_pad="SAME_UPPER"), "auto_pad"),
+    "integers": ((2, 3), node("Div", "two two"), "the quotient of integers is not read"),
     "axis": ((2, 3), node("Softmax", axis=2**63 - 1), "is out of range for 2"),
     "strings": ((2, 3), node("Cast", to=T.STRING), "node 0 (Cast)"),
 }  # fmt: skip

@@ -9,16 +9,13 @@ from helpers import content, equal
 
 import minigrad as mg
 from minigrad import nn, optim
-from minigrad.kernels.recording import Recording
+from minigrad.backend import get
+from minigrad.kernels.recording import Recording, _start
 from minigrad.kernels.watched import Watched
 from minigrad.op import Op
 from minigrad.tensor import apply
 
 pytestmark = compiled_only
-try:
-    from minigrad.kernels.compiled.launch import _start
-except ImportError:
-    _start = None
 
 
 def steps(graph):
@@ -302,7 +299,7 @@ def test_memory_of_intermediate_results_is_not_read_before_it_is_written(rng):
 
 
 def test_memory_is_used_again():
-    recording = Recording()
+    recording = Recording(get("numpy").kernels)
     a = recording.empty((100,), np.float32)
     start = a.ctypes.data
     view = a[10:]

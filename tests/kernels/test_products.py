@@ -42,10 +42,10 @@ def test_products_of_every_size_around_a_tile(rng, threads, monkeypatch, real):
     ):
         a, b = rng.normal(size=(m, k)).astype(real), rng.normal(size=(k, n)).astype(real)
         around = np.full((m + 2, n), 7, real)
-        products.product(a, b, around[1:-1])
+        FAST._product(a, b, around[1:-1])
         close([around[1:-1]], [a @ b], factor=200)
         assert (around[[0, -1]] == 7).all()
-        products.product(a, b, around[1:-1], add=True)
+        FAST._product(a, b, around[1:-1], add=True)
         close([around[1:-1]], [2 * (a @ b)], factor=200)
     width = 2 * products.WIDTH // np.dtype(real).itemsize
     for k in (products.RUN, 2 * products.RUN + 3):
@@ -57,7 +57,7 @@ def test_products_of_every_size_around_a_tile(rng, threads, monkeypatch, real):
             for rows in (slice(None), slice(3)):
                 total = FAST.matmul(x[rows], b)
                 close([total], [a[rows] @ b], factor=500)
-                products.product(x[rows], b, total, add=True)
+                FAST._product(x[rows], b, total, add=True)
                 close([total], [2 * (a[rows] @ b)], factor=500)
 
 

@@ -196,3 +196,10 @@ print(WAITING, os.environ.get("GOMP_SPINCOUNT"))
         "threading layer" in found and not before and not environment
     )
     assert found.split()[-1] == environment.get("GOMP_SPINCOUNT", "None")
+
+
+def test_compiling_is_said_once(tmp_path):
+    """In the process that compiles, and in none that finds what it compiled."""
+    code = "import minigrad as mg; mg.relu(mg.ones((2, 3))); mg.sigmoid(mg.ones((2, 3)))"
+    said = [run(code, NUMBA_CACHE_DIR=str(tmp_path), MINIGRAD_KERNELS="") for _ in range(2)]
+    assert said == ["minigrad: compiling its kernels, some seconds, once on this machine", ""]

@@ -1,4 +1,4 @@
-"""Templates: variables are made at the first call, found at all later ones, and seen as a Module's."""
+"""Templates: variables are created at the first call, reused by later ones, and are a Module's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minigrad import backend as backends
 from minigrad import layers, nn
 
 pytestmark = pytest.mark.usefixtures("backend")
-dense, bn = layers.dense, layers.batch_normalization
+dense, bn, make = layers.dense, layers.batch_normalization, layers.make_template
 
 
 def network(x, training=True):
@@ -33,7 +33,7 @@ def x(rng):
 
 @pytest.fixture
 def net(x):
-    net = layers.make_template("net", network)
+    net = make("net", network)
     net(x)
     return net
 
@@ -46,212 +46,230 @@ def kernels(template):
     return [name for name in template.variables() if name.endswith("kernel")]
 
 
-class TestVariables:
-    def test_names(self, net):
-        assert list(net.trainable_variables()) == under("net", TRAINABLE)
-        assert list(net.variables()) == under("net", [*NAMES, *MOVING, *TRAINABLE[3:]])
-        assert not layers.variables()
+# --- variables ---
 
-    def test_the_default_store_is_another(self, x):
-        dense(x, 2, use_bias=False)
-        seen = []
-        net = layers.make_template("net", lambda x: seen.append(layers.variables()) or dense(x, 2))
+
+def test_names(net):
+    assert list(net.trainable_variables()) == under("net", TRAINABLE)
+    assert list(net.variables()) == under("net", [*NAMES, *MOVING, *TRAINABLE[3:]])
+    assert not layers.variables()
+
+
+def test_the_default_store_is_another(x):
+    dense(x, 2, use_bias=False)
+    seen = []
+    net = make("net", lambda x: seen.append(layers.variables()) or dense(x, 2))
+    net(x)
+    assert [*map(list, seen)] == [["dense/kernel"]] and len(net.variables()) == 2
+
+
+def test_later_calls_find_them(net, x):
+    before = {name: id(v) for name, v in net.variables().items()}
+    equal(net(x, training=False), net(x, training=False))
+    equal(net(x), net(x))
+    assert {name: id(v) for name, v in net.variables().items()} == before
+    close(
+        net.variables()["net/batch_normalization/moving_mean"],
+        (1 - 0.99**3) * (x.numpy() @ net.variables()["net/dense/kernel"].numpy()).mean(0),
+        1e-6,
+    )
+
+
+def test_later_calls_make_none(x):
+    more = []
+
+    def growing(x):
+        for _ in more:
+            x = dense(x, 3)
+        return dense(x, 2, name="last")
+
+    net = make("net", growing)
+    net(x)
+    more.append(1)
+    with refuses(ValueError, "dense 'net/dense': variable 'net/dense/kernel' does not exist"):
         net(x)
-        assert [*map(list, seen)] == [["dense/kernel"]] and len(net.variables()) == 2
+    assert kernels(net) == ["net/last/kernel"]
 
-    def test_later_calls_find_them(self, net, x):
-        before = {name: id(v) for name, v in net.variables().items()}
-        equal(net(x, training=False), net(x, training=False))
-        equal(net(x), net(x))
-        assert {name: id(v) for name, v in net.variables().items()} == before
-        close(
-            net.variables()["net/batch_normalization/moving_mean"],
-            (1 - 0.99**3) * (x.numpy() @ net.variables()["net/dense/kernel"].numpy()).mean(0),
-            1e-6,
-        )
 
-    def test_later_calls_make_none(self, x):
-        more = []
+def test_each_template_owns_its_variables(net, x):
+    other = make("net", network)
+    other(x)
+    assert net.variables().keys() == other.variables().keys()
+    assert not {id(v) for v in net.parameters()} & {id(v) for v in other.parameters()}
 
-        def growing(x):
-            for _ in more:
-                x = dense(x, 3)
-            return dense(x, 2, name="last")
 
-        net = layers.make_template("net", growing)
+def test_in_a_scope(x):
+    net = make("net", lambda x: dense(x, 2))
+    with layers.variable_scope("a", reuse=None):
+        y = net(x)
+    equal(net(x), y)
+    assert kernels(net) == ["a/net/dense/kernel"]
+
+
+def test_variable_by_hand_is_made_once(x):
+    net = make("net", lambda x: layers.Variable([1.0]) * x)
+    net(x).sum().backward()
+    (v,) = net.parameters()
+    close(v.grad, [x.numpy().sum()], 1e-6)
+    v.data = v.data * 2
+    equal(net(x), 2 * x.numpy())
+    assert list(net.variables()) == ["net/Variable"]
+
+
+def test_regularization_loss(x):
+    l2 = layers.l2_regularizer(0.5)
+    net = make("net", lambda x: dense(x, 2, kernel_regularizer=l2))
+    assert net.regularization_loss().item() == 0
+    net(x)
+    (kernel,) = (v for name, v in net.variables().items() if "kernel" in name)
+    for _ in range(2):
+        loss = net.regularization_loss()
+        assert loss.item() == pytest.approx(0.25 * (kernel.numpy() ** 2).sum())
+        loss.backward()
+        kernel.data = kernel.data + 1
+    assert layers.regularization_loss().item() == 0
+
+
+# --- failures ---
+
+
+def test_a_first_call_that_fails_leaves_nothing(x):
+    broken = [True]
+
+    def failing(x):
+        y = network(x)
+        return 1 / 0 if broken else y
+
+    net = make("net", failing)
+    with pytest.raises(ZeroDivisionError):
         net(x)
-        more.append(1)
-        with refuses(ValueError, "dense 'net/dense': variable 'net/dense/kernel' does not exist"):
-            net(x)
-        assert kernels(net) == ["net/last/kernel"]
-
-    def test_each_template_owns_its_variables(self, net, x):
-        other = layers.make_template("net", network)
-        other(x)
-        assert net.variables().keys() == other.variables().keys()
-        assert not {id(v) for v in net.parameters()} & {id(v) for v in other.parameters()}
-
-    def test_in_a_scope(self, x):
-        net = layers.make_template("net", lambda x: dense(x, 2))
-        with layers.variable_scope("a", reuse=None):
-            y = net(x)
-        equal(net(x), y)
-        assert kernels(net) == ["a/net/dense/kernel"]
-
-    def test_variable_by_hand_is_made_once(self, x):
-        net = layers.make_template("net", lambda x: layers.Variable([1.0]) * x)
-        net(x).sum().backward()
-        (v,) = net.parameters()
-        close(v.grad, [x.numpy().sum()], 1e-6)
-        v.data = v.data * 2
-        equal(net(x), 2 * x.numpy())
-        assert list(net.variables()) == ["net/Variable"]
-
-    def test_regularization_loss(self, x):
-        l2 = layers.l2_regularizer(0.5)
-        net = layers.make_template("net", lambda x: dense(x, 2, kernel_regularizer=l2))
-        assert net.regularization_loss().item() == 0
-        net(x)
-        (kernel,) = (v for name, v in net.variables().items() if "kernel" in name)
-        for _ in range(2):
-            loss = net.regularization_loss()
-            assert loss.item() == pytest.approx(0.25 * (kernel.numpy() ** 2).sum())
-            loss.backward()
-            kernel.data = kernel.data + 1
-        assert layers.regularization_loss().item() == 0
+    assert not net.variables() and len(list(net.modules())) == 1
+    broken.clear()
+    net(x)
+    assert list(net.trainable_variables()) == under("net", TRAINABLE)
 
 
-class TestFailure:
-    def test_a_first_call_that_fails_leaves_nothing(self, x):
-        broken = [True]
+def test_nor_in_another_template(x):
+    broken = [True]
+    inner = make("inner", lambda x: dense(x, 2))
 
-        def failing(x):
-            y = network(x)
-            return 1 / 0 if broken else y
+    def failing(x):
+        y = inner(dense(x, 2))
+        return 1 / 0 if broken else y
 
-        net = layers.make_template("net", failing)
-        with pytest.raises(ZeroDivisionError):
-            net(x)
-        assert not net.variables() and len(list(net.modules())) == 1
-        broken.clear()
-        net(x)
-        assert list(net.trainable_variables()) == under("net", TRAINABLE)
-
-    def test_nor_in_another_template(self, x):
-        broken = [True]
-        inner = layers.make_template("inner", lambda x: dense(x, 2))
-
-        def failing(x):
-            y = inner(dense(x, 2))
-            return 1 / 0 if broken else y
-
-        outer = layers.make_template("outer", failing)
-        with pytest.raises(ZeroDivisionError):
-            outer(x)
-        assert not outer.variables() and not inner.variables()
-        broken.clear()
+    outer = make("outer", failing)
+    with pytest.raises(ZeroDivisionError):
         outer(x)
-        assert kernels(outer) == ["outer/dense/kernel", "outer/inner/dense/kernel"]
-
-    def test_later_calls_that_fail_change_nothing(self, net, x):
-        before = content(net)
-        with pytest.raises((TypeError, ValueError)):
-            net(mg.ones((6, 9)))
-        assert content(net) == before
-        net(x)
+    assert not outer.variables() and not inner.variables()
+    broken.clear()
+    outer(x)
+    assert kernels(outer) == ["outer/dense/kernel", "outer/inner/dense/kernel"]
 
 
-class TestNesting:
-    def test_the_outer_one_has_it_all(self, x):
-        inner = layers.make_template("inner", lambda x: dense(x, 3))
-        outer = layers.make_template("outer", lambda x: inner(inner(dense(x, 3))))
-        y = outer(x)
-        equal(outer(x), y)
-        assert kernels(outer) == ["outer/dense/kernel", "outer/inner/dense/kernel"]
-        assert kernels(inner) == ["outer/inner/dense/kernel"]
-        assert len(outer.parameters()) == 4
-        kernel, bias = (v.numpy() for v in inner.variables().values())
-        close(inner(x), x.numpy() @ kernel + bias, 1e-6)
+def test_later_calls_that_fail_change_nothing(net, x):
+    before = content(net)
+    with pytest.raises((TypeError, ValueError)):
+        net(mg.ones((6, 9)))
+    assert content(net) == before
+    net(x)
 
-    def test_beside_one_that_is_kept(self, x):
-        kept = layers.make_template("inner", lambda x: dense(x, 3))
 
-        def function(x):  # makes the second anew at every call
-            return layers.make_template("inner", lambda x: dense(x, 3))(kept(x))
+# --- templates in templates ---
 
-        outer = layers.make_template("outer", function)
-        equal(outer(x), outer(x))
-        assert kernels(outer) == ["outer/inner/dense/kernel", "outer/inner_1/dense/kernel"]
-        assert kernels(kept) == ["outer/inner/dense/kernel"]
 
-    def test_later_calls_make_none(self, x):
-        names = ["a"]
-        outer = layers.make_template(
-            "outer", lambda x: [layers.make_template(n, network)(x) for n in names]
-        )
+def test_the_outer_one_has_it_all(x):
+    inner = make("inner", lambda x: dense(x, 3))
+    outer = make("outer", lambda x: inner(inner(dense(x, 3))))
+    y = outer(x)
+    equal(outer(x), y)
+    assert kernels(outer) == ["outer/dense/kernel", "outer/inner/dense/kernel"]
+    assert kernels(inner) == ["outer/inner/dense/kernel"]
+    assert len(outer.parameters()) == 4
+    kernel, bias = (v.numpy() for v in inner.variables().values())
+    close(inner(x), x.numpy() @ kernel + bias, 1e-6)
+
+
+def test_beside_one_that_is_kept(x):
+    kept = make("inner", lambda x: dense(x, 3))
+
+    def function(x):  # creates the second one at every call
+        return make("inner", lambda x: dense(x, 3))(kept(x))
+
+    outer = make("outer", function)
+    equal(outer(x), outer(x))
+    assert kernels(outer) == ["outer/inner/dense/kernel", "outer/inner_1/dense/kernel"]
+    assert kernels(kept) == ["outer/inner/dense/kernel"]
+
+
+def test_later_calls_make_no_templates(x):
+    names = ["a"]
+    outer = make("outer", lambda x: [make(n, network)(x) for n in names])
+    outer(x)
+    names.append("b")
+    with refuses(ValueError, "variable 'outer/b/dense/kernel' does not exist"):
         outer(x)
-        names.append("b")
-        with refuses(ValueError, "variable 'outer/b/dense/kernel' does not exist"):
-            outer(x)
 
 
-class TestAsModule:
-    def test_state(self, net, x):
-        state = net.state_dict()
-        assert set(state) == set(net.variables())
-        other = layers.make_template("net", network)
-        other(x)
-        assert abs(net(x).numpy() - other(x).numpy()).max() > 0
-        other.load_state_dict(state)
-        net.load_state_dict(state)
-        equal(other(x, training=False), net(x, training=False))
+# --- as a Module ---
 
-    def test_inside_another_module(self, net):
-        model = nn.Sequential(net)
-        assert next(iter(model.state_dict())) == "0.net/dense/kernel"
-        assert model.parameters() == net.parameters()
 
-    @pytest.mark.parametrize("training", [True, False])
-    def test_to(self, net, x, training):
-        expected = net(x, training=training)
-        (other,) = {"numpy", "strict"} - {backends.default().name}
-        net.load_state_dict(net.to(other).state_dict())
-        close(net(x.to(other), training=training), expected, 1e-6)
-        assert {v.backend for v in net.variables().values()} == {other}
+def test_state(net, x):
+    state = net.state_dict()
+    assert set(state) == set(net.variables())
+    other = make("net", network)
+    other(x)
+    assert abs(net(x).numpy() - other(x).numpy()).max() > 0
+    other.load_state_dict(state)
+    net.load_state_dict(state)
+    equal(other(x, training=False), net(x, training=False))
 
-    def test_the_mode_is_an_argument(self, net, x):
-        train, infer = net(x), net(x, training=False)
-        net.eval()
-        equal(net(x), train)
-        assert abs(net(x, training=False).numpy() - infer.numpy()).max() > 0
 
-    def test_statistics_are_held(self, net, x):
-        before = content(net)
-        with nn.hold_statistics(net):
-            net(x)
-        assert content(net) == before
+def test_inside_another_module(net):
+    model = nn.Sequential(net)
+    assert next(iter(model.state_dict())) == "0.net/dense/kernel"
+    assert model.parameters() == net.parameters()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_to(net, x, training):
+    expected = net(x, training=training)
+    (other,) = {"numpy", "strict"} - {backends.default().name}
+    net.load_state_dict(net.to(other).state_dict())
+    close(net(x.to(other), training=training), expected, 1e-6)
+    assert {v.backend for v in net.variables().values()} == {other}
+
+
+def test_the_mode_is_an_argument(net, x):
+    train, infer = net(x), net(x, training=False)
+    net.eval()
+    equal(net(x), train)
+    assert abs(net(x, training=False).numpy() - infer.numpy()).max() > 0
+
+
+def test_statistics_are_held_and_frozen(net, x):
+    before = content(net)
+    with nn.hold_statistics(net):
         net(x)
-        assert content(net) != before
+    assert content(net) == before
+    net(x)
+    assert content(net) != before
+    mean = net.variables()["net/batch_normalization/moving_mean"].numpy()
+    (layer,) = (m for m in net.modules() if isinstance(m, nn.BatchNorm))
+    layer.freeze()
+    net(x)
+    equal(net.variables()["net/batch_normalization/moving_mean"], mean)
+    assert "net/batch_normalization/gamma" not in net.trainable_variables()
 
-    def test_freezing(self, net, x):
-        before = net.variables()["net/batch_normalization/moving_mean"].numpy()
-        (layer,) = (m for m in net.modules() if isinstance(m, nn.BatchNorm))
-        layer.freeze()
-        net(x)
-        equal(net.variables()["net/batch_normalization/moving_mean"], before)
-        assert "net/batch_normalization/gamma" not in net.trainable_variables()
 
-    def test_before_the_first_call(self):
-        net = layers.make_template("net", network)
-        assert net.variables() == net.trainable_variables() == net.state_dict() == {}
+def test_before_the_first_call_and_repr(net):
+    other = make("other", network)
+    assert other.variables() == other.trainable_variables() == other.state_dict() == {}
+    assert repr(other) == "Template('other')"
+    assert "net/batch_normalization=BatchNormalization(4, axis=1, momentum=0.99" in repr(net)
 
-    def test_repr(self, net):
-        text = repr(net)
-        assert "net/batch_normalization=BatchNormalization(4, axis=1, momentum=0.99" in text
-        assert repr(layers.make_template("other", network)) == "Template('other')"
 
-    def test_threads(self, net, x):
-        expected = net(x, training=False).numpy()
-        with ThreadPoolExecutor(4) as pool:
-            for y in pool.map(lambda _: net(x, training=False).numpy(), range(40)):
-                np.testing.assert_array_equal(y, expected)
+def test_threads(net, x):
+    expected = net(x, training=False).numpy()
+    with ThreadPoolExecutor(4) as pool:
+        for y in pool.map(lambda _: net(x, training=False).numpy(), range(40)):
+            np.testing.assert_array_equal(y, expected)

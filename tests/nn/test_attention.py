@@ -1,10 +1,10 @@
-"""Attention: masked, in half precision, and PyTorch's numbers."""
+"""Attention: by its equation, masked, and against PyTorch's."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import close, device, error_table, refuses
+from helpers import close, device, error_table, normal, refuses
 
 import minigrad as mg
 from minigrad import nn
@@ -12,6 +12,18 @@ from minigrad import nn
 pytestmark = pytest.mark.usefixtures("backend")
 
 F64 = {"dtype": np.float64}
+
+
+def test_by_its_equation(rng):
+    layer, x, memory = nn.Attention(4, 2, **F64), normal(rng, 3, 5, 4), normal(rng, 3, 6, 4)
+    q, k, v = (
+        part(t).numpy().reshape(3, -1, 2, 2)
+        for part, t in [(layer.query, x), (layer.key, memory), (layer.value, memory)]
+    )
+    scores = np.einsum("nthd,nshd->nhts", q, k) / np.sqrt(2)
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    found = np.einsum("nhts,nshd->nthd", weights, v).reshape(3, 5, 4)
+    close(layer(x, memory), layer.output(mg.tensor(found)))
 
 
 def test_what_is_masked_is_not_seen(rng):

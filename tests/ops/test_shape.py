@@ -21,9 +21,7 @@ SHAPED = {
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [(3, 2), ((3, 2),), ([3, 2],), (-1, 2), (np.int64(3), np.int64(-1))],
-    ids=str,
+    "arguments", [(3, 2), ((3, 2),), ([3, 2],), (-1, 2), (np.int64(3), np.int64(-1))], ids=str
 )
 def test_ways_to_give_a_shape(arguments):
     equal(mg.arange(6).reshape(*arguments), np.arange(6).reshape(3, 2))

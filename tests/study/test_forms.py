@@ -9,6 +9,8 @@ import pytest
 from helpers import close, equal, error_table, leaf, normal, refuses
 
 import minigrad as mg
+from minigrad import nn
+from minigrad.study import AblatedBatchNorm
 from minigrad.study.paths import PATHS
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -98,8 +100,7 @@ def test_the_six_equations_are_gradients(rng, shape, axis, affine):
     paths = mg.study.batch_norm_paths(x, gamma, beta, gy, axis)
     found = paths.equations
     _, gx, ggamma, gbeta = through_the_op(x, gamma, beta, gy, axis)
-    _, mean, var = mg.batch_norm(x, None, None, axis)
-    mean, var = leaf(mean.detach()), leaf(var.detach())
+    mean, var = (leaf(t.detach()) for t in mg.batch_norm(x, None, None, axis)[1:])
     y = mg.frozen_batch_norm(x.detach(), gamma, beta, mean, var, axis)
     gmean, gvar = mg.grad(y, [mean, var], gy)
     wide = mg.study.batch_norm_forms(x, gamma, beta, gy, axis).atomic.steps["mean"].shape
@@ -150,17 +151,6 @@ def test_ablation_without_parameters_takes_eps_and_lists(rng):
     close(mg.grad(y, x, gy).sum(0), gy.numpy().sum(0) / np.sqrt(var.numpy() + 0.5))
 
 
-def test_gamma_zero_and_a_constant_channel(rng):
-    values = rng.standard_normal((6, 3))
-    values[:, 1] = 0.3
-    arguments = leaf(values), leaf([0.0, 2.0, 0.0]), leaf([1.0, 2.0, 3.0]), normal(rng, 6, 3)
-    expected = through_the_op(*arguments, 1)
-    for form in mg.study.batch_norm_forms(*arguments):
-        for r, e in zip((form.y, form.gx, form.ggamma, form.gbeta), expected, strict=True):
-            close(r, e, 1e-12)
-    equal(form.gx[:, 0], np.zeros(6))
-
-
 def test_what_needs_no_gradient_gets_no_graph_and_the_rest_can_be_differentiated(rng):
     x, gamma, beta, gy = problem(rng, (6, 3), 1)
     forms = mg.study.batch_norm_forms(x, gamma, beta, gy)
@@ -201,9 +191,6 @@ def test_the_atomic_form_prints_its_nodes(rng):
     assert sorted(line[line.index("[") + 1] for line in numbers) == list("123456")
 
 
-# --- errors ---
-
-
 def forms(name="batch_norm_forms", shape=(4, 3), **changes):
     def call():
         arguments = {"x": mg.ones(shape), "gamma": mg.ones(3), "beta": None, "gy": mg.ones(shape)}
@@ -212,61 +199,23 @@ def forms(name="batch_norm_forms", shape=(4, 3), **changes):
     return call
 
 
-@error_table(
-    {
-        "x": (
-            TypeError,
-            "batch_norm_forms, argument x: expected a minigrad Tensor, got list; wrap it with minigrad.tensor",
-            forms(x=[[1.0], [2.0]]),
-        ),
-        "integers": (
-            TypeError,
-            "batch_norm_forms: expected a floating dtype, got int64",
-            forms(x=mg.ones((4, 3), dtype="int64")),
-        ),
-        "no gy": (
-            TypeError,
-            "batch_norm_paths, argument gy: expected a minigrad Tensor, got None",
-            forms("batch_norm_paths", gy=None),
-        ),
-        "gy's shape": (
-            ValueError,
-            "batch_norm_forms: expected gy of shape (4, 3) for x (4, 3) with axis=1, got (3,)",
-            forms(gy=mg.ones(3)),
-        ),
-        "gy's dtype": (
-            TypeError,
-            "batch_norm_paths: x is float32 and gy float64",
-            forms("batch_norm_paths", gy=mg.ones((4, 3), dtype="float64")),
-        ),
-        "gamma's shape": (
-            ValueError,
-            "batch_norm_forms: expected gamma of shape (4,) for x (4, 3) with axis=0, got (3,)",
-            forms(axis=0),
-        ),
-        "gamma": (
-            TypeError,
-            "batch_norm_forms, argument gamma: expected a minigrad Tensor, got float",
-            forms(gamma=1.0),
-        ),
-        "beta's dtype": (
-            TypeError,
-            "batch_norm_forms: expected beta of dtype float32 for x of float32, got float64",
-            forms(beta=mg.ones(3, dtype="float64")),
-        ),
-        "one value per channel": (
-            ValueError,
-            "batch_norm_forms: expected at least 2 values per channel, got 1 from shape (1, 3) with axis=1",
-            forms(shape=(1, 3)),
-        ),
-        "axis": (
-            ValueError,
-            "batch_norm_paths: axis 2 is out of range",
-            forms("batch_norm_paths", axis=2),
-        ),
-        "eps": (ValueError, "batch_norm_forms: expected eps > 0, got 0", forms(eps=0)),
-    }
-)
+double, PATHS_OF = {"dtype": "float64"}, "batch_norm_paths"
+ERRORS = {
+    "x": (TypeError, "argument x: expected a minigrad Tensor, got list; wrap", forms(x=[[1.0], [2.0]])),
+    "integers": (TypeError, "forms: expected a floating dtype, got int64", forms(x=mg.ones((4, 3), dtype="int64"))),
+    "no gy": (TypeError, "paths, argument gy: expected a minigrad Tensor, got None", forms(PATHS_OF, gy=None)),
+    "gy's shape": (ValueError, "gy of shape (4, 3) for x (4, 3) with axis=1, got (3,)", forms(gy=mg.ones(3))),
+    "gy's dtype": (TypeError, "paths: x is float32 and gy float64", forms(PATHS_OF, gy=mg.ones((4, 3), **double))),
+    "gamma's shape": (ValueError, "gamma of shape (4,) for x (4, 3) with axis=0, got (3,)", forms(axis=0)),
+    "gamma": (TypeError, "argument gamma: expected a minigrad Tensor, got float", forms(gamma=1.0)),
+    "beta's dtype": (TypeError, "beta of dtype float32 for x of float32, got", forms(beta=mg.ones(3, **double))),
+    "one value": (ValueError, "at least 2 values per channel, got 1 from shape (1, 3)", forms(shape=(1, 3))),
+    "axis": (ValueError, "batch_norm_paths: axis 2 is out of range", forms(PATHS_OF, axis=2)),
+    "eps": (ValueError, "batch_norm_forms: expected eps > 0, got 0", forms(eps=0)),
+}  # fmt: skip
+
+
+@error_table(ERRORS)
 def test_errors(error, words, call):
     with refuses(error, words):
         call()
@@ -279,3 +228,43 @@ def test_unknown_paths(without):
     )
     with refuses(ValueError, words):
         mg.study.ablated_batch_norm(mg.ones((4, 3)), None, None, without=without)
+
+
+# --- training without a path ---
+
+
+def biases(layer, steps=50):
+    """The bias before a batch norm over training, and the losses."""
+    rng = np.random.default_rng(0)
+    linear = nn.Linear(1, 1, rng=rng, dtype=np.float64)
+    x, t = (mg.tensor(rng.standard_normal((16, 1))) for _ in range(2))
+    optimizer = mg.optim.SGD([linear.bias], lr=0.1)
+    history = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = mg.mse_loss(layer(linear(x)), t + 1)
+        loss.backward()
+        optimizer.step()
+        history.append((linear.bias.item(), loss.item()))
+    return np.array(history).T
+
+
+def test_without_the_mean_path_the_bias_grows_at_constant_loss():
+    """Section 2 of the paper."""
+    settings = {"center": False, "dtype": np.float64}
+    bias, losses = biases(AblatedBatchNorm(1, ("mean",), **settings))
+    close(losses, np.full(50, losses[0]), 1e-9)
+    assert np.diff(bias).min() > 0 and bias[-1] > 5
+    bias, losses = biases(nn.BatchNorm(1, **settings))
+    close(bias, np.full(50, bias[0]), 1e-9)
+
+
+def test_a_layer_with_every_path_is_batch_norm_and_takes_no_mask(rng):
+    a, b = AblatedBatchNorm(3, (), dtype=np.float64), nn.BatchNorm(3, dtype=np.float64)
+    x, gy = normal(rng, 6, 3, requires_grad=True), normal(rng, 6, 3)
+    close(a(x), b(x))
+    close(mg.grad(a(x), x, gy), mg.grad(b(x), x, gy))
+    for p, q in zip(a.buffers(), b.buffers(), strict=True):
+        equal(p, q)
+    with refuses(ValueError, "AblatedBatchNorm: expected neither mask nor weight"):
+        a(normal(rng, 2, 3), mask=[True, True])

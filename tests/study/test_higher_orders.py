@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from helpers import close, leaf, normal
+from helpers import leaf, normal
 
 import minigrad as mg
 
@@ -93,16 +93,3 @@ def test_written_gradients_can_be_differentiated_as_the_op_can(rng, form):
     pairs = zip(*(mg.grad(g, [x, gamma, gy], u) for g in (written, own)), strict=True)
     for a, b in pairs:
         assert np.abs(a.numpy() - b.numpy()).max() <= 1e-9 * np.abs(b.numpy()).max()
-
-
-def test_saved_statistics_would_be_found_out(rng):
-    """The right gradient, written with arrays that were saved: what the comparison above would say of it."""
-    x, gamma, beta = inputs(rng, (5, 3), 1, (3,))
-    gy, u = normal(rng, 5, 3), normal(rng, 5, 3)
-    right = mg.grad(fused(x, gamma, beta, 1), x, gy, create_graph=True)
-    mean, inv_std = x.mean(0).detach(), (1 / (x.var(0) + EPS).sqrt()).detach()
-    xhat = (x - mean) * inv_std
-    saved = gamma * inv_std * (gy - gy.mean(0) - xhat * (gy * xhat).mean(0))
-    close(saved, right)
-    a, b = (mg.grad(g, x, u).numpy() for g in (saved, right))
-    assert np.abs(a - b).max() > 0.1 * np.abs(b).max()

@@ -1,4 +1,4 @@
-"""The invariants hold for minigrad.batch_norm, exactly or up to eps, and what is reported is what was measured."""
+"""The invariants hold for minigrad.batch_norm, exactly or up to eps, and are reported as measured."""
 
 from __future__ import annotations
 
@@ -84,15 +84,11 @@ def test_a_wrong_batch_norm_is_found_out(rng, monkeypatch):
 
 def test_scale_and_rng(rng):
     x, gy = normal(rng, 6, 3), normal(rng, 6, 3)
-    default = measure(x, None, gy)
-    again = measure(x, None, gy)
-    other = measure(x, None, gy, rng=np.random.default_rng(0))
-    assert default == again
+    default, other = measure(x, None, gy), measure(x, None, gy, rng=np.random.default_rng(0))
+    assert default == measure(x, None, gy)
     assert default["gW of aW"] != other["gW of aW"] and default["sum of gx"] == other["sum of gx"]
-    one = measure(x, None, gy, scale=1)
-    assert all(one[name].error == 0 for name in SCALED)
-    shrunk = measure(x, None, gy, scale=-0.1)
-    assert shrunk["y of aW"].error > 1  # the sign goes along
+    assert all(measure(x, None, gy, scale=1)[name].error == 0 for name in SCALED)
+    assert measure(x, None, gy, scale=-0.1)["y of aW"].error > 1  # the sign counts
     assert default["gW of aW, a^2 eps"].expected != 0
 
 
@@ -121,23 +117,11 @@ def ask(**changes):
 @error_table(
     {
         "scale": (ValueError, "invariants: expected a scale other than 0, got 0", ask(scale=0)),
-        "gamma": (
-            ValueError,
-            "invariants: expected gamma of shape (3,) for x (4, 3) with axis=1, got (4,)",
-            ask(gamma=mg.ones(4)),
-        ),
-        "x": (
-            TypeError,
-            "invariants, argument x: expected a minigrad Tensor, got list",
-            ask(x=[[1.0]]),
-        ),
-        "no gy": (
-            TypeError,
-            "invariants, argument gy: expected a minigrad Tensor, got None",
-            ask(gy=None),
-        ),
+        "gamma": (ValueError, "gamma of shape (3,) for x (4, 3) with axis=1, got (4,)", ask(gamma=mg.ones(4))),
+        "x": (TypeError, "invariants, argument x: expected a minigrad Tensor, got list", ask(x=[[1.0]])),
+        "no gy": (TypeError, "invariants, argument gy: expected a minigrad Tensor, got None", ask(gy=None)),
     }
-)
+)  # fmt: skip
 def test_errors(error, words, call):
     with refuses(error, words):
         call()

@@ -89,13 +89,11 @@ def test_what_it_takes(make, backend):
     assert (found.matrix.dtype, found.matrix.backend) == (np.dtype("float64"), backend)
     assert not found.matrix.requires_grad and not found.xhat.requires_grad
     equal(found.matrix, mg.study.jacobian(x).matrix.numpy())
+    two = [0.1, 0.7]  # not rounded to float32
+    equal(mg.study.jacobian(two).xhat, mg.study.jacobian(np.array(two)).xhat.numpy())
 
 
-def test_lists_are_not_rounded_to_float32():
-    equal(mg.study.jacobian([0.1, 0.7]).xhat, mg.study.jacobian(np.array([0.1, 0.7])).xhat.numpy())
-
-
-def test_plot(x, tmp_path):
+def test_plot(x, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     found = mg.study.jacobian(x)
     figure = found.plot(tmp_path / "jacobian.png")
@@ -106,31 +104,25 @@ def test_plot(x, tmp_path):
     assert -low == high == np.abs(found.matrix.numpy()).max()
     assert figure.axes[0].get_title() == "dy_i / dx_j, rank 4"
     assert mg.study.jacobian([1, 2], gamma=0).plot().axes
-
-
-def test_plot_without_matplotlib(x, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    found = mg.study.jacobian(x)
-    words = 'Jacobian.plot needs matplotlib: install it with pip install "minigrad[examples]"'
-    with refuses(ImportError, words):
+    with refuses(
+        ImportError,
+        'Jacobian.plot needs matplotlib: install it with pip install "minigrad[examples]"',
+    ):
         found.plot()
+
+
+def ask(x, **options):
+    return lambda: mg.study.jacobian(x, **options)
 
 
 @error_table(
     {
-        "a matrix": (
-            ValueError,
-            "jacobian: expected a vector of at least 2 values, got shape (2, 2)",
-            lambda: mg.study.jacobian(np.ones((2, 2))),
-        ),
-        "one value": (ValueError, "got shape (1,)", lambda: mg.study.jacobian([1])),
-        "eps": (
-            ValueError,
-            "jacobian: expected eps > 0, got 0",
-            lambda: mg.study.jacobian([1, 2], eps=0),
-        ),
+        "a matrix": (ValueError, "expected a vector of at least 2 values, got shape (2, 2)", ask(np.ones((2, 2)))),
+        "one value": (ValueError, "jacobian: expected a vector of at least 2 values, got shape (1,)", ask([1])),
+        "eps": (ValueError, "jacobian: expected eps > 0, got 0", ask([1, 2], eps=0)),
     }
-)
+)  # fmt: skip
 def test_errors(error, words, call):
     with refuses(error, words):
         call()

@@ -1,1 +1,10 @@
-"""Kernels that Numba compiles, imported at the first call of one: loops over arrays, nothing else is known here."""
+"""Loops that Numba compiles. A module is imported, and with it Numba, when it is first asked for."""
+
+from importlib import import_module
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f".{name}", __name__)

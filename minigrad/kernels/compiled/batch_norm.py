@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from .channels import finish_backward, finish_forward, frozen_scale
-from .launch import Kernel, inner, share, summing
+from .launch import inner, kernel, share, summing
 
 RUN = 256
 #: values of a plane summed at once, in vector lanes: fewer than RUN in each
@@ -223,7 +223,7 @@ def _plane_gradients(t, x, gy, size, mean, slope, shift, scale, gx):
             target[j] = (gradient[j] - (source[j] - center) * a - b) * e
 
 
-@Kernel
+@kernel
 def planes_forward(team, x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
     n, channels, width = x.shape
     size, near = -(-n * channels // chunks), np.empty(channels, x.dtype)
@@ -236,7 +236,7 @@ def planes_forward(team, x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std
     share(team, x.size, chunks, _affine_planes, (x, size, near, a, b, y))
 
 
-@Kernel
+@kernel
 def planes_backward(team, x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
     n, channels, width = x.shape
     size, totals = -(-n * channels // chunks), np.zeros((chunks, channels))
@@ -248,7 +248,7 @@ def planes_backward(team, x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, 
     share(team, x.size, chunks, _plane_gradients, (x, gy, size, mean, a, b, e, gx))
 
 
-@Kernel
+@kernel
 def planes_frozen(team, x, chunks, gamma, beta, mean, var, eps, y):
     """y = (x - mean) gamma / sqrt(var + eps) + beta."""
     scale, size = frozen_scale(gamma, var, eps), -(-x.shape[0] * x.shape[1] // chunks)
@@ -258,7 +258,7 @@ def planes_frozen(team, x, chunks, gamma, beta, mean, var, eps, y):
 # --- columns ---
 
 
-@Kernel
+@kernel
 def columns_forward(team, x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
     (rows, width), channels = x.shape, len(mean)
     size, near = -(-rows // chunks), _near_means(x, channels)
@@ -271,7 +271,7 @@ def columns_forward(team, x, chunks, gamma, beta, eps, dof, y, mean, var, inv_st
     share(team, x.size, chunks, _affine, (x, size, center, scale, shift, y))
 
 
-@Kernel
+@kernel
 def columns_backward(team, x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
     (rows, width), channels = x.shape, len(mean)
     size, center = -(-rows // chunks), _spread(mean, width)
@@ -285,7 +285,7 @@ def columns_backward(team, x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma,
     share(team, x.size, chunks, _gradient, (x, gy, size, center, slope, shift, scale, gx))
 
 
-@Kernel
+@kernel
 def columns_frozen(team, x, chunks, gamma, beta, mean, var, eps, y):
     """y = (x - mean) gamma / sqrt(var + eps) + beta."""
     rows, width = x.shape
@@ -294,7 +294,7 @@ def columns_frozen(team, x, chunks, gamma, beta, mean, var, eps, y):
     share(team, x.size, chunks, _affine, given)
 
 
-@Kernel
+@kernel
 def column_sums(team, x, y):
     """The sum of each column, at most ``RUN`` values of it in the precision of x."""
     total, part = np.zeros(x.shape[1]), np.zeros(x.shape[1], x.dtype)

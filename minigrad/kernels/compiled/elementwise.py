@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from .launch import Kernel, inner, share
+from .launch import inner, kernel, share
 
 #: numbers a thread takes at a time
 CHUNK = 2**14
@@ -80,22 +80,22 @@ def _relu_grad(t, x, gy, gx):
         gx[i] = gy[i] * x.dtype.type(not x[i] <= 0)
 
 
-@Kernel
+@kernel
 def sigmoid(team, x, y):
     share(team, x.size, chunks(x.size), _sigmoid, (x, y))
 
 
-@Kernel
+@kernel
 def sigmoid_grad(team, y, gy, gx):
     share(team, y.size, chunks(y.size), _sigmoid_grad, (y, gy, gx))
 
 
-@Kernel
+@kernel
 def relu(team, x, y):
     share(team, x.size, chunks(x.size), _relu, (x, y))
 
 
-@Kernel
+@kernel
 def relu_grad(team, x, gy, gx):
     share(team, x.size, chunks(x.size), _relu_grad, (x, gy, gx))
 
@@ -120,7 +120,7 @@ def _cross_entropy(i, logits, labels, losses, probabilities):
     losses[i] = math.log(total) - (row[label] - top)
 
 
-@Kernel
+@kernel
 def softmax_cross_entropy(team, logits, labels, weight, losses, probabilities, loss):
     """The loss of each example, and their sum times ``weight``; whether all labels are among the classes."""
     examples = logits, labels, losses, probabilities
@@ -133,7 +133,7 @@ def softmax_cross_entropy(team, logits, labels, weight, losses, probabilities, l
     return good
 
 
-@Kernel
+@kernel
 def softmax_cross_entropy_grad(team, probabilities, labels, gy, weight, g):
     """(p - onehot) gy weight; gy for each example, or one for all."""
     for i in range(len(labels)):

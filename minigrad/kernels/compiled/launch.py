@@ -8,6 +8,7 @@ computed in the same way wherever it is, so results are the same to the last bit
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -15,14 +16,12 @@ from importlib import import_module
 from typing import Any
 
 import numba
-import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, event
 from numba.extending import intrinsic
 
 from ..threads import AVAILABLE, BUSY, ENOUGH, TEAM, WANTED
-from ..watched import current
 
 #: "a b + c" may be one instruction. Nothing may be reassociated: a sum of x - shift would lose what the shift saved.
 FASTMATH = {"contract", "nsz"}
@@ -54,6 +53,26 @@ TEAM[AVAILABLE] = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined,un
 numba.set_num_threads(int(TEAM[AVAILABLE]))  # starts the threads, and names what share calls
 
 
+class _Notice(event.Listener):
+    """Say once in a process that kernels are being compiled, when the first was not in Numba's cache."""
+
+    def on_start(self, compilation: Any) -> None:
+        pass
+
+    def on_end(self, compilation: Any) -> None:
+        dispatcher = compilation.data["dispatcher"]
+        ours = dispatcher.__module__.startswith(__package__)
+        if ours and dispatcher.stats.cache_misses:
+            event.unregister("numba:compile", self)
+            print(
+                "minigrad: compiling its kernels, some seconds, once on this machine",
+                file=sys.stderr,
+            )
+
+
+event.register("numba:compile", _Notice())
+
+
 def _compiled(function: Callable[..., Any], fastmath: set[str] = FASTMATH, **options: Any) -> Any:
     settings: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
     settings["no_cfunc_wrapper"] = True  # what C code would call, and would be compiled as well
@@ -75,34 +94,15 @@ def plain(function: Callable[..., Any]) -> Any:
     return _compiled(function)
 
 
-class Kernel:
-    """Compile a function of TEAM and of what it is called with, whose launches recordings note."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.compiled = _compiled(function)
-
-    def __call__(self, *args: Any, refuse: Callable[..., Any] | None = None) -> Any:
-        """Launch it; where it returns False, ``refuse`` raises."""
-        recording = current.get()
-        if recording is None and refuse is None:
-            return self.compiled(TEAM, *args)
-        start = self.compiled if recording is None else self._entry(TEAM, *args)
-        if refuse is not None:
-            start = partial(_start, start, refuse)
-        arguments = TEAM, *args
-        return start(*(arguments if recording is None else recording.note(start, arguments)))
-
-    def _entry(self, *args: Any) -> Any:
-        """What the dispatcher would choose: to look at arguments takes as long as a small kernel."""
-        arrays = [a.view(np.ndarray) if isinstance(a, np.ndarray) else a for a in args]
-        return self.compiled.compile(tuple(map(numba.typeof, arrays)))
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function of TEAM and of what it is called with."""
+    return partial(_compiled(function), TEAM)
 
 
-def _start(start: Callable[..., bool], refuse: Callable[..., Any], team: Any, *args: Any) -> bool:
-    done = start(team, *args)
-    if not done:
-        refuse(*args)
-    return done
+def entry(kernel: partial[Any], *args: Any) -> Any:
+    """The compiled function that the dispatcher chooses: to look at arguments takes as long as a small kernel."""
+    dispatcher: Any = kernel.func
+    return dispatcher.compile(tuple(map(numba.typeof, (*kernel.args, *args))))
 
 
 @intrinsic  # type: ignore[misc,unused-ignore]

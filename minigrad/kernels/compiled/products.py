@@ -18,9 +18,8 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from .. import pool
 from ..threads import AVAILABLE, ENOUGH, WANTED
-from .launch import Kernel, inner, share, summing
+from .launch import inner, kernel, share, summing
 from .vectors import REGISTERS, WIDTH, Vectors, address, whole
 
 #: rows of a tile: two vectors in each, a row of the second factor and a number of the first, all in registers
@@ -31,13 +30,8 @@ RUN = 20 * 2**10 // (2 * WIDTH)
 NEAR = 2**17
 #: panels, and numbers along the depth, from which the first factor is packed
 PANELS, DEEP = 16, RUN // 2
-#: rows up to which a factor is not packed
-FEW = 4
 #: multiplications that take as long as a number takes elsewhere
 PER_NUMBER = 16
-
-#: for products without a bias
-NO_BIAS = {char: np.empty(0, char) for char in "fd"}
 
 # --- instructions ---
 
@@ -264,8 +258,9 @@ def _cut(team, tiles, panels, work):
     return found
 
 
-@Kernel
-def _product(team, a, ta, b, tb, c, add, bias):
+@kernel
+def product(team, a, ta, b, tb, c, add, bias):
+    """c = a b + bias, or c += a b + bias; ``ta`` and ``tb`` say that a and b are transposed. No numbers are no bias."""
     work = c.size * (len(a) if ta else a.shape[1]) // PER_NUMBER
     panels = -(-c.shape[1] * c.itemsize // (2 * WIDTH))
     down, across = _cut(team, -(-c.shape[0] // ROWS), panels, work)
@@ -278,46 +273,11 @@ def _matrix(item, a, ta, b, tb, c, add):
     _part(a[item], ta, b[item], tb, c[item], (0, tiles), (0, panels), add)
 
 
-@Kernel
-def _products(team, a, ta, b, tb, c, add):
+@kernel
+def products(team, a, ta, b, tb, c, add):
     """The same for each matrix of three stacks."""
     work = c.size * (a.shape[1] if ta else a.shape[2]) // PER_NUMBER
     share(team, work, len(c), _matrix, (a, ta, b, tb, c, add))
-
-
-def product(
-    a: np.ndarray,
-    b: np.ndarray,
-    out: np.ndarray | None = None,
-    add: bool = False,
-    bias: np.ndarray | None = None,
-) -> np.ndarray:
-    """a @ b for matrices, or stacks of them, that may lie transposed in memory; of matrices also plus a bias.
-
-    It is put into ``out``, which is C-contiguous, or added to what is there.
-    """
-    if out is None:
-        out = pool.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
-    if not out.size * a.shape[-1]:
-        if not add:
-            out[...] = 0 if bias is None else bias
-        return out
-    (a, ta), (b, tb), c = _as_it_lies(a), _as_it_lies(b), out
-    if c.ndim > 2:
-        a, b, c = (x.reshape(-1, *x.shape[-2:]) for x in (a, b, c))
-        if len(c) > 1:
-            _products(a, ta, b, tb, c, add)
-            return out
-        a, b, c = a[0], b[0], c[0]
-    _product(a, ta, b, tb, c, add, _row(bias, c))
-    return out
-
-
-def _row(bias: np.ndarray | None, like: np.ndarray) -> np.ndarray:
-    """A bias as the loops take it."""
-    if bias is None:
-        return NO_BIAS[like.dtype.char]
-    return bias if bias.flags.carray else bias.copy()
 
 
 @summing
@@ -332,25 +292,7 @@ def _few(x, weight, bias, y):
             y[i, j] = total + bias[j] if len(bias) else total
 
 
-@Kernel
+@kernel
 def few(team, x, weight, bias, y):
+    """y = x weight^T + bias for a few rows, none of which is worth packing."""
     _few(x, weight, bias, y)
-
-
-def rows_by_rows(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    """x @ weight.T + bias for matrices; to pack the other for a few rows of x would take longer than the product."""
-    if len(x) > FEW or not (x.flags.carray and weight.flags.carray) or not x.size:
-        return product(x, weight.T, bias=bias)
-    y = pool.empty((len(x), len(weight)), x.dtype)
-    few(x, weight, _row(bias, y), y)
-    return y
-
-
-def _as_it_lies(x: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The matrices or their transposes, whichever are C-contiguous, and whether it is the transposes."""
-    if x.flags.carray:
-        return x, False
-    transposed = x.swapaxes(-1, -2)
-    if transposed.flags.carray:
-        return transposed, True
-    return x.copy(order="C"), False

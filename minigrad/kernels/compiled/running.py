@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .launch import Kernel, inner, plain
+from .launch import inner, kernel, plain
 
 
 @inner
@@ -19,7 +19,7 @@ def finite(x):
     return _finite(x)
 
 
-@Kernel
+@kernel
 def move_statistics(
     team, running_mean, running_var, num_batches, mean, var, momentum, correction, debiased
 ):

@@ -14,7 +14,7 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from .elementwise import CHUNK, ONE, chunks
-from .launch import Kernel, inner, share
+from .launch import inner, kernel, share
 
 #: words of 8 bytes before a tuple's length and its items
 LENGTH, ITEMS = 2, tuple.__basicsize__ // 8
@@ -133,7 +133,7 @@ def _sgd_chunk(t, ps, vs, gs, lr, weight_decay, momentum, nesterov):
         begin += count
 
 
-@Kernel
+@kernel
 def sgd(team, params, velocities, grads, dtype, lr, weight_decay, momentum, nesterov):
     """No velocities without momentum. Whether the arrays are of ``dtype`` and plain; nothing has moved if not."""
     size = _total(params, velocities, velocities, grads, dtype)
@@ -162,7 +162,7 @@ def _adam_chunk(t, ps, ms, vs, gs, steps, lr, b1, b2, eps, weight_decay, like):
         begin += count
 
 
-@Kernel
+@kernel
 def adam(team, params, firsts, seconds, grads, dtype, steps, lr, b1, b2, eps, weight_decay, like):
     """``steps`` counts the updates of each tensor; settings in float64. The same is returned."""
     size = _total(params, firsts, seconds, grads, dtype)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .launch import Kernel, inner, share
+from .launch import inner, kernel, share
 from .vectors import WIDTH, address, transpose_square
 
 #: pixels that a thread takes at a time
@@ -37,7 +37,7 @@ def _channels_last(item, x, y):
             target[p, c] = row[p]
 
 
-@Kernel
+@kernel
 def channels_last(team, x, y):
     """From (n, channels, pixels) to (n, pixels, channels)."""
     share(team, x.size, len(x) * -(-x.shape[2] // PIXELS), _channels_last, (x, y))
@@ -61,7 +61,10 @@ def _patches(item, x, first, kernel, stride, padding, dilation, channels, out):
     for u in range(kernel[0]):
         r = (first + i) * stride[0] + u * dilation[0] - padding[0]
         if not 0 <= r < rows:
-            out[image, i, :, u] = 0
+            for j in range(width):
+                target = out[image, i, j, u]
+                for k in range(len(target)):
+                    target[k] = 0
             continue
         source = x[image, r]
         for v in range(0, kernel[1], run):
@@ -81,7 +84,7 @@ def _patches(item, x, first, kernel, stride, padding, dilation, channels, out):
                         target[(v + w) * channels + k] = value
 
 
-@Kernel
+@kernel
 def patches(team, x, first, kernel, stride, padding, dilation, channels, out):
     """What windows see, zeros outside.
 
@@ -101,25 +104,28 @@ def _patch_rows(item, x, first, kernel, stride, padding, dilation, channels, out
     image, i = item // height, item % height
     for u in range(kernel[0]):
         r = (first + i) * stride[0] + u * dilation[0] - padding[0]
-        if not 0 <= r < rows:
-            out[u, :, :, image, i] = 0
-            continue
         for v in range(kernel[1]):
-            offset = v * dilation[1] - padding[1]
-            start, stop = _inside(width, columns, offset, stride[1])
+            offset, start, stop = v * dilation[1] - padding[1], 0, 0
+            if 0 <= r < rows:
+                start, stop = _inside(width, columns, offset, stride[1])
             for k in range(channels):
                 target = out[u, v, k, image, i]
-                target[:start] = 0
-                target[stop:] = 0
-                source = x[image, r, (start * stride[1] + offset) * channels + k :]
-                if step == 1:
-                    target[start:stop] = source[: stop - start]
-                else:
-                    for j in range(stop - start):
-                        target[start + j] = source[j * step]
+                for j in range(start):
+                    target[j] = 0
+                for j in range(stop, width):
+                    target[j] = 0
+                if start < stop:
+                    source = x[image, r, (start * stride[1] + offset) * channels + k :]
+                    seen = target[start:stop]
+                    if step == 1:  # in vector lanes
+                        for j in range(len(seen)):
+                            seen[j] = source[j]
+                    else:
+                        for j in range(len(seen)):
+                            seen[j] = source[j * step]
 
 
-@Kernel
+@kernel
 def patch_rows(team, x, first, kernel, stride, padding, dilation, channels, out):
     """The same for few channels: out (kernel height, kernel width, channels, n, height, width)."""
     given = x, first, kernel, stride, padding, dilation, channels, out
@@ -147,7 +153,7 @@ def _add_patches(image, patches, first, kernel, stride, padding, dilation, chann
                             total[k] += part[k]
 
 
-@Kernel
+@kernel
 def add_patches(team, patches, first, kernel, stride, padding, dilation, channels, x):
     """x (n, rows, columns channels) += what windows (n, height, width, kernel height, kernel width channels) hold."""
     given = patches, first, kernel, stride, padding, dilation, channels, x
@@ -178,7 +184,7 @@ def _max_pool(item, x, kernel, stride, padding, dilation, y, place):
                     places[k] = places[k] if stays else index
 
 
-@Kernel
+@kernel
 def max_pool(team, x, kernel, stride, padding, dilation, y, place):
     """The largest value of each window, and at which of its places it stands, the first of equals."""
     given = x, kernel, stride, padding, dilation, y, place
@@ -201,7 +207,7 @@ def _max_pool_grad(image, gy, place, kernel, stride, padding, dilation, gx, foun
                     found[0] = False
 
 
-@Kernel
+@kernel
 def max_pool_grad(team, gy, place, kernel, stride, padding, dilation, gx, found):
     """gx += gy at the places; gx (n, rows, columns, channels) begins as zeros.
 
@@ -231,7 +237,7 @@ def _sum_pool(item, x, kernel, stride, padding, dilation, y):
                         total[k] += part[k]
 
 
-@Kernel
+@kernel
 def sum_pool(team, x, kernel, stride, padding, dilation, y):
     """The sum of each window; x (n, rows, columns, channels)."""
     given = x, kernel, stride, padding, dilation, y
@@ -255,7 +261,7 @@ def _sum_pool_grad(image, gy, kernel, stride, padding, dilation, gx):
                             total[k] += part[k]
 
 
-@Kernel
+@kernel
 def sum_pool_grad(team, gy, kernel, stride, padding, dilation, gx):
     """gx += gy in all places of its window; gx (n, rows, columns, channels) begins as zeros."""
     share(team, gx.size, len(gx), _sum_pool_grad, (gy, kernel, stride, padding, dilation, gx))
