@@ -58,13 +58,13 @@ TABLE = r"""
 @ graph/tracing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 -         self._require_same_settings(*self._settings)
 +         pass
-@ tensor.py | graph/test_capture.py graph/test_jit.py graph/test_stale.py
+@ tensor.py | graph/test_stale.py graph/test_jit.py graph/test_capture.py -k "not thousand"
 -             tracer.host_read(leaf, ".grad")
 +             pass
-@ autograd.py | graph/test_capture.py graph/test_jit.py graph/test_stale.py
+@ autograd.py | graph/test_stale.py graph/test_jit.py graph/test_capture.py -k "not thousand"
 -                 tracer.host_read(leaf, "backward()")
 +                 pass
-@ tape.py | graph/test_capture.py graph/test_jit.py graph/test_stale.py
+@ tape.py | graph/test_stale.py graph/test_jit.py graph/test_capture.py -k "not thousand"
 -             tracer.before(HOST_WRITE, (self, value))
 +             pass
 @ tape.py | graph/test_stale.py bn/test_variants.py
@@ -119,7 +119,9 @@ TABLE = r"""
 +         self._version = [now()]
 @ tensor.py | test_autograd.py optim/test_optimizers.py ops/test_in_place.py -k "change or before_the_step or versions"
 -         for t in inputs[: op.writes]:
--             t._shared_version()[0] = time
+-             if t._version is None:
+-                 t._version = [time]
+-             t._version[0] = time
 +         pass
 @ tensor.py | test_autograd.py ops/test_in_place.py -k "change or versions"
 -             made._version = inputs[0]._shared_version()

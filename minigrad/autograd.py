@@ -37,18 +37,13 @@ class Copy(Op):
         return gy
 
 
-class Alias(Op):
+class Alias(Copy):
     """The same value under a new name."""
 
-    elementwise = True
-    saves_inputs = False
     aliases = True
 
     def forward(self, k: Any, x: Any) -> Any:
         return x
-
-    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        return gy
 
 
 class AddInto(Op):
@@ -235,7 +230,7 @@ def _walk(
     wanted: set[Ref] | None,
     create_graph: bool,
     free: bool = False,
-    stop: Iterable[Node | Leaf] = (),
+    stop: Sequence[Node | Leaf] = (),
 ) -> dict[Ref, Tensor]:
     """Carry cotangents back to the ``wanted`` values (None: to all leaves), never past a node of ``stop``.
 
@@ -337,11 +332,10 @@ def _backward(
     return gxs
 
 
-def _toposort(roots: Iterable[Any], stop: Iterable[Node | Leaf]) -> list[Node]:
+def _toposort(roots: Iterable[Any], stop: Sequence[Node | Leaf]) -> list[Node]:
     """All nodes that the roots were computed from, newest first: the roots too, but neither Leaves nor ``stop``."""
-    seen: set[Any] = set(stop)
-    nodes = [node for node in set(roots) - seen if node.op is not None]
-    seen.update(nodes)
+    nodes = [node for node in {*roots}.difference(stop) if node.op is not None]
+    seen: set[Any] = {*nodes, *stop}
     for node in nodes:  # grows meanwhile
         if node.parents is FREED:
             node.check()

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Block:
-    """One ``with`` block: the setting's value inside it. Its truth is that of the value now."""
+    """One ``with`` block: the setting's value inside it. Its truth value is that of the current value."""
 
     __slots__ = ("ended", "outer", "value")
 
@@ -32,7 +32,7 @@ class Block:
 
 
 def _value(found: Any) -> Any:
-    """The value that a context variable's content, a Block or the value itself, stands for."""
+    """The value of a setting, given the content of its context variable: a Block, or the value itself."""
     while type(found) is Block:
         if not found.ended:
             return found.value

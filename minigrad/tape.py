@@ -1,4 +1,4 @@
-"""What is recorded: Nodes, the Leaves they begin at, whether recording is on, and the tracer.
+"""The tape: Nodes, the Leaves they start from, whether recording is on, and the tracer.
 
 A value is known by ``(node, index)``, the output ``index`` of ``node``, never by the Python object that holds it.
 Nodes point back to the nodes before them and never forward to Tensors, so a graph has no cycles: it is freed with
@@ -138,7 +138,7 @@ class no_grad(Override):
 
 
 class Leaf:
-    """Where a graph begins: a tensor made to require a gradient, and the gradient ``backward`` collected."""
+    """The start of a graph: a tensor that requires a gradient by itself, with the gradient that was accumulated."""
 
     __slots__ = ("grad",)
     op = None

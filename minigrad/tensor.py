@@ -65,13 +65,13 @@ def apply(op: Op, *inputs: Any) -> Any:
         made, outputs = None, ()
         time = now()
         for t in inputs[: op.writes]:
-            t._shared_version()[0] = time
-    elif isinstance(result, np.generic):  # NumPy's reductions to no axes give scalars
-        made = Tensor(np.asarray(result), None)
-        outputs = (made,)
-    else:
-        asarray = backend.xp.asarray
-        made = outputs = tuple([Tensor(asarray(a), None) for a in result])
+            if t._version is None:
+                t._version = [time]
+            t._version[0] = time
+    else:  # NumPy's reductions to no axes give scalars
+        single, asarray = isinstance(result, np.generic), backend.xp.asarray
+        outputs = tuple([Tensor(asarray(a), None) for a in ((result,) if single else result)])
+        made = outputs[0] if single else outputs
     if made is not None and any(refs) and op.differentiable and recording.get():
         Node(op, inputs, refs, outputs)
     if tracer is not None:

@@ -35,7 +35,7 @@ from .tracing import Capture
 def run(
     function: Callable[..., Any], args: Any, kwargs: Any, title: str, undo: bool
 ) -> tuple[Any, Graph]:
-    """What ``function`` returns, and the graph of what it did; with ``undo`` it has done nothing afterwards."""
+    """Run ``function`` and return its result and its graph; with ``undo``, undo its side effects afterwards."""
     arguments, tensors = take_apart((args, kwargs))
     capture = Capture(tensors, undo)
     outside = Outside()
@@ -75,13 +75,13 @@ def _refuse_result(value: Any) -> Any:
 
 
 def title_of(function: Any) -> str:
-    """How messages call what was captured."""
+    """The name of a captured function in messages."""
     name = getattr(function, "__name__", None) or type(function).__name__
     return "graph" if name == "<lambda>" else name
 
 
 def capture(function: Callable[..., Any], *example_inputs: Any, **keywords: Any) -> Graph:
-    """What a function or module computes, as a ``Graph``: the list of ops that it applies.
+    """Capture the computation of a function or module as a ``Graph``: the list of ops that it applies.
 
     The function is run on the example inputs, twice, to see that it does the same both times; afterwards parameters,
     buffers, optimizer state, gradients and random generators are as they were. It may be a whole training step:
@@ -97,14 +97,14 @@ def capture(function: Callable[..., Any], *example_inputs: Any, **keywords: Any)
     Returns
     -------
     Graph
-        To be read, printed, compared, changed by passes, and called with arguments like these.
+        It can be printed, compared, changed by passes, and called with arguments like these.
 
     Raises
     ------
     CaptureError
         For what a replay would do otherwise than the function: arrays from outside that are no arguments; ``.item()``,
         ``.numpy()`` or ``bool()``; changes that no op makes; Python numbers that are other ones in the second run;
-        results that are no Tensors; what ``jit`` refuses for being too large to compare.
+        results that are no Tensors; containers that are too large to compare, see ``jit``.
 
     Examples
     --------

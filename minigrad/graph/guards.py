@@ -1,6 +1,6 @@
-"""What has to be as it was when a graph was captured, for a replay to be what the function would compute now.
+"""Guards: what must not have changed since a capture, for a replay to compute what the function would.
 
-A capture follows one path through the Python code. Whatever chose that path and is no argument is remembered here:
+A capture follows one path through the Python code. Everything that chose that path and is no argument is kept here:
 the attributes of the modules that were called, which tensors require gradients and which leaves had one, and the
 contexts that decide where statistics go. Attributes are first compared by identity, all in one pass in C.
 """
@@ -24,17 +24,17 @@ from ..tensor import Tensor
 
 
 class CaptureError(RuntimeError):
-    """A function does what a graph can't."""
+    """A function does something that a graph can't repeat."""
 
 
 class Replays:
-    """Base of what a module may keep to replay: a graph, or a jitted function."""
+    """Base class of graphs and jitted functions, which modules may keep as attributes."""
 
 
 _PLAIN = (bool, int, float, str, bytes, slice, np.dtype, np.generic)
 
 
-#: where there is nothing
+#: the value of a name that does not exist
 MISSING: Any = object()
 #: attributes that decide nothing: whether a batch norm has checked its statistics, to warn of them
 FREE = frozenset({"_checked"})
@@ -43,7 +43,7 @@ _tensors = attrgetter("params", "state", "steps")
 
 
 class Name(NamedTuple):
-    """What a name outside of the captured function stands for: ``get(key, MISSING)``."""
+    """A name that the captured function reads from outside, and its value: ``get(key, MISSING)``."""
 
     get: Callable[[str, Any], Any]
     key: str
@@ -58,19 +58,19 @@ def contexts() -> tuple[bool, Any]:
 
 @dataclass
 class Guards:
-    """What a graph takes for granted.
+    """The conditions under which a graph may be replayed.
 
     Attributes
     ----------
     modules : dict of module or optimizer to its attributes
         The lists and dicts among them are watched as well: they change without an assignment.
     tensors : list of (Tensor, str, Leaf or None)
-        Bound tensors, and where they are.
+        Bound tensors, with their backend and device.
     leaves : dict of Leaf to bool
         Whether it had a gradient, of leaves whose gradient is read before it is replaced.
     contexts : tuple
     inner : list of Guards
-        Of graphs that it is made of.
+        Those of graphs that it includes.
     decisions : list of (question, answer)
         Questions about values that chose what was computed (``tape.decided``), to be asked again.
     free : set of str
@@ -78,7 +78,7 @@ class Guards:
     differentiates : bool
         Whether it goes backward, for which the tape has to be on.
     names : list of Name
-        What the function reads from outside.
+        Names that the function reads from outside.
     containers : list of (container, tuple of its items)
         The lists, dicts, sets and arrays among that.
     mentioned : set of str
@@ -121,7 +121,7 @@ class Guards:
         )
 
     def broken(self) -> str:
-        """What has changed, in words; nothing as a rule."""
+        """What has changed, as a message; empty if nothing has."""
         if contexts() != self.contexts and (reason := self._other_context()):
             return reason
         for leaf, had in self.leaves.items():
@@ -179,9 +179,9 @@ class Guards:
 
 
 def attributes(module: Any, copied: bool = True) -> dict[str, Any]:
-    """What decides how a module computes; with ``copied`` lists by their items.
+    """The attributes that decide how a module computes; with ``copied``, lists as tuples of their items.
 
-    Of an optimizer, which tensors it moves: its numbers are those of the moment of a step.
+    For an optimizer, only the tensors that it updates: its numbers are read at each step.
     """
     own = vars(module)
     if isinstance(module, Optimizer):
@@ -203,7 +203,7 @@ def _containers(value: Any, inside: tuple[int, ...] = ()) -> Iterator[Any]:
 
 
 def items(container: Any) -> tuple[Any, ...]:
-    """What is in a container; keys too."""
+    """The items of a container, and the keys of a mapping."""
     if isinstance(container, (list, set, tuple)):
         return tuple(container)
     if isinstance(container, np.ndarray):
@@ -216,7 +216,7 @@ def items(container: Any) -> tuple[Any, ...]:
 
 
 def _others(container: Any) -> tuple[Any, ...]:
-    """What is in a container, but for graphs and jitted functions and their keys."""
+    """The items of a container except graphs and jitted functions and their keys."""
     if isinstance(container, dict):
         return items({k: v for k, v in container.items() if not isinstance(v, Replays)})
     return tuple(item for item in container if not isinstance(item, Replays))
@@ -227,7 +227,7 @@ def changed(
     containers: Sequence[tuple[Any, tuple[Any, ...]]] = (),
     items: Callable[[Any], tuple[Any, ...]] = items,
 ) -> str:
-    """Which name stands for something else, or what container has other items, in words; nothing as a rule."""
+    """Which name has another value, or which container other items, as a message; empty if none has."""
     try:
         for get, key, value, shown in names:
             found = get(key, MISSING)
@@ -245,13 +245,13 @@ def changed(
 
 
 def leaf_of(t: Tensor) -> Leaf | None:
-    """Where the gradient of a leaf is collected."""
+    """The Leaf of a tensor, if it is one that requires a gradient."""
     ref = t._ref
     return ref[0] if ref is not None and isinstance(ref[0], Leaf) else None
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two settings are: the same object, or equal plain values."""
+    """Whether two settings are the same object or equal plain values."""
     if a is b:
         return True
     if isinstance(a, (tuple, list)) and type(a) is type(b):
@@ -269,7 +269,7 @@ def same_setting(owner: Any, name: str, before: Mapping[str, Any]) -> bool:
 
 
 def plain(value: Any) -> bool:
-    """Whether a setting can't change without an assignment."""
+    """Whether a setting is immutable."""
     if isinstance(value, tuple):
         return all(map(plain, value))
     return value is None or isinstance(value, _PLAIN)

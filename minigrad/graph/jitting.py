@@ -1,4 +1,4 @@
-"""``jit``: a graph for every kind of call, captured when it first comes."""
+"""``jit``: capture a function at its first call of each kind, and replay it afterwards."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MOST = 32
 
 
 class Jit(Replays):
-    """A function that is replayed; see ``jit``.
+    """A jitted function; see ``jit``.
 
     Attributes
     ----------
     graphs : list of Graph
-        Those that it has captured and keeps.
+        Those that it has captured and kept.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a function reads from outside, found in its code, so that a replay can tell whether it has changed.
+"""Names and objects that a function reads from outside, found in its code, so that guards can watch them.
 
 Followed are global names, closure cells and defaults, and of everything that is found there the attributes whose names
 the code mentions anywhere (``cfg.lr``, ``getattr(cfg, "lr")``), through the Python functions, methods, properties and
@@ -80,7 +80,7 @@ def _names(code: CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[st
 
 
 class Outside:
-    """What functions read from outside, as it is now.
+    """The names, containers and modules that functions read from outside, with their present values.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class Outside:
     Raises
     ------
     CaptureError
-        For containers that are too large to be looked through at each call.
+        For containers that are too large to be compared at each call.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a plan takes for granted of a graph's state: where it lies, and the settings of optimizers."""
+"""Checks a recording makes of a graph's state: that its arrays are the same, and the settings of optimizers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _data = attrgetter("_data")
 
 
 class State:
-    """Parameters, buffers and optimizer state that a graph has bound, as they were when a plan was made.
+    """Parameters, buffers and optimizer state that a graph has bound, as they were when it was recorded.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class State:
         }
 
     def in_place(self) -> bool:
-        """Whether all lies where it did."""
+        """Whether the tensors still have the same arrays."""
         return all(map(is_, map(_data, self._tensors), self._arrays))
 
     def reset(self) -> list[Update]:
@@ -41,13 +41,13 @@ class State:
         return [op for op, before in self.settings.items() if vars(op.optimizer) != before]
 
     def touch(self) -> None:
-        """Note that what the graph writes has changed."""
+        """Count a change of everything that the graph writes."""
         time = now()
         for version in self._versions:
             version[0] = time
 
 
 def plainly_set(optimizer: Optimizer) -> bool:
-    """Whether a look at the optimizer's attributes tells that its settings are as they were."""
+    """Whether the settings of an optimizer are plain values, which change by assignment only."""
     settings = vars(optimizer).keys() - {"params", "state", "steps"}
     return all(plain(getattr(optimizer, name)) for name in settings)

@@ -18,7 +18,7 @@ from ..messages import require_state
 from ..tape import now, revised, tracing
 from ..tensor import Tensor, tensor
 
-#: the modules that are being called, outermost first; of the inner ones only a tracer needs to know
+#: the modules that are being called, outermost first; the inner ones are only kept for a tracer
 scope: ContextVar[tuple[Module, ...]] = ContextVar("scope", default=())
 
 

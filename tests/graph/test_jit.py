@@ -4,6 +4,7 @@ import sys
 from threading import Thread
 
 import numpy as np
+import pytest
 from graph.shared import batches, network, step_of
 from helpers import content, equal, refuses
 
@@ -135,6 +136,66 @@ def test_settings_of_modules_that_are_not_called(backend):
         for f in functions:
             for _ in range(3):
                 equal(f(x), np.full(3, scale, "f"))
+
+
+class Named(nn.Module):
+    """A layer whose factor is an attribute of one of two names."""
+
+    def forward(self, x):
+        return x * (2 if hasattr(self, "two") else 3)
+
+
+def test_every_way_to_change_an_attribute_is_seen(backend):
+    """The values stay the same objects; what they are called, or how many there are, changes."""
+    model, x = Named(), mg.ones(3)
+    model.two = value = object()
+    f = mg.jit(model)
+    changes = [
+        lambda: (delattr(model, "two"), setattr(model, "three", value)),
+        lambda: vars(model).update(two=value),
+        lambda: vars(model).pop("two"),
+        lambda: vars(model).update(three=None, two=value),
+    ]
+    for change in (lambda: None, *changes):
+        change()
+        for _ in range(3):
+            equal(f(x), model(x))
+
+
+STEPS = {
+    "a rate": lambda o: optim.ExponentialLR(o, 0.5),
+    "a rate that stays": lambda o: optim.StepLR(o, step_size=3),
+}
+
+
+@pytest.mark.parametrize("schedule", STEPS)
+def test_schedules_step_outside(backend, schedule):
+    """Found whatever holds them; and a capture leaves them as they were."""
+    optimizer = optim.SGD([nn.Parameter([1.0])], lr=0.1)
+    schedules = {"all": [STEPS[schedule](optimizer)]}
+
+    def step(x):
+        schedules["all"][0].step()
+        return x * 2
+
+    for call in (mg.jit(step), lambda x: mg.capture(step, x)):
+        before = optimizer.lr, schedules["all"][0].steps
+        with refuses(mg.CaptureError, "is set inside of the captured function"):
+            call(mg.ones(3))
+    assert (optimizer.lr, schedules["all"][0].steps) == before
+
+
+def test_a_mode_that_is_set_and_put_back_inside(backend):
+    model = nn.Sequential(nn.Dropout(0.5))
+
+    def evaluated(x):
+        y = model.eval()(x)
+        model.train()
+        return y
+
+    with refuses(mg.CaptureError, "Sequential.training is set inside"):
+        mg.capture(evaluated, mg.ones(3))
+    assert model.training and model[0].training
 
 
 def test_threads_may_share_it():
