@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -177,6 +178,18 @@ RIGHT = {
     "sums without axes": ([node("ReduceSum", noop_with_empty_axes=1)], {}, lambda x: x),
     "not": ([node("Equal", "x x", "e"), node("Not", "e", "n"), node("Cast", "n", to=T.DOUBLE)], {}, lambda x: x * 0),
 }  # fmt: skip
+
+
+def of_2_by_2(x, before):
+    """Sums over windows of 2 x 2, of as many as x has numbers, padded before or after them."""
+    p = np.pad(x, [(int(before), int(not before))] * 2)
+    return (p[:-1, :-1] + p[1:, :-1] + p[:-1, 1:] + p[1:, 1:]).reshape(1, 1, *x.shape)
+
+
+IMAGE = {"shape": np.array([1, 1, 2, 3]), "k": np.ones((1, 1, 2, 2))}
+for pad in ("UPPER", "LOWER"):
+    nodes = [node("Reshape", "x shape", "a"), node("Conv", "a k", auto_pad=f"SAME_{pad}")]
+    RIGHT[f"same size, {pad}"] = nodes, IMAGE, partial(of_2_by_2, before=pad == "LOWER")
 
 
 @pytest.mark.parametrize("name", RIGHT)
