@@ -1,4 +1,4 @@
-"""Backprop through batch norm, opened up: every gradient on the way, and what breaks if the statistics are constants.
+"""Backprop through batch norm step by step: every gradient, and the mistake of treating statistics as constants.
 
 Algorithm 1 of Ioffe & Szegedy 2015 (arXiv:1502.03167) as nine operations beside the fused mg.batch_norm; the gradient
 of the loss with respect to every value on the way; then the mistake that their section 2 warns of, made and run.
@@ -43,7 +43,7 @@ def make_problem(seed: int) -> tuple[mg.Tensor, ...]:
 
 
 def primitive_batch_norm(x: mg.Tensor, gamma: mg.Tensor, beta: mg.Tensor) -> dict[str, mg.Tensor]:
-    """Algorithm 1, one operation a line; inputs, intermediate values and y by name."""
+    """Algorithm 1, one operation per line; returns inputs, intermediate values and y by name."""
     mean = x.mean(axis=0, keepdims=True)
     centered = x - mean
     squared = centered * centered
@@ -66,7 +66,7 @@ def gradients(values: dict[str, mg.Tensor], targets: mg.Tensor) -> dict[str, mg.
 def constant_gradient(
     x: mg.Tensor, gamma: mg.Tensor, beta: mg.Tensor, targets: mg.Tensor
 ) -> mg.Tensor:
-    """The gradient with respect to x that takes the statistics of the batch for constants."""
+    """The gradient with respect to x if the batch statistics are treated as constants."""
     _, mean, var = mg.batch_norm(x, gamma, beta, eps=EPS)
     y = mg.frozen_batch_norm(x, gamma, beta, mean.detach(), var.detach(), eps=EPS)
     return mg.grad(mg.mse_loss(y, targets), x)
@@ -160,8 +160,8 @@ def main(argv: list[str] | None = None) -> None:
         numbers = [f"{b:12.4f}{loss:20.15f}" for b, loss in (constant[step], differentiated[step])]
         print(f"{step:>7}" + "".join(numbers))
     print("""
-   With E[x] a constant, d loss / d b = mean of 2 (xhat - t) = -2 mean of t, the same in every step: b grows for ever.
-   The loss stands still, to the last digit: u + (b + db) - E[u + (b + db)] = u + b - E[u + b].
+   With E[x] a constant, d loss / d b = mean of 2 (xhat - t) = -2 mean of t, the same in every step: b diverges.
+   The loss is constant to the last digit: u + (b + db) - E[u + (b + db)] = u + b - E[u + b].
    Differentiated, d E[x] / d b = 1 and d xhat / d b = 1 - 1 = 0: no step can help, and none is made. A layer before
    batch norm needs no bias; beta is its bias.""")
 

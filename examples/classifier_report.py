@@ -1,4 +1,4 @@
-"""What a trained image classifier did, from its recorded numbers: table, CSV, learning curves, confusion matrix."""
+"""Report of a trained image classifier: table, CSV, learning curves, confusion matrix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.ticker import LogFormatter
 
 from examples.experiment import tidy, write_csv
 
-#: what is recorded after each epoch
+#: recorded after each epoch
 COLUMNS = ("lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
 HEADER = "epoch" + "".join(f"{name.replace('_', ' '):>16}" for name in COLUMNS[1:])
 COLORS = {"train": "#c44e52", "test": "#2a6fbb"}
@@ -65,7 +65,7 @@ def plot(
 
 
 def draw_confusion(panel: Any, confusion: np.ndarray, classes: Sequence[str]) -> None:
-    """Right answers in blue, wrong ones in red, each darker the more there are; the counts in figures."""
+    """Correct predictions in blue, wrong ones in red, darker with their number; with the counts."""
     right = np.eye(len(confusion), dtype=bool)
     for color, own in (("Blues", right), ("Reds", ~right)):
         counts = np.ma.masked_where(~own | (confusion == 0), confusion)

@@ -1,4 +1,4 @@
-"""Covariate shift: a classifier meets another population than it was trained on, and a layer inputs that keep moving.
+"""Covariate shift: a classifier on another population than it was trained on, and a layer whose inputs keep moving.
 
 1. Between populations (Shimodaira 2000). Networks learn ten kinds of things in population A and are tested in B, where
    the kinds differ from each other in the same way, but every feature is shifted and stretched. Batch norm's
@@ -64,7 +64,7 @@ def make_network(name: str, seed: int) -> nn.Module:
 def train(
     model: nn.Module, data: tuple[np.ndarray, np.ndarray], seed: int, momentum: float = 0.0
 ) -> Iterator[None]:
-    """Stochastic gradient descent without end, a step for each ``next``."""
+    """Endless stochastic gradient descent, one step per ``next``."""
     optimizer = mg.optim.SGD(model.parameters(), lr=0.1, momentum=momentum)
     loader = mg.data.DataLoader(data, BATCH, drop_last=True, rng=np.random.default_rng([seed, 1]))
     for x, labels in chain.from_iterable(repeat(loader)):
@@ -186,7 +186,7 @@ def table_of_drift(at: np.ndarray, moved: np.ndarray) -> str:
 
 
 def plot(path: Path, at: np.ndarray, seen: np.ndarray, moved: np.ndarray, unit: int) -> None:
-    """(a) percentiles of what enters one sigmoid; (b) how fast the means of all move, root mean square."""
+    """(a) percentiles of the input of one sigmoid; (b) root mean square movement of all means."""
     figure = Figure(figsize=(10, 3.9), layout="constrained")
     axes = figure.subplots(1, 2)
     for place, color in ((0, COLORS[0]), (2, COLORS[1])):
@@ -197,7 +197,7 @@ def plot(path: Path, at: np.ndarray, seen: np.ndarray, moved: np.ndarray, unit: 
     for y, percentile in zip(seen[2, -1, 2:, unit], PERCENTILES, strict=True):
         annotate_end(axes[0], at[-1], y, f"{percentile} %", COLORS[1])
     for place, color in enumerate((COLORS[0], "0.45", COLORS[1])):
-        # a place whose mean stands still has no logarithm
+        # a constant mean has no logarithm
         values = np.where(moved[0, place] > 0, moved[0, place], np.nan)
         axes[1].plot(at[1:], values, color=color, linewidth=1.6, label=PLACES[place])
     axes[0].set(title="(a) what enters one sigmoid", ylabel="input")
@@ -236,7 +236,7 @@ def main(argv: list[str] | None = None) -> None:
         print(gaps["in hidden layers", source])
     print("""
 Estimated again, statistics in hidden layers undo every shift, and stretching that all features share; those of inputs
-undo both. A narrow gap is no promise of accuracy: it compares statistics, not what is made of them. Sorted batches
+undo both. A narrow gap does not guarantee accuracy: it compares statistics only. Sorted batches
 are not alike: "batch_mean" lacks the variance between them, "total" has it.
 
 2. What enters the last hidden layer's sigmoids: movement in 100 steps, in own deviations

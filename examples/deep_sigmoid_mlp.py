@@ -43,7 +43,7 @@ POINTS = 100  # evaluations over a run, besides the one before the first step
 
 @dataclass
 class Settings:
-    """What decides the numbers of a run; a checkpoint is resumed only under the same."""
+    """The settings that determine the numbers of a run; a checkpoint is resumed only with equal ones."""
 
     data: str = "digits"
     steps: int = 3000
@@ -76,7 +76,7 @@ class Data:
 
 @dataclass
 class Curves:
-    """What is recorded: arrays over (seeds, networks, evaluations), percentiles also over (percentile, unit)."""
+    """Recorded arrays over (seeds, networks, evaluations), percentiles also over (percentile, unit)."""
 
     loss: np.ndarray
     accuracy: np.ndarray
@@ -90,7 +90,7 @@ class Curves:
 
 @dataclass
 class Run:
-    """The state of the whole experiment between two steps; ``run`` of ``seeds`` is under way."""
+    """The state of the whole experiment between two steps, in ``run`` of ``seeds``."""
 
     settings: Settings
     data: Data
@@ -152,7 +152,7 @@ class Run:
         self.losses[:] = 0
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything that ``resume`` needs, as named arrays."""
+        """The state for ``resume``, as named arrays."""
         names = list(DATA)
         settings = asdict(self.settings) | {"data": names.index(self.settings.data)}
         position = {"run": self.run, "step": self.step, "losses": self.losses}
@@ -161,7 +161,7 @@ class Run:
         return flatten_state(parts)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint.
+        """Resume from a checkpoint.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What the experiments share: data sets by name, options, tests, Ctrl-C, checkpoints, figures and tables of numbers."""
+"""Shared by the experiments: data sets by name, options, tests, Ctrl-C, checkpoints, figures and tables of numbers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def make_parser(name: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def choose_backend(name: str | None) -> None:
-    """Make the backend called ``name`` the default one; exit with code 2 and one line where it does not work."""
+    """Make a backend the default; exit with code 2 and one line if it does not work."""
     try:
         if name is None:
             backends.default()
@@ -107,14 +107,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
-    """Add those of ``OPTIONS`` that are named, with these defaults."""
+    """Add the named ones of ``OPTIONS``, with these defaults."""
     for name, default in defaults.items():
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, default=default, **OPTIONS[name])
 
 
 def require_checkpoint(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Exit with a usage error where --resume has nothing to go on from."""
+    """Exit with a usage error if --resume has no checkpoint."""
     if args.resume and args.checkpoint is None:
         parser.error("--resume needs --checkpoint FILE")
     if args.resume and not args.checkpoint.exists():

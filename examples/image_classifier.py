@@ -1,4 +1,4 @@
-"""A small convolutional network with batch norm that reads digits, or tells clothes apart.
+"""A small convolutional network with batch norm that classifies digits or clothes.
 
 Trains LeNet with batch norm on images that are shifted at random, by SGD with momentum and a learning rate that falls
 to zero. Prints losses and accuracies after each epoch, and writes the learning curves and the confusion matrix as a
@@ -41,7 +41,7 @@ from models.lenet_bn import lenet_bn
 
 
 class Recipe(NamedTuple):
-    """How long and with what shifts a data set is trained on if nothing else is asked for, and its classes."""
+    """A data set's default number of epochs and shift, and its classes."""
 
     epochs: int
     shift: int
@@ -58,7 +58,7 @@ RECIPES = {
 
 @dataclass
 class Settings:
-    """What decides the numbers of a run; a checkpoint is resumed only under the same."""
+    """The settings that determine the numbers of a run; a checkpoint is resumed only with equal ones."""
 
     data: str = "digits"
     epochs: int = RECIPES["digits"].epochs
@@ -134,7 +134,7 @@ class Run:
         return line(epoch, self.curves[epoch - 1])
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything that ``resume`` needs, as named arrays."""
+        """The state for ``resume``, as named arrays."""
         settings = asdict(self.settings) | {"data": list(RECIPES).index(self.settings.data)}
         position = {"step": self.step, "sums": self.sums, "curves": self.curves}
         parts = {"settings": settings, "position": position, "model": self.model.state_dict()}
@@ -142,7 +142,7 @@ class Run:
         return flatten_state(parts)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint.
+        """Resume from a checkpoint.
 
         Raises
         ------

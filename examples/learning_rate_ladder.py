@@ -1,4 +1,4 @@
-"""Batch norm lets learning rates rise: Figure 2 and the table of Figure 3 of the paper, at toy scale.
+"""Batch norm permits higher learning rates: Figure 2 and the table of Figure 3 of the paper, at toy scale.
 
 One small convolutional network is trained without batch norm, with it at the same learning rate, at 5 and 30 times
 that rate, and at 5 times with sigmoids in place of rectifiers, as Ioffe & Szegedy 2015 (arXiv:1502.03167, section
@@ -48,7 +48,7 @@ CHANCE = 0.1  # the accuracy of a network whose training diverged, from there on
 
 
 class Row(NamedTuple):
-    """A row of the paper's table: what is trained, and what the paper found.
+    """A row of the paper's table: the network, and the paper's results.
 
     ``steps`` are millions to 72.2 %, the best accuracy of Inception, and ``best`` is in percent; both on ImageNet.
     """

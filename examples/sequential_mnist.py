@@ -58,7 +58,7 @@ def make_network(name: str, rows: int, columns: int, hidden: int, seed: int) -> 
 
 
 def train(model: nn.Module, data: tuple, batch_size: int, lr: float, seed: int) -> Iterator[float]:
-    """Training without end, a step for each ``next``, which returns its loss."""
+    """Endless training, one step per ``next``, which returns its loss."""
     optimizer = mg.optim.Adam(model.parameters(), lr)
     rng = np.random.default_rng([seed, 1])
     loader = mg.data.DataLoader(data, batch_size, drop_last=True, rng=rng)

@@ -1,4 +1,4 @@
-"""The same training steps on every backend that is here: equal weights, equal batches, equal numbers.
+"""The same training steps on every available backend: equal weights, equal batches, equal numbers.
 
 Trains a small sigmoid network with batch norm on the handwritten digits, once on each backend, and prints the losses of
 all steps side by side. The ways to choose a backend: mg.set_backend, model.to and mg.tensor(..., backend=...).
@@ -75,7 +75,7 @@ def ways_to(backend: str) -> dict[str, str]:
 
 
 def why_missing(backend: str) -> str | None:
-    """Why ``backend`` does not work here, in its own words; None if it does."""
+    """The error message of a backend that does not work here; None if it works."""
     try:
         backends.get(backend)
     except (ImportError, RuntimeError) as error:
@@ -84,7 +84,7 @@ def why_missing(backend: str) -> str | None:
 
 
 def report(names: Sequence[str], steps: int, seed: int) -> dict[str, Result]:
-    """Train on all backends of ``names``, print them side by side, and give what ``train`` gave for each."""
+    """Train on all backends of ``names``, print them side by side, and return the results of ``train``."""
     print("\nto swap:")
     for name in names:
         for code, where in ways_to(name).items():

@@ -1,4 +1,4 @@
-"""From TensorFlow 1 to here: batch norm by hand, the same as one layer, and a network, by changing the imports.
+"""From TensorFlow 1 to minigrad: batch norm by hand, the same as one layer, and a network, by changing the imports.
 
 First a transform as it was written with tf.nn.moments and tf.Variable, then tf.layers.batch_normalization in its place,
 with equal outputs and gradients; then a digit classifier of tf.layers.dense and tf.layers.batch_normalization, trained
@@ -16,7 +16,7 @@ from examples.experiment import make_parser, natural, positive
 from minigrad import layers, nn
 from minigrad.command import command
 
-# What stands where "import tensorflow as tf" stood. All below is written as it was for TensorFlow.
+# In place of "import tensorflow as tf"; the code below is unchanged TensorFlow code.
 tf = SimpleNamespace(
     layers=layers,
     nn=SimpleNamespace(moments=layers.moments, sigmoid=mg.sigmoid),

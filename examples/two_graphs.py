@@ -1,4 +1,4 @@
-"""The two graphs of a network with batch norm: what it computes in training, and what in eval.
+"""The two graphs of a network with batch norm: training and eval.
 
 Prints both as tables and how they differ, and draws them: as SVG where Graphviz and the Python package graphviz are
 installed, as DOT text for any other tool where not.

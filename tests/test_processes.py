@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import pickle
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -46,24 +47,15 @@ def with_gradient():
     return x
 
 
-def changed():
-    """Changed in place after much else has happened on the tape."""
-    x = nn.Parameter(np.ones(3, np.float32))
-    for _ in range(9):
+def changed(x, times):
+    """Change x in place after other operations on the tape."""
+    for _ in range(times):
         x.data = x.data * 2
     return x
 
 
 def freed():
-    y = mg.exp(leaf()).sum()
-    y.backward()
-    return y
-
-
-def chain():
-    y = leaf()
-    for _ in range(5000):
-        y = y + 1
+    (y := mg.exp(leaf()).sum()).backward()
     return y
 
 
@@ -72,7 +64,7 @@ STATES = {
     "leaf": leaf,
     "with_gradient": with_gradient,
     "gradient_of_a_gradient": lambda: mg.grad((x := leaf()) ** 3, x, leaf(), create_graph=True),
-    "changed": changed,
+    "changed": lambda: changed(nn.Parameter(np.ones(3, np.float32)), 9),
     "bfloat16": lambda: leaf(dtype="bfloat16"),
     "integers": lambda: mg.tensor(np.arange(4)),
     "empty": lambda: leaf((0, 2)),
@@ -84,7 +76,7 @@ STATES = {
     "masked": lambda: (x := leaf())[x > 0],
     "one_of_several_outputs": lambda: mg.batch_norm(leaf(), None, None)[1],
     "freed": freed,
-    "chain": chain,
+    "chain": lambda: reduce(lambda y, _: y + 1, range(5000), leaf()),
 }
 
 

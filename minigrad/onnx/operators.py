@@ -200,7 +200,14 @@ def batch_normalization(
 
 
 def windows(
-    x: Tensor, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, channels: int, depth: int
+    x: Tensor,
+    kernel: Ints,
+    strides: Ints,
+    pads: Ints,
+    dilations: Ints,
+    auto_pad: str,
+    channels: int,
+    depth: int,
 ) -> Any:
     """Check windows over the last two axes and claim their memory; returns the padding as pairs.
 
@@ -212,6 +219,13 @@ def windows(
         raise ValueError(f"expected windows over two axes, got {kernel} for {x.shape}")
     if min(*kernel, *strides, *dilations) < 1 or min(pads) < 0:
         raise ValueError(f"expected positive sizes, got {kernel, strides, dilations, pads}")
+    axes = zip(sizes, kernel, strides, dilations, strict=True)
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER") and not any(pads):
+        lacks = [max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0) for n, k, s, d in axes]
+        befores = [(lack + (auto_pad == "SAME_LOWER")) // 2 for lack in lacks]
+        pads = *befores, *(n - b for n, b in zip(lacks, befores, strict=True))
+    elif auto_pad != "NOTSET" and (auto_pad != "VALID" or any(pads)):
+        raise ValueError(f"expected auto_pad or pads, got {auto_pad} and {pads}")
     ends = tuple(zip(pads[:2], pads[2:], strict=True))
     wide = [n + sum(p) for n, p in zip(sizes, ends, strict=True)]
     axes = zip(wide, kernel, strides, dilations, strict=True)
@@ -232,6 +246,7 @@ def conv(
     strides: Any = (1, 1),
     pads: Any = (0, 0, 0, 0),
     dilations: Any = (1, 1),
+    auto_pad: str = "NOTSET",
     output_padding: Any = None,
 ) -> Tensor:
     """Transposed if rows and columns to add, ``output_padding``, are given."""
@@ -239,9 +254,11 @@ def conv(
     if kernel_shape not in (None, kernel):
         raise ValueError(f"kernel_shape is not that of weight {weight.shape}")
     if output_padding is None:
-        ends = windows(x, kernel, strides, pads, dilations, weight.shape[0], weight.shape[1])
+        ends = windows(x, kernel, strides, pads, dilations, auto_pad, *weight.shape[:2])
         return conv2d(x, weight, bias, strides, ends, dilations, group)
-    ends = windows(x, kernel, strides, pads, dilations, 1, 1)
+    if auto_pad not in ("NOTSET", "VALID"):
+        raise ValueError(f"auto_pad={auto_pad} is not read")
+    ends = windows(x, kernel, strides, pads, dilations, auto_pad, 1, 1)
     # It is computed over the output before that is cropped, by a kernel that is filled up with zeros.
     filled = [k * d + s for k, d, s in zip(kernel, dilations, strides, strict=True)]
     axes = zip(x.shape[2:], strides, filled, output_padding, strict=True)
@@ -262,15 +279,15 @@ def pooling(pool: Operator, counts_padding: bool) -> Operator:
         strides: Any = (1, 1),
         pads: Any = (0, 0, 0, 0),
         dilations: Any = (1, 1),
+        auto_pad: str = "NOTSET",
         count_include_pad: int = 0,
     ) -> Tensor:
-        (top, bottom), (left, right) = windows(
-            x, kernel_shape, strides, pads, dilations, x.shape[1], 32
-        )
-        uncounted = counts_padding and any(pads) and not count_include_pad
+        ends = windows(x, kernel_shape, strides, pads, dilations, auto_pad, x.shape[1], 32)
+        (top, bottom), (left, right) = ends
+        uncounted = counts_padding and (top or left) and not count_include_pad
         if dilations != (1, 1) or (top, left) != (bottom, right) or uncounted:
             raise ValueError(
-                f"expected no dilations and symmetric pads, counted in means, got {dilations}, {pads}"
+                f"expected no dilations and symmetric pads, counted in means, got {dilations}, {ends}"
             )
         wide = x.astype(np.promote_types(x.dtype, np.float32))
         return pool(wide, kernel_shape, strides, (top, left)).astype(x.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -179,6 +180,18 @@ RIGHT = {
 }  # fmt: skip
 
 
+def of_2_by_2(x, before):
+    """Sums over windows of 2 x 2, of as many as x has numbers, padded before or after them."""
+    p = np.pad(x, [(int(before), int(not before))] * 2)
+    return (p[:-1, :-1] + p[1:, :-1] + p[:-1, 1:] + p[1:, 1:]).reshape(1, 1, *x.shape)
+
+
+IMAGE = {"shape": np.array([1, 1, 2, 3]), "k": np.ones((1, 1, 2, 2))}
+for pad in ("UPPER", "LOWER"):
+    nodes = [node("Reshape", "x shape", "a"), node("Conv", "a k", auto_pad=f"SAME_{pad}")]
+    RIGHT[f"same size, {pad}"] = nodes, IMAGE, partial(of_2_by_2, before=pad == "LOWER")
+
+
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_answers(name):
     """In float64, nearly to the last digit."""
@@ -268,7 +281,6 @@ HOSTILE = {
     "unknown attribute": (model([node("Neg", evil=1)]), "Unrecognized attribute: evil"),
     "attribute that is not read": (model([node("Pad", "x i", mode="edge")], INTS.items()), "argument 'mode'"),
     "overhang": (model([node("MaxPool", kernel_shape=[2], ceil_mode=1)]), "argument 'ceil_mode'"),
-    "padding by size": (model([node("MaxPool", kernel_shape=[2, 2], auto_pad="SAME_UPPER")]), "argument 'auto_pad'"),
     "training": (model([node("BatchNormalization", "x x x x x", training_mode=1)]), "argument 'training_mode'"),
     "missing attribute": (model([node("Concat", "x x")]), "Required attribute 'axis' is missing"),
     "negative input": (model([node("Neg")], shape=(-1, 3)), "its input 'x' is no tensor of a shape"),
@@ -377,6 +389,8 @@ WITHOUT_ANSWER = {
     "squeezed away": ((2, 0), node("Squeeze", "x zero"), "cannot select an axis to squeeze out"),
     "a larger bias": ((2, 3), node("Gemm", "x w b"), "node 0 (Gemm)"),
     "twice": ((2, 3), node("Transpose", perm=[0, 0], name="turn"), "OnnxModel: node 0 (Transpose, 'turn'): "),
+    "both pads": ((1, 1, 4, 4), node("MaxPool", kernel_shape=[2, 2], auto_pad="VALID", pads=[1] * 4), "auto_pad"),
+    "transposed": ((1, 1, 4, 4), node("ConvTranspose", "x one", auto_pad="SAME_UPPER"), "auto_pad"),
     "integers": ((2, 3), node("Div", "two two"), "the quotient of integers is not read"),
     "axis": ((2, 3), node("Softmax", axis=2**63 - 1), "is out of range for 2"),
     "strings": ((2, 3), node("Cast", to=T.STRING), "node 0 (Cast)"),
