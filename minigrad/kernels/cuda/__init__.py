@@ -11,14 +11,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..generic import Kernels
-
-if TYPE_CHECKING:
-    from .faults import Faults
+from .faults import Faults
 
 #: threads of a block, as in common.cuh
 THREADS = 256

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..generic import refuse_label, refuse_statistics
-
-if TYPE_CHECKING:
-    from . import Launcher
 
 #: as in common.cuh; the other is a batch that is not finite
 BAD_LABEL = 1
@@ -20,10 +17,10 @@ class Faults:
 
     A kernel runs after the call that launched it has returned. What it finds is raised when somebody looks at values
     the next time, which waits for the device anyway, or when another kernel is launched that may find something. Until
-    then optimizers move nothing on the device, just as if the error had come at once.
+    then optimizers move nothing on the device, just as if the error had come at once. ``launch`` is a ``Launcher``.
     """
 
-    def __init__(self, xp: Any, launch: Launcher) -> None:
+    def __init__(self, xp: Any, launch: Any) -> None:
         self._xp, self._launch = xp, launch
         self._words, self._address = launch.shared(3)
         self._fine: dict[int, Any] = {}
