@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from importlib import import_module
+from pathlib import Path
 
 # One thread for each of the processes that share the cores: set before NumPy and Numba read it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -67,11 +68,38 @@ def rng():
     return np.random.default_rng(0)
 
 
+#: what a contributor runs after each change: files that have a test for most mistakes, and take little time
+CORE = {
+    Path(__file__).parent / name
+    for name in (
+        "test_budgets.py",
+        "test_golden.py",
+        "test_layering.py",
+        "test_tensor.py",
+        "graph/test_jit.py",
+        "graph/test_replay.py",
+        "kernels/test_products.py",
+        "nn/test_module.py",
+        "ops/test_batch_norm.py",
+        "ops/test_edges.py",
+        "study/test_gradcheck.py",
+    )
+}
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items):
     for item in items:
         if "torch" in getattr(item, "fixturenames", ()):
             item.add_marker("torch")
+        if item.path in CORE:
+            item.add_marker("core")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """With ``-m core``, import no other test modules."""
+    other = collection_path.is_file() and collection_path not in CORE
+    return True if other and config.option.markexpr == "core" else None
 
 
 @pytest.fixture(scope="session")
