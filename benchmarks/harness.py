@@ -180,7 +180,7 @@ def beside(
                 crowded = peers[name].each(steps)
             times[name].append(mean(crowded))
             for what, of in (("", mean), (", p99", _tail)):
-                found = slowdowns.setdefault(f"{name} beside {neighbours} / alone{what}", [])
+                found = slowdowns.setdefault(f"{name}: beside {neighbours} over alone{what}", [])
                 found.append(of(crowded) / of(alone))
     return times, [Figure(name, "", spread(values)) for name, values in slowdowns.items()]
 

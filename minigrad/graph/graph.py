@@ -168,7 +168,10 @@ class Graph(Trace):
             for leaf in self.gradients:
                 if leaf not in self.guards.leaves:
                     # It is replaced without being read, so its memory can be reused now.
-                    leaf.assign(None)
+                    if tracer is None:
+                        leaf.grad = None
+                    else:
+                        leaf.assign(None)
             if tracer is not None or (recording.get() and self.differentiable):
                 values = self._reapply(inputs)
             else:

@@ -52,8 +52,9 @@ class Jit(Replays):
                     break
         else:
             return self._capture(args, kwargs)
-        with suppress(KeyError):  # another thread has made room
-            self._kept.move_to_end(graph)
+        if len(self._kept) > 1:
+            with suppress(KeyError):  # another thread has made room
+                self._kept.move_to_end(graph)
         if graph in self._new:
             result, again = run(self.function, args, kwargs, graph.title, undo=False)
             if graph.guards.leaves == again.guards.leaves:

@@ -57,7 +57,11 @@ def test_a_result_has_everything_that_is_reported(name):
     assert list(result["measured"]) == peers
     for time in result["measured"].values():
         assert 0 < time["min"] <= time["median"] <= time["max"]
-    ratios = [figure["name"] for figure in result["figures"] if "/" in figure["name"]]
+    names = [figure["name"] for figure in result["figures"]]
+    for peer in peers if TINY[name].neighbours else ():
+        beside = f"{peer}: beside {TINY[name].neighbours} over alone"
+        assert {beside, f"{beside}, p99"} <= {*names}
+    ratios = [name for name in names if "/" in name]
     assert ratios == [f"minigrad / {peer}" for peer in peers[1:]]
 
 
