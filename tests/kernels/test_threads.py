@@ -203,3 +203,13 @@ def test_compiling_is_said_once(tmp_path):
     code = "import minigrad as mg; mg.relu(mg.ones((2, 3))); mg.sigmoid(mg.ones((2, 3)))"
     said = [run(code, NUMBA_CACHE_DIR=str(tmp_path), MINIGRAD_KERNELS="") for _ in range(2)]
     assert said == ["minigrad: compiling its kernels, some seconds, once on this machine", ""]
+
+
+def test_numbas_own_number_of_threads_stays():
+    code = """
+import numba, minigrad as mg
+numba.set_num_threads(1)
+mg.relu(mg.ones((2, 3)))
+print(numba.get_num_threads())
+"""
+    assert run(code, MINIGRAD_KERNELS="") == "1"

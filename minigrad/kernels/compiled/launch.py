@@ -50,7 +50,7 @@ def _load_openmp() -> str:
 #: how threads wait for work, in words
 WAITING = _load_openmp()
 TEAM[AVAILABLE] = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined,unused-ignore]
-numba.set_num_threads(int(TEAM[AVAILABLE]))  # starts the threads, and names what share calls
+numba.get_num_threads()  # starts the threads, and names what share calls
 
 
 class _Notice(event.Listener):
