@@ -14,6 +14,7 @@ import numpy as np
 
 from . import backend
 from .command import command
+from .kernels.numba import NumbaKernels
 from .kernels.threads import get_num_threads
 
 #: kernels of OpenBLAS that use 256-bit vectors where the processor has 512-bit ones
@@ -60,7 +61,7 @@ def describe() -> dict[str, str]:
 
 def _threads() -> str:
     count = f"{get_num_threads()} threads"
-    if installed("numba") == "not installed":
+    if not isinstance(backend.get("numpy").kernels, NumbaKernels):
         return count
     from .kernels.compiled.launch import WAITING
 
