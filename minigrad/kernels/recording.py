@@ -237,6 +237,11 @@ class Recording:
             start = partial(_start, start, refuse)
         return start(*self.note(start, (*team, *args)))
 
+    def read(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a compiled function whose result Python gets: what it decides is decided anew in each replay."""
+        self.reason = self.reason or "a value that Python reads"
+        return function(*map(bare, args))
+
     def _take(self, arguments: list[Any]) -> None:
         for i, a in enumerate(arguments):
             if isinstance(a, np.ndarray):
@@ -350,7 +355,7 @@ class _Noting:
             return _Noting(found, self._recording)
         if isinstance(found, partial):
             return partial(self._recording.launch, found, None)
-        return found
+        return partial(self._recording.read, found) if callable(found) else found
 
 
 def dense(array: Any) -> bool:

@@ -298,6 +298,15 @@ def test_memory_of_intermediate_results_is_not_read_before_it_is_written(rng):
             equal(graph(*batch), loss)
 
 
+def test_values_that_a_kernel_reads_for_python_decide_anew():
+    """Statistics that compiled code finds finite when recorded may not be in a replay."""
+    recording = Recording(get("numpy").kernels)
+    watched, _ = recording.brought(np.ones((2, 3), "f"))
+    recording.apply(lambda k, var: (var * 2 if k.finite(var) else var * 0,), [watched])
+    ((function, _),) = recording.steps
+    assert function.__name__ == "step"  # which calls all of it
+
+
 def test_memory_is_used_again():
     recording = Recording(get("numpy").kernels)
     a = recording.empty((100,), np.float32)

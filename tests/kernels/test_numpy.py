@@ -23,14 +23,6 @@ def close(actual, expected):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
 
-def test_sigmoid_far_out():
-    for dtype in (np.float16, np.float32, np.float64):
-        x = np.array([-1e4, -12, 0, 12, 1e4], dtype)
-        y = FAST.sigmoid(x)
-        assert y.dtype == dtype and (y[[0, 2, 4]] == [0, 0.5, 1]).all()
-        np.testing.assert_allclose(y[1], np.exp(-12.0), rtol=1e-3)
-
-
 def test_conv2d_patches(rng):
     """One strided copy gives the patches that copies place by place give."""
     for padding in [((0, 0), (0, 0)), ((1, 2), (0, 1))]:

@@ -435,7 +435,7 @@ OUTPUTS |= dict.fromkeys(("4e", "5a", "5b"), (1024, 7))
 
 @pytest.mark.parametrize("name", TABLE)
 def test_outputs_of_an_inception_module(name, undrawn):
-    """Where a module halves the image, the table's size is that of what comes in; here it is what goes out."""
+    """The paper's table gives the input size of a module that halves the image; here it is the output size."""
     names = list(OUTPUTS)
     inputs, size = OUTPUTS[names[names.index(name) - 1]] if name != "3a" else (192, 28)
     module = Inception(inputs, TABLE[name])

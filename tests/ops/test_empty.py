@@ -59,7 +59,7 @@ softmax_cross_entropy(a, [], "none") | (0, 3) | (0,)
 a * b           | (3, 0), (0,) | (3, 0)
 a @ b           | (2, 3, 0), (0, 4) | (2, 3, 4)
 """
-#: what stands for several in a row
+#: what several rows of the table have in common
 EACH = {
     "{r}": ["sum", "mean", "var", "max", "min"],
     "{s}": ["softmax", "log_softmax"],

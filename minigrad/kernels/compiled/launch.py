@@ -50,7 +50,7 @@ def _load_openmp() -> str:
 #: how threads wait for work, in words
 WAITING = _load_openmp()
 TEAM[AVAILABLE] = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined,unused-ignore]
-numba.get_num_threads()  # starts the threads, and names what share calls
+numba.get_num_threads()  # starts the threads, and registers the symbol that share calls
 
 
 class _Notice(event.Listener):
@@ -90,7 +90,7 @@ def summing(function: Callable[..., Any]) -> Any:
 
 
 def plain(function: Callable[..., Any]) -> Any:
-    """Compile a function for Python to call that shares nothing, and that no recording notes."""
+    """Compile a function for Python to call that shares nothing; a recording calls it in each replay."""
     return _compiled(function)
 
 
