@@ -301,10 +301,19 @@ def test_memory_of_intermediate_results_is_not_read_before_it_is_written(rng):
 def test_values_that_a_kernel_reads_for_python_decide_anew():
     """Statistics that compiled code finds finite when recorded may not be in a replay."""
     recording = Recording(get("numpy").kernels)
-    watched, _ = recording.brought(np.ones((2, 3), "f"))
-    recording.apply(lambda k, var: (var * 2 if k.finite(var) else var * 0,), [watched])
-    ((function, _),) = recording.steps
-    assert function.__name__ == "step"  # which calls all of it
+    watched = recording.brought(np.ones((2, 3), "f"))[:1]
+    recording.apply(lambda k, var: (var * 2 if k.finite(var) else var * 0,), watched)
+    assert recording.steps[0][0].__name__ == "step"  # which calls all of it
+
+
+@mg.no_grad()
+def test_replays_refuse_what_eager_code_refuses():
+    norm, x, t = nn.BatchNorm(3), mg.arange(12).reshape(4, 3), np.array([0, 1, 2, 0])
+    graph = mg.capture(lambda x, t: mg.softmax_cross_entropy(norm(x), t), x, mg.tensor(t))
+    for scale, label, words in ((1, 3, r"labels 0 ... 2, got 0 ... 3"), (np.nan, 2, "NaN or Inf")):
+        graph(x, mg.tensor(t))
+        with pytest.raises(ValueError, match=words):
+            graph(x * scale, mg.tensor(np.array([0, 1, label, 0])))
 
 
 def test_memory_is_used_again():

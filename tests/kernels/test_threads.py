@@ -192,9 +192,8 @@ print(WAITING, os.environ.get("GOMP_SPINCOUNT"))
         text=True,
         check=True,
     ).stdout
-    assert found.startswith(expected) or (
-        "threading layer" in found and not before and not environment
-    )
+    unset = not before and not environment
+    assert found.startswith(expected) or ("threading layer" in found and unset)
     assert found.split()[-1] == environment.get("GOMP_SPINCOUNT", "None")
 
 
@@ -206,10 +205,5 @@ def test_compiling_is_said_once(tmp_path):
 
 
 def test_numbas_own_number_of_threads_stays():
-    code = """
-import numba, minigrad as mg
-numba.set_num_threads(1)
-mg.relu(mg.ones((2, 3)))
-print(numba.get_num_threads())
-"""
-    assert run(code, MINIGRAD_KERNELS="") == "1"
+    code = "import numba, minigrad as mg; numba.set_num_threads(1); mg.relu(mg.ones((2, 3)))"
+    assert run(f"{code}; print(numba.get_num_threads())", MINIGRAD_KERNELS="") == "1"

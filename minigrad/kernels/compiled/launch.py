@@ -54,15 +54,13 @@ numba.get_num_threads()  # starts the threads, and registers the symbol that sha
 
 
 class _Notice(event.Listener):
-    """Say once in a process that kernels are being compiled, when the first was not in Numba's cache."""
+    """Say once in a process that kernels are compiled; what is in Numba's cache makes no such event."""
 
     def on_start(self, compilation: Any) -> None:
         pass
 
     def on_end(self, compilation: Any) -> None:
-        dispatcher = compilation.data["dispatcher"]
-        ours = dispatcher.__module__.startswith(__package__)
-        if ours and dispatcher.stats.cache_misses:
+        if compilation.data["dispatcher"].__module__.startswith(__package__):
             event.unregister("numba:compile", self)
             print(
                 "minigrad: compiling its kernels, some seconds, once on this machine",
