@@ -70,10 +70,7 @@ def test_a_nan_stays_in_its_row_and_column(rng):
 
 
 def test_products_do_not_depend_on_who_works(rng, team):
-    a, b = (
-        rng.normal(size=(70, 500)).astype(np.float32),
-        rng.normal(size=(500, 90)).astype(np.float32),
-    )
+    a, b = (rng.normal(size=size).astype(np.float32) for size in ((70, 500), (500, 90)))
     found = []
     for count in (1, 2):
         mg.set_num_threads(count)
