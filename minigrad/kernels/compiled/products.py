@@ -53,6 +53,7 @@ def _tile(vectors):
                 rows_a.append(v.place(a, builder.mul(row, down)))
                 start = v.place(c, builder.mul(row, wide))
                 places += [v.place(start, j * v.lanes) for j in range(vectors)]
+                v.prefetch(start)
 
             def body(_, carried):
                 panel, offset, *sums = carried
@@ -126,26 +127,24 @@ def _pack_columns(typing, b, wide, depth, count, panel, like):
 
 
 @inner
-def _pack_panel(b, tb, start, stop, column, panel):
+def _pack_panel(b, tb, start, stop, column, panels, p):
     """Rows start...stop of b from a column on, or of its transpose; beyond the last, lanes hold what they will."""
-    size, width, like = b.itemsize, panel.shape[1], panel[0, 0]
-    depth, wide = stop - start, b.shape[1]
+    size, width, like = b.itemsize, panels.shape[2], panels[0, 0, 0]
+    depth, wide, panel = stop - start, b.shape[1], _at(panels, p)
     columns = min(width, (b.shape[0] if tb else wide) - column)
     if tb:
         done = depth // (width // 2) * (width // 2)
-        first = address(b) + size * (column * wide + start)
         if done:
-            _pack_columns(first, wide, done, columns, address(panel), like)
+            first = address(b) + size * (column * wide + start)
+            _pack_columns(first, wide, done, columns, panel, like)
     else:
         # A row may be read beyond its end, but not the array.
         done = min(depth, max((b.size - column - width) // wide + 1 - start, 0))
-        first = address(b) + size * (start * wide + column)
         if done:
-            _pack_rows(first, wide, done, address(panel), like)
+            _pack_rows(address(b) + size * (start * wide + column), wide, done, panel, like)
     for k in range(done, depth):
-        own = panel[k]
         for j in range(columns):
-            own[j] = b[column + j, start + k] if tb else b[start + k, column + j]
+            panels[p, k, j] = b[column + j, start + k] if tb else b[start + k, column + j]
 
 
 @inner
@@ -153,30 +152,38 @@ def _pack_tiles(a, ta, start, stop, first, last, packed):
     """Columns start...stop of the tiles first...last of a, or of its transpose."""
     m = a.shape[1] if ta else a.shape[0]
     for t in range(first, last):
-        own, top = packed[t - first], t * ROWS
+        top = t * ROWS
         rows = min(ROWS, m - top)
-        if ta:
-            for k in range(start, stop):
-                for i in range(rows):
-                    own[k - start, i] = a[k, top + i]
-        else:
+        for k in range(start, stop):
             for i in range(rows):
-                for k in range(start, stop):
-                    own[k - start, i] = a[top + i, k]
+                packed[t - first, k - start, i] = a[k, top + i] if ta else a[top + i, k]
 
 
 @inner
-def _edge(a, down, along, panel, depth, c, i, column, rows, more, edge):
-    """A tile beyond whose last column c ends: it is computed elsewhere, and what c has room for is copied."""
-    wide, left, like = edge.shape[1], c.shape[1] - column, c[0, 0]
-    if left > wide // 2:
-        _tile_of_two(a, down, along, panel, depth, address(edge), wide, rows, 0, like)
+def _at(blocks, i):
+    """Where block ``i`` of several begins."""
+    return address(blocks) + i * blocks.shape[1] * blocks.shape[2] * blocks.itemsize
+
+
+@inner
+def _tile_of(a, down, along, panel, depth, c, t, column, more, edge):
+    """Tile ``t`` down and from ``column`` on; one beyond whose last column c ends is computed elsewhere and copied."""
+    (m, n), i, width, like = c.shape, t * ROWS, edge.shape[1], c[0, 0]
+    rows, left = min(ROWS, m - i), n - column
+    if left >= width:
+        y = address(c) + c.itemsize * (i * n + column)
+        _tile_of_two(a, down, along, panel, depth, y, n, rows, more, like)
+        return
+    if left > width // 2:
+        _tile_of_two(a, down, along, panel, depth, address(edge), width, rows, 0, like)
     else:
-        _tile_of_one(a, down, along, panel, depth, address(edge), wide, rows, 0, like)
+        _tile_of_one(a, down, along, panel, depth, address(edge), width, rows, 0, like)
     for r in range(rows):
-        source, target = edge[r], c[i + r, column:]
         for k in range(left):
-            target[k] = target[k] + source[k] if more else source[k]
+            total = edge[r, k]
+            if more:
+                total += c[i + r, column + k]
+            c[i + r, column + k] = total
 
 
 @inner
@@ -199,32 +206,17 @@ def _part(a, ta, b, tb, c, rows, columns, add):
             if pack:
                 _pack_tiles(a, ta, start, stop, top, bottom, packed)
             for p in range(count):
-                column, panel = (columns[0] + p) * width, panels[p if blocks > 1 else 0]
+                column, own = (columns[0] + p) * width, p if blocks > 1 else 0
                 if top == rows[0]:
-                    _pack_panel(b, tb, start, stop, column, panel)
+                    _pack_panel(b, tb, start, stop, column, panels, own)
+                panel = _at(panels, own)
                 for t in range(top, bottom):
                     if pack:
-                        x, x_down, x_along = (
-                            address(packed) + size * (t - top) * run * ROWS,
-                            1,
-                            ROWS,
-                        )
+                        x, x_down, x_along = _at(packed, t - top), 1, ROWS
                     else:
                         x, x_down, x_along = address(a), down, along
                         x += size * (t * ROWS * down + start * along)
                     _tile_of(x, x_down, x_along, panel, stop - start, c, t, column, more, edge)
-
-
-@inner
-def _tile_of(a, down, along, panel, depth, c, t, column, more, edge):
-    """Tile ``t`` down and from ``column`` on."""
-    (m, n), i, width, like = c.shape, t * ROWS, panel.shape[1], c[0, 0]
-    rows = min(ROWS, m - i)
-    if column + width <= n:
-        y = address(c) + c.itemsize * (i * n + column)
-        _tile_of_two(a, down, along, address(panel), depth, y, n, rows, more, like)
-    else:
-        _edge(a, down, along, address(panel), depth, c, i, column, rows, more, edge)
 
 
 @inner

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import binding, ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .launch import inner
@@ -58,6 +59,13 @@ class Vectors:
 
     def store(self, vector, address) -> None:
         self.builder.store(vector, self._pointer(address, self.type), align=self.size)
+
+    def prefetch(self, address) -> None:
+        """Fetch the line there into the first cache, to be written."""
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), _i32, _i32, _i32])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
+        place = self._pointer(address, ir.IntType(8))
+        self.builder.call(function, [place, *(ir.Constant(_i32, n) for n in (1, 3, 1))])
 
     def broadcast(self, address):
         """The number there in all lanes."""
