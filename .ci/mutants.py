@@ -395,11 +395,8 @@ TABLE = r"""
 -         return dropout(x, self.p, self.rng) if self.training else x
 +         return dropout(x, self.p, self.rng)
 @ nn/recurrent.py | nn/test_recurrent.py
--     c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-+     c = sigmoid(i) * c + sigmoid(f) * tanh(g)
-@ nn/attention.py | nn/test_attention.py
-- / math.sqrt(self.features // self.heads)
-+ / math.sqrt(self.features)
+- c = sigmoid(f) * c + sigmoid(i) * tanh(g)
++ c = sigmoid(i) * c + sigmoid(f) * tanh(g)
 @ optim/optimizers.py | optim/test_optimizers.py -k "without_a_gradient"
 -         moved = tuple([i for i, g in enumerate(grads) if g is not None])
 +         moved = tuple(range(len([g for g in grads if g is not None])))

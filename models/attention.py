@@ -7,6 +7,9 @@ positions is classified.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 import minigrad as mg
@@ -18,6 +21,60 @@ def positions(time: int, width: int) -> np.ndarray:
     rates = 10_000.0 ** -(np.arange(0, width, 2) / width)
     angles = np.arange(time)[:, None] * rates
     return np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(time, -1)[:, :width]
+
+
+class Attention(nn.Module):
+    """Multi-head attention (section 3.2)::
+
+        softmax(Q K^T / sqrt(d)) V,   with Q, K, V three linear maps of the inputs, cut into heads of d features
+
+    Parameters
+    ----------
+    features, heads : int
+        Features of each element, in and out, which the heads must divide.
+    rng : numpy.random.Generator, optional
+    dtype : NumPy dtype
+    """
+
+    def __init__(
+        self,
+        features: int,
+        heads: int = 1,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        if heads < 1 or features % heads:
+            raise ValueError(
+                f"Attention: expected heads that divide {features} features, got {heads}"
+            )
+        self.features, self.heads = features, heads
+        maps = [nn.Linear(features, features, rng=rng, dtype=dtype) for _ in range(4)]
+        self.query, self.key, self.value, self.output = maps
+
+    def forward(self, x: mg.Tensor, memory: mg.Tensor | None = None, mask: Any = None) -> mg.Tensor:
+        """Attend from each element of x (n, time, features) to those of ``memory`` (n, steps, features), by default x.
+
+        ``mask`` is True where attention is allowed, in any shape that broadcasts against (n, time, steps): (time,
+        steps), or (n, 1, steps) to exclude padding. Each element must be allowed to attend to at least one.
+        """
+        memory = x if memory is None else memory
+        for t in (x, memory):
+            if t.ndim != 3 or t.shape[2] != self.features:
+                raise ValueError(
+                    f"Attention: expected shape (n, time, {self.features}), got {t.shape}"
+                )
+        maps = (self.query, x), (self.key, memory), (self.value, memory)
+        q, k, v = (self._heads(linear(t)) for linear, t in maps)
+        scores = q @ k.transpose(0, 1, 3, 2) / math.sqrt(self.features // self.heads)
+        if mask is not None:
+            scores = mg.where(mask, scores, -1e9 if scores.dtype.itemsize > 2 else -6e4)
+        found = mg.softmax(scores) @ v
+        return self.output(found.transpose(1, 2, 0, 3).reshape(x.shape))
+
+    def _heads(self, t: mg.Tensor) -> mg.Tensor:
+        """(n, time, features) as (heads, n, time, features of a head)."""
+        n, time, features = t.shape
+        return t.reshape(n, time, self.heads, features // self.heads).transpose(2, 0, 1, 3)
 
 
 class EncoderLayer(nn.Module):
@@ -40,7 +97,7 @@ class EncoderLayer(nn.Module):
         dropout: float,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.attention = nn.Attention(width, heads, rng=rng)
+        self.attention = Attention(width, heads, rng=rng)
         self.norm1 = nn.LayerNorm(width)
         self.linear1, self.linear2 = (
             nn.Linear(width, inner, rng=rng),

@@ -7,10 +7,26 @@ network for MNIST of section 5.1, three convolutional maxout layers with max poo
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 import minigrad as mg
 from minigrad import nn
+
+
+class Maxout(nn.Module):
+    """The maximum of ``pieces`` linear maps, unit by unit; (..., in_features) to (..., out_features)."""
+
+    def __init__(
+        self, in_features: int, out_features: int, pieces: int = 2, **settings: Any
+    ) -> None:
+        self.pieces = pieces
+        self.linear = nn.Linear(in_features, out_features * pieces, **settings)
+
+    def forward(self, x: mg.Tensor) -> mg.Tensor:
+        y = self.linear(x)
+        return y.reshape(*y.shape[:-1], y.shape[-1] // self.pieces, self.pieces).max(-1)
 
 
 class MaxoutConv2d(nn.Module):
@@ -72,7 +88,7 @@ def maxout_mlp(
     """From vectors (n, inputs) to logits (n, classes); as ``maxout_network``."""
     first, hidden = (nn.Dropout(p, rng) for p in dropout)
     return nn.Sequential(
-        *(first, nn.Maxout(inputs, width, pieces, rng=rng)),
-        *(hidden, nn.Maxout(width, width, pieces, rng=rng)),
+        *(first, Maxout(inputs, width, pieces, rng=rng)),
+        *(hidden, Maxout(width, width, pieces, rng=rng)),
         *(hidden, nn.Linear(width, classes, rng=rng)),
     )

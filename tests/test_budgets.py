@@ -17,7 +17,7 @@ from test_layering import MODULES, OURS, ROOT
 #: array module can run.
 OPTIONAL = (
     "bn checkpoint command data distributed graph info interop kernels layers onnx study "
-    "nn.attention nn.conventions nn.recurrent"
+    "nn.conventions nn.recurrent"
 )
 ARRAYS = "kernels.arrays kernels.windows kernels.generic kernels.convolution"
 
@@ -26,9 +26,9 @@ NEEDED = "checkpoint kernels"
 
 #: what is counted: (lines at most today, lines at most in the end)
 LINES = {
-    "minigrad": (21_830, 12_000),
-    "engine": (7_880, 4_000),
-    "tests": (25_950, 15_000),
+    "minigrad": (21_630, 12_000),
+    "engine": (7_835, 4_000),
+    "tests": (25_905, 15_000),
 }
 
 

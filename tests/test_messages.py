@@ -47,7 +47,7 @@ MISTAKES = [
             "mg.where(x > 0, x, torch)", "mg.concatenate([x, torch])", "mg.stack([torch])", "mg.linear(x, torch)",
             "mg.mse_loss(x, torch)", "mg.softmax_cross_entropy(x, torch)", "mg.grad(x, torch)",
             "p.sum().backward(torch)", "mg.optim.SGD([torch], 0.1)", "linear(torch)", "nn.LayerNorm(3)(torch)",
-            "nn.LSTM(3, 4)(torch)", "nn.Attention(4)(torch)", "mg.moments(torch)",
+            "nn.LSTM(3, 4)(torch)", "mg.moments(torch)",
         ]
     ],
     ("linear(a)", TypeError, f"^linear, argument x: {WRAP}"),

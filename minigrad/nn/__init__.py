@@ -16,7 +16,6 @@ from .layers import (
     Flatten,
     GlobalAvgPool2d,
     Linear,
-    Maxout,
     MaxPool2d,
     ReLU,
     Sigmoid,
@@ -26,12 +25,10 @@ from .module import Buffer, Module, Parameter, Sequential
 from .normalization import GroupNorm, InstanceNorm, LayerNorm
 
 if TYPE_CHECKING:
-    from .attention import Attention
     from .conventions import CONVENTIONS
-    from .recurrent import LSTM, RNN, ConvLSTM
+    from .recurrent import LSTM, RNN
 
 __all__ = [
-    "Attention",
     "AvgPool2d",
     "BatchNorm",
     "BatchRenorm",
@@ -39,7 +36,6 @@ __all__ = [
     "CONVENTIONS",
     "Conv1d",
     "Conv2d",
-    "ConvLSTM",
     "ConvTranspose2d",
     "DebiasedBatchNorm",
     "Dropout",
@@ -53,7 +49,6 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "MaxPool2d",
-    "Maxout",
     "Module",
     "Parameter",
     "RNN",
@@ -73,9 +68,8 @@ __all__ = [
 _LATER = {
     name: module
     for module, names in {
-        "nn.attention": "Attention",
         "nn.conventions": "CONVENTIONS",
-        "nn.recurrent": "ConvLSTM LSTM RNN",
+        "nn.recurrent": "LSTM RNN",
         "bn.hooks": "hold_statistics merging_statistics",
         "bn.micro_batches": "micro_batch_backward",
         "bn.population": "population_statistics",

@@ -19,7 +19,6 @@ from ..ops.random import generator
 from ..ops.shape import stack
 from ..tensor import Tensor
 from . import init
-from .layers import Conv2d
 from .module import Module, Parameter
 
 
@@ -134,66 +133,10 @@ class LSTM(RNN):
 
     def step(self, projected: Tensor, state: Any) -> Any:
         h, c = state
-        return lstm_update(projected + linear(h, self.weight_hh), c)
+        gates, size = projected + linear(h, self.weight_hh), self.hidden_size
+        i, f, g, o = (gates[:, k * size : (k + 1) * size] for k in range(4))
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        return sigmoid(o) * tanh(c), c
 
     def output(self, state: Any) -> Tensor:
         return state[0]
-
-
-class ConvLSTM(Module):
-    """An LSTM over images, with convolutions for products (Shi et al. 2015, arXiv:1506.04214, without peepholes).
-
-    Parameters
-    ----------
-    in_channels, hidden_channels : int
-    kernel_size : int
-        Odd, so that images keep their size.
-    **settings
-        ``rng`` and ``dtype``, as for Conv2d.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> hidden, (h, c) = mg.nn.ConvLSTM(1, 4, 3)(mg.ones((2, 5, 1, 8, 8)))
-    >>> hidden.shape, c.shape
-    ((2, 5, 4, 8, 8), (2, 4, 8, 8))
-    """
-
-    def __init__(
-        self, in_channels: int, hidden_channels: int, kernel_size: int, **settings: Any
-    ) -> None:
-        init.require_positive("ConvLSTM", kernel_size=kernel_size)
-        if kernel_size % 2 == 0:
-            raise ValueError(f"ConvLSTM: expected an odd kernel_size, got {kernel_size}")
-        self.hidden_channels = hidden_channels
-        gates, padding = 4 * hidden_channels, kernel_size // 2
-        self.input = Conv2d(in_channels, gates, kernel_size, padding=padding, **settings)
-        self.hidden = Conv2d(
-            hidden_channels, gates, kernel_size, padding=padding, bias=False, **settings
-        )
-
-    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Return the hidden states (n, time, hidden_channels, height, width) and the last (h, c)."""
-        require_floating(self.title(), x)
-        if x.ndim != 5 or not x.shape[1]:
-            raise ValueError(
-                f"{self.title()}: expected x of shape (n, time, channels, height, width), got {x.shape}"
-            )
-        n, time, _, height, width = x.shape
-        if state is None:
-            size = n, self.hidden_channels, height, width
-            state = (zeros(size, dtype=x.dtype, backend=x.backend),) * 2
-        h, c = state
-        hidden = []
-        for t in range(time):
-            h, c = lstm_update(self.input(x[:, t]) + self.hidden(h), c)
-            hidden.append(h)
-        return stack(hidden, axis=1), (h, c)
-
-
-def lstm_update(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """The next (h, c) from the inputs of the gates i, f, g, o, along axis 1, and the previous c."""
-    size = c.shape[1]
-    i, f, g, o = (gates[:, k * size : (k + 1) * size] for k in range(4))
-    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-    return sigmoid(o) * tanh(c), c

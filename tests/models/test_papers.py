@@ -18,7 +18,7 @@ from models.conv_lstm import Cell, conv_lstm
 from models.highway import Highway, highway
 from models.inception_bn import TABLE, ConvBN, Inception, inception_bn, inception_bn_small
 from models.lenet_bn import LeNet, lenet_bn
-from models.maxout_network import MaxoutConv2d, maxout_mlp, maxout_network
+from models.maxout_network import Maxout, MaxoutConv2d, maxout_mlp, maxout_network
 from models.mlp import MLP
 from models.network_in_network import network_in_network
 from models.resnet import Block, Bottleneck, ResNet
@@ -361,18 +361,18 @@ def test_bn_lstm_has_noise_before_the_first_step_in_training(rng):
 # --- ConvLSTM ---
 
 
-def test_conv_lstm_without_peepholes_is_the_layer(rng):
-    """``nn.ConvLSTM``, whose convolutions of input and state are one here."""
-    cell, layer = Cell(2, 3, 3, rng), nn.ConvLSTM(2, 3, 3)
-    weight = cell.conv.weight.numpy()
-    layer.input.weight.data = mg.tensor(weight[:, :2]).data
-    layer.hidden.weight.data = mg.tensor(weight[:, 2:]).data
-    for conv in (cell.conv, layer.input):
-        conv.bias.data = mg.tensor(np.linspace(-1, 1, 12, dtype=np.float32)).data
+def test_conv_lstm_without_peepholes_is_an_lstm_at_each_place(rng):
+    """By a kernel of one place; the rows of all gates are in the same order."""
+    cell, layer = Cell(2, 3, 1, rng), nn.LSTM(2, 3)
+    weight = cell.conv.weight.reshape(12, 5)
+    layer.weight_ih.data, layer.weight_hh.data = weight[:, :2].data, weight[:, 2:].data
+    for p in (cell.conv.bias, layer.bias):
+        p.data = mg.tensor(np.linspace(-1, 1, 12, dtype=np.float32)).data
     x, h, c = values(4, 2, 5, 6), values(4, 3, 5, 6), values(4, 3, 5, 6, seed=1)
-    _, expected = layer(x.reshape(4, 1, 2, 5, 6), (h, c))
+    seen, *state = (t.transpose(0, 2, 3, 1).reshape(120, -1) for t in (x, h, c))
+    _, expected = layer(seen.reshape(120, 1, 2), tuple(state))
     for a, b in zip(cell(x, h, c), expected, strict=True):
-        close(a, b, 1e-5)
+        close(a.transpose(0, 2, 3, 1).reshape(120, 3), b, 1e-5)
 
 
 def test_conv_lstm_gates_see_the_cell(rng):
@@ -484,12 +484,17 @@ def test_maxout_takes_the_largest_piece_then_the_largest_place(rng, batch_norm):
     close(layer(x), pieces.reshape(5, 3, 3, 2, 3, 2).max((3, 5)), 1e-6)
 
 
+def test_a_maxout_unit_is_the_largest_of_its_maps(rng):
+    layer, x = Maxout(3, 2, 4, dtype="float64"), mg.tensor(rng.standard_normal((2, 5, 3)))
+    close(layer(x), layer.linear(x).numpy().reshape(2, 5, 2, 4).max(-1), 0)
+
+
 @pytest.mark.parametrize("factory", [maxout_network, maxout_mlp])
 def test_maxout_has_dropout_before_every_layer(factory):
     """An input is dropped less often than a hidden unit."""
     model = factory(width=4)
     p = [layer.p for layer in model if isinstance(layer, nn.Dropout)]
-    layers = [m for m in model if isinstance(m, (nn.Maxout, MaxoutConv2d, nn.Linear))]
+    layers = [m for m in model if isinstance(m, (Maxout, MaxoutConv2d, nn.Linear))]
     assert p == [0.2, *[0.5] * (len(layers) - 1)]
 
 

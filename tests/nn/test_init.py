@@ -98,7 +98,6 @@ GAMMA = {"dtype": "float64", "gamma_init": partial(init.constant, value=0.1)}
         lambda: nn.Linear(3, 2, **TENTH).weight,
         lambda: nn.Linear(3, 2, dtype="float64", bias_init=TENTH["weight_init"]).bias,
         lambda: nn.Linear(2, 2, dtype="float64", weight_init=lambda s, rng: np.full(s, 0.1)).weight,
-        lambda: nn.Maxout(3, 2, **TENTH).linear.weight,
         lambda: nn.Conv1d(2, 2, 3, **TENTH).weight,
         lambda: nn.Conv2d(2, 2, 3, **TENTH).weight,
         lambda: nn.ConvTranspose2d(2, 2, 3, **TENTH).weight,

@@ -37,12 +37,6 @@ OPS = {
         (4, 3),
         {"weight": (2, 3)},
     ),
-    "Maxout": (
-        lambda: nn.Maxout(3, 2, 4, **F64),
-        lambda m, x: m.linear(x).reshape(2, 5, 2, 4).max(-1),
-        (2, 5, 3),
-        {"linear.weight": (8, 3), "linear.bias": (8,)},
-    ),
     "Conv2d": (
         lambda: nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), (1, 2), 2, **F64),
         lambda m, x: mg.conv2d(x, m.weight, m.bias, (2, 1), (1, 0), (1, 2), 2),
@@ -142,7 +136,6 @@ def test_sizes_may_be_numpy_integers():
         ),
         (nn.MaxPool2d(2), "MaxPool2d(kernel_size=2, stride=2, padding=0)"),
         (nn.AvgPool2d(3, 1, 1), "AvgPool2d(kernel_size=3, stride=1, padding=1)"),
-        (nn.Maxout(3, 2, 4), "Maxout(\n  linear=Linear(3, 8, bias=True)\n)"),
         (nn.LayerNorm(4, affine=False), "LayerNorm((4,), eps=1e-05, affine=False)"),
         (nn.GroupNorm(2, 4), "GroupNorm(2, 4, eps=1e-05)"),
     ],
@@ -181,7 +174,6 @@ ERRORS = {
         f"Dropout: expected 0 <= p < 1, got {p}": lambda p=p: nn.Dropout(p)
         for p in [-0.1, 1, 1.5, np.nan]
     },
-    f"Maxout: {POSITIVE.format('pieces', 0)}": lambda: nn.Maxout(3, 2, 0),
     "flatten: expected at least 2 axes, got shape ()": lambda: nn.Flatten()(mg.ones(())),
     "flatten: expected at least 2 axes, got shape (3,)": lambda: nn.Flatten()(mg.ones(3)),
     f"Conv2d: {POSITIVE.format('in_channels', 0)}": lambda: nn.Conv2d(0, 1, 3),
