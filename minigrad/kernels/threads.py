@@ -17,10 +17,11 @@ def _default() -> int:
 
 
 #: where in TEAM: the threads that may be used; those there are, known when the first kernel is loaded; the numbers
-#: from which work is shared, since waking threads takes as long as computing some thousands; and 1 while they work
-WANTED, AVAILABLE, ENOUGH, BUSY = range(4)
+#: from which work is shared, since waking threads takes as long as computing some thousands; 1 while they work;
+#: and until when they do not because one had to wait for its core
+WANTED, AVAILABLE, ENOUGH, BUSY, PAUSED = range(5)
 #: what compiled kernels read
-TEAM = np.array([_default(), 1, 2**15, 0], np.int64)
+TEAM = np.array([_default(), 1, 2**15, 0, 0], np.int64)
 
 
 def set_num_threads(n: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.kernels.threads import AVAILABLE, BUSY, WANTED
+from minigrad.kernels.threads import AVAILABLE, BUSY, PAUSED, WANTED
 
 numba = pytest.importorskip("numba")
 
@@ -53,7 +53,7 @@ def run(code, **environment):
         text=True,
         timeout=120,
     )
-    return done.stdout.strip() + done.stderr.strip().rpartition("\n")[2]
+    return done.stdout.strip() or done.stderr.strip().rpartition("\n")[2]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -130,11 +130,38 @@ def workers():
 def test_how_many_threads_work(workers, team, change, work, expected):
     if team[AVAILABLE] < 2:
         pytest.skip("Numba has one thread")
-    team[:] = 2, 2, 2**15, 0
+    team[:] = 2, 2, 2**15, 0, 0
     for place, value in change.items():
         team[place] = value
     assert workers(team, work) == expected
     assert team[BUSY] == change.get(BUSY, 0)
+
+
+def test_work_is_not_shared_for_a_while_when_a_thread_had_to_wait(workers, team):
+    from minigrad.kernels.compiled.launch import _HAS_CLOCK, share
+
+    if not _HAS_CLOCK or team[AVAILABLE] < 2:
+        pytest.skip("there is no clock that programs may read, or Numba has one thread")
+
+    @numba.njit
+    def wait(i, x):
+        for _ in range(5_000_000):
+            x[i] = x[i] / 2 + 1
+
+    @numba.njit
+    def run(team, x):
+        share(team, 2**15, len(x), wait, (x,))
+
+    team[:] = 2, 2, 2**15, 0, 0
+    run(team, np.ones(2))
+    until = int(team[PAUSED])
+    assert until > 0
+    assert workers(team, 2**20) == 1
+    assert team[PAUSED] == until
+    team[PAUSED] = 1  # is over
+    assert workers(team, 2**20) == 2
+    team[PAUSED] = 2**62  # of a clock that was set back
+    assert workers(team, 2**20) == 2
 
 
 def test_a_part_that_fails_is_an_error(team):

@@ -8,6 +8,7 @@ computed in the same way wherever it is, so results are the same to the last bit
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,13 +22,19 @@ from numba import types
 from numba.core import cgutils, event
 from numba.extending import intrinsic
 
-from ..threads import AVAILABLE, BUSY, ENOUGH, TEAM, WANTED
+from ..threads import AVAILABLE, BUSY, ENOUGH, PAUSED, TEAM, WANTED
 
 #: "a b + c" may be one instruction. Nothing may be reassociated: a sum of x - shift would lose what the shift saved.
 FASTMATH = {"contract", "nsz"}
 #: how often a thread looks for new work before it sleeps, about 0.1 ms; OpenMP's own default is milliseconds, which
 #: beside a busy process are lost in every kernel
 SPINS = 20_000
+#: ticks of the processor's clock that a launch takes at most where every thread has a core, and those for each number:
+#: a thread that waits for its core does so for milliseconds
+SLOW, SLOW_NUMBER = 2**21, 16
+#: ticks, about 0.1 s, for which work is not shared when a thread had to wait
+PAUSE = 2**28
+_HAS_CLOCK = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def _load_openmp() -> str:
@@ -129,8 +136,10 @@ def share(typing, team, work, count, part, args):
                     builder.module, _PARALLEL_FOR, "numba_parallel_for"
                 )
                 sizes = _i64(0), _i64(1), builder.trunc(threads, ir.IntType(32))
+                began = _ticks(builder)
                 builder.call(start, [builder.bitcast(function, _pointer), *given, *sizes])
                 builder.store_atomic(_i64(0), busy, "release", 8)
+                _pause_if_slow(builder, settings, work, began)
             with alone:
                 builder.call(function, given)
         with builder.if_then(cgutils.is_true(builder, builder.load(failed))):
@@ -161,11 +170,39 @@ def _take_team(builder, settings, work, count):
         builder.icmp_signed(">=", work, enough), builder.icmp_signed(">", count, _i64(1))
     )
     threads = cgutils.alloca_once_value(builder, _i64(1))
-    with builder.if_then(builder.and_(worth, builder.icmp_signed(">", most, _i64(1)))):
+    with (
+        builder.if_then(builder.and_(worth, builder.icmp_signed(">", most, _i64(1)))),
+        builder.if_then(builder.not_(_paused(builder, settings))),
+    ):
         swapped = builder.cmpxchg(busy, _i64(0), _i64(1), "acquire", "monotonic")
         taken = builder.extract_value(swapped, 1)
         builder.store(builder.select(taken, most, _i64(1)), threads)
     return builder.load(threads), busy
+
+
+def _ticks(builder):
+    """The processor's clock, some billions a second; always 0 where programs may not read it."""
+    if not _HAS_CLOCK:
+        return _i64(0)
+    kind = ir.FunctionType(_i64, [])
+    return builder.call(
+        cgutils.get_or_insert_function(builder.module, kind, "llvm.readcyclecounter"), []
+    )
+
+
+def _pause_if_slow(builder, settings, work, began):
+    """Let the next ones work alone for a while if threads took so long that one had to wait for its core."""
+    now = _ticks(builder)
+    most = builder.add(builder.mul(work, _i64(SLOW_NUMBER)), _i64(SLOW))
+    with builder.if_then(builder.icmp_signed(">", builder.sub(now, began), most)):
+        until = cgutils.gep_inbounds(builder, settings, PAUSED)
+        builder.store(builder.add(now, _i64(PAUSE)), until)
+
+
+def _paused(builder, settings):
+    until = builder.load(cgutils.gep_inbounds(builder, settings, PAUSED))
+    left = builder.sub(until, _ticks(builder))  # unsigned: a clock that was set back is no pause
+    return builder.icmp_unsigned("<", builder.sub(left, _i64(1)), _i64(PAUSE))
 
 
 def _range(context, builder, part, signature, values):
