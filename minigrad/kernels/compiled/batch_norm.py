@@ -107,7 +107,7 @@ def _narrow(sums, into):
 @inner
 def _deviations(t, x, size, shift, totals, squares):
     """The sums of d = x - shift and of d d of each channel, in float64."""
-    s, q = np.zeros_like(shift), np.zeros_like(shift)
+    s, q = np.zeros(len(shift), x.dtype), np.zeros(len(shift), x.dtype)
     last = min((t + 1) * size, len(x))
     for start in range(t * size, last, RUN):
         _add_deviations(x[start : min(start + RUN, last)], shift, s, q)
@@ -118,7 +118,8 @@ def _deviations(t, x, size, shift, totals, squares):
 @inner
 def _products(t, x, gy, size, center, totals, products, gradients):
     """The sums of d = x - center, of gy d and of gy of each channel, in float64."""
-    s, p, q = np.zeros_like(center), np.zeros_like(center), np.zeros_like(center)
+    s, p = np.zeros(len(center), x.dtype), np.zeros(len(center), x.dtype)
+    q = np.zeros(len(center), x.dtype)
     last = min((t + 1) * size, len(x))
     for start in range(t * size, last, RUN):
         own = slice(start, min(start + RUN, last))
@@ -231,7 +232,7 @@ def planes_forward(team, x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std
         near[c] = _near_mean(x, c)
     totals, squares = np.zeros((chunks, channels)), np.zeros((chunks, channels))
     share(team, x.size, chunks, _plane_deviations, (x, size, near, totals, squares))
-    a, b, m = np.empty_like(mean), np.empty_like(mean), n * width
+    a, b, m = np.empty(channels, x.dtype), np.empty(channels, x.dtype), n * width
     finish_forward(near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, a, b)
     share(team, x.size, chunks, _affine_planes, (x, size, near, a, b, y))
 
@@ -243,7 +244,8 @@ def planes_backward(team, x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, 
     products, gradients = np.zeros((chunks, channels)), np.zeros((chunks, channels))
     sums = totals, products, gradients
     share(team, x.size, chunks, _plane_products, (x, gy, size, mean, *sums))
-    a, b, e, m = np.empty_like(mean), np.empty_like(mean), np.empty_like(mean), n * width
+    a, b = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    e, m = np.empty(channels, x.dtype), n * width
     finish_backward(*sums, m, dof, gamma, inv_std, ggamma, gbeta, a, b, e)
     share(team, x.size, chunks, _plane_gradients, (x, gy, size, mean, a, b, e, gx))
 
@@ -265,7 +267,7 @@ def columns_forward(team, x, chunks, gamma, beta, eps, dof, y, mean, var, inv_st
     center = _spread(near, width)
     totals, squares = np.zeros((chunks, channels)), np.zeros((chunks, channels))
     share(team, x.size, chunks, _deviations, (x, size, center, totals, squares))
-    a, b, m = np.empty_like(mean), np.empty_like(mean), x.size / channels
+    a, b, m = np.empty(channels, x.dtype), np.empty(channels, x.dtype), x.size / channels
     finish_forward(near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, a, b)
     scale, shift = _spread(a, width), _spread(b, width)
     share(team, x.size, chunks, _affine, (x, size, center, scale, shift, y))
@@ -279,7 +281,8 @@ def columns_backward(team, x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma,
     gradients = np.zeros((chunks, channels))
     sums = totals, products, gradients
     share(team, x.size, chunks, _products, (x, gy, size, center, *sums))
-    a, b, e = np.empty_like(mean), np.empty_like(mean), np.empty_like(mean)
+    a, b = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    e = np.empty(channels, x.dtype)
     finish_backward(*sums, x.size / channels, dof, gamma, inv_std, ggamma, gbeta, a, b, e)
     slope, shift, scale = _spread(a, width), _spread(b, width), _spread(e, width)
     share(team, x.size, chunks, _gradient, (x, gy, size, center, slope, shift, scale, gx))

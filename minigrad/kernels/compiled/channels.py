@@ -61,7 +61,7 @@ def finish_backward(
 @inner
 def frozen_scale(gamma, var, eps):
     """gamma / sqrt(var + eps)."""
-    scale, one = np.empty_like(var), var.dtype.type(1)
+    scale, one = np.empty(len(var), var.dtype), var.dtype.type(1)
     for c in range(len(var)):
         scale[c] = (one / np.sqrt(var[c] + var.dtype.type(eps))) * gamma[c]
     return scale

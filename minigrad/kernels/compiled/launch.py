@@ -23,6 +23,7 @@ from numba.core import cgutils, event
 from numba.extending import intrinsic
 
 from ..threads import AVAILABLE, BUSY, ENOUGH, PAUSED, TEAM, WANTED
+from .inlining import Inner
 
 #: "a b + c" may be one instruction. Nothing may be reassociated: a sum of x - shift would lose what the shift saved.
 FASTMATH = {"contract", "nsz"}
@@ -84,14 +85,18 @@ def _compiled(function: Callable[..., Any], fastmath: set[str] = FASTMATH, **opt
     return numba.njit(fastmath=fastmath, **settings | options)(function)
 
 
+#: settings of functions that have no wrapper for Python and no place in the cache: what calls them has their code
+_INNER: Any = {"no_cpython_wrapper": True, "cache": False, "pipeline_class": Inner}
+
+
 def inner(function: Callable[..., Any]) -> Any:
     """Compile a function that compiled functions call."""
-    return _compiled(function, no_cpython_wrapper=True)
+    return _compiled(function, **_INNER)
 
 
 def summing(function: Callable[..., Any]) -> Any:
     """Compile the same, where sums may be taken in the order that suits vector lanes."""
-    return _compiled(function, FASTMATH | {"reassoc"}, no_cpython_wrapper=True)
+    return _compiled(function, FASTMATH | {"reassoc"}, **_INNER)
 
 
 def plain(function: Callable[..., Any]) -> Any:
