@@ -9,7 +9,7 @@ from typing import Any
 
 from . import compiled
 from .generic import Kernels, refuse_statistics
-from .layouts import alike, flat, layout, ready
+from .layouts import alike, layout, ready
 from .numpy import NumpyKernels
 
 
@@ -106,12 +106,6 @@ class NumbaNormKernels(NumpyKernels):
         y = self.empty((x.shape[1],), x.dtype)
         self.compiled.batch_norm.column_sums(x, y)
         return y.reshape(1, -1) if keepdims else y
-
-    def finite(self, var: Any) -> bool:
-        if var.dtype.char not in "fd":
-            return super().finite(var)
-        found: bool = self.compiled.running.finite(flat(var))
-        return found
 
     def move_statistics(
         self,

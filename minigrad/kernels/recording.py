@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from .numba import NumbaKernels
-from .threads import TEAM
 from .watched import Watched, bare, current
 
 #: bytes at which blocks of memory begin: a cache line
@@ -166,7 +165,6 @@ class Recording:
         self._noted: list[tuple[Callable[..., Any], list[Any]]] = []
         self._uses: list[tuple[Memory, list[Any], int, Any]] = []
         self._brought: list[tuple[Memory, Any]] = []
-        self.fixed(TEAM)
 
     # --- memory ---
 
@@ -229,18 +227,12 @@ class Recording:
         self._take(step[1])
         return step[1]
 
-    def launch(self, kernel: partial[Any], refuse: Callable[..., Any] | None, *args: Any) -> Any:
+    def launch(self, kernel: Any, refuse: Callable[..., Any] | None, *args: Any) -> Any:
         """Note the launch of a compiled kernel, and launch it; where it says False, ``refuse`` raises."""
-        team = kernel.args
         start = self._kernels.compiled.launch.entry(kernel, *map(bare, args))
         if refuse is not None:
             start = partial(_start, start, refuse)
-        return start(*self.note(start, (*team, *args)))
-
-    def read(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a compiled function whose result Python gets: what it decides is decided anew in each replay."""
-        self.reason = self.reason or "a value that Python reads"
-        return function(*map(bare, args))
+        return start(*self.note(start, args))
 
     def _take(self, arguments: list[Any]) -> None:
         for i, a in enumerate(arguments):
@@ -323,8 +315,8 @@ class Recording:
         self._noted, self._uses = [], []
 
 
-def _start(start: Any, refuse: Any, team: Any, *args: Any) -> Any:
-    done = start(team, *args)
+def _start(start: Any, refuse: Any, *args: Any) -> Any:
+    done = start(*args)
     if not done:
         refuse(*args)
     return done
@@ -353,9 +345,7 @@ class _Noting:
         found = getattr(self._module, name)
         if isinstance(found, ModuleType):
             return _Noting(found, self._recording)
-        if isinstance(found, partial):
-            return partial(self._recording.launch, found, None)
-        return partial(self._recording.read, found) if callable(found) else found
+        return partial(self._recording.launch, found, None)
 
 
 def dense(array: Any) -> bool:

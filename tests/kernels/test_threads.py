@@ -103,12 +103,12 @@ def workers():
         ids[i] = thread()
 
     @numba.njit
-    def run(team, work, ids):
-        share(team, work, len(ids), note, (ids,))
+    def run(work, ids):
+        share(work, len(ids), note, (ids,))
 
-    def count(team, work):
+    def count(work):
         ids = np.zeros(PARTS, np.uint64)
-        run(team, work, ids)
+        run(work, ids)
         assert ids.all()
         return len(set(ids.tolist()))
 
@@ -133,7 +133,7 @@ def test_how_many_threads_work(workers, team, change, work, expected):
     team[:] = 2, 2, 2**15, 0, 0
     for place, value in change.items():
         team[place] = value
-    assert workers(team, work) == expected
+    assert workers(work) == expected
     assert team[BUSY] == change.get(BUSY, 0)
 
 
@@ -149,19 +149,19 @@ def test_work_is_not_shared_for_a_while_when_a_thread_had_to_wait(workers, team)
             x[i] = x[i] / 2 + 1
 
     @numba.njit
-    def run(team, x):
-        share(team, 2**15, len(x), wait, (x,))
+    def run(x):
+        share(2**15, len(x), wait, (x,))
 
     team[:] = 2, 2, 2**15, 0, 0
-    run(team, np.ones(2))
+    run(np.ones(2))
     until = int(team[PAUSED])
     assert until > 0
-    assert workers(team, 2**20) == 1
+    assert workers(2**20) == 1
     assert team[PAUSED] == until
     team[PAUSED] = 1  # is over
-    assert workers(team, 2**20) == 2
+    assert workers(2**20) == 2
     team[PAUSED] = 2**62  # of a clock that was set back
-    assert workers(team, 2**20) == 2
+    assert workers(2**20) == 2
 
 
 def test_a_part_that_fails_is_an_error(team):
@@ -173,13 +173,13 @@ def test_a_part_that_fails_is_an_error(team):
             raise ValueError("no memory, say")
 
     @numba.njit
-    def run(team, x):
-        share(team, 2**20, len(x), fail, (x,))
+    def run(x):
+        share(2**20, len(x), fail, (x,))
 
     for wanted in (1, 2):
         team[WANTED] = wanted
         with pytest.raises(MemoryError, match="a compiled kernel"):
-            run(team, np.ones(PARTS))
+            run(np.ones(PARTS))
         assert team[BUSY] == 0
 
 

@@ -225,80 +225,80 @@ def _plane_gradients(t, x, gy, size, mean, slope, shift, scale, gx):
 
 
 @kernel
-def planes_forward(team, x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
+def planes_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
     n, channels, width = x.shape
     size, near = -(-n * channels // chunks), np.empty(channels, x.dtype)
     for c in range(channels):
         near[c] = _near_mean(x, c)
     totals, squares = np.zeros((chunks, channels)), np.zeros((chunks, channels))
-    share(team, x.size, chunks, _plane_deviations, (x, size, near, totals, squares))
+    share(x.size, chunks, _plane_deviations, (x, size, near, totals, squares))
     a, b, m = np.empty(channels, x.dtype), np.empty(channels, x.dtype), n * width
     finish_forward(near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, a, b)
-    share(team, x.size, chunks, _affine_planes, (x, size, near, a, b, y))
+    share(x.size, chunks, _affine_planes, (x, size, near, a, b, y))
 
 
 @kernel
-def planes_backward(team, x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
+def planes_backward(x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
     n, channels, width = x.shape
     size, totals = -(-n * channels // chunks), np.zeros((chunks, channels))
     products, gradients = np.zeros((chunks, channels)), np.zeros((chunks, channels))
     sums = totals, products, gradients
-    share(team, x.size, chunks, _plane_products, (x, gy, size, mean, *sums))
+    share(x.size, chunks, _plane_products, (x, gy, size, mean, *sums))
     a, b = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     e, m = np.empty(channels, x.dtype), n * width
     finish_backward(*sums, m, dof, gamma, inv_std, ggamma, gbeta, a, b, e)
-    share(team, x.size, chunks, _plane_gradients, (x, gy, size, mean, a, b, e, gx))
+    share(x.size, chunks, _plane_gradients, (x, gy, size, mean, a, b, e, gx))
 
 
 @kernel
-def planes_frozen(team, x, chunks, gamma, beta, mean, var, eps, y):
+def planes_frozen(x, chunks, gamma, beta, mean, var, eps, y):
     """y = (x - mean) gamma / sqrt(var + eps) + beta."""
     scale, size = frozen_scale(gamma, var, eps), -(-x.shape[0] * x.shape[1] // chunks)
-    share(team, x.size, chunks, _affine_planes, (x, size, mean, scale, beta, y))
+    share(x.size, chunks, _affine_planes, (x, size, mean, scale, beta, y))
 
 
 # --- columns ---
 
 
 @kernel
-def columns_forward(team, x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
+def columns_forward(x, chunks, gamma, beta, eps, dof, y, mean, var, inv_std):
     (rows, width), channels = x.shape, len(mean)
     size, near = -(-rows // chunks), _near_means(x, channels)
     center = _spread(near, width)
     totals, squares = np.zeros((chunks, channels)), np.zeros((chunks, channels))
-    share(team, x.size, chunks, _deviations, (x, size, center, totals, squares))
+    share(x.size, chunks, _deviations, (x, size, center, totals, squares))
     a, b, m = np.empty(channels, x.dtype), np.empty(channels, x.dtype), x.size / channels
     finish_forward(near, totals, squares, m, dof, eps, gamma, beta, mean, var, inv_std, a, b)
     scale, shift = _spread(a, width), _spread(b, width)
-    share(team, x.size, chunks, _affine, (x, size, center, scale, shift, y))
+    share(x.size, chunks, _affine, (x, size, center, scale, shift, y))
 
 
 @kernel
-def columns_backward(team, x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
+def columns_backward(x, gy, chunks, gamma, mean, inv_std, dof, gx, ggamma, gbeta):
     (rows, width), channels = x.shape, len(mean)
     size, center = -(-rows // chunks), _spread(mean, width)
     totals, products = np.zeros((chunks, channels)), np.zeros((chunks, channels))
     gradients = np.zeros((chunks, channels))
     sums = totals, products, gradients
-    share(team, x.size, chunks, _products, (x, gy, size, center, *sums))
+    share(x.size, chunks, _products, (x, gy, size, center, *sums))
     a, b = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     e = np.empty(channels, x.dtype)
     finish_backward(*sums, x.size / channels, dof, gamma, inv_std, ggamma, gbeta, a, b, e)
     slope, shift, scale = _spread(a, width), _spread(b, width), _spread(e, width)
-    share(team, x.size, chunks, _gradient, (x, gy, size, center, slope, shift, scale, gx))
+    share(x.size, chunks, _gradient, (x, gy, size, center, slope, shift, scale, gx))
 
 
 @kernel
-def columns_frozen(team, x, chunks, gamma, beta, mean, var, eps, y):
+def columns_frozen(x, chunks, gamma, beta, mean, var, eps, y):
     """y = (x - mean) gamma / sqrt(var + eps) + beta."""
     rows, width = x.shape
     scale, shift = _spread(frozen_scale(gamma, var, eps), width), _spread(beta, width)
     given = x, -(-rows // chunks), _spread(mean, width), scale, shift, y
-    share(team, x.size, chunks, _affine, given)
+    share(x.size, chunks, _affine, given)
 
 
 @kernel
-def column_sums(team, x, y):
+def column_sums(x, y):
     """The sum of each column, at most ``RUN`` values of it in the precision of x."""
     total, part = np.zeros(x.shape[1]), np.zeros(x.shape[1], x.dtype)
     for start in range(0, len(x), RUN):

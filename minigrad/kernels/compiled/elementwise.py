@@ -81,23 +81,23 @@ def _relu_grad(t, x, gy, gx):
 
 
 @kernel
-def sigmoid(team, x, y):
-    share(team, x.size, chunks(x.size), _sigmoid, (x, y))
+def sigmoid(x, y):
+    share(x.size, chunks(x.size), _sigmoid, (x, y))
 
 
 @kernel
-def sigmoid_grad(team, y, gy, gx):
-    share(team, y.size, chunks(y.size), _sigmoid_grad, (y, gy, gx))
+def sigmoid_grad(y, gy, gx):
+    share(y.size, chunks(y.size), _sigmoid_grad, (y, gy, gx))
 
 
 @kernel
-def relu(team, x, y):
-    share(team, x.size, chunks(x.size), _relu, (x, y))
+def relu(x, y):
+    share(x.size, chunks(x.size), _relu, (x, y))
 
 
 @kernel
-def relu_grad(team, x, gy, gx):
-    share(team, x.size, chunks(x.size), _relu_grad, (x, gy, gx))
+def relu_grad(x, gy, gx):
+    share(x.size, chunks(x.size), _relu_grad, (x, gy, gx))
 
 
 @inner
@@ -121,10 +121,10 @@ def _cross_entropy(i, logits, labels, losses, probabilities):
 
 
 @kernel
-def softmax_cross_entropy(team, logits, labels, weight, losses, probabilities, loss):
+def softmax_cross_entropy(logits, labels, weight, losses, probabilities, loss):
     """The loss of each example, and their sum times ``weight``; whether all labels are among the classes."""
     examples = logits, labels, losses, probabilities
-    share(team, logits.size, len(logits), _cross_entropy, examples)
+    share(logits.size, len(logits), _cross_entropy, examples)
     total, good = 0.0, True
     for i in range(len(logits)):
         total += losses[i]
@@ -134,7 +134,7 @@ def softmax_cross_entropy(team, logits, labels, weight, losses, probabilities, l
 
 
 @kernel
-def softmax_cross_entropy_grad(team, probabilities, labels, gy, weight, g):
+def softmax_cross_entropy_grad(probabilities, labels, gy, weight, g):
     """(p - onehot) gy weight; gy for each example, or one for all."""
     for i in range(len(labels)):
         scale, row, out = gy[i if len(gy) > 1 else 0] * weight, probabilities[i], g[i]

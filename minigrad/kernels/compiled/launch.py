@@ -12,12 +12,11 @@ import platform
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
 from typing import Any
 
 import numba
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils, event
 from numba.extending import intrinsic
@@ -55,6 +54,9 @@ def _load_openmp() -> str:
     return "spin briefly"
 
 
+#: the name by which compiled code finds TEAM
+_TEAM = "minigrad_team"
+binding.add_symbol(_TEAM, TEAM.ctypes.data)
 #: how threads wait for work, in words
 WAITING = _load_openmp()
 TEAM[AVAILABLE] = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined,unused-ignore]
@@ -99,24 +101,28 @@ def summing(function: Callable[..., Any]) -> Any:
     return _compiled(function, FASTMATH | {"reassoc"}, **_INNER)
 
 
-def plain(function: Callable[..., Any]) -> Any:
-    """Compile a function for Python to call that shares nothing; a recording calls it in each replay."""
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function for Python to call."""
     return _compiled(function)
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function of TEAM and of what it is called with."""
-    return partial(_compiled(function), TEAM)
-
-
-def entry(kernel: partial[Any], *args: Any) -> Any:
+def entry(kernel: Any, *args: Any) -> Any:
     """The compiled function that the dispatcher chooses: to look at arguments takes as long as a small kernel."""
-    dispatcher: Any = kernel.func
-    return dispatcher.compile(tuple(map(numba.typeof, (*kernel.args, *args))))
+    return kernel.compile(tuple(map(numba.typeof, args)))
 
 
 @intrinsic  # type: ignore[misc,unused-ignore]
-def share(typing, team, work, count, part, args):
+def setting(typing, place):
+    """The number at a place of TEAM."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.load(_setting(builder, *arguments))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic  # type: ignore[misc,unused-ignore]
+def share(typing, work, count, part, args):
     """``part(i, *args)`` for each i below ``count``, on several threads if there are ``work`` numbers to compute.
 
     The threads work for one caller at a time; others that come meanwhile compute all their parts themselves.
@@ -124,7 +130,7 @@ def share(typing, team, work, count, part, args):
     inner = part.get_call_type(typing, (types.int64, *args.types), {})
 
     def codegen(context, builder, signature, arguments):
-        team, work, count, _, values = arguments
+        work, count, _, values = arguments
         function = _range(context, builder, part, inner, values.type)
         data = cgutils.alloca_once(builder, ir.LiteralStructType([values.type, _i8]))
         failed = cgutils.gep_inbounds(builder, data, 0, 1)
@@ -133,8 +139,7 @@ def share(typing, team, work, count, part, args):
         first = cgutils.alloca_once_value(builder, ir.Constant(_pointer, None))
         parts, step = (cgutils.alloca_once_value(builder, n) for n in (count, _i64(1)))
         given = first, parts, step, builder.bitcast(data, _pointer)
-        settings = context.make_array(signature.args[0])(context, builder, team).data
-        threads, busy = _take_team(builder, settings, work, count)
+        threads, busy = _take_team(builder, work, count)
         with builder.if_else(builder.icmp_signed(">", threads, _i64(1))) as (together, alone):
             with together:
                 start = cgutils.get_or_insert_function(
@@ -144,14 +149,14 @@ def share(typing, team, work, count, part, args):
                 began = _ticks(builder)
                 builder.call(start, [builder.bitcast(function, _pointer), *given, *sizes])
                 builder.store_atomic(_i64(0), busy, "release", 8)
-                _pause_if_slow(builder, settings, work, began)
+                _pause_if_slow(builder, work, began)
             with alone:
                 builder.call(function, given)
         with builder.if_then(cgutils.is_true(builder, builder.load(failed))):
             context.call_conv.return_user_exc(builder, MemoryError, ("a compiled kernel",))
         return context.get_dummy_value()
 
-    return types.none(team, types.int64, types.int64, part, args), codegen
+    return types.none(types.int64, types.int64, part, args), codegen
 
 
 _i8, _i64 = ir.IntType(8), ir.IntType(64)
@@ -164,10 +169,16 @@ _RANGE = ir.FunctionType(
 _PARALLEL_FOR = ir.FunctionType(ir.VoidType(), [_pointer, *_RANGE.args, _i64, _i64, ir.IntType(32)])
 
 
-def _take_team(builder, settings, work, count):
+def _setting(builder, place):
+    """Where a number of TEAM is."""
+    found = builder.module.globals.get(_TEAM) or ir.GlobalVariable(builder.module, _i64, _TEAM)
+    return cgutils.gep_inbounds(builder, found, place)
+
+
+def _take_team(builder, work, count):
     """How many threads to start, which are taken then if they are more than one, and where to give them back."""
     wanted, available, enough, busy = (
-        cgutils.gep_inbounds(builder, settings, i) for i in (WANTED, AVAILABLE, ENOUGH, BUSY)
+        _setting(builder, i) for i in (WANTED, AVAILABLE, ENOUGH, BUSY)
     )
     wanted, available, enough = map(builder.load, (wanted, available, enough))
     most = builder.select(builder.icmp_signed("<", wanted, available), wanted, available)
@@ -177,7 +188,7 @@ def _take_team(builder, settings, work, count):
     threads = cgutils.alloca_once_value(builder, _i64(1))
     with (
         builder.if_then(builder.and_(worth, builder.icmp_signed(">", most, _i64(1)))),
-        builder.if_then(builder.not_(_paused(builder, settings))),
+        builder.if_then(builder.not_(_paused(builder))),
     ):
         swapped = builder.cmpxchg(busy, _i64(0), _i64(1), "acquire", "monotonic")
         taken = builder.extract_value(swapped, 1)
@@ -195,17 +206,17 @@ def _ticks(builder):
     )
 
 
-def _pause_if_slow(builder, settings, work, began):
+def _pause_if_slow(builder, work, began):
     """Let the next ones work alone for a while if threads took so long that one had to wait for its core."""
     now = _ticks(builder)
     most = builder.add(builder.mul(work, _i64(SLOW_NUMBER)), _i64(SLOW))
     with builder.if_then(builder.icmp_signed(">", builder.sub(now, began), most)):
-        until = cgutils.gep_inbounds(builder, settings, PAUSED)
+        until = _setting(builder, PAUSED)
         builder.store(builder.add(now, _i64(PAUSE)), until)
 
 
-def _paused(builder, settings):
-    until = builder.load(cgutils.gep_inbounds(builder, settings, PAUSED))
+def _paused(builder):
+    until = builder.load(_setting(builder, PAUSED))
     left = builder.sub(until, _ticks(builder))  # unsigned: a clock that was set back is no pause
     return builder.icmp_unsigned("<", builder.sub(left, _i64(1)), _i64(PAUSE))
 

@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..threads import AVAILABLE, ENOUGH, WANTED
-from .launch import inner, kernel, share, summing
+from .launch import inner, kernel, setting, share, summing
 from .vectors import REGISTERS, WIDTH, Vectors, address, whole
 
 #: rows of a tile: two vectors in each, a row of the second factor and a number of the first, all in registers
@@ -237,9 +237,9 @@ def _block(part, a, ta, b, tb, c, across, down, add, bias):
 
 
 @inner
-def _cut(team, tiles, panels, work):
+def _cut(tiles, panels, work):
     """Into how many blocks to cut rows and columns: as many as threads; to pack a panel takes as long as a tile."""
-    threads = min(team[WANTED], team[AVAILABLE]) if work >= team[ENOUGH] else 1
+    threads = min(setting(WANTED), setting(AVAILABLE)) if work >= setting(ENOUGH) else 1
     least = (tiles + 1) * panels * threads
     found = 1, threads
     for down in range(1, threads + 1):
@@ -251,12 +251,12 @@ def _cut(team, tiles, panels, work):
 
 
 @kernel
-def product(team, a, ta, b, tb, c, add, bias):
+def product(a, ta, b, tb, c, add, bias):
     """c = a b + bias, or c += a b + bias; ``ta`` and ``tb`` say that a and b are transposed. No numbers are no bias."""
     work = c.size * (len(a) if ta else a.shape[1]) // PER_NUMBER
     panels = -(-c.shape[1] * c.itemsize // (2 * WIDTH))
-    down, across = _cut(team, -(-c.shape[0] // ROWS), panels, work)
-    share(team, work, down * across, _block, (a, ta, b, tb, c, across, down, add, bias))
+    down, across = _cut(-(-c.shape[0] // ROWS), panels, work)
+    share(work, down * across, _block, (a, ta, b, tb, c, across, down, add, bias))
 
 
 @inner
@@ -266,10 +266,10 @@ def _matrix(item, a, ta, b, tb, c, add):
 
 
 @kernel
-def products(team, a, ta, b, tb, c, add):
+def products(a, ta, b, tb, c, add):
     """The same for each matrix of three stacks."""
     work = c.size * (a.shape[1] if ta else a.shape[2]) // PER_NUMBER
-    share(team, work, len(c), _matrix, (a, ta, b, tb, c, add))
+    share(work, len(c), _matrix, (a, ta, b, tb, c, add))
 
 
 @summing
@@ -285,6 +285,6 @@ def _few(x, weight, bias, y):
 
 
 @kernel
-def few(team, x, weight, bias, y):
+def few(x, weight, bias, y):
     """y = x weight^T + bias for a few rows, none of which is worth packing."""
     _few(x, weight, bias, y)

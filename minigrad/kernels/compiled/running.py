@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .launch import inner, kernel, plain
+from .launch import inner, kernel
 
 
 @inner
@@ -13,15 +13,9 @@ def _finite(x):
     return total == 0
 
 
-@plain
-def finite(x):
-    """Whether all numbers are."""
-    return _finite(x)
-
-
 @kernel
 def move_statistics(
-    team, running_mean, running_var, num_batches, mean, var, momentum, correction, debiased
+    running_mean, running_var, num_batches, mean, var, momentum, correction, debiased
 ):
     """running = (1 - new) running + new batch; a cumulative average for a negative momentum.
 

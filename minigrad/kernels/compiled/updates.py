@@ -134,14 +134,14 @@ def _sgd_chunk(t, ps, vs, gs, lr, weight_decay, momentum, nesterov):
 
 
 @kernel
-def sgd(team, params, velocities, grads, dtype, lr, weight_decay, momentum, nesterov):
+def sgd(params, velocities, grads, dtype, lr, weight_decay, momentum, nesterov):
     """No velocities without momentum. Whether the arrays are of ``dtype`` and plain; nothing has moved if not."""
     size = _total(params, velocities, velocities, grads, dtype)
     if size < 0:
         return False
     columns = _items(params), _items(velocities), _items(grads)
     settings = lr, weight_decay, momentum, nesterov
-    share(team, size, chunks(size), _sgd_chunk, (*columns, *settings))
+    share(size, chunks(size), _sgd_chunk, (*columns, *settings))
     return True
 
 
@@ -163,12 +163,12 @@ def _adam_chunk(t, ps, ms, vs, gs, steps, lr, b1, b2, eps, weight_decay, like):
 
 
 @kernel
-def adam(team, params, firsts, seconds, grads, dtype, steps, lr, b1, b2, eps, weight_decay, like):
+def adam(params, firsts, seconds, grads, dtype, steps, lr, b1, b2, eps, weight_decay, like):
     """``steps`` counts the updates of each tensor; settings in float64. The same is returned."""
     size = _total(params, firsts, seconds, grads, dtype)
     if size < 0:
         return False
     columns = _items(params), _items(firsts), _items(seconds), _items(grads)
     settings = steps, lr, b1, b2, eps, weight_decay, like
-    share(team, size, chunks(size), _adam_chunk, (*columns, *settings))
+    share(size, chunks(size), _adam_chunk, (*columns, *settings))
     return True

@@ -38,9 +38,9 @@ def _channels_last(item, x, y):
 
 
 @kernel
-def channels_last(team, x, y):
+def channels_last(x, y):
     """From (n, channels, pixels) to (n, pixels, channels)."""
-    share(team, x.size, len(x) * -(-x.shape[2] // PIXELS), _channels_last, (x, y))
+    share(x.size, len(x) * -(-x.shape[2] // PIXELS), _channels_last, (x, y))
 
 
 @inner
@@ -85,14 +85,14 @@ def _patches(item, x, first, kernel, stride, padding, dilation, channels, out):
 
 
 @kernel
-def patches(team, x, first, kernel, stride, padding, dilation, channels, out):
+def patches(x, first, kernel, stride, padding, dilation, channels, out):
     """What windows see, zeros outside.
 
     x (n, rows, columns channels); out (n, height, width, kernel height, kernel width channels), for the windows' rows
     from ``first`` on. Places of a window that lie next to each other are copied in one run.
     """
     given = x, first, kernel, stride, padding, dilation, channels, out
-    share(team, out.size, out.shape[0] * out.shape[1], _patches, given)
+    share(out.size, out.shape[0] * out.shape[1], _patches, given)
 
 
 @inner
@@ -126,10 +126,10 @@ def _patch_rows(item, x, first, kernel, stride, padding, dilation, channels, out
 
 
 @kernel
-def patch_rows(team, x, first, kernel, stride, padding, dilation, channels, out):
+def patch_rows(x, first, kernel, stride, padding, dilation, channels, out):
     """The same for few channels: out (kernel height, kernel width, channels, n, height, width)."""
     given = x, first, kernel, stride, padding, dilation, channels, out
-    share(team, out.size, out.shape[3] * out.shape[4], _patch_rows, given)
+    share(out.size, out.shape[3] * out.shape[4], _patch_rows, given)
 
 
 @inner
@@ -154,10 +154,10 @@ def _add_patches(image, patches, first, kernel, stride, padding, dilation, chann
 
 
 @kernel
-def add_patches(team, patches, first, kernel, stride, padding, dilation, channels, x):
+def add_patches(patches, first, kernel, stride, padding, dilation, channels, x):
     """x (n, rows, columns channels) += what windows (n, height, width, kernel height, kernel width channels) hold."""
     given = patches, first, kernel, stride, padding, dilation, channels, x
-    share(team, patches.size, len(x), _add_patches, given)
+    share(patches.size, len(x), _add_patches, given)
 
 
 @inner
@@ -185,10 +185,10 @@ def _max_pool(item, x, kernel, stride, padding, dilation, y, place):
 
 
 @kernel
-def max_pool(team, x, kernel, stride, padding, dilation, y, place):
+def max_pool(x, kernel, stride, padding, dilation, y, place):
     """The largest value of each window, and at which of its places it stands, the first of equals."""
     given = x, kernel, stride, padding, dilation, y, place
-    share(team, x.size, y.shape[0] * y.shape[1], _max_pool, given)
+    share(x.size, y.shape[0] * y.shape[1], _max_pool, given)
 
 
 @inner
@@ -208,14 +208,14 @@ def _max_pool_grad(image, gy, place, kernel, stride, padding, dilation, gx, foun
 
 
 @kernel
-def max_pool_grad(team, gy, place, kernel, stride, padding, dilation, gx, found):
+def max_pool_grad(gy, place, kernel, stride, padding, dilation, gx, found):
     """gx += gy at the places; gx (n, rows, columns, channels) begins as zeros.
 
     ``found`` gets whether all places are of their windows and over the images; nothing is added at others.
     """
     found[0] = True
     given = gy, place, kernel, stride, padding, dilation, gx, found
-    share(team, gy.size, len(gx), _max_pool_grad, given)
+    share(gy.size, len(gx), _max_pool_grad, given)
     return found[0]
 
 
@@ -238,10 +238,10 @@ def _sum_pool(item, x, kernel, stride, padding, dilation, y):
 
 
 @kernel
-def sum_pool(team, x, kernel, stride, padding, dilation, y):
+def sum_pool(x, kernel, stride, padding, dilation, y):
     """The sum of each window; x (n, rows, columns, channels)."""
     given = x, kernel, stride, padding, dilation, y
-    share(team, x.size, y.shape[0] * y.shape[1], _sum_pool, given)
+    share(x.size, y.shape[0] * y.shape[1], _sum_pool, given)
 
 
 @inner
@@ -262,6 +262,6 @@ def _sum_pool_grad(image, gy, kernel, stride, padding, dilation, gx):
 
 
 @kernel
-def sum_pool_grad(team, gy, kernel, stride, padding, dilation, gx):
+def sum_pool_grad(gy, kernel, stride, padding, dilation, gx):
     """gx += gy in all places of its window; gx (n, rows, columns, channels) begins as zeros."""
-    share(team, gx.size, len(gx), _sum_pool_grad, (gy, kernel, stride, padding, dilation, gx))
+    share(gx.size, len(gx), _sum_pool_grad, (gy, kernel, stride, padding, dilation, gx))
