@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -147,21 +147,21 @@ class Graph(Trace):
             If something that the graph depends on has changed since the capture: a layer's mode or setting, say.
         """
         inputs = self.signature.bind(self.title, args, kwargs)
-        with moving if self.moves else nullcontext():
+        with self._lock:
             reason = self.guards.broken()
             if reason:
                 raise RuntimeError(f"{self.title}: {reason}; capture it again, or use minigrad.jit")
             return self.run(inputs)
 
     @cached_property
-    def moves(self) -> bool:
-        """Whether it changes state or gradients, so that other threads that do must wait."""
+    def _lock(self) -> AbstractContextManager[Any]:
+        """Makes other threads that change state or gradients wait if it changes some."""
         written = any(v.kind == "state" for call in self.calls for v in call.written)
-        return written or bool(self.guards.leaves)
+        return moving if written or self.guards.leaves else nullcontext()
 
     def run(self, inputs: list[Tensor]) -> Any:
         """Replay on inputs that are known to fit."""
-        with moving if self.moves else nullcontext():
+        with self._lock:
             tracer = tracing.get()
             if tracer is not None:
                 tracer.before(self, tuple(inputs))

@@ -143,7 +143,10 @@ class Guards:
             with untraced():
                 if any(question() != answer for question, answer in self.decisions):
                     return "values have changed that decide which layer computes"
-        return next(filter(None, [guards.broken() for guards in self.inner]), "")
+        for guards in self.inner:
+            if reason := guards.broken():
+                return reason
+        return ""
 
     def _changed(self) -> str:
         for module, before in self.modules.items():

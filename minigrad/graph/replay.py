@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import pool
 from ..kernels.recording import Memory, Recording
 from ..optim.optimizers import Update
 from ..tensor import Tensor
@@ -60,7 +59,7 @@ class Replay:
             for (memory, *_), array in zip(self._brought, arrays):  # noqa: B905
                 memory.bind(array)
             for memory in self._fresh:
-                memory.renew(pool.empty)
+                memory.renew()
             for step in self.steps:
                 function, arguments = step
                 function(*arguments)
@@ -115,7 +114,8 @@ class Replay:
         for memory in self._fresh:
             array = memory.largest()
             memory.expect(array)
-            memory.renew(lambda *_, array=array: array.copy())
+            memory.array = array.copy()
+            memory.own()
         found = self._leaving(inputs)
         recording.finish()
         left = {id(memory.buffer) for memory in self._fresh}

@@ -42,7 +42,7 @@ class State:
 
     def touch(self) -> None:
         """Count a change of everything that the graph writes."""
-        time = now()
+        time = now() if self._versions else 0
         for version in self._versions:
             version[0] = time
 

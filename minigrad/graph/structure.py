@@ -93,7 +93,8 @@ class Signature:
 
     def rebuild(self, tensors: Iterable[Tensor]) -> Any:
         """Return the results with ``tensors`` in their places."""
-        return put_together(self.results, iter(tensors))
+        found = iter(tensors)
+        return next(found) if self.results is _TENSOR else put_together(self.results, found)
 
 
 def take_apart(value: Any, other: Callable[[Any], Any] | None = None) -> tuple[Any, list[Tensor]]:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from . import pool
 from .numba import NumbaKernels
 from .watched import Watched, bare, current
 
@@ -87,7 +88,8 @@ class Memory:
 
     def expect(self, array: Any) -> None:
         """Prepare for ``bind``, of arrays like this one."""
-        self.shape, self.dtype = array.shape, array.dtype
+        self.empty = partial(pool.empty if array.nbytes >= pool.LARGE else np.empty, array.shape)
+        self.dtype = array.dtype
         for use in self.uses:
             arguments, i, offset, shape, dtype, strides = use
             like = (shape, dtype, strides) == (array.shape, array.dtype, array.strides)
@@ -105,12 +107,16 @@ class Memory:
             for arguments, i, offset, shape, dtype, strides in self.parts:
                 arguments[i] = np.ndarray(shape, dtype, buffer, offset, strides)
 
-    def renew(self, empty: Callable[..., Any]) -> None:
+    def renew(self) -> None:
         """Let steps use a new array, unless nobody else has kept the last one."""
         if self.parts or getrefcount(self.array) != self.references:
-            self.array = empty(self.shape, self.dtype)
-            self.bind(self.array)
-            self.references = getrefcount(self.array)
+            self.array = self.empty(self.dtype)
+            self.own()
+
+    def own(self) -> None:
+        """Let steps use the array, to which nobody else refers."""
+        self.bind(self.array)
+        self.references = getrefcount(self.array)
 
     def unbind(self) -> None:
         """Let go of the array that was bound."""
