@@ -338,6 +338,7 @@ class _NotingKernels(NumbaKernels):
         self._recording = recording
         self.compiled = _Noting(kernels.compiled, recording)
         self.empty, self.empty_like = recording.empty, recording.like  # type: ignore[assignment]
+        self.small_empty = recording.empty
 
     def launch(self, kernel: Any, refuse: Any, *args: Any) -> Any:  # type: ignore[override]
         return self._recording.launch(kernel.args[0], refuse, *args)
