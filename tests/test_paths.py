@@ -58,7 +58,7 @@ LOSSES = [(X * W).sum() for _ in range(5)]
 MODEL = mg.nn.Sequential(mg.nn.Linear(32, 8, bias=False), mg.nn.BatchNorm(8), mg.nn.Sigmoid())
 TRAIN = mg.jit(step_of(MODEL, mg.optim.SGD(MODEL.parameters(), lr=0.1)))
 BATCH = X.detach(), mg.tensor(np.arange(64) % 8)
-COMPILED = isinstance(get("numpy").kernels, NumbaKernels)
+COMPILED = isinstance(get("numpy").kernels, NumbaKernels)  # else batch norm is four functions
 
 #: functions and files that a call may pass through; a shorter path lowers its numbers here
 LIMITS = {
