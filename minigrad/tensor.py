@@ -53,24 +53,25 @@ def apply(op: Op, *inputs: Any) -> Any:
     else:
         backend, arrays, refs = _operands(op, inputs)
         result = op.forward(backend.kernels, *arrays)
-    made: Any
-    outputs: tuple[Tensor, ...]
+    made: Any = None
+    outputs: tuple[Tensor, ...] = ()
     if type(result) is backend.array:
         made = new(Tensor)
-        made._data, made._ref, made._version = result, None, None
+        made._data, made._ref = result, None
+        made._version = inputs[0]._shared_version() if op.aliases else None
         outputs = (made,)
-        if op.aliases:
-            made._version = inputs[0]._shared_version()
     elif result is None:
-        made, outputs = None, ()
         time = now()
         for t in inputs[: op.writes]:
             if t._version is None:
                 t._version = [time]
             t._version[0] = time
     else:  # NumPy's reductions to no axes give scalars
-        single, asarray = isinstance(result, np.generic), backend.xp.asarray
-        outputs = tuple([Tensor(asarray(a), None) for a in ((result,) if single else result)])
+        single, made = isinstance(result, np.generic), []
+        for array in (result,) if single else result:
+            made.append(y := new(Tensor))
+            y._data, y._ref, y._version = backend.xp.asarray(array), None, None
+        outputs = tuple(made)
         made = outputs[0] if single else outputs
     if made is not None and any(refs) and op.differentiable and recording.get():
         Node(op, inputs, refs, outputs)
@@ -255,7 +256,9 @@ class Tensor(Methods["Tensor"], Convertible):
         """The same data without its history; changing one in place changes both."""
         if self._version is None:
             self._version = [-1]
-        return Tensor(self._data, None, self._version)
+        same = new(Tensor)
+        same._data, same._ref, same._version = self._data, None, self._version
+        return same
 
     def numpy(self) -> np.ndarray:
         """A copy as a NumPy array."""

@@ -61,6 +61,7 @@ class Graph(Trace):
 
     def __post_init__(self) -> None:
         self._recordable = all(v.nbytes for v in self.values())
+        self._home = get(self.backend)
 
     def __repr__(self) -> str:
         return f"<Graph {self.title!r}, {len(self.calls)} ops>"
@@ -237,7 +238,7 @@ class Graph(Trace):
 
     def _replay(self, inputs: list[Tensor]) -> list[Tensor]:
         """Compute on arrays, where neither a tape nor a capture records."""
-        backend = get(self.backend)
+        backend = self._home
         if backend.devices is not None:
             bound = [v.tensor for v in self.state() if v.tensor is not None] if not inputs else ()
             backend.devices.check(self.title, [t._data for t in (*inputs, *bound)])
@@ -264,7 +265,7 @@ class Graph(Trace):
 
     def _record(self, inputs: list[Tensor], kernels: Any) -> Any:
         """Replay and record the launches; None where that is not possible or another thread replays the recording."""
-        if isinstance(self._plan, Replay) and self._plan.fits(inputs):
+        if isinstance(self._plan, Replay) and self._plan.busy.locked():
             return None
         if not self._recordable or not all(dense(t._data) for t in inputs):
             return None

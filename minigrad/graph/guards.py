@@ -18,8 +18,8 @@ import numpy as np
 
 from ..backend import where
 from ..nn.batch_norm import hooks
-from ..optim.optimizers import Optimizer
-from ..tape import Leaf, recording, revised, untraced
+from ..optim.optimizers import Optimizer, Update
+from ..tape import Leaf, now, recording, revised, untraced
 from ..tensor import Tensor
 
 
@@ -42,6 +42,10 @@ FREE = frozenset({"_checked"})
 _tensors = attrgetter("params", "state", "steps")
 
 
+#: containers whose items are compared by identity first, with the attributes of modules
+_LIVE = (list, dict, set, deque)
+
+
 class Name(NamedTuple):
     """A name that the captured function reads from outside, and its value: ``get(key, MISSING)``."""
 
@@ -53,7 +57,7 @@ class Name(NamedTuple):
 
 def contexts() -> tuple[bool, Any]:
     """Whether the tape is on, and the hooks on batch norm statistics."""
-    return bool(recording.get()), hooks.get()
+    return bool(recording.get()), hooks.get() if hooks.variable.get() else None
 
 
 @dataclass
@@ -98,27 +102,22 @@ class Guards:
     free: frozenset[str] = FREE
 
     def __post_init__(self) -> None:
-        self._containers, self._unread = list(self.containers), []
+        self._read, self._unread = list(self.containers), []
         for module in self.modules:
             for name, value in attributes(module, False).items():
                 for c in _containers(value):
                     if name in self.mentioned:
-                        self._containers.append((c, items(c)))
+                        self._read.append((c, items(c)))
                     else:
                         self._unread.append((c, _others(c)))
+        # Compared at each call: arrays and the like, whose items are not objects that stay.
+        self._opaque = [pair for pair in self.containers if not isinstance(pair[0], _LIVE)]
         self._optimizers = [o for o in self.modules if isinstance(o, Optimizer)]
-        others = [o for o in self.modules if not isinstance(o, Optimizer)]
-        self._live = [vars(o).values() for o in others]
+        self._live = [vars(o).values() for o in self.modules if not isinstance(o, Optimizer)]
+        for c, _ in (*self._read, *self._unread):
+            if isinstance(c, _LIVE):
+                self._live += (c, c.values()) if isinstance(c, dict) else (c,)
         self._snapshot: tuple[int, list[int], list[Any]] = (-2, [], [])
-
-    def _untouched(self) -> bool:
-        """Whether all attributes are the objects that they were in the snapshot."""
-        revision, sizes, objects = self._snapshot
-        return (
-            revised[0] == revision
-            and [*map(len, self._live)] == sizes
-            and all(map(is_, chain(*self._live, *map(_tensors, self._optimizers)), objects))
-        )
 
     def broken(self) -> str:
         """What has changed, as a message; empty if nothing has."""
@@ -128,11 +127,14 @@ class Guards:
             if (leaf.grad is not None) != had:
                 there = "has no gradient and had one" if had else "has a gradient and had none"
                 return f"a parameter {there} when it was captured, so that it would be added up differently"
-        if reason := changed(self.names, self._containers):
+        if reason := changed(self.names, self._opaque):
             return reason
-        if changed([], self._unread) and (reason := changed([], self._unread, _others)):
-            return reason
-        if not self._untouched():
+        revision, sizes, objects = self._snapshot
+        if not (
+            revised[0] == revision
+            and [*map(len, self._live)] == sizes
+            and all(map(is_, chain(*self._live, *map(_tensors, self._optimizers)), objects))
+        ):
             # Before the comparison, or another thread may change something in between.
             objects = [*chain(*self._live, *map(_tensors, self._optimizers))]
             snapshot = revised[0], [*map(len, self._live)], objects
@@ -149,6 +151,9 @@ class Guards:
         return ""
 
     def _changed(self) -> str:
+        for containers, found in ((self._read, items), (self._unread, _others)):
+            if reason := changed([], containers, found):
+                return reason
         for module, before in self.modules.items():
             after = attributes(module)
             for name in {**before, **after}:
@@ -276,3 +281,44 @@ def plain(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(map(plain, value))
     return value is None or isinstance(value, _PLAIN)
+
+
+class State:
+    """Parameters, buffers and optimizer state that a graph has bound, as they were when it was recorded.
+
+    Attributes
+    ----------
+    settings : dict of Update to dict
+        The attributes of each step's optimizer.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        self._tensors = [v.tensor for v in graph.state() if v.tensor is not None]
+        self._arrays = [t._data for t in self._tensors]
+        written = {v.tensor for call in graph.calls for v in call.written if v.kind == "state"}
+        self._versions = [t._shared_version() for t in written if t is not None]
+        self.settings = {
+            call.op: vars(call.op.optimizer).copy()
+            for call in graph.calls
+            if isinstance(call.op, Update)
+        }
+
+    def in_place(self) -> bool:
+        """Whether the tensors still have the same arrays."""
+        return all(map(is_, map(attrgetter("_data"), self._tensors), self._arrays))
+
+    def reset(self) -> list[Update]:
+        """The steps whose optimizers have other settings now."""
+        return [op for op, before in self.settings.items() if vars(op.optimizer) != before]
+
+    def touch(self) -> None:
+        """Count a change of everything that the graph writes."""
+        time = now() if self._versions else 0
+        for version in self._versions:
+            version[0] = time
+
+
+def plainly_set(optimizer: Optimizer) -> bool:
+    """Whether the settings of an optimizer are plain values, which change by assignment only."""
+    settings = vars(optimizer).keys() - {"params", "state", "steps"}
+    return all(plain(getattr(optimizer, name)) for name in settings)

@@ -15,7 +15,7 @@ import numpy as np
 from ..kernels.cuda import NotRecorded, lying, put_back
 from ..ops.random import DropoutMask
 from ..tensor import Tensor
-from .state import State, plainly_set
+from .guards import State, plainly_set
 
 if TYPE_CHECKING:
     from .calls import Trace as Graph

@@ -6,7 +6,6 @@ their own in each replay; steps that use them, or arguments, are given the new a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -15,9 +14,10 @@ import numpy as np
 
 from ..kernels.recording import Memory, Recording
 from ..optim.optimizers import Update
-from ..tensor import Tensor
+from ..tape import revised
+from ..tensor import Tensor, new
 from .calls import Call, Value
-from .state import State
+from .guards import State
 
 
 class Replay:
@@ -30,12 +30,14 @@ class Replay:
         Of which op each step is.
     blocks : list of arrays of bytes
         The memory of intermediate results.
+    busy : Lock
+        Held by the thread that replays it.
     """
 
     def __init__(self, graph: Any, kernels: Any) -> None:
         # The graph keeps its replay: a way back would be a cycle, with all this memory in it.
-        self._title, self._kernels, self._busy = graph.title, kernels, Lock()
-        self._state = State(graph)
+        self._title, self._kernels, self.busy = graph.title, kernels, Lock()
+        self._revision, self._state = revised[0], State(graph)
         self.steps: list[tuple[Any, list[Any]]] = []
         self.calls: list[Call] = []
         self.blocks: list[np.ndarray] = []
@@ -43,17 +45,22 @@ class Replay:
         self._brought: list[tuple[Memory, tuple[int, ...], np.dtype]] = []
         self._fresh: list[Memory] = []
         self._constants: list[Memory] = []
-        self._results: list[Callable[[list[Tensor]], Tensor]] = []
-        self._gradients: list[Callable[[list[Tensor]], Tensor] | None] = []
-
-    def fits(self, inputs: list[Tensor]) -> bool:
-        """Whether arguments and earlier gradients are laid out, and state is, as when it was recorded."""
-        return self._arrays(inputs) is not None
+        self._results: list[Any] = []
+        self._gradients: list[Any] = []
 
     def run(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]] | None:
         """Gradients, as many as the graph replaces, and results; None if it doesn't fit, or is running elsewhere."""
-        arrays, step = self._arrays(inputs), None
-        if arrays is None or not self._busy.acquire(blocking=False):
+        revision, step = revised[0], None
+        if revision != self._revision and not self._state.in_place():
+            return None
+        self._revision = revision
+        arrays = [t._data for t in inputs]
+        for leaf in self._leaves:
+            arrays.append(leaf.grad._data)
+        for (_, strides, dtype), a in zip(self._brought, arrays):  # noqa: B905
+            if a.strides != strides or a.dtype != dtype or type(a) is not np.ndarray:
+                return None
+        if not self.busy.acquire(blocking=False):
             return None
         try:
             for (memory, *_), array in zip(self._brought, arrays):  # noqa: B905
@@ -63,27 +70,15 @@ class Replay:
             for step in self.steps:
                 function, arguments = step
                 function(*arguments)
-            return self._leaving(inputs)
+            return self._leaving(self._gradients, inputs), self._leaving(self._results, inputs)
         except (TypeError, ValueError) as error:
             at = next(i for i, other in enumerate(self.steps) if other is step)
             raise self.calls[at].located(error, self._title) from error
         finally:
             self._state.touch()  # an error may come after some have changed
             for memory, *_ in self._brought:
-                memory.unbind()
-            self._busy.release()
-
-    def _arrays(self, inputs: list[Tensor]) -> list[Any] | None:
-        """What is another array in each replay; None if something has another layout than when it was recorded."""
-        if not self._state.in_place():
-            return None
-        arrays = [t._data for t in inputs]
-        for leaf in self._leaves:
-            arrays.append(leaf.grad._data)
-        for (_, strides, dtype), a in zip(self._brought, arrays):  # noqa: B905
-            if a.strides != strides or a.dtype != dtype or type(a) is not np.ndarray:
-                return None
-        return arrays
+                memory.bind(None)
+            self.busy.release()
 
     def record(self, graph: Any, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]]:
         """Compute as ``run`` does, and note how."""
@@ -108,7 +103,7 @@ class Replay:
             self._state.touch()
         self.steps = recording.steps
         self.failed = recording.failed
-        leaving = partial(self._leave, recording, known, graph.inputs)
+        leaving = partial(self._source, recording, known, graph.inputs)
         self._results = [leaving(v) for v in graph.outputs]
         self._gradients = [None if v is None else leaving(v) for v in graph.gradients.values()]
         for memory in self._fresh:
@@ -116,42 +111,53 @@ class Replay:
             memory.expect(array)
             memory.array = array.copy()
             memory.own()
-        found = self._leaving(inputs)
+        found = self._leaving(self._gradients, inputs), self._leaving(self._results, inputs)
         recording.finish()
         left = {id(memory.buffer) for memory in self._fresh}
         self.blocks = [block for block in recording.blocks if id(block) not in left]
         return found
 
-    def _leaving(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]]:
-        return [g and g(inputs) for g in self._gradients], [r(inputs) for r in self._results]
+    def _leaving(self, sources: list[Any], inputs: list[Tensor]) -> list[Any]:
+        """The values of these sources, as ``_source`` describes them; None where there is none."""
+        values = []
+        for source in sources:
+            if type(source) is int:
+                values.append(inputs[source])
+            elif type(source) is list:
+                values.append(value := new(Tensor))
+                (array, constant), value._ref, value._version = source, None, None
+                value._data = array.copy("K") if constant else array
+            else:
+                values.append(source)
+        return values
 
     def _apply(self, call: Call, recording: Recording, known: dict[Value, Any]) -> None:
         inputs = [None if v is None else known[v] for v in call.inputs]
         reason = "an optimizer's settings may change" if isinstance(call.op, Update) else ""
+        changes = bool(call.op.writes)
+        compute = call.op.forward if changes else call.compute
         try:
-            made = recording.apply(call.compute, inputs, reason, bool(call.op.writes))
+            made = recording.apply(compute, inputs, reason, changes)
         except (TypeError, ValueError) as error:
             raise call.located(error, self._title) from error
         known.update(zip(call.outputs, made, strict=True))
         self.calls += [call] * (len(recording.steps) - len(self.calls))
 
-    def _leave(
+    def _source(
         self, recording: Recording, known: dict[Value, Any], inputs: list[Value], v: Value
-    ) -> Callable[[list[Tensor]], Tensor]:
-        """How to get a value that leaves a replay with these inputs."""
-        if v.kind == "input":
-            index = inputs.index(v)
-            return lambda inputs: inputs[index]
-        if v.kind == "state":
-            bound: Any = v.tensor
-            return lambda inputs: bound
+    ) -> Any:
+        """The source of a value that leaves a replay: an input's index, a bound tensor, or a list.
+
+        The list holds the array, which is replaced with its memory, and whether it is a constant, to be copied.
+        """
+        if v.kind in ("input", "state"):
+            return inputs.index(v) if v.kind == "input" else v.tensor
         memory = recording.find(known[v])
         assert memory is not None
-        holder: list[Any] = [memory.view(known[v])]
-        if memory in self._constants:  # which nobody may write into
-            return lambda inputs: Tensor(holder[0].copy("K"), None)
-        if memory.buffer is not None:
-            memory.use(holder, 0, known[v])
-        if memory.owned and memory not in self._fresh:
-            self._fresh.append(memory)
-        return lambda inputs: Tensor(holder[0], None)
+        source = [memory.view(known[v]), memory in self._constants]
+        if memory not in self._constants:
+            if memory.buffer is not None:
+                memory.use(source, 0, known[v])
+            if memory.owned and memory not in self._fresh:
+                self._fresh.append(memory)
+        return source

@@ -189,8 +189,7 @@ class Kernels(ConvolutionKernels):
         m = layout(x.shape, kept)[1]
         y, mean, var = self.deviations(x, kept)
         var /= m - ddof
-        inv_std = self._inv_std(var, eps)
-        self.scale_and_shift(y, inv_std if gamma is None else inv_std * gamma, beta, kept)
+        inv_std = self._standardize(y, gamma, beta, var, kept, eps)
         return y.astype(x.dtype, copy=False), mean, var, inv_std
 
     def moments(self, x: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
@@ -224,14 +223,24 @@ class Kernels(ConvolutionKernels):
         mean += first.reshape(mean.shape)
         return d, mean, m2
 
-    def scale_and_shift(
-        self, y: Array, scale: Array, shift: Array | None, kept: tuple[int, ...]
-    ) -> None:
-        """y = y scale + shift, per channel, in place."""
-        wide = layout(y.shape, kept)[2]
-        y *= scale.reshape(wide)
-        if shift is not None:
-            y += shift.reshape(wide)
+    def _standardize(
+        self,
+        d: Array,
+        gamma: Array | None,
+        beta: Array | None,
+        var: Array,
+        kept: tuple[int, ...],
+        eps: float,
+    ) -> Array:
+        """d = gamma d / sqrt(var + eps) + beta per channel, in place; returns 1 / sqrt(var + eps)."""
+        wide = layout(d.shape, kept)[2]
+        inv_std = var + eps
+        self.xp.sqrt(inv_std, out=inv_std)
+        self.xp.divide(1, inv_std, out=inv_std)
+        d *= (inv_std if gamma is None else inv_std * gamma).reshape(wide)
+        if beta is not None:
+            d += beta.reshape(wide)
+        return inv_std
 
     def batch_norm_grad(
         self,
@@ -278,15 +287,8 @@ class Kernels(ConvolutionKernels):
     ) -> Array:
         wide = layout(x.shape, kept)[2]
         y = x - mean.reshape(wide)
-        inv_std = self._inv_std(var, eps)
-        self.scale_and_shift(y, inv_std if gamma is None else inv_std * gamma, beta, kept)
+        self._standardize(y, gamma, beta, var, kept, eps)
         return y.astype(x.dtype, copy=False)
-
-    def _inv_std(self, var: Array, eps: float) -> Array:
-        """1 / sqrt(var + eps)."""
-        std = var + eps
-        self.xp.sqrt(std, out=std)
-        return self.xp.divide(1, std, out=std)
 
     def finite(self, var: Array) -> bool:
         """Whether variances are: the largest is NaN where any is."""
@@ -328,11 +330,8 @@ class Kernels(ConvolutionKernels):
 
     # --- optimizer updates over all parameters in one call, in place ---
 
-    def count(self, steps: Array, moved: tuple[int, ...]) -> Array:
-        """One more step for the parameters ``moved``; how many each of them has had."""
-        return self.count_by(steps, moved, 1)
-
-    def count_by(self, steps: Array, moved: tuple[int, ...], more: Array | int) -> Array:
+    def count(self, steps: Array, moved: tuple[int, ...], more: Array | int = 1) -> Array:
+        """Add a step to the numbers of updates of the parameters ``moved``, and return these numbers."""
         parts = [steps[own] for own in runs(moved)]
         for part in parts:
             part += more

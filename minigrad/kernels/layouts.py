@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .pool import LARGE
+
 #: numbers in a row of columns, at least, where channels are few; and where it is not much that has to be done
 WIDE, NARROW, MUCH = 256, 32, 2**15
 #: numbers in a chunk of rows, and how many chunks there are at most
@@ -23,39 +25,46 @@ class Layout(NamedTuple):
     shape: tuple[int, ...]  # of the axes in that order
     view: tuple[int, ...]
     chunks: int
-    plain: bool  # nothing has to be rearranged
+    large: bool  # enough bytes for memory from the pool
+    plain: bool  # the loops take the array itself, and make one of its shape
 
     def take(self, x: np.ndarray) -> np.ndarray:
-        """An array of this layout as the loops take it."""
-        if self.plain and x.flags.carray:
-            return x
+        """An array of this shape as the loops take it."""
         return ready(x.transpose(self.order)).reshape(self.view)
 
     def give(self, y: np.ndarray) -> np.ndarray:
         """What the loops made, with the axes of the array that they took."""
-        return y if self.plain else y.reshape(self.shape).transpose(self.back)
+        return y.reshape(self.shape).transpose(self.back)
 
 
 @lru_cache(maxsize=4096)
 def layout(
-    shape: tuple[int, ...], strides: tuple[int, ...], dtype: str, kept: tuple[int, ...]
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    dtype: str,
+    carray: bool,
+    kept: tuple[int, ...],
 ) -> Layout | None:
-    """Columns where the channels lie next to each other, else planes; None for what is left to NumPy."""
+    """Columns where the channels are contiguous, else planes; None for what is left to NumPy."""
     if len(kept) > 1 or dtype not in "fd" or 0 in shape:
         return None
     (axis,) = kept
     axes, channels = tuple(range(len(shape))), shape[axis]
+    itemsize = np.dtype(dtype).itemsize
     chunks = min(-(-math.prod(shape) // CHUNK), CHUNKS)
+    large = math.prod(shape) * itemsize >= LARGE
     order = (*axes[:axis], *axes[axis + 1 :], axis)
     ordered = tuple(shape[i] for i in order)
-    if not _dense(ordered, tuple(strides[i] for i in order), np.dtype(dtype).itemsize):
+    if not _dense(ordered, tuple(strides[i] for i in order), itemsize):
         view = math.prod(shape[:axis]), channels, math.prod(shape[axis + 1 :])
-        return Layout("planes", axes, axes, shape, view, chunks, view == shape)
+        plain = carray and view == shape
+        return Layout("planes", axes, axes, shape, view, chunks, large, plain)
     back = (*axes[:axis], axes[-1], *axes[axis:-1])
     m, width = math.prod(shape) // channels, WIDE if math.prod(shape) >= MUCH else NARROW
     repeats = math.gcd(m, 2 ** max(math.ceil(math.log2(width / channels)), 0))
     rows = m // repeats, repeats * channels
-    return Layout("columns", order, back, ordered, rows, chunks, order == axes and rows == shape)
+    plain = carray and order == axes and rows == shape
+    return Layout("columns", order, back, ordered, rows, chunks, large, plain)
 
 
 def _dense(shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> bool:
@@ -65,11 +74,6 @@ def _dense(shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> bool:
             return False
         size *= n
     return True
-
-
-@lru_cache(maxsize=256)
-def constant(value: float, channels: int, dtype: np.dtype) -> np.ndarray:
-    return np.full(channels, value, dtype)
 
 
 def ready(x: np.ndarray) -> np.ndarray:
@@ -90,18 +94,3 @@ def row_major(x: np.ndarray) -> tuple[np.ndarray, bool]:
     if transposed.flags.carray:
         return transposed, True
     return x.copy(order="C"), False
-
-
-def alike(arrays: tuple[np.ndarray, ...]) -> bool:
-    """Whether arrays of one shape can be gone through side by side."""
-    real = arrays[0].dtype
-    for a in arrays:
-        if a.dtype != real or not a.flags.carray:
-            return False
-    return real.char in "fd"
-
-
-def address(array: np.ndarray) -> int:
-    """Of the first element."""
-    first: int = array.__array_interface__["data"][0]
-    return first

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import compiled
 from .generic import Kernels, refuse_statistics
-from .layouts import alike, layout, ready
+from .layouts import layout, ready
 from .numpy import NumpyKernels
 
 
@@ -39,17 +39,18 @@ class NumbaNormKernels(NumpyKernels):
         eps: float,
         ddof: int,
     ) -> Any:
-        found = layout(x.shape, x.strides, x.dtype.char, kept)
+        found = layout(x.shape, x.strides, x.dtype.char, x.flags.carray, kept)
         if found is None:
             return super().batch_norm(x, gamma, beta, kept, eps, ddof)
         real, channels, size = x.dtype, x.shape[kept[0]], x.size
-        y, (mean, var, inv_std) = self.empty(found.view, real), self.empty((3, channels), real)
-        gamma = self._full(1, channels, real) if gamma is None else ready(gamma)
-        beta = self._full(0, channels, real) if beta is None else ready(beta)
+        y = (self.empty if found.large else self.small_empty)(found.view, real)
+        mean, var, inv_std = self.small_empty((3, channels), real)
+        gamma, beta = self._per_channel(mean, gamma, 1), self._per_channel(mean, beta, 0)
         settings = gamma, beta, eps, float(size // channels - ddof)
         kernel = getattr(self.compiled.batch_norm, f"{found.kind}_forward")
-        kernel(found.take(x), found.chunks, *settings, y, mean, var, inv_std)
-        return found.give(y), mean, var, inv_std
+        x = x if found.plain else found.take(x)
+        kernel(x, found.chunks, *settings, y, mean, var, inv_std)
+        return y if found.plain else found.give(y), mean, var, inv_std
 
     def batch_norm_grad(
         self,
@@ -61,18 +62,18 @@ class NumbaNormKernels(NumpyKernels):
         kept: Any,
         ddof: int,
     ) -> Any:
-        found = layout(x.shape, x.strides, x.dtype.char, kept)
+        found = layout(x.shape, x.strides, x.dtype.char, x.flags.carray, kept)
         if found is None or gy.dtype != x.dtype:
             return super().batch_norm_grad(x, gamma, mean, inv_std, gy, kept, ddof)
-        real, channels, size = x.dtype, x.shape[kept[0]], x.size
-        gx, ggamma = self.empty(found.view, real), self.empty((channels,), real)
-        gbeta = self.empty((channels,), real)
-        gamma = self._full(1, channels, real) if gamma is None else ready(gamma)
-        dof = float(size // channels - ddof)
+        dof = float(x.size // len(mean) - ddof)
+        gx = (self.empty if found.large else self.small_empty)(found.view, x.dtype)
+        ggamma, gbeta = self.small_empty(mean.shape, x.dtype), self.small_empty(mean.shape, x.dtype)
+        gamma = self._per_channel(mean, gamma, 1)
         settings = gamma, ready(mean), ready(inv_std), dof, gx, ggamma, gbeta
         kernel = getattr(self.compiled.batch_norm, f"{found.kind}_backward")
-        kernel(found.take(x), found.take(gy), found.chunks, *settings)
-        return found.give(gx), ggamma, gbeta
+        x, gy = x if found.plain else found.take(x), found.take(gy)
+        kernel(x, gy, found.chunks, *settings)
+        return gx if found.plain else found.give(gx), ggamma, gbeta
 
     def frozen_batch_norm(
         self,
@@ -84,16 +85,15 @@ class NumbaNormKernels(NumpyKernels):
         kept: Any,
         eps: float,
     ) -> Any:
-        found = layout(x.shape, x.strides, x.dtype.char, kept)
+        found = layout(x.shape, x.strides, x.dtype.char, x.flags.carray, kept)
         if found is None:
             return super().frozen_batch_norm(x, gamma, beta, mean, var, kept, eps)
-        y = self.empty(found.view, x.dtype)
-        gamma = self._full(1, len(mean), x.dtype) if gamma is None else ready(gamma)
-        beta = self._full(0, len(mean), x.dtype) if beta is None else ready(beta)
+        y = (self.empty if found.large else self.small_empty)(found.view, x.dtype)
+        gamma, beta = self._per_channel(mean, gamma, 1), self._per_channel(mean, beta, 0)
         kernel = getattr(self.compiled.batch_norm, f"{found.kind}_frozen")
-        settings = gamma, beta, ready(mean), ready(var), eps, y
-        kernel(found.take(x), found.chunks, *settings)
-        return found.give(y)
+        x = x if found.plain else found.take(x)
+        kernel(x, found.chunks, gamma, beta, ready(mean), ready(var), eps, y)
+        return y if found.plain else found.give(y)
 
     def sum(self, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
         if (
@@ -120,7 +120,11 @@ class NumbaNormKernels(NumpyKernels):
         strict: bool,
     ) -> bool:
         arrays = running_mean, running_var, num_batches, mean, var
-        if mean.ndim != 1 or not alike((running_mean, running_var, mean, var)):
+        real = mean.dtype
+        alike = mean.ndim == 1 and real.char in "fd"
+        for a in (running_mean, running_var, mean, var):
+            alike = alike and a.dtype == real and a.flags.carray
+        if not alike:
             return super().move_statistics(*arrays, momentum, correction, debiased, strict)
         momentum = -1.0 if momentum is None else float(momentum)
         given = *arrays, momentum, correction, debiased
@@ -128,10 +132,13 @@ class NumbaNormKernels(NumpyKernels):
         moved: bool = self.launch(kernel, _refuse_statistics, *given) if strict else kernel(*given)
         return moved
 
-    def _full(self, value: float, channels: int, dtype: Any) -> Any:
-        x = self.empty((channels,), dtype)
-        x.fill(value)
-        return x
+    def _per_channel(self, like: Any, given: Any, default: float) -> Any:
+        """gamma or beta as the loops take it; for None an array like ``like``, all ``default``."""
+        if given is not None:
+            return given if given.flags.carray else given.copy()
+        values = self.small_empty(like.shape, like.dtype)
+        values.fill(default)
+        return values
 
 
 def _refuse_statistics(*arrays: Any) -> None:

@@ -21,6 +21,8 @@ class NumpyKernels(Kernels):
     """The CPU kernels."""
 
     empty, empty_like = staticmethod(pool.empty), staticmethod(pool.empty_like)
+    #: for arrays that are known to be too small for the pool
+    small_empty: Any = staticmethod(np.empty)
 
     @in_float32
     def linear(self, x: Any, weight: Any, bias: Any) -> Any:

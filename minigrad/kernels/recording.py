@@ -99,13 +99,14 @@ class Memory:
                 self.parts.append(use)
 
     def bind(self, array: Any) -> None:
-        """Let steps use the memory of an array instead."""
+        """Let steps use the memory of an array instead; none for None."""
         for arguments, i in self.whole:
             arguments[i] = array
         if self.parts:
-            buffer = in_order(array).reshape(-1).view(np.uint8)
+            buffer = None if array is None else in_order(array).reshape(-1).view(np.uint8)
             for arguments, i, offset, shape, dtype, strides in self.parts:
-                arguments[i] = np.ndarray(shape, dtype, buffer, offset, strides)
+                place = shape, dtype, buffer, offset, strides
+                arguments[i] = None if buffer is None else np.ndarray(*place)
 
     def renew(self) -> None:
         """Let steps use a new array, unless nobody else has kept the last one."""
@@ -117,13 +118,6 @@ class Memory:
         """Let steps use the array, to which nobody else refers."""
         self.bind(self.array)
         self.references = getrefcount(self.array)
-
-    def unbind(self) -> None:
-        """Let go of the array that was bound."""
-        for arguments, i in self.whole:
-            arguments[i] = None
-        for arguments, i, *_ in self.parts:
-            arguments[i] = None
 
 
 def in_order(array: Any) -> Any:
@@ -254,7 +248,7 @@ class Recording:
 
     def apply(
         self,
-        compute: Callable[..., tuple[Any, ...]],
+        compute: Callable[..., Any],
         inputs: list[Any],
         reason: str = "",
         changes: bool = False,
@@ -266,7 +260,7 @@ class Recording:
         self.reason, self._lent = reason, []
         token = current.set(self)
         try:
-            results = compute(self._noting, *inputs)
+            results = compute(self._noting, *inputs) or ()
         finally:
             current.reset(token)
         known = [self.find(y) for y in results]
@@ -311,7 +305,7 @@ class Recording:
         """Prepare what is another array in each replay for being bound."""
         for memory, array in self._brought:
             memory.expect(array)
-            memory.unbind()
+            memory.bind(None)
             memory.buffer = None  # the copy that was recorded
 
     def _commit(self) -> None:
@@ -336,6 +330,7 @@ class _NotingKernels(NumbaKernels):
         self._recording = recording
         self.compiled = _Noting(kernels.compiled, recording)
         self.empty, self.empty_like = recording.empty, recording.like  # type: ignore[assignment]
+        self.small_empty = recording.empty
 
     def launch(self, kernel: Any, refuse: Any, *args: Any) -> Any:  # type: ignore[override]
         return self._recording.launch(kernel.args[0], refuse, *args)

@@ -25,7 +25,7 @@ def steps(graph):
         if getattr(function, "func", None) is _start:
             function = function.args[0]
         name = getattr(function, "func", function).__name__
-        names.append(call.name if name in ("step", "compute") else name.strip("_"))
+        names.append(call.name if name in ("step", "forward") else name.strip("_"))
     return names
 
 
@@ -114,7 +114,7 @@ def test_all_of_a_step_but_dropout_and_updates_is_recorded(rng):
     ops = {
         call.name
         for (f, _), call in zip(graph._plan.steps, graph._plan.calls, strict=True)
-        if getattr(getattr(f, "func", f), "__name__", "") in ("step", "compute")
+        if getattr(getattr(f, "func", f), "__name__", "") in ("step", "forward")
     }
     assert ops == called
 

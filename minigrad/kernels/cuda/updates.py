@@ -61,8 +61,8 @@ class UpdateKernels(LaunchedKernels):
         )
         return True
 
-    def count(self, steps: Array, moved: tuple[int, ...]) -> Array:
-        return self.count_by(steps, moved, self.faults.fine)
+    def count(self, steps: Array, moved: tuple[int, ...], more: Array | int = 1) -> Array:
+        return super().count(steps, moved, self.faults.fine)
 
     def sgd(
         self,
