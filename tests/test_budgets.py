@@ -26,9 +26,9 @@ NEEDED = "checkpoint kernels"
 
 #: what is counted: (lines at most today, lines at most in the end)
 LINES = {
-    "minigrad": (21_729, 12_000),
+    "minigrad": (21_724, 12_000),
     "engine": (7_835, 4_000),
-    "tests": (25_931, 15_000),
+    "tests": (25_933, 15_000),
 }
 
 
