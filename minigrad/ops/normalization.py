@@ -26,7 +26,7 @@ def layer_norm(
 
     Parameters
     ----------
-    x : Tensor, shape (..., *features)
+    x : Tensor, shape (..., features)
     gamma, beta : Tensor or None, shape of the features
         Scale and shift; None is 1 and 0.
     ndim : int

@@ -55,8 +55,8 @@ def gradcheck(
     step : float
         Half the distance h of the two points of a difference, for directions of unit normal entries.
     rtol, atol : float
-        How far an expected value E and the received one R may be apart: |E - R| <= atol + rtol * scale, where scale is
-        the size of the terms that make up R.
+        How far an expected value E and the received one R may be apart: ``|E - R| <= atol + rtol * scale``, where
+        scale is the size of the terms that make up R.
     directions : int
         Random directions per input.
     rng : numpy.random.Generator, optional
