@@ -1,4 +1,4 @@
-"""The Python blocks of the README and of the pages in ``docs`` run in order, in an empty folder, and print what follows."""
+"""The Python blocks of the README and of the pages in ``docs`` run in order and print what is shown after them."""
 
 from __future__ import annotations
 
