@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,7 @@ def draw_confusion(panel: Any, confusion: np.ndarray, classes: Sequence[str]) ->
     panel.set_xticks(range(len(classes)), classes, rotation=0 if upright else 45, ha="center")
     panel.set_yticks(range(len(classes)), classes)
     panel.tick_params(length=0)
+
+
+if __name__ == "__main__":
+    sys.exit("classifier_report.py is no program; one is: python -m examples.deep_sigmoid_mlp")

@@ -207,3 +207,7 @@ def write_csv(path: Path, head: list[str], rows: Iterable[Iterable]) -> None:
     text = io.StringIO()
     csv.writer(text).writerows([head, *rows])
     write_whole(path, text.getvalue().encode())
+
+
+if __name__ == "__main__":
+    sys.exit("experiment.py is no program; one is: python -m examples.deep_sigmoid_mlp")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,7 @@ def annotate_end(panel: Any, x: float, y: float, text: str, color: str) -> None:
         va="center",
         annotation_clip=False,
     )
+
+
+if __name__ == "__main__":
+    sys.exit("figure_one.py is no program; one is: python -m examples.deep_sigmoid_mlp")

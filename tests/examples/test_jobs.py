@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import signal
+import subprocess
+import sys
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,3 +262,14 @@ def test_ctrl_c_waits_once(recwarn):
 def test_reasons_end_with_one_line(error):
     with pytest.raises(SystemExit, match=r"^needs pooch$"), experiment.reasons():
         raise error("needs pooch")
+
+
+@pytest.mark.parametrize("helper", ["classifier_report", "experiment", "figure_one"])
+def test_helpers_say_that_they_are_no_programs(helper):
+    done = subprocess.run(
+        [sys.executable, "-m", f"examples.{helper}", "--help"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "is no program" in done.stderr
