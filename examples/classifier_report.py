@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
 
-from examples.experiment import tidy, write_csv
+from examples.experiment import legend_below, tidy, write_csv
 
 #: recorded after each epoch
 COLUMNS = ("lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -55,12 +54,10 @@ def plot(
     axes[0].set(title=f"(a) loss, {data}", ylabel="cross-entropy")
     axes[1].set(title="(b) wrong answers", ylabel="error rate in %")
     for panel in axes[:2]:
-        panel.set(xlabel="epoch", yscale="log")
+        panel.set(xlabel="epoch", ylim=(0, None))
         panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.yaxis.set_major_formatter(LogFormatter())
-        panel.yaxis.set_minor_formatter(LogFormatter())
         tidy(panel)
-        panel.legend(frameon=False)
+        legend_below(panel)
     draw_confusion(axes[2], confusion, classes)
     figure.savefig(path, dpi=140)
 

@@ -21,7 +21,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import minigrad as mg
-from examples.experiment import accuracy, add_options, make_parser, positive, tidy, write_csv
+from examples.experiment import (
+    accuracy,
+    add_options,
+    legend_below,
+    make_parser,
+    positive,
+    tidy,
+    write_csv,
+)
 from examples.figure_one import COLORS, PERCENTILES, annotate_end, typical_unit
 from minigrad import nn
 from minigrad.command import command
@@ -203,9 +211,8 @@ def plot(path: Path, at: np.ndarray, seen: np.ndarray, moved: np.ndarray, unit: 
     axes[0].set(title="(a) what enters one sigmoid", ylabel="input")
     axes[1].set(title="(b) how fast the means move", yscale="log")
     axes[1].set_ylabel("own deviations per 100 steps")
-    axes[0].legend(loc="lower left", bbox_to_anchor=(0, 0.13), frameon=False)
-    axes[1].legend(loc="best", frameon=False)
     for panel in axes:
+        legend_below(panel, ncols=2)
         panel.set(xlabel="training step", xlim=(0, at[-1]))
         tidy(panel)
     figure.savefig(path, dpi=140)

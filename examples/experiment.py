@@ -135,6 +135,11 @@ def evaluations(steps: int, count: int) -> list[int]:
     return sorted({math.ceil(i * steps / count) for i in range(1, count + 1)})
 
 
+def legend_below(panel: Any, **settings: Any) -> None:
+    """A legend under a panel, where no curve can run through it."""
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, **settings)
+
+
 def tidy(panel: Any) -> None:
     """A pale grid below the curves, and no frame at the top and on the right."""
     panel.grid(color="0.92", which="both")

@@ -27,6 +27,7 @@ from examples.experiment import (
     add_options,
     choose_backend,
     evaluations,
+    legend_below,
     load,
     make_parser,
     positive,
@@ -114,7 +115,7 @@ def plot(path: Path, title: str, at: list[int], losses: np.ndarray, accuracies: 
             panel.plot(at, mean, color=color, linewidth=2, label=f"{network}: {mean[-1]:.3f}")
             panel.fill_between(at, low, high, color=color, alpha=0.2, linewidth=0)
         panel.set(xlabel="training step", xlim=(0, at[-1]))
-        panel.legend(loc="best", frameon=False)
+        legend_below(panel)
         tidy(panel)
     axes[0].set(title=f"(a) training loss, {title}", ylabel="cross-entropy", yscale="log")
     axes[1].set(title=f"(b) test accuracy, {title}", ylabel="test accuracy", ylim=(None, 1))
