@@ -29,6 +29,8 @@ from .ops.shape import broadcast_to, concatenate, flatten, pad, reshape, stack, 
 from .tape import no_grad
 from .tensor import Tensor, tensor
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from . import data, interop, layers, study
     from .bn.moments import Moments, merge_moments, moments, weighted_batch_norm
@@ -156,4 +158,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted(__all__)
