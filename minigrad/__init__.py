@@ -12,6 +12,7 @@ from .checkpoint import load, save
 from .creation import arange, constant, from_dlpack, full, ones, zeros
 from .kernels.tf32 import allow_tf32, tf32_allowed
 from .kernels.threads import get_num_threads, set_num_threads
+from .messages import warn_of_namesake as _warn_of_namesake
 from .ops import indexing as _indexing  # noqa: F401  for the methods of Tensor there
 from .ops.activation import log_softmax, relu, sigmoid, softmax
 from .ops.arithmetic import maximum, minimum, where
@@ -30,6 +31,8 @@ from .tape import no_grad
 from .tensor import Tensor, tensor
 
 __version__ = "0.1.0"
+
+_warn_of_namesake()
 
 if TYPE_CHECKING:
     from . import data, interop, layers, study
