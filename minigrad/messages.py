@@ -93,8 +93,9 @@ def warn_of_namesake() -> None:
                     found = any(line.startswith("minigrad/__init__.py,") for line in record)
                 if found:
                     warn(
-                        f"{name.removesuffix('.dist-info')} in {folder} is another project, whose files mix with "
-                        "those of minigrad-bn: run `pip uninstall minigrad`, then install minigrad-bn again"
+                        f"{name.removesuffix('.dist-info')} in {folder} is another project (or this one under its old "
+                        "name), whose files mix with those of minigrad-bn: run `pip uninstall minigrad`, then install "
+                        "minigrad-bn again"
                     )
 
 
