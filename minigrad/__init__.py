@@ -12,6 +12,7 @@ from .checkpoint import load, save
 from .creation import arange, constant, from_dlpack, full, ones, zeros
 from .kernels.tf32 import allow_tf32, tf32_allowed
 from .kernels.threads import get_num_threads, set_num_threads
+from .messages import warn_of_namesake as _warn_of_namesake
 from .ops import indexing as _indexing  # noqa: F401  for the methods of Tensor there
 from .ops.activation import log_softmax, relu, sigmoid, softmax
 from .ops.arithmetic import maximum, minimum, where
@@ -28,6 +29,10 @@ from .ops.reduction import argmax, max, mean, min, sum, var
 from .ops.shape import broadcast_to, concatenate, flatten, pad, reshape, stack, transpose
 from .tape import no_grad
 from .tensor import Tensor, tensor
+
+__version__ = "0.1.0"
+
+_warn_of_namesake()
 
 if TYPE_CHECKING:
     from . import data, interop, layers, study
@@ -156,4 +161,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted(__all__)

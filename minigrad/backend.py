@@ -127,7 +127,7 @@ def _cupy() -> Backend:
         import cupy  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise ImportError(
-            f'the cupy backend needs CuPy ({error}): install it with pip install "minigrad[gpu]"'
+            f'the cupy backend needs CuPy ({error}): install it with pip install "minigrad-bn[gpu]"'
         ) from error
     if not cupy.is_available():
         raise RuntimeError("the cupy backend needs an NVIDIA GPU, and CuPy finds none")

@@ -83,7 +83,7 @@ def _safetensors() -> Any:
         import safetensors.numpy
     except ImportError as error:
         raise ImportError(
-            'checkpoints need safetensors: install it with pip install "minigrad[checkpoints]"'
+            "checkpoints need safetensors: install it with pip install safetensors"
         ) from error
     return safetensors.numpy
 

@@ -17,6 +17,7 @@ from functools import wraps
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Block:
@@ -92,7 +93,7 @@ class Override(ContextDecorator):
                 pass
         block.ended = True
 
-    def __call__(self, function: Any) -> Any:
+    def __call__(self, function: Function) -> Function:
         if isinstance(function, (staticmethod, classmethod)):
             return type(function)(self(function.__func__))
         if isinstance(function, type) or not callable(function):
@@ -101,7 +102,7 @@ class Override(ContextDecorator):
             )
         for is_one, wrapped in _RESUMED.items():
             if is_one(function):
-                return wraps(function)(wrapped(self, function))
+                return wraps(function)(wrapped(self, function))  # type: ignore[return-value]
 
         @wraps(function)
         def inside(*args: Any, **kwargs: Any) -> Any:
@@ -110,7 +111,7 @@ class Override(ContextDecorator):
             wrapped = _RUNNING.get(type(result))
             return result if wrapped is None else wrapped(self, lambda: result)()
 
-        return inside
+        return inside  # type: ignore[return-value]
 
 
 @types.coroutine

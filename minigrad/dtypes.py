@@ -22,7 +22,7 @@ def real(dtype: Any) -> np.dtype:
             import ml_dtypes
         except ImportError as error:
             raise ImportError(
-                'bfloat16 needs ml_dtypes: install it with pip install "minigrad[bfloat16]"'
+                'bfloat16 needs ml_dtypes: install it with pip install "minigrad-bn[bfloat16]"'
             ) from error
         return np.dtype(ml_dtypes.bfloat16)
     try:

@@ -54,6 +54,7 @@ def describe() -> dict[str, str]:
         + (f", {found[0]} kernels, {found[1]} threads" if found else ""),
         "Numba": installed("numba"),
         "kernels": f"{type(backend.get('numpy').kernels).__name__}, {_threads()}",
+        "kernel cache": _cache(),
         "CuPy": _devices(),
         "environment": ", ".join(f"{name} {os.environ.get(name, 'not set')}" for name in VARIABLES),
     }
@@ -66,6 +67,17 @@ def _threads() -> str:
     from .kernels.compiled.launch import WAITING
 
     return f"{count} that {WAITING}"
+
+
+def _cache() -> str:
+    if not isinstance(backend.get("numpy").kernels, NumbaKernels):
+        return "none: nothing is compiled"
+    from .kernels.compiled.cache import FOLDER
+
+    if FOLDER is None:
+        return "none: each process compiles its kernels"
+    kept = sum(path.stat().st_size for path in FOLDER.glob("*"))
+    return f"{FOLDER}, {kept / 1e6:.1f} MB"
 
 
 def advice() -> Iterator[str]:

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -79,6 +80,23 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 def _inside(names: dict[str, Any]) -> bool:
     return str(names.get("__name__")).partition(".")[0] in (_PACKAGE, "contextlib")
+
+
+def warn_of_namesake() -> None:
+    """Warn if the distribution "minigrad" is installed, another project, whose package has the same name."""
+    for folder in sys.path:
+        with suppress(OSError):
+            for name in os.listdir(folder or "."):
+                if not (name.startswith("minigrad-") and name.endswith(".dist-info")):
+                    continue
+                with open(os.path.join(folder, name, "RECORD"), errors="replace") as record:
+                    found = any(line.startswith("minigrad/__init__.py,") for line in record)
+                if found:
+                    warn(
+                        f"{name.removesuffix('.dist-info')} in {folder} is another project (or this one under its old "
+                        "name), whose files mix with those of minigrad-bn: run `pip uninstall minigrad`, then install "
+                        "minigrad-bn again"
+                    )
 
 
 def renamed(old: str, new: str) -> Callable[[Function], Function]:

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
 from threading import RLock
-from typing import Any, Protocol, Union
+from typing import TYPE_CHECKING, Any, Protocol, Union, overload
 
-from .contexts import Block, Override
+from .contexts import Block, Function, Override
 from .op import Op
 
 #: the class, which is above this file
@@ -126,6 +126,10 @@ class no_grad(Override):
     False
     """
 
+    @overload
+    def __new__(cls) -> no_grad: ...
+    @overload
+    def __new__(cls, function: Function) -> Function: ...  # type: ignore[misc]
     def __new__(cls, function: Any = None) -> Any:
         made = object.__new__(cls)
         if function is None:
@@ -133,8 +137,10 @@ class no_grad(Override):
         made.__init__()  # type: ignore[misc]
         return made(function)
 
-    def __init__(self) -> None:
-        super().__init__(recording, lambda outside: False)
+    if not TYPE_CHECKING:  # which would take it before __new__
+
+        def __init__(self) -> None:
+            super().__init__(recording, lambda outside: False)
 
 
 class Leaf:

@@ -83,5 +83,5 @@ def test_without_ml_dtypes(monkeypatch):
         return found(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(ImportError, match=r'pip install "minigrad\[bfloat16\]"'):
+    with pytest.raises(ImportError, match=r'pip install "minigrad-bn\[bfloat16\]"'):
         mg.ones(2).astype("bfloat16")

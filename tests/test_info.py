@@ -16,6 +16,7 @@ def test_it_says_what_there_is_and_how_fast(capsys):
     assert {"processor", "NumPy", "BLAS", "Numba", "kernels", "CuPy", "copies"} <= set(lines)
     assert float(lines["copies"].split()[0]) > 0
     assert "GFLOP/s" in lines["matrix"]
+    assert lines["kernel"].startswith("cache")
 
 
 @pytest.mark.parametrize("family", ["Haswell", "SkylakeX", None])

@@ -74,7 +74,7 @@ class Source:
             from requests import RequestException
         except ImportError as error:
             raise ImportError(
-                f'{self.title} is downloaded with pooch: install it with pip install "minigrad[data]"'
+                f'{self.title} is downloaded with pooch: install it with pip install "minigrad-bn[data]"'
             ) from error
         sha256, bar, reasons = self.hashes[path.name], find_spec("tqdm") is not None, ""
         for mirror in self.mirrors:

@@ -59,7 +59,7 @@ def svg(graph: Trace) -> str:
         import graphviz  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:
         raise ImportError(
-            "svg: needs the Python package graphviz: pip install 'minigrad[graphs]'; dot() needs nothing"
+            "svg: needs the Python package graphviz: pip install 'minigrad-bn[graphs]'; dot() needs nothing"
         ) from error
     try:
         return graphviz.Source(dot(graph)).pipe("svg", encoding="utf-8", quiet=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import update_wrapper
 from types import MethodType
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from ..tape import moving, tracing
 from .capturing import run, title_of
@@ -20,7 +20,11 @@ from .guards import Replays, contexts
 MOST = 32
 
 
-class Jit(Replays):
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Jit(Replays, Generic[P, R]):
     """A jitted function; see ``jit``.
 
     Attributes
@@ -29,7 +33,7 @@ class Jit(Replays):
         Those that it has captured and kept.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[P, R]) -> None:
         if not callable(function):
             raise TypeError(f"jit: expected a function or a Module, got {function!r}")
         self.function = function
@@ -41,7 +45,7 @@ class Jit(Replays):
     def graphs(self) -> list[Graph]:
         return list(self._kept)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if tracing.get() is not None:  # it becomes part of a larger graph
             return self.function(*args, **kwargs)
         now = contexts()
@@ -95,7 +99,7 @@ class Jit(Replays):
         self._kept[graph] = None
 
 
-def jit(function: Callable[..., Any]) -> Jit:
+def jit(function: Callable[P, R]) -> Jit[P, R]:
     """A function or module that is captured when it is first called, and replayed from then on.
 
     It is captured again for each new combination of shapes, dtypes, backend, train or eval mode, and whatever else a

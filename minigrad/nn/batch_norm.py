@@ -159,7 +159,9 @@ class BatchNorm(Module):
 
     @classmethod
     @renamed("epsilon", "eps")
-    def like(cls, framework: str, num_features: int | tuple[int, ...], **settings: Any) -> Any:
+    def like(
+        cls, framework: str, num_features: int | tuple[int, ...], **settings: Any
+    ) -> BatchNorm:
         """A batch norm with another framework's defaults, which computes the same numbers.
 
         Parameters

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,15 @@ from ..tensor import Tensor, tensor
 
 #: the modules that are being called, outermost first; the inner ones are only kept for a tracer
 scope: ContextVar[tuple[Module, ...]] = ContextVar("scope", default=())
+
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+Self = TypeVar("Self", bound="Module")
+
+
+class _Forward(Protocol[P, R]):
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
 
 class Parameter(Tensor):
@@ -108,11 +117,11 @@ class Module:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self: _Forward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         outer, tracer = scope.get(), tracing.get()
         if outer and tracer is None:
             return self.forward(*args, **kwargs)
-        token = scope.set((*outer, self))
+        token = scope.set((*outer, self))  # type: ignore[arg-type]
         try:
             if tracer is not None:
                 tracer.before(self, args)
@@ -126,13 +135,13 @@ class Module:
         names = [n for root in roots for n, module in root.named_modules() if module is self]
         return " ".join([type(self).__name__, *(repr(name) for name in names if name)])
 
-    def train(self, mode: bool = True) -> Any:
+    def train(self: Self, mode: bool = True) -> Self:
         """Set training mode here and in all modules below; return this module."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self) -> Any:
+    def eval(self: Self) -> Self:
         """Set eval mode here and in all modules below; return this module."""
         return self.train(False)
 
@@ -193,7 +202,7 @@ class Module:
         require_state(name, state)
         return load(f"load_state_dict into {name}", dict(self._state()), state, strict)
 
-    def to(self, backend: str) -> Any:
+    def to(self: Self, backend: str) -> Self:
         """Move all parameters and buffers to a backend, in place, and return this module.
 
         Gradients of what moves are dropped; an optimizer's state follows at its next step.

@@ -25,6 +25,6 @@ def library() -> Any:
         import onnx
     except ImportError as error:
         raise ImportError(
-            'ONNX files need the onnx package: install it with pip install "minigrad[onnx]"'
+            'ONNX files need the onnx package: install it with pip install "minigrad-bn[onnx]"'
         ) from error
     return onnx

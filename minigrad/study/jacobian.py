@@ -77,7 +77,7 @@ class Jacobian:
             from matplotlib.figure import Figure
         except ImportError as error:
             raise ImportError(
-                'Jacobian.plot needs matplotlib: install it with pip install "minigrad[examples]"'
+                'Jacobian.plot needs matplotlib: install it with pip install "minigrad-bn[examples]"'
             ) from error
         matrix = self.matrix.numpy()
         figure = Figure(figsize=(5, 4), layout="constrained")

@@ -61,7 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def address():
-    pytest.importorskip("pooch", reason='needs pooch: pip install "minigrad[data]"')
+    pytest.importorskip("pooch", reason='needs pooch: pip install "minigrad-bn[data]"')
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

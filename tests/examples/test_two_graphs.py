@@ -15,7 +15,7 @@ def test_without_graphviz_it_prints_all_and_writes_dot(capsys, monkeypatch, tmp_
         "MLP, train: 20x784 float32 -> 20x10 float32",
         "MLP, eval: 20x784 float32 -> 20x10 float32",
         "ops that both have: 7; only here: 6, only there: 3",
-        "pip install 'minigrad[graphs]'",
+        "pip install 'minigrad-bn[graphs]'",
         f"wrote {tmp_path / 'mlp_eval.dot'}",
     ):
         assert part in out

@@ -166,7 +166,7 @@ def test_svg_is_a_picture(dot):
 def test_notebooks_show_the_table_where_something_is_missing(monkeypatch, tmp_path, missing):
     if missing == "package":
         monkeypatch.setitem(sys.modules, "graphviz", None)
-        error, words = ImportError, r"pip install 'minigrad\[graphs\]'"
+        error, words = ImportError, r"pip install 'minigrad-bn\[graphs\]'"
     else:
         pytest.importorskip("graphviz")
         monkeypatch.setenv("PATH", str(tmp_path))

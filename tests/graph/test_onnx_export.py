@@ -313,9 +313,9 @@ def test_changes_in_place(path):
 
 def test_without_onnx_it_says_what_to_install(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with refuses(ImportError, 'pip install "minigrad[onnx]"'):
+    with refuses(ImportError, 'pip install "minigrad-bn[onnx]"'):
         mg.capture(nn.Linear(3, 2), mg.ones((2, 3))).to_onnx(path)
-    with refuses(ImportError, 'pip install "minigrad[onnx]"'):
+    with refuses(ImportError, 'pip install "minigrad-bn[onnx]"'):
         mg.from_onnx(b"")
 
 

@@ -107,7 +107,7 @@ def test_plot(x, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with refuses(
         ImportError,
-        'Jacobian.plot needs matplotlib: install it with pip install "minigrad[examples]"',
+        'Jacobian.plot needs matplotlib: install it with pip install "minigrad-bn[examples]"',
     ):
         found.plot()
 

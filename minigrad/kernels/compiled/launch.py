@@ -22,6 +22,7 @@ from numba.core import cgutils, event
 from numba.extending import intrinsic
 
 from ..threads import AVAILABLE, BUSY, ENOUGH, PAUSED, TEAM, WANTED
+from .cache import FOLDER, Cache
 from .inlining import Inner
 
 #: "a b + c" may be one instruction. Nothing may be reassociated: a sum of x - shift would lose what the shift saved.
@@ -82,13 +83,13 @@ event.register("numba:compile", _Notice())
 
 
 def _compiled(function: Callable[..., Any], fastmath: set[str] = FASTMATH, **options: Any) -> Any:
-    settings: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+    settings: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     settings["no_cfunc_wrapper"] = True  # what C code would call, and would be compiled as well
     return numba.njit(fastmath=fastmath, **settings | options)(function)
 
 
 #: settings of functions that have no wrapper for Python and no place in the cache: what calls them has their code
-_INNER: Any = {"no_cpython_wrapper": True, "cache": False, "pipeline_class": Inner}
+_INNER: Any = {"no_cpython_wrapper": True, "pipeline_class": Inner}
 
 
 def inner(function: Callable[..., Any]) -> Any:
@@ -102,8 +103,11 @@ def summing(function: Callable[..., Any]) -> Any:
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function for Python to call."""
-    return _compiled(function)
+    """Compile a function for Python to call, and keep it on disk."""
+    compiled = _compiled(function)
+    if FOLDER:
+        compiled._cache = Cache(function)
+    return compiled
 
 
 def entry(kernel: Any, *args: Any) -> Any:
