@@ -13,7 +13,7 @@ from .creation import arange, constant, from_dlpack, full, ones, zeros
 from .kernels.tf32 import allow_tf32, tf32_allowed
 from .kernels.threads import get_num_threads, set_num_threads
 from .ops import indexing as _indexing  # noqa: F401  for the methods of Tensor there
-from .ops.activation import log_softmax, relu, sigmoid, softmax
+from .ops.activation import gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, softplus
 from .ops.arithmetic import maximum, minimum, where
 from .ops.batch_norm import batch_norm, frozen_batch_norm
 from .ops.conv import conv1d, conv2d, conv_transpose2d
@@ -72,6 +72,7 @@ __all__ = [
     "from_onnx",
     "frozen_batch_norm",
     "full",
+    "gelu",
     "get_num_threads",
     "global_avg_pool2d",
     "grad",
@@ -84,6 +85,7 @@ __all__ = [
     "jit",
     "layer_norm",
     "layers",
+    "leaky_relu",
     "linear",
     "load",
     "log",
@@ -110,8 +112,10 @@ __all__ = [
     "set_backend",
     "set_num_threads",
     "sigmoid",
+    "silu",
     "softmax",
     "softmax_cross_entropy",
+    "softplus",
     "sqrt",
     "stack",
     "study",
