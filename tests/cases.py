@@ -343,6 +343,11 @@ SHAPE = {
         for axis in [0, 1, 2, -1]
     },
     "pad": both(call("pad", 1), normal(2, 3)),
+    **{
+        f"pad {mode}": both(call("pad", [(0, 2), (3, 1)], mode=mode), normal(3, 4))
+        for mode in ["reflect", "edge", "wrap"]
+    },
+    "pad by more than there is": both(call("pad", 5, mode="reflect"), normal(2, 3)),
     "pad pairs": both(call("pad", [(1, 0), (0, 2)]), normal(2, 3)),
 }
 

@@ -71,6 +71,7 @@ CHANGED = {
         "nn.LayerNorm(normalized_shape, eps=1e-05, affine=True, dtype=float32, bias=True)",
         "nn.MaxPool2d(kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False [keyword])",
     ],
+    "pad has NumPy's modes": ["pad(x, widths, value=0.0, mode='constant')"],
     "no_grad decorates with and without parentheses": ["no_grad(function=None)"],
 }
 
