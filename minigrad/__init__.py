@@ -14,7 +14,7 @@ from .kernels.tf32 import allow_tf32, tf32_allowed
 from .kernels.threads import get_num_threads, set_num_threads
 from .messages import warn_of_namesake as _warn_of_namesake
 from .ops import indexing as _indexing  # noqa: F401  for the methods of Tensor there
-from .ops.activation import log_softmax, relu, sigmoid, softmax
+from .ops.activation import gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, softplus
 from .ops.arithmetic import maximum, minimum, where
 from .ops.batch_norm import batch_norm, frozen_batch_norm
 from .ops.conv import conv1d, conv2d, conv_transpose2d
@@ -77,6 +77,7 @@ __all__ = [
     "from_onnx",
     "frozen_batch_norm",
     "full",
+    "gelu",
     "get_num_threads",
     "global_avg_pool2d",
     "grad",
@@ -89,6 +90,7 @@ __all__ = [
     "jit",
     "layer_norm",
     "layers",
+    "leaky_relu",
     "linear",
     "load",
     "log",
@@ -115,8 +117,10 @@ __all__ = [
     "set_backend",
     "set_num_threads",
     "sigmoid",
+    "silu",
     "softmax",
     "softmax_cross_entropy",
+    "softplus",
     "sqrt",
     "stack",
     "study",

@@ -2,7 +2,7 @@
 
 Layouts are equal: a Linear's weight is (out, in) in both, a Conv2d's (out, in / groups, height, width). Names are those
 that PyTorch gives the same modules under the same attributes (torch.nn.Module.state_dict); in batch norm and its
-siblings gamma is called weight, beta bias, and num_batches num_batches_tracked.
+siblings gamma is called weight, beta bias, and num_batches num_batches_tracked; a GRU's names end in ``_l0``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from .bn.variants import FrozenBatchNorm
 from .nn.batch_norm import BatchNorm
 from .nn.module import Buffer, Loaded, Module, Parameter, load, members
 from .nn.normalization import GroupNorm, InstanceNorm, LayerNorm
+from .nn.recurrent import GRU
 
 NORMS = BatchNorm, FrozenBatchNorm, LayerNorm, GroupNorm, InstanceNorm
 NAMES = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
+GRU_NAMES = {n: f"{n}_l0" for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
 SETTINGS = ("eps", "momentum", "ddof_running", "num_groups")
 DEFAULTS = {"eps": 1e-5, "momentum": 0.1, "ddof_running": 1}
 
@@ -46,8 +48,8 @@ def from_torch(module: Module, state: Any, strict: bool = True) -> Loaded:
     ``minigrad.load`` for a file of ``safetensors.torch.save_file``; or it is the torch.nn.Module itself. With
     ``strict=False`` the common names are loaded. A state does not contain eps, momentum and num_groups: a UserWarning
     names normalization layers whose settings differ from the torch module's, or from PyTorch's defaults if ``state`` is
-    a mapping. ``minigrad.nn.BatchNorm.like("torch", n)`` has those defaults; for any other here, build PyTorch's as
-    ``BatchNorm2d(n, eps=eps, momentum=1 - momentum)``.
+    a mapping. ``minigrad.nn.BatchNorm1d/2d/3d`` and ``BatchNorm.like("torch", n)`` have those; for any other here,
+    build PyTorch's as ``BatchNorm2d(n, eps=eps, momentum=1 - momentum)``.
 
     Raises
     ------
@@ -64,8 +66,8 @@ def from_torch(module: Module, state: Any, strict: bool = True) -> Loaded:
         default = "" if theirs else " (its defaults: a state dict does not say; pass the module)"
         warnings.warn(
             f"{into}: in PyTorch's terms, {'; '.join(reports)}{default}. They compute different numbers unless both "
-            "are built alike; minigrad's momentum is 1 - PyTorch's, and minigrad.nn.BatchNorm.like('torch', n) has "
-            "PyTorch's defaults",
+            "are built alike; minigrad's momentum is 1 - PyTorch's, and minigrad.nn.BatchNorm1d/2d/3d have "
+            "PyTorch's defaults and momentum",
             stacklevel=2,
         )
     return found
@@ -101,5 +103,6 @@ def _named(
         yield name, value
         return
     for child, v in members(value.registered()) if isinstance(value, Module) else ():
-        own = NAMES.get(child, child) if isinstance(value, NORMS) else child
+        names = NAMES if isinstance(value, NORMS) else GRU_NAMES if isinstance(value, GRU) else {}
+        own = names.get(child, child)
         yield from _named(v, f"{name}.{own}" if name else own, kinds)

@@ -6,6 +6,7 @@ Tensors, and ``Plain``, which is NumPy and the definitions of what it lacks, is 
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,6 +123,20 @@ class Plain:
 
     def relu(self, x):
         return np.maximum(x, 0)
+
+    def leaky_relu(self, x, slope):
+        return np.where(x > 0, x, slope * x)
+
+    def gelu(self, x, approximate="none"):
+        if approximate == "tanh":
+            return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+        return x / 2 * (1 + np.vectorize(math.erf)(x / np.sqrt(2)))
+
+    def silu(self, x):
+        return x * self.sigmoid(x)
+
+    def softplus(self, x, beta=1):
+        return np.log(1 + np.exp(beta * x)) / beta
 
     def softmax(self, x, axis=-1):
         e = np.exp(x - x.max(axis=axis, keepdims=True))
@@ -328,6 +343,11 @@ SHAPE = {
         for axis in [0, 1, 2, -1]
     },
     "pad": both(call("pad", 1), normal(2, 3)),
+    **{
+        f"pad {mode}": both(call("pad", [(0, 2), (3, 1)], mode=mode), normal(3, 4))
+        for mode in ["reflect", "edge", "wrap"]
+    },
+    "pad by more than there is": both(call("pad", 5, mode="reflect"), normal(2, 3)),
     "pad pairs": both(call("pad", [(1, 0), (0, 2)]), normal(2, 3)),
 }
 
@@ -384,6 +404,12 @@ ACTIVATION = {
     "sigmoid": both(call("sigmoid"), normal(2, 3)),
     "sigmoid of no axes": both(call("sigmoid"), normal()),
     "relu": both(call("relu"), apart(2, 3)),
+    "leaky_relu": both(call("leaky_relu", 0.1), apart(2, 3)),
+    "gelu": both(call("gelu"), normal(2, 3)),
+    "gelu by tanh": both(call("gelu", "tanh"), normal(2, 3)),
+    "silu": both(call("silu"), normal(2, 3)),
+    "softplus": both(call("softplus"), normal(2, 3)),
+    "softplus, sharper": both(call("softplus", 3.0), normal(2, 3)),
     **{
         f"{name} {axis}": both(call(name, axis), normal(2, 3, 2))
         for name in ["softmax", "log_softmax"]
@@ -500,6 +526,15 @@ POOL = {
     "max_pool2d": both(call("max_pool2d", 2), apart(2, 2, 4, 5)),
     "max_pool2d, overlapping": both(call("max_pool2d", 3, 2, 1), apart(1, 2, 5, 4)),
     "max_pool2d's gradient": Case(max_pool2d_gradient, normal(1, 2, 2, 2)),
+    "max_pool2d, dilated, to the ceiling": Case(
+        call("max_pool2d", 2, 2, 1, 2, ceil_mode=True), apart(1, 2, 4, 5)
+    ),
+    "avg_pool2d, to the ceiling": Case(
+        call("avg_pool2d", 3, 2, 1, ceil_mode=True), normal(1, 2, 4, 5)
+    ),
+    "avg_pool2d without padding in the mean": Case(
+        call("avg_pool2d", 3, 2, 1, count_include_pad=False), normal(1, 2, 5, 4)
+    ),
     "avg_pool2d": both(call("avg_pool2d", 3, 2, 1), normal(2, 2, 5, 4)),
     "global_avg_pool2d": both(call("global_avg_pool2d"), normal(2, 3, 2, 4)),
 }

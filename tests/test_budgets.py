@@ -17,7 +17,7 @@ from test_layering import MODULES, OURS, ROOT
 #: array module can run.
 OPTIONAL = (
     "bn checkpoint command data distributed graph info interop kernels layers onnx study "
-    "nn.conventions nn.recurrent"
+    "nn.activation nn.containers nn.conventions nn.embedding nn.recurrent"
 )
 ARRAYS = "kernels.arrays kernels.windows kernels.generic kernels.convolution"
 

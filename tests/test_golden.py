@@ -63,6 +63,15 @@ CHANGED = {
     "modules without settings say so": [
         *(f"nn.{n}()" for n in ("Flatten", "GlobalAvgPool2d", "Module", "ReLU", "Sigmoid", "Tanh"))
     ],
+    "pools and norms have the rest of PyTorch's settings": [
+        "avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True)",
+        "max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False)",
+        "nn.AvgPool2d(kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True)",
+        "nn.GroupNorm(num_groups, num_channels, eps=1e-05, affine=True, dtype=float32, bias=True)",
+        "nn.LayerNorm(normalized_shape, eps=1e-05, affine=True, dtype=float32, bias=True)",
+        "nn.MaxPool2d(kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False [keyword])",
+    ],
+    "pad has NumPy's modes": ["pad(x, widths, value=0.0, mode='constant')"],
     "no_grad decorates with and without parentheses": ["no_grad(function=None)"],
 }
 

@@ -25,12 +25,18 @@ from .module import Buffer, Module, Parameter, Sequential
 from .normalization import GroupNorm, InstanceNorm, LayerNorm
 
 if TYPE_CHECKING:
-    from .conventions import CONVENTIONS
-    from .recurrent import LSTM, RNN
+    from .activation import GELU, Identity, LeakyReLU, SiLU, Softmax, Softplus
+    from .containers import ModuleDict, ModuleList
+    from .conventions import CONVENTIONS, BatchNorm1d, BatchNorm2d, BatchNorm3d
+    from .embedding import Embedding
+    from .recurrent import GRU, LSTM, RNN
 
 __all__ = [
     "AvgPool2d",
     "BatchNorm",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "BatchRenorm",
     "Buffer",
     "CONVENTIONS",
@@ -39,23 +45,33 @@ __all__ = [
     "ConvTranspose2d",
     "DebiasedBatchNorm",
     "Dropout",
+    "Embedding",
     "Flatten",
     "FrozenBatchNorm",
+    "GELU",
+    "GRU",
     "GhostBatchNorm",
     "GlobalAvgPool2d",
     "GroupNorm",
+    "Identity",
     "InstanceNorm",
     "LSTM",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
     "MaxPool2d",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "Parameter",
     "RNN",
     "ReLU",
     "RecurrentBatchNorm",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "Softmax",
+    "Softplus",
     "Tanh",
     "hold_statistics",
     "init",
@@ -68,8 +84,11 @@ __all__ = [
 _LATER = {
     name: module
     for module, names in {
-        "nn.conventions": "CONVENTIONS",
-        "nn.recurrent": "LSTM RNN",
+        "nn.activation": "GELU Identity LeakyReLU SiLU Softmax Softplus",
+        "nn.containers": "ModuleDict ModuleList",
+        "nn.conventions": "CONVENTIONS BatchNorm1d BatchNorm2d BatchNorm3d",
+        "nn.embedding": "Embedding",
+        "nn.recurrent": "GRU LSTM RNN",
         "bn.hooks": "hold_statistics merging_statistics",
         "bn.micro_batches": "micro_batch_backward",
         "bn.population": "population_statistics",

@@ -7,9 +7,13 @@ unbiased estimate for the population (``ddof_running=1``), as in the paper.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..messages import warn
+import numpy as np
+
+from ..messages import require_numbers, warn
+from ..tensor import Tensor
+from .batch_norm import BatchNorm
 
 
 class Convention(NamedTuple):
@@ -37,3 +41,84 @@ CONVENTIONS = {
     "onnx": Convention(1e-5, 0.9, 0, 1, "ONNX operator BatchNormalization, version 15"),
     "paper": Convention(1e-3, None, 1, 1, "arXiv:1502.03167, Algorithm 2; its eps is not given"),
 }
+
+
+class BatchNorm1d(BatchNorm):
+    """BatchNorm with PyTorch's arguments, defaults and meaning, for inputs (n, channels) or (n, channels, length).
+
+    Parameters
+    ----------
+    num_features : int
+    eps : float
+    momentum : float in [0, 1], or None
+        As in PyTorch the share of the new batch, 0.1 by default: the attribute ``momentum`` is one minus it, 0.9.
+    affine, bias : bool
+        Whether there are ``gamma`` and ``beta``; ``bias=False`` leaves only ``gamma``.
+    track_running_stats : bool
+        If False, eval normalizes by the batch too, and the running statistics stay what they are.
+    dtype
+        As for BatchNorm.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.nn.BatchNorm1d(64)
+    BatchNorm1d(64, axis=1, momentum=0.9 (0.1 in PyTorch), eps=1e-05)
+    """
+
+    #: how many axes the input may have, and how they are called
+    ranks: tuple[int, ...] = (2, 3)
+    axes = "[, length]"
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        dtype: Any = np.float32,
+        *,
+        bias: bool = True,
+    ) -> None:
+        if momentum is not None:
+            name = type(self).__name__
+            require_numbers(name, momentum=momentum)
+            if not 0 <= momentum <= 1:
+                raise ValueError(f"{name}: expected momentum in [0, 1] or None, got {momentum}")
+        super().__init__(
+            num_features,
+            momentum=None if momentum is None else 1 - momentum,
+            eps=eps,
+            center=affine and bias,
+            scale=affine,
+            statistics="running" if track_running_stats else "batch",
+            dtype=dtype,
+        )
+        self.moving = track_running_stats
+
+    def forward(self, x: Tensor, mask: Any = None, weight: Any = None) -> Tensor:
+        if isinstance(x, Tensor) and x.ndim not in self.ranks:
+            raise ValueError(
+                f"{self.title()}: expected x of shape (n, {self.num_features}{self.axes}), got {x.shape}"
+            )
+        return super().forward(x, mask, weight)
+
+    def extra_repr(self) -> str:
+        text, kept = super().extra_repr(), self.momentum
+        if kept is None:
+            return text
+        both = f"momentum={kept:.6g} ({1 - kept:.6g} in PyTorch)"
+        return text.replace(f"momentum={kept}", both)
+
+
+class BatchNorm2d(BatchNorm1d):
+    """As BatchNorm1d, for images (n, channels, height, width)."""
+
+    ranks, axes = (4,), ", height, width"
+
+
+class BatchNorm3d(BatchNorm1d):
+    """As BatchNorm1d, for volumes (n, channels, depth, height, width)."""
+
+    ranks, axes = (5,), ", depth, height, width"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -226,30 +226,56 @@ class MaxPool2d(Module):
     kernel_size : int or pair of ints
     stride : int or pair of ints, optional
         ``kernel_size`` by default.
-    padding : int or pair of ints
+    padding, dilation : int or pair of ints
+    ceil_mode : bool
     """
 
-    function = staticmethod(max_pool2d)
+    function: Callable[..., Tensor] = staticmethod(max_pool2d)
+    #: its arguments after x, kernel_size, stride and padding, and their defaults
+    settings: Mapping[str, Any] = {"dilation": 1, "ceil_mode": False}
 
     def __init__(
-        self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        *,
+        ceil_mode: bool = False,
     ) -> None:
         stride = kernel_size if stride is None else stride
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        for setting, smallest in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
-            pair(type(self).__name__, setting, getattr(self, setting), smallest)
+        self.dilation, self.ceil_mode = dilation, ceil_mode
+        for setting in ("kernel_size", "stride", "dilation", "padding"):
+            least = 0 if setting == "padding" else 1
+            pair(type(self).__name__, setting, getattr(self, setting), least)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.function(x, self.kernel_size, self.stride, self.padding)
+        rest = [getattr(self, name, default) for name, default in self.settings.items()]
+        return self.function(x, self.kernel_size, self.stride, self.padding, *rest)
 
     def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        names = ["kernel_size", "stride", "padding"]
+        names += [n for n, default in self.settings.items() if getattr(self, n, default) != default]
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
 
 class AvgPool2d(MaxPool2d):
-    """``minigrad.avg_pool2d``; parameters as MaxPool2d."""
+    """``minigrad.avg_pool2d``; parameters as MaxPool2d without dilation, and whether padding counts."""
 
     function = staticmethod(avg_pool2d)
+    settings: Mapping[str, Any] = {"ceil_mode": False, "count_include_pad": True}
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode=ceil_mode)
+        self.count_include_pad = count_include_pad
 
 
 class GlobalAvgPool2d(Module):

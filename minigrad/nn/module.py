@@ -256,9 +256,7 @@ class Sequential(Module):
     def __init__(self, *layers: Module) -> None:
         for i, layer in enumerate(layers):
             if not isinstance(layer, Module):
-                raise TypeError(
-                    f"Sequential: expected layer {i} to be a Module, {_no_layer(layer)}"
-                )
+                raise TypeError(f"Sequential: expected layer {i} to be a Module, {no_layer(layer)}")
         self.layers = list(layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -315,7 +313,7 @@ def _numpy(value: Any) -> np.ndarray:
     return np.asarray(value)
 
 
-def _no_layer(value: Any) -> str:
+def no_layer(value: Any) -> str:
     """The rest of an error message: what ``value`` is, where a Module is expected, and what to do."""
     kind, name = type(value).__name__, getattr(value, "__name__", None)
     if isinstance(value, type) and issubclass(value, Module):

@@ -21,11 +21,13 @@ class Normalization(Module):
     gamma: Parameter | None = None
     beta: Parameter | None = None
 
-    def _set_up(self, shape: tuple[int, ...], eps: float, affine: bool, dtype: Any) -> None:
+    def _set_up(
+        self, shape: tuple[int, ...], eps: float, affine: bool, dtype: Any, bias: bool = True
+    ) -> None:
         require_numbers(type(self).__name__, eps=eps)
         self.eps = eps
         self.gamma = Parameter(np.ones(shape), dtype) if affine else None
-        self.beta = Parameter(np.zeros(shape), dtype) if affine else None
+        self.beta = Parameter(np.zeros(shape), dtype) if affine and bias else None
 
     def _require_channels(self, x: Tensor, channels: int) -> None:
         if isinstance(x, Tensor) and (x.ndim < 2 or x.shape[1] != channels):
@@ -34,7 +36,8 @@ class Normalization(Module):
             )
 
     def _repr(self, sizes: Any) -> str:
-        return f"{sizes}, eps={self.eps}{'' if self.gamma is not None else ', affine=False'}"
+        lacking = ", affine=False" if self.gamma is None else ", bias=False"
+        return f"{sizes}, eps={self.eps}{lacking if self.beta is None else ''}"
 
 
 class LayerNorm(Normalization):
@@ -49,6 +52,8 @@ class LayerNorm(Normalization):
         Whether there are gamma and beta.
     dtype : NumPy dtype
         float32 by default, which also serves float16 inputs.
+    bias : bool
+        False leaves only gamma.
 
     Attributes
     ----------
@@ -62,11 +67,12 @@ class LayerNorm(Normalization):
         eps: float = 1e-5,
         affine: bool = True,
         dtype: Any = np.float32,
+        bias: bool = True,
     ) -> None:
         self.normalized_shape = shape = integers("LayerNorm", (normalized_shape,))
         for size in shape or (0,):
             init.require_positive("LayerNorm", normalized_shape=size)
-        self._set_up(shape, eps, affine, dtype)
+        self._set_up(shape, eps, affine, dtype, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         shape = self.normalized_shape
@@ -86,7 +92,7 @@ class GroupNorm(Normalization):
     Parameters
     ----------
     num_groups, num_channels : int
-    eps, affine, dtype
+    eps, affine, dtype, bias
         As for LayerNorm.
 
     Attributes
@@ -102,6 +108,7 @@ class GroupNorm(Normalization):
         eps: float = 1e-5,
         affine: bool = True,
         dtype: Any = np.float32,
+        bias: bool = True,
     ) -> None:
         init.require_positive("GroupNorm", num_groups=num_groups, num_channels=num_channels)
         if num_channels % num_groups:
@@ -109,7 +116,7 @@ class GroupNorm(Normalization):
                 f"GroupNorm: expected groups that divide {num_channels} channels, got {num_groups}"
             )
         self.num_groups, self.num_channels = num_groups, num_channels
-        self._set_up((num_channels,), eps, affine, dtype)
+        self._set_up((num_channels,), eps, affine, dtype, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         self._require_channels(x, self.num_channels)

@@ -38,7 +38,7 @@ class RNN(Module):
     weight_ih : Parameter, shape (gates * hidden_size, input_size)
     weight_hh : Parameter, shape (gates * hidden_size, hidden_size)
     bias : Parameter, shape (gates * hidden_size,)
-        With one gate here and four in an LSTM.
+        With one gate here, three in a GRU and four in an LSTM.
 
     Examples
     --------
@@ -49,6 +49,8 @@ class RNN(Module):
     """
 
     gates = 1
+    #: names of the biases: the input's, and the state's where it has its own
+    biases: tuple[str, ...] = ("bias",)
 
     def __init__(
         self,
@@ -69,7 +71,8 @@ class RNN(Module):
             return Parameter(np.concatenate(parts))
 
         self.weight_ih, self.weight_hh = gates(input_size), gates(hidden_size)
-        self.bias = Parameter(np.zeros(self.gates * hidden_size), dtype)
+        for bias in self.biases:
+            setattr(self, bias, Parameter(np.zeros(self.gates * hidden_size), dtype))
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Return the hidden states (n, time, hidden_size) and the last state; ``state`` is zeros by default."""
@@ -79,10 +82,10 @@ class RNN(Module):
                 f"{self.title()}: expected x of shape (n, time, {self.input_size}), got {x.shape}"
             )
         state = self.initial(x) if state is None else state
-        hidden = []
+        hidden, bias = [], getattr(self, self.biases[0])
         for t in range(x.shape[1]):
             # One step at a time: each slice of a projection of all steps would have a gradient of full size.
-            state = self.step(linear(x[:, t], self.weight_ih, self.bias), state)
+            state = self.step(linear(x[:, t], self.weight_ih, bias), state)
             hidden.append(self.output(state))
         return stack(hidden, axis=1), state
 
@@ -120,6 +123,7 @@ class LSTM(RNN):
     """
 
     gates = 4
+    bias: Parameter
 
     def __init__(self, input_size: int, hidden_size: int, **settings: Any) -> None:
         super().__init__(input_size, hidden_size, **settings)
@@ -140,3 +144,31 @@ class LSTM(RNN):
 
     def output(self, state: Any) -> Tensor:
         return state[0]
+
+
+class GRU(RNN):
+    """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), with the reset gate after the product, as PyTorch's::
+
+        r, z = sigmoid of their rows of W_ih x_t + b_ih + W_hh h_(t-1) + b_hh
+        n = tanh(W_in x_t + b_in + r (W_hn h_(t-1) + b_hn)),   h_t = (1 - z) n + z h_(t-1)
+
+    Rows are in the order r, z, n. Instead of ``bias`` there are ``bias_ih`` and ``bias_hh``.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> hidden, last = mg.nn.GRU(3, 5)(mg.ones((2, 7, 3)))
+    >>> hidden.shape, last.shape
+    ((2, 7, 5), (2, 5))
+    """
+
+    gates = 3
+    biases = ("bias_ih", "bias_hh")
+    bias_hh: Parameter
+
+    def step(self, projected: Tensor, state: Any) -> Any:
+        recurrent, size = linear(state, self.weight_hh, self.bias_hh), self.hidden_size
+        gates = sigmoid(projected[:, : 2 * size] + recurrent[:, : 2 * size])
+        r, z = gates[:, :size], gates[:, size:]
+        n = tanh(projected[:, 2 * size :] + r * recurrent[:, 2 * size :])
+        return n + z * (state - n)

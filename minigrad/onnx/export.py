@@ -328,7 +328,8 @@ def move_statistics(to: Writer, op: Any, *inputs: Wire) -> Any:
 # fmt: off
 #: by the names of op classes
 RULES: dict[str, Callable[..., Any]] = {
-    **{n: same(n) for n in ("Abs", "Add", "Exp", "Log", "Relu", "Sigmoid", "Sign", "Sqrt", "Tanh", "Where")},
+    **{n: same(n) for n in (
+        "Abs", "Add", "Erf", "Exp", "Log", "Relu", "Sigmoid", "Sign", "Softplus", "Sqrt", "Tanh", "Where")},
     "AddInto": same("Add"), "Subtract": same("Sub"), "Multiply": same("Mul"), "Divide": same("Div"),
     "Negative": same("Neg"), "Power": same("Pow"), "Maximum": same("Max"), "Minimum": same("Min"),
     "Alias": same("Identity"), "Copy": same("Identity"), "Concatenate": same("Concat", "axis"),
@@ -343,7 +344,8 @@ RULES: dict[str, Callable[..., Any]] = {
     "Clip": lambda to, op, x: to.node(
         "Clip", x, *(b if b is None else to.constant(b, x.dtype) for b in (op.low, op.high))),
     "Linear": lambda to, op, *inputs: to.node("Gemm", *inputs, transB=1),
-    "MaxPool2d": lambda to, op, x: (to.node("MaxPool", x, **window(op)), None),
+    "MaxPool2d": lambda to, op, x: (
+        to.node("MaxPool", x, dilations=op.window.dilation, **window(op)), None),
     "Pad": lambda to, op, x: to.node(
         "Pad", x, to.constant(np.ravel(op.widths, "F")), to.constant(op.value, x.dtype)),
     "SumPool2d": lambda to, op, x: to.node(

@@ -23,7 +23,7 @@ from ..ops.linear import linear, matmul
 from ..ops.pool import avg_pool2d, max_pool2d
 from ..ops.random import dropout
 from ..ops.shape import concatenate, pad
-from ..tensor import Tensor
+from ..tensor import Tensor, apply
 from . import DTYPES
 
 Operator = Callable[..., Any]
@@ -299,6 +299,7 @@ def pooling(pool: Operator, counts_padding: bool) -> Operator:
 OPERATORS: dict[str, Operator] = {
     "Abs": elementwise.abs_, "Exp": elementwise.exp, "Log": elementwise.log, "Sqrt": elementwise.sqrt,
     "Tanh": elementwise.tanh, "Relu": activation.relu, "Sigmoid": activation.sigmoid,
+    "Erf": lambda x: apply(activation.ERF, x), "Softplus": activation.softplus,
     "Identity": lambda x: x, "Neg": lambda x: -x, "Not": lambda x: x != np.True_,
     "Add": broadcasting(lambda a, b: a + b), "Sub": broadcasting(lambda a, b: a - b),
     "Mul": broadcasting(lambda a, b: a * b), "Div": broadcasting(divide),

@@ -7,10 +7,13 @@ each the derivative of the other.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from ..kernels.convolution import Pair, Window, first_inside
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, literal, tensor
 from .conv import Windowed, make_window, pair, require_images
 
 #: positions in a window are saved as int16
@@ -96,7 +99,12 @@ class SumPool2dGrad(Windowed):
 
 
 def max_pool2d(
-    x: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
+    x: Tensor,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    ceil_mode: bool = False,
 ) -> Tensor:
     """The maximum of each window; of equal values the first gets the gradient, as in PyTorch.
 
@@ -108,6 +116,10 @@ def max_pool2d(
         ``kernel_size``, so that windows do not overlap, if left out.
     padding : int or pair of ints
         A frame of minus infinity, at most half of the window; none by default.
+    dilation : int or pair of ints
+        The distance of neighbours in a window.
+    ceil_mode : bool
+        Whether there are also windows that reach beyond the frame, if they start before its end.
 
     Returns
     -------
@@ -127,15 +139,25 @@ def max_pool2d(
     Tensor([[ 5.,  7.],
             [13., 15.]])
     """
-    window = _window("max_pool2d", x, kernel_size, stride, padding)
+    window, _ = _window("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
     y, _ = apply(MaxPool2d(window, (x.shape[2], x.shape[3])), x)
     return y
 
 
 def avg_pool2d(
-    x: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
+    x: Tensor,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> Tensor:
-    """The mean of each window; padding counts as zeros, as in PyTorch. Arguments and errors are ``max_pool2d``'s.
+    """The mean of each window. Arguments and errors are ``max_pool2d``'s, but for the dilation, and for
+
+    Parameters
+    ----------
+    count_include_pad : bool
+        Whether padding counts as zeros, as by default in PyTorch, or not at all. What ``ceil_mode`` adds never counts.
 
     Examples
     --------
@@ -144,9 +166,14 @@ def avg_pool2d(
     Tensor([[ 2.5,  4.5],
             [10.5, 12.5]])
     """
-    window = _window("avg_pool2d", x, kernel_size, stride, padding)
-    total = apply(SumPool2d(window, (x.shape[2], x.shape[3])), x.widened())
-    return (total / (window.size[0] * window.size[1])).astype(x.dtype)
+    window, frame = _window("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
+    size = x.shape[2], x.shape[3]
+    total = apply(SumPool2d(window, size), x.widened())
+    counted = frame if count_include_pad else (0, 0)
+    if all(c == end for c, (_, end) in zip(counted, window.padding, strict=True)):
+        return (total / (window.size[0] * window.size[1])).astype(x.dtype)
+    counts = _counts(window, size, counted).astype(total.dtype)
+    return (total / literal(tensor(counts, backend=x.backend))).astype(x.dtype)
 
 
 def global_avg_pool2d(x: Tensor) -> Tensor:
@@ -155,13 +182,36 @@ def global_avg_pool2d(x: Tensor) -> Tensor:
     return x.mean((2, 3))
 
 
-def _window(name: str, x: Tensor, kernel_size: Any, stride: Any, padding: Any) -> Window:
+@lru_cache(maxsize=1024)
+def _counts(window: Window, size: Pair, frame: Pair) -> np.ndarray:
+    """How many values each window has within images of ``size`` and a frame around them."""
+    axes = []
+    for n, out, k, s, (p, _), f in zip(
+        size, window.output_size(size), *window[:3], frame, strict=True
+    ):
+        start = np.arange(out) * s - p
+        axes.append(np.minimum(start + k, n + f) - np.maximum(start, -f))
+    return np.outer(*axes)
+
+
+def _window(
+    name: str, x: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
+) -> tuple[Window, Pair]:
+    """The window, and the padding without what ``ceil`` adds at the ends."""
     require_images(name, x)
     kernel = pair(name, "kernel_size", kernel_size, 1)
     frame = pair(name, "padding", padding, 0)
-    if any(2 * p > k for p, k in zip(frame, kernel, strict=True)):
+    spread = pair(name, "dilation", dilation, 1)
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, spread, strict=True)]
+    if any(2 * p > span for p, span in zip(frame, spans, strict=True)):
         raise ValueError(
             f"{name}: expected padding of at most half of the window, got {frame} for {kernel}"
         )
-    strides = kernel if stride is None else stride
-    return make_window(name, x.shape, kernel, strides, frame)
+    strides = pair(name, "stride", kernel if stride is None else stride, 1)
+    edges = [(p, p) for p in frame]
+    for i, (n, span, s, p) in enumerate(zip(x.shape[2:], spans, strides, frame, strict=True)):
+        last = -(-(n + 2 * p - span) // s) * s  # where the last window starts in the padded image
+        last -= s if last >= n + p else 0
+        if ceil and last >= 0:
+            edges[i] = p, p + max(last + span - n - 2 * p, 0)
+    return make_window(name, x.shape, kernel, strides, (edges[0], edges[1]), spread), frame

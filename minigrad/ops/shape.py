@@ -201,8 +201,8 @@ def stack(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
 
 
 @of_tensor
-def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
-    """Pad x with a constant.
+def pad(x: Tensor, widths: Any, value: float = 0.0, mode: str = "constant") -> Tensor:
+    """Pad x with a constant, or with its own elements.
 
     Parameters
     ----------
@@ -211,14 +211,21 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
         How many elements to add at each end; an int or a single pair holds for every axis.
     value : float
         The constant, 0 by default.
+    mode : {"constant", "reflect", "edge", "wrap"}
+        As for ``numpy.pad``: the constant, x mirrored at its first and last element, these repeated, or x repeated.
 
     Examples
     --------
     >>> import minigrad as mg
     >>> mg.pad(mg.ones(2), [(1, 2)])
     Tensor([0., 1., 1., 0., 0.])
+    >>> mg.pad(mg.arange(3), 2, mode="reflect")
+    Tensor([2., 1., 0., 1., 2., 1., 0.])
     """
     require_numbers("pad", value=value)
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        hint = {"replicate": "; this is 'edge'", "circular": "; this is 'wrap'"}.get(str(mode), "")
+        raise ValueError(f"pad: expected mode constant, reflect, edge or wrap, got {mode!r}{hint}")
     if hasattr(widths, "numpy"):
         widths = widths.numpy()
     try:
@@ -232,7 +239,24 @@ def pad(x: Tensor, widths: Any, value: float = 0.0) -> Tensor:
         ) from None
     ends = tuple((int(a), int(b)) for a, b in pairs)
     require_size("pad", tuple(n + sum(e) for n, e in zip(x.shape, ends, strict=True)))
+    if mode != "constant":
+        return _extended(x, ends, mode)
     return apply(Pad(ends, value), x) if x.ndim else x
+
+
+def _extended(x: Tensor, ends: tuple[tuple[int, int], ...], mode: str) -> Tensor:
+    """x with elements of its own at the ends of each axis, which ``numpy.pad`` chooses."""
+    for axis, (before, after) in enumerate(ends):
+        if not before + after:
+            continue
+        size = x.shape[axis]
+        if not size:
+            raise ValueError(f"pad: shape {x.shape} has nothing along axis {axis} for {mode!r}")
+        order = np.pad(np.arange(size), (before, after), mode).tolist()  # type: ignore[call-overload]
+        keys = [(*[slice(None)] * axis, part) for part in (order[:before], order[before + size :])]
+        before_x, after_x = ([x[key]] if key[-1] else [] for key in keys)
+        x = concatenate([*before_x, x, *after_x], axis)
+    return x
 
 
 def integers(name: str, args: Any) -> Shape:

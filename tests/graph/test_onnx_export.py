@@ -173,6 +173,8 @@ FUNCTIONS = {
     "comparisons": lambda x, y: (x < y, x <= 0, x > y, x >= y, x == x, x != y, mg.where(x > 0, x, y)),
     "elementwise": lambda x, y: mg.log(abs(x) + 1) + mg.sqrt(abs(y)) + mg.tanh(x) + mg.exp(y),
     "activations": lambda x, y: mg.relu(x) + mg.sigmoid(y) + mg.softmax(x, 1) + mg.log_softmax(y),
+    "more activations": lambda x, y: mg.gelu(x) + mg.gelu(y, "tanh") + mg.silu(x) + mg.softplus(y) + mg.leaky_relu(x),
+    "edges": lambda x, y: (mg.pad(x, (1, 2), mode="edge"), mg.pad(y, [(0, 0), (0, 3), (1, 2)], mode="wrap")),
     "clip": lambda x, y: x.clip(-0.5) + y.clip(high=0.1) + x.clip(-1, 1),
     "cast": lambda x, y: ((x * 3).astype(np.int32), (x > 0).astype(np.float64)),
     "reductions": lambda x, y: (x.sum(), x.mean(1), x.var((0, 2), keepdims=True), x.max(2), y.min()),
@@ -209,6 +211,8 @@ def test_images(path, rng):
         return y, z, mg.max_pool2d(x, 3, 2, 1), mg.avg_pool2d(x, (3, 2), 1, 1)
 
     agrees(convolutions, x, w, path=path)
+    uneven = nn.MaxPool2d(3, 2, 1, 2, ceil_mode=True), nn.AvgPool2d(3, 2, 1, True, False)
+    agrees(lambda x: tuple(pool(x) for pool in uneven), x, path=path)
 
 
 def test_derivatives_that_are_returned(path, rng):

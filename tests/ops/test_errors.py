@@ -87,6 +87,11 @@ stack([zeros(2), zeros(3)]) -> ValueError: stack: shapes (2,) and (3,) differ
 stack([zeros(2)], axis=-3) -> ValueError: stack: axis -3 is out of range for shape (2,)
 pad(zeros(2, 3, 1), [(1, 1), (2, 2)]) -> ValueError: pad: expected an int, a (before, after) pair or 3 such pairs, none
   negative, got [(1, 1), (2, 2)]
+pad(zeros(2), 1, mode='replicate') -> ValueError: pad: expected mode constant, reflect, edge or wrap, got 'replicate';
+  this is 'edge'
+pad(zeros(2), 1, mode='circular') -> ValueError: this is 'wrap'
+pad(zeros(2), 1, 'edge') -> TypeError: pad: expected value as a number, got 'edge'
+pad(zeros(0, 2), 1, mode='edge') -> ValueError: pad: shape (0, 2) has nothing along axis 0 for 'edge'
 pad(zeros(2), [(0, -1)]) -> ValueError: got [(0, -1)]
 pad(zeros(2), [(0, 1, 2)]) -> ValueError: got [(0, 1, 2)]
 

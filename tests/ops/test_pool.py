@@ -62,18 +62,27 @@ def test_windows_that_reach_over_padding_are_taken():
         close(mg.grad(y.sum(), x).sum(), y.size)
 
 
-@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
-def test_two_hundred_configurations_of_torch(torch, name):
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("max_pool2d", lambda rng: {"dilation": tuple(map(int, rng.integers(1, 3, 2)))}),
+        ("avg_pool2d", lambda rng: {"count_include_pad": bool(rng.integers(2))}),
+    ],
+)
+def test_two_hundred_configurations_of_torch(torch, name, more, ceil_mode):
     """Small integers, so that there are many ties."""
     rng = np.random.default_rng(0)
-    for _ in range(200):
+    for i in range(200):
         kernel, stride = rng.integers(1, 4, 2), rng.integers(1, 4, 2)
         padding = [rng.integers(0, k // 2 + 1) for k in kernel]
-        values = rng.integers(0, 4, (2, 3, *(kernel + rng.integers(0, 6, 2)))).astype(float)
+        rest = {"ceil_mode": ceil_mode, **(more(rng) if i % 2 else {})}
+        least = kernel if "dilation" not in rest else (kernel - 1) * rest["dilation"] + 1
+        values = rng.integers(0, 4, (2, 3, *(least + rng.integers(0, 6, 2)))).astype(float)
         settings = [tuple(map(int, s)) for s in (kernel, stride, padding)]
         x, z = leaf(values), torch.tensor(values, requires_grad=True)
-        ours = getattr(mg, name)(x, *settings)
-        theirs = getattr(torch.nn.functional, name)(z, *settings)
+        ours = getattr(mg, name)(x, *settings, **rest)
+        theirs = getattr(torch.nn.functional, name)(z, *settings, **rest)
         close(ours, theirs.detach().numpy())
         gy = rng.standard_normal(ours.shape)
         (expected,) = torch.autograd.grad(theirs, z, torch.tensor(gy))

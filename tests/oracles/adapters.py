@@ -129,27 +129,13 @@ def batched(function, ndim):
 def max_pool2d(
     x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
 ):
-    refuse("ceil_mode", when=ceil_mode)
-    refuse("dilation of a pool", when=dilation not in (1, (1, 1)))
     refuse("return_indices", when=return_indices)
-    return mg.max_pool2d(x, kernel_size, stride, padding)
+    return mg.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def avg_pool2d(
-    x,
-    kernel_size,
-    stride=None,
-    padding=0,
-    ceil_mode=False,
-    count_include_pad=True,
-    divisor_override=None,
-):
-    refuse("ceil_mode", when=ceil_mode)
-    refuse("divisor_override, or a mean without the padding", when=divisor_override is not None)
-    refuse(
-        "divisor_override, or a mean without the padding", when=padding and not count_include_pad
-    )
-    return mg.avg_pool2d(x, kernel_size, stride or None, padding)
+def avg_pool2d(x, kernel_size, stride=None, *settings, divisor_override=None, **others):
+    refuse("divisor_override", when=divisor_override is not None or len(settings) > 3)
+    return mg.avg_pool2d(x, kernel_size, stride or None, *settings, **others)
 
 
 # --- normalization ---
@@ -342,7 +328,13 @@ def pad(x, widths, mode="constant", value=0.0):
     """PyTorch's widths are flat, begin with the last axis, and may be negative."""
     refuse("negative padding", when=min(widths) < 0)
     given = list(zip(widths[::2], widths[1::2], strict=True))[::-1]
-    return mg.pad(x, [(0, 0)] * (x.ndim - len(given)) + given, value)
+    mode = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
+    return mg.pad(x, [(0, 0)] * (x.ndim - len(given)) + given, value or 0.0, mode)
+
+
+def softplus(x, beta=1, threshold=20):
+    """PyTorch returns x itself where beta x is above the threshold."""
+    return mg.where(x * beta > threshold, x, mg.softplus(x, beta))
 
 
 def masked_fill(x, mask, value):
@@ -544,7 +536,14 @@ ADAPTERS = {
     "flipud": lambda x: flip(x, [0]),
     "index_select": index_select,
     "nn.functional.embedding": embedding,
-    "nn.functional.pad.constant": pad,
+    **{
+        f"nn.functional.pad.{mode}": pad
+        for mode in ("constant", "reflect", "replicate", "circular")
+    },
+    "nn.functional.gelu": mg.gelu,
+    "nn.functional.silu": mg.silu,
+    "nn.functional.leaky_relu": mg.leaky_relu,
+    "nn.functional.softplus": softplus,
     "constant_pad_nd": lambda x, widths, value=0.0: pad(x, widths, value=value),
     # creation and dtypes
     "zeros": created(mg.zeros),

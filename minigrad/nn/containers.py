@@ -1,0 +1,102 @@
+"""Lists and dicts of modules under PyTorch's names; plain ones in an attribute are registered as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, MutableSequence
+from typing import Any
+
+from .module import Module, no_layer
+
+
+class Container(Module):
+    """Base of both: the modules are in ``layers``, and have no name but their index or key."""
+
+    layers: Any
+
+    def registered(self) -> Iterator[tuple[str, Any]]:
+        yield from ((name, value) for name, value in vars(self).items() if name != "layers")
+        items = self.layers.items() if isinstance(self.layers, dict) else enumerate(self.layers)
+        yield from ((str(key), layer) for key, layer in items)
+
+    def __delitem__(self, key: Any) -> None:
+        del self.layers[key]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+
+class ModuleList(Container, MutableSequence[Module]):
+    """A list of modules, with a list's methods; ``blocks.0.weight`` names what is in it, as for a plain list.
+
+    Parameters
+    ----------
+    modules : iterable of Modules
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> blocks = mg.nn.ModuleList(mg.nn.Linear(4, 4) for _ in range(3))
+    >>> blocks.append(mg.nn.Linear(4, 2))
+    >>> len(blocks), list(blocks[1:3].state_dict())
+    (4, ['0.weight', '0.bias', '1.weight', '1.bias'])
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.layers = []
+        self.extend(modules)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self.layers[index]
+        return ModuleList(found) if isinstance(found, list) else found
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        items = list(value) if isinstance(index, slice) else [value]
+        for item in items:
+            _require_module("ModuleList", item)
+        self.layers[index] = items if isinstance(index, slice) else value
+
+    def insert(self, index: int, value: Module) -> None:
+        """Insert a module before ``index``."""
+        _require_module("ModuleList", value)
+        self.layers.insert(index, value)
+
+
+class ModuleDict(Container, MutableMapping[str, Module]):
+    """A dict of modules, with a dict's methods; ``heads.left.weight`` names what is in it, as for a plain dict.
+
+    Parameters
+    ----------
+    modules : mapping of names to Modules, or iterable of such pairs
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> heads = mg.nn.ModuleDict({"left": mg.nn.Linear(4, 2)})
+    >>> heads["right"] = mg.nn.Identity()
+    >>> list(heads), list(heads.state_dict())
+    (['left', 'right'], ['left.weight', 'left.bias'])
+    """
+
+    __hash__ = Module.__hash__
+    __eq__ = Module.__eq__
+
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
+        self.layers = {}
+        self.update(modules)
+
+    def __getitem__(self, name: str) -> Module:
+        return self.layers[name]
+
+    def __setitem__(self, name: str, value: Module) -> None:
+        if not isinstance(name, str) or not name or "." in name:
+            raise ValueError(f"ModuleDict: expected names without dots, got {name!r}")
+        _require_module("ModuleDict", value)
+        self.layers[name] = value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+
+def _require_module(kind: str, value: Any) -> None:
+    if not isinstance(value, Module):
+        raise TypeError(f"{kind}: expected Modules, {no_layer(value)}")
