@@ -63,6 +63,9 @@ CHANGED = {
     "modules without settings say so": [
         *(f"nn.{n}()" for n in ("Flatten", "GlobalAvgPool2d", "Module", "ReLU", "Sigmoid", "Tanh"))
     ],
+    "the learning rate has PyTorch's default, as groups may all have their own": [
+        "optim.SGD(params, lr=0.001, momentum=0.0, nesterov=False, weight_decay=0.0)"
+    ],
     "no_grad decorates with and without parentheses": ["no_grad(function=None)"],
 }
 
