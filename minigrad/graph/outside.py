@@ -107,7 +107,7 @@ class Outside:
         self.containers: list[tuple[Any, tuple[Any, ...]]] = []
         self.modules: dict[Module, None] = {}
         self.settings: dict[Any, None] = {}
-        self.mentioned = {"forward"}
+        self.mentioned = {"forward", "_hooks"}
         self._texts: set[str] = set()
         self._owners: list[Any] = []
         self._seen: dict[Any, Any] = {}  # values are kept, so that ids stay theirs

@@ -17,6 +17,7 @@ from .. import backend as backends
 from ..messages import require_state
 from ..tape import now, revised, tracing
 from ..tensor import Tensor, tensor
+from .hooked import Hooked
 
 #: the modules that are being called, outermost first; the inner ones are only kept for a tracer
 scope: ContextVar[tuple[Module, ...]] = ContextVar("scope", default=())
@@ -55,7 +56,7 @@ class Loaded(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
+class Module(Hooked):
     """Base class of layers and models: define ``forward``, call the module.
 
     Parameters, Buffers and Modules are found in attributes, and in lists, tuples, deques and dicts there, however
@@ -110,13 +111,14 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         outer, tracer = scope.get(), tracing.get()
+        forward = self._hooked if self._hooks else self.forward
         if outer and tracer is None:
-            return self.forward(*args, **kwargs)
+            return forward(*args, **kwargs)
         token = scope.set((*outer, self))
         try:
             if tracer is not None:
                 tracer.before(self, args)
-            return self.forward(*args, **kwargs)
+            return forward(*args, **kwargs)
         finally:
             scope.reset(token)
 
@@ -213,6 +215,14 @@ class Module:
             if backends.where(t._data) != here:
                 t.move(backend)
         return self
+
+    def cuda(self) -> Any:
+        """``to("cupy")``."""
+        return self.to("cupy")
+
+    def cpu(self) -> Any:
+        """``to("numpy")``."""
+        return self.to("numpy")
 
     def _state(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.named_parameters()

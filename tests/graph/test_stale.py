@@ -428,6 +428,28 @@ def test_groups_and_clipping_in_replays(backend, kind):
             equal(a, b)
 
 
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks(backend, register):
+    """Added, removed, and with another value in a closure."""
+    model, by = nn.Sequential(nn.Sigmoid(), nn.ReLU()), 2.0
+    x = mg.tensor(X)
+
+    def hook(module, args, y=None):
+        return (args[0] if y is None else y) * by
+
+    jitted, graph = mg.jit(model), mg.capture(model, x)
+    plain = graph(x).numpy()
+    equal(jitted(x), plain), equal(jitted(x), plain)
+    added = getattr(model[1], register)(hook)
+    with refuses(RuntimeError, "ReLU._hooks has changed since it was captured"):
+        graph(x)
+    for by in (2.0, 3.0, 3.0, 3.0):
+        equal(jitted(x), np.float32(by) * plain)
+    added.remove()
+    for _ in range(3):
+        equal(jitted(x), plain)
+
+
 class Unregistered(nn.Module):
     """Layers and settings where no name leads to them."""
 
