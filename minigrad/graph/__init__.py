@@ -1,5 +1,6 @@
 """Graphs: computations captured as lists of ops, to be read, compared, changed and replayed."""
 
+from .anomaly import detect_anomaly
 from .calls import Call, Value
 from .capturing import capture
 from .comparing import Difference, GraphDiff, graph_diff
@@ -17,6 +18,7 @@ __all__ = [
     "Jit",
     "Value",
     "capture",
+    "detect_anomaly",
     "graph_diff",
     "graphs",
     "jit",
