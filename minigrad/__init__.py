@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         graph_diff,
         graphs,
         jit,
+        summary,
     )
     from .onnx.model import from_onnx
     from .study.gradcheck import gradcheck
@@ -118,6 +119,7 @@ __all__ = [
     "stack",
     "study",
     "sum",
+    "summary",
     "tanh",
     "tensor",
     "tf32_allowed",
@@ -148,6 +150,7 @@ _LATER = {
     "graph_diff": "graph",
     "graphs": "graph",
     "jit": "graph",
+    "summary": "graph",
 }
 
 

@@ -8,6 +8,7 @@ from .graph import Graph
 from .guards import CaptureError
 from .jitting import Jit, jit
 from .modes import graphs
+from .summarizing import Summary, summary
 
 __all__ = [
     "Call",
@@ -16,10 +17,12 @@ __all__ = [
     "Graph",
     "GraphDiff",
     "Jit",
+    "Summary",
     "Value",
     "capture",
     "detect_anomaly",
     "graph_diff",
     "graphs",
     "jit",
+    "summary",
 ]
