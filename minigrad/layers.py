@@ -262,8 +262,7 @@ def batch_normalization(
     that raises updates no statistics.
     """
     with _layer("batch_normalization", name, reuse, inputs) as (scope, title):
-        given = tuple(axis) if isinstance(axis, list) else (axis,)
-        axes = normalize_axes(given, inputs.ndim, title)
+        axes = normalize_axes(axis if isinstance(axis, list) else (axis,), inputs.ndim, title)  # type: ignore[arg-type]
         if momentum is None or not 0 <= momentum <= 1:
             raise ValueError(f"{title}: expected momentum in [0, 1], got {momentum}")
         if not epsilon > 0:
@@ -278,12 +277,11 @@ def batch_normalization(
         bn = scope.store.layers.get(scope.name) or BatchNormalization(title, shape)
         scope.store.layers[scope.name] = bn
         ddof = int(inputs.ndim == 4 and axes in ((1,), (3,)))  # the fused kernel is unbiased
-        place: Any = (axes, shape) if len(axes) > 1 else (axes[0], shape[0])
-        settings = {"axis": place[0], "momentum": momentum, "eps": epsilon, "ddof_running": ddof}
-        count = Buffer(np.zeros((), np.int64), backend=inputs.backend)
+        place = axes if len(axes) > 1 else axes[0]
+        settings = {"axis": place, "momentum": momentum, "eps": epsilon, "ddof_running": ddof}
         variables = {"gamma": gamma, "beta": beta, "running_mean": mean, "running_var": var}
-        settings |= variables | {"num_features": place[1], "training": bool(training)}
-        vars(bn).update(settings, num_batches=count)
+        count = Buffer(np.zeros((), np.int64), backend=inputs.backend)
+        vars(bn).update(settings, **variables, num_batches=count, training=bool(training))
         return bn(inputs)
 
 
@@ -292,6 +290,7 @@ class BatchNormalization(BatchNorm):
 
     def __init__(self, title: str, shape: tuple[int, ...]) -> None:
         super().__init__(shape, tuple(range(len(shape))), center=False, scale=False)
+        self.num_features = shape if len(shape) > 1 else shape[0]
         self._title = title
 
     def title(self) -> str:
