@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -81,22 +81,17 @@ class Optimizer:
 
     def _group(self, lr: float) -> None:
         """Make an optimizer of each group; one of a single group is as if it were given without."""
-        name, given = type(self).__name__, self.params
-        settings = {k: v for k, v in vars(self).items() if k not in ("params", "slots")}
-        settings["lr"] = lr
-        made = []
-        for i, group in enumerate(given):
+        name, made = type(self).__name__, []
+        known = {k: v for k, v in vars(self).items() if k not in ("params", "slots")} | {"lr": lr}
+        for i, group in enumerate(self.params):
             if "params" not in group:
                 raise ValueError(f"{name}, group {i}: expected 'params', got {sorted(group)}")
-            if unknown := sorted(group.keys() - settings.keys() - {"params"}):
-                raise TypeError(
-                    f"{name}, group {i}: unknown settings {unknown}; {name} has {sorted(settings)}"
-                )
-            params = group["params"]
-            alone = isinstance(params, Tensor)
-            made.append(
-                type(self)(**{**settings, **group, "params": [params] if alone else params})
-            )
+            if unknown := sorted(group.keys() - known.keys() - {"params"}):
+                raise TypeError(f"{name}, group {i}: unknown {unknown}; expected {sorted(known)}")
+            settings: dict[str, Any] = known | dict(group)
+            if isinstance(group["params"], Tensor):
+                settings["params"] = [group["params"]]
+            made.append(type(self)(**settings))
         vars(self).clear()
         if len(made) == 1:
             vars(self).update(vars(made[0]))
@@ -119,18 +114,21 @@ class Optimizer:
         """The attributes of each group by name, ``"params"`` and ``"lr"`` among them; what is assigned counts."""
         return [vars(group) for group in self.groups]
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if self._groups and name in vars(self._groups[0]):
-            self.__getattr__(name)
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # for which all attributes would exist
 
-    def __getattr__(self, name: str) -> Any:
-        kind = type(self).__name__
-        if self._groups and name in vars(self._groups[0]):
+        def __getattr__(self, name: str) -> Any:
+            kind = type(self).__name__
+            if not self._groups or name not in vars(self._groups[0]):
+                raise AttributeError(f"{kind!r} object has no attribute {name!r}")
             raise AttributeError(
-                f"{kind}.{name}: each of the {len(self._groups)} groups has its own; use .param_groups[0][{name!r}]"
+                f"{kind}.{name}: each of the {len(self._groups)} groups has its own; use "
+                f".param_groups[0][{name!r}]"
             )
-        raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if self._groups and name in vars(self._groups[0]):
+                self.__getattr__(name)
+            super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         if self._groups:

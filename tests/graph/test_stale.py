@@ -428,6 +428,20 @@ def test_groups_and_clipping_in_replays(backend, kind):
             equal(a, b)
 
 
+def test_the_rate_of_a_group_is_set_inside(backend):
+    w = nn.Parameter([1.0]), nn.Parameter([2.0])
+    optimizer = optim.SGD([{"params": p} for p in w], lr=0.1)
+
+    def step(x):
+        (x * w[0] * w[1]).sum().backward()
+        optimizer.step()
+        optimizer.param_groups[1]["lr"] = 0.2
+
+    with refuses(CaptureError, "SGD.lr is set inside of the captured function"):
+        mg.capture(step, mg.ones(1))
+    assert [g["lr"] for g in optimizer.param_groups] == [0.1, 0.1]
+
+
 @pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
 def test_hooks(backend, register):
     """Added, removed, and with another value in a closure."""

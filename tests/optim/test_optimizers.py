@@ -423,7 +423,7 @@ def test_a_misfit_schedule_loads_nothing(state, error, message):
         (
             lambda p: SGD([{"params": p, "learning_rate": 1}]),
             TypeError,
-            r"group 0: unknown settings \['learning_rate'\]; SGD has \['lr', 'momentum', ",
+            r"group 0: unknown \['learning_rate'\]; expected \['lr', 'momentum', ",
         ),
         (lambda p: SGD([{"params": p}, {"params": [p]}]), ValueError, "a parameter is given twice"),
         (lambda p: CosineAnnealingLR(sgd(), 0), ValueError, "T_max >= 1, an int, got 0"),
