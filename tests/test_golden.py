@@ -63,6 +63,10 @@ CHANGED = {
     "modules without settings say so": [
         *(f"nn.{n}()" for n in ("Flatten", "GlobalAvgPool2d", "Module", "ReLU", "Sigmoid", "Tanh"))
     ],
+    "gradients become 0 or None": [
+        *(f"{n}.zero_grad(self, set_to_none=True)" for n in ("nn.BatchNorm", "nn.Module")),
+        "optim.Optimizer.zero_grad(self, set_to_none=True)",
+    ],
     "the learning rate has PyTorch's default, as groups may all have their own": [
         "optim.SGD(params, lr=0.001, momentum=0.0, nesterov=False, weight_decay=0.0)"
     ],

@@ -162,11 +162,11 @@ class Module(Hooked):
         """All buffers with their dotted names, each once."""
         yield from _find(Buffer, "", self, set())
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters: they become None, or 0 with ``set_to_none=False``."""
         for p in self.parameters():
             if p.requires_grad:
-                p.grad = None
+                p.grad = None if set_to_none or p.grad is None else p.filled(0)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Parameters and buffers by name, as NumPy copies."""

@@ -140,11 +140,11 @@ class Optimizer:
         settings = [f"{k}={v}" for k, v in {"lr": self.lr, **others}.items()]
         return f"{type(self).__name__}({', '.join(settings)}, {count} parameter{'s' * (count > 1)})"
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters: they become None, or 0 with ``set_to_none=False``."""
         for p in self.params:
             if p._ref is not None:
-                p.grad = None
+                p.grad = None if set_to_none or p.grad is None else p.filled(0)
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""

@@ -26,6 +26,10 @@ class LRScheduler:
         """Count one step, and set the learning rates."""
         raise NotImplementedError(f"{type(self).__name__} defines no step")
 
+    def get_last_lr(self) -> list[float]:
+        """The present learning rate of each group."""
+        return [group.lr for group in self.optimizer.groups]
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """The number of ``steps`` so far. The learning rate is in the optimizer's state, settings are in neither."""
         return {"steps": np.array(self.steps, np.int64)}
