@@ -42,9 +42,11 @@ if TYPE_CHECKING:
         Graph,
         GraphDiff,
         capture,
+        detect_anomaly,
         graph_diff,
         graphs,
         jit,
+        summary,
     )
     from .onnx.model import from_onnx
     from .study.gradcheck import gradcheck
@@ -70,6 +72,7 @@ __all__ = [
     "conv2d",
     "conv_transpose2d",
     "data",
+    "detect_anomaly",
     "dropout",
     "exp",
     "flatten",
@@ -125,6 +128,7 @@ __all__ = [
     "stack",
     "study",
     "sum",
+    "summary",
     "tanh",
     "tensor",
     "tf32_allowed",
@@ -150,10 +154,12 @@ _LATER = {
     "Graph": "graph",
     "GraphDiff": "graph",
     "capture": "graph",
+    "detect_anomaly": "graph",
     "from_onnx": "onnx.model",
     "graph_diff": "graph",
     "graphs": "graph",
     "jit": "graph",
+    "summary": "graph",
 }
 
 

@@ -36,11 +36,16 @@ from .ops.reduction import normalize_axes
 from .tensor import Tensor, tensor
 
 __all__ = [
-    "Template", "Variable", "batch_normalization", "dense", "l2_regularizer", "make_template", "moments",
-    "regularization_loss", "reset", "trainable_variables", "variable_scope", "variables",
+    "AUTO_REUSE", "Template", "Variable", "batch_normalization", "dense", "l2_regularizer", "make_template", "moments",
+    "ones_initializer", "regularization_loss", "reset", "trainable_variables", "variable_scope", "variables",
+    "zeros_initializer",
 ]  # fmt: skip
 
 Regularizer = Callable[[Tensor], Tensor]
+#: a value of ``reuse``: variables are found if they exist, and made if not
+AUTO_REUSE = "AUTO_REUSE"
+#: as classes of TensorFlow: ``zeros_initializer()``
+zeros_initializer, ones_initializer = (lambda: init.zeros), (lambda: init.ones)
 
 
 @dataclass
@@ -89,7 +94,7 @@ class Scope:
 
     store: Store = field(repr=False)
     name: str = ""
-    reuse: bool = False
+    reuse: bool | str = False
     taken: set[str] = field(default_factory=set)
 
     def reuse_variables(self) -> None:
@@ -117,7 +122,7 @@ class Scope:
         """Find or make a variable of this scope, on the backend of ``like``."""
         name = self.path(name)
         title, found = f"{title}: variable {name!r}", self.store.made.get(name)
-        if self.reuse == (found is None):
+        if self.reuse != AUTO_REUSE and self.reuse == (found is None):
             missing = "does not exist, and none are made where variables are reused"
             exists = "already exists; set reuse=True to share it"
             raise ValueError(f"{title} {missing if self.reuse else exists}")
@@ -139,19 +144,20 @@ current: Setting[Scope] = Setting("scope", ROOT)
 
 
 @contextmanager
-def variable_scope(name: str | Scope, reuse: bool | None = None) -> Iterator[Scope]:
+def variable_scope(name: str | Scope, reuse: bool | str | None = None) -> Iterator[Scope]:
     """Open a scope: variables are named ``name/...``, after the names of the enclosing scopes.
 
-    A Scope in place of the name is reopened, wherever that is. ``reuse=True`` requires that variables exist; None and
-    False inherit that from the enclosing scope, or from the given one. The Scope that is yielded has its full ``name``
-    and ``reuse_variables()``; passed to a layer as ``name=``, it contains the layer's variables directly.
+    A Scope in place of the name is reopened, wherever that is. ``reuse=True`` requires that variables exist,
+    ``AUTO_REUSE`` makes those that don't; None and False inherit that from the enclosing scope, or from the given one.
+    The Scope that is yielded has its full ``name`` and ``reuse_variables()``; passed to a layer as ``name=``, it
+    contains the layer's variables directly.
     """
     _require_names("variable_scope", name, reuse)
     if isinstance(name, Scope):
-        scope = Scope(name.store, name.name, name.reuse or bool(reuse), set(name.taken))
+        scope = Scope(name.store, name.name, reuse or name.reuse, set(name.taken))
     else:
         outer = current.get()
-        scope = Scope(outer.store, outer.path(name), outer.reuse or bool(reuse))
+        scope = Scope(outer.store, outer.path(name), reuse or outer.reuse)
         outer.taken.add(scope.name)
     try:
         with Override(current.variable, lambda outside: scope):
@@ -162,7 +168,7 @@ def variable_scope(name: str | Scope, reuse: bool | None = None) -> Iterator[Sco
 
 @contextmanager
 def _layer(
-    function: str, name: str | Scope | None, reuse: bool | None, inputs: Tensor | None
+    function: str, name: str | Scope | None, reuse: bool | str | None, inputs: Tensor | None
 ) -> Iterator[tuple[Scope, str]]:
     """The scope of a layer's variables, and its title in messages; on an exception no variables are created."""
     _require_names(function, function if name is None else name, reuse)
@@ -179,16 +185,16 @@ def _layer(
         if inputs.ndim < 2:
             raise ValueError(f"{title}: expected inputs of at least 2 axes, got {inputs.shape}")
     with outer.store.restored_on_error():
-        yield Scope(outer.store, path, outer.reuse or bool(reuse)), title
+        yield Scope(outer.store, path, reuse or outer.reuse), title
     outer.taken.add(path)
 
 
-def _require_names(function: str, name: str | Scope, reuse: bool | None) -> None:
-    """Raise ValueError unless ``name`` is a scope or names joined by slashes, and ``reuse`` a bool or None."""
+def _require_names(function: str, name: str | Scope, reuse: bool | str | None) -> None:
+    """Raise ValueError unless ``name`` is a scope or names joined by slashes, and ``reuse`` one of its values."""
     if not isinstance(name, Scope) and not (isinstance(name, str) and all(name.split("/"))):
         raise ValueError(f"{function}: expected a name, got {name!r}")
-    if reuse is not None and not isinstance(reuse, bool):
-        raise ValueError(f"{function}: expected reuse True, False or None, got {reuse!r}")
+    if not (reuse is None or isinstance(reuse, bool) or reuse == AUTO_REUSE):
+        raise ValueError(f"{function}: expected reuse a bool, None or AUTO_REUSE, got {reuse!r}")
 
 
 def dense(
@@ -202,7 +208,7 @@ def dense(
     bias_regularizer: Regularizer | None = None,
     trainable: bool = True,
     name: str | Scope | None = None,
-    reuse: bool | None = None,
+    reuse: bool | str | None = None,
 ) -> Tensor:
     """activation(inputs @ kernel + bias), over the last axis, shape (..., units).
 
@@ -227,7 +233,7 @@ def dense(
 
 def batch_normalization(
     inputs: Tensor,
-    axis: int = -1,
+    axis: int | list[int] = -1,
     momentum: float = 0.99,
     epsilon: float = 0.001,
     center: bool = True,
@@ -241,7 +247,7 @@ def batch_normalization(
     training: bool = False,
     trainable: bool = True,
     name: str | Scope | None = None,
-    reuse: bool | None = None,
+    reuse: bool | str | None = None,
 ) -> Tensor:
     """Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167): ``minigrad.nn.BatchNorm`` with named variables.
 
@@ -250,30 +256,31 @@ def batch_normalization(
         moving = momentum * moving + (1 - momentum) * batch
 
     The variance in the moving average is the biased one; for images (4 axes, ``axis`` 1 or 3) it is m/(m-1) times
-    that, the unbiased estimate, as in TensorFlow's fused kernel. The variables are ``gamma``
-    and ``beta``, if ``scale`` and ``center``, ``moving_mean`` and ``moving_variance``, one number for each index of
-    ``axis``: float32 for float16 inputs, else of their dtype. Other arguments and errors are those of ``dense``; a
-    call that raises updates no statistics.
+    that, the unbiased estimate, as in TensorFlow's fused kernel. The variables are ``gamma`` and ``beta``, if ``scale``
+    and ``center``, ``moving_mean`` and ``moving_variance``, one number for each index of ``axis``, or of the axes in a
+    list: float32 for float16 inputs, else of their dtype. Other arguments and errors are those of ``dense``; a call
+    that raises updates no statistics.
     """
     with _layer("batch_normalization", name, reuse, inputs) as (scope, title):
-        (axis,) = normalize_axes((axis,), inputs.ndim, title)
+        axes = normalize_axes(axis if isinstance(axis, list) else (axis,), inputs.ndim, title)  # type: ignore[arg-type]
         if momentum is None or not 0 <= momentum <= 1:
             raise ValueError(f"{title}: expected momentum in [0, 1], got {momentum}")
         if not epsilon > 0:
             raise ValueError(f"{title}: expected epsilon > 0, got {epsilon}")
-        shape, dtype = (inputs.shape[axis],), statistics_dtype(inputs.dtype)
+        shape, dtype = tuple([inputs.shape[a] for a in axes]), statistics_dtype(inputs.dtype)
         learned = partial(scope.variable, title, inputs, dtype, trainable, shape)
         moving = partial(scope.variable, title, inputs, dtype, False, shape)
         gamma = learned("gamma", gamma_initializer, gamma_regularizer) if scale else None
         beta = learned("beta", beta_initializer, beta_regularizer) if center else None
         mean = moving("moving_mean", moving_mean_initializer)
         var = moving("moving_variance", moving_variance_initializer)
-        bn = scope.store.layers.get(scope.name) or BatchNormalization(title, *shape)
+        bn = scope.store.layers.get(scope.name) or BatchNormalization(title, shape)
         scope.store.layers[scope.name] = bn
-        ddof = int(inputs.ndim == 4 and axis in (1, 3))  # TensorFlow's fused kernel is unbiased
-        settings = {"axis": axis, "momentum": momentum, "eps": epsilon, "ddof_running": ddof}
-        count = Buffer(np.zeros((), np.int64), backend=inputs.backend)
+        ddof = int(inputs.ndim == 4 and axes in ((1,), (3,)))  # the fused kernel is unbiased
+        place = axes if len(axes) > 1 else axes[0]
+        settings = {"axis": place, "momentum": momentum, "eps": epsilon, "ddof_running": ddof}
         variables = {"gamma": gamma, "beta": beta, "running_mean": mean, "running_var": var}
+        count = Buffer(np.zeros((), np.int64), backend=inputs.backend)
         vars(bn).update(settings, **variables, num_batches=count, training=bool(training))
         return bn(inputs)
 
@@ -281,8 +288,9 @@ def batch_normalization(
 class BatchNormalization(BatchNorm):
     """The layer used by ``batch_normalization``; its variables are registered under their own names."""
 
-    def __init__(self, title: str, features: int) -> None:
-        super().__init__(features, center=False, scale=False)
+    def __init__(self, title: str, shape: tuple[int, ...]) -> None:
+        super().__init__(shape, tuple(range(len(shape))), center=False, scale=False)
+        self.num_features = shape if len(shape) > 1 else shape[0]
         self._title = title
 
     def title(self) -> str:

@@ -279,6 +279,14 @@ class Tensor(Methods["Tensor"], Convertible):
             return self
         return tensor(self, requires_grad=self.requires_grad, backend=backend)
 
+    def cuda(self) -> Tensor:
+        """``to("cupy")``."""
+        return self.to("cupy")
+
+    def cpu(self) -> Tensor:
+        """``to("numpy")``."""
+        return self.to("numpy")
+
     def floating(self) -> Tensor:
         """Itself, or as float32 if it holds integers or booleans."""
         return self if floating(self.dtype) else self.astype(np.float32)

@@ -19,7 +19,7 @@ OPTIONAL = (
     "bn checkpoint command data distributed graph info interop kernels layers onnx study "
     "nn.activation nn.containers nn.conventions nn.embedding nn.recurrent"
 )
-ARRAYS = "kernels.arrays kernels.windows kernels.generic kernels.convolution"
+ARRAYS = "kernels.arrays kernels.windows kernels.generic kernels.convolution kernels.updates"
 
 #: optional modules that the engine cannot be imported without yet
 NEEDED = "checkpoint kernels"

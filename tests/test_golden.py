@@ -72,6 +72,13 @@ CHANGED = {
         "nn.MaxPool2d(kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False [keyword])",
     ],
     "pad has NumPy's modes": ["pad(x, widths, value=0.0, mode='constant')"],
+    "gradients become 0 or None": [
+        *(f"{n}.zero_grad(self, set_to_none=True)" for n in ("nn.BatchNorm", "nn.Module")),
+        "optim.Optimizer.zero_grad(self, set_to_none=True)",
+    ],
+    "the learning rate has PyTorch's default, as groups may all have their own": [
+        "optim.SGD(params, lr=0.001, momentum=0.0, nesterov=False, weight_decay=0.0)"
+    ],
     "no_grad decorates with and without parentheses": ["no_grad(function=None)"],
 }
 

@@ -35,7 +35,8 @@ from typing import Any
 import numpy as np
 
 from ..nn.module import Module
-from ..optim import ExponentialLR, Optimizer
+from ..optim import Optimizer
+from ..optim.schedules import LRScheduler
 from ..tensor import Tensor
 from .graph import Graph
 from .guards import MISSING, CaptureError, Name, changed, items, plain
@@ -106,7 +107,7 @@ class Outside:
         self.containers: list[tuple[Any, tuple[Any, ...]]] = []
         self.modules: dict[Module, None] = {}
         self.settings: dict[Any, None] = {}
-        self.mentioned = {"forward"}
+        self.mentioned = {"forward", "_hooks"}
         self._texts: set[str] = set()
         self._owners: list[Any] = []
         self._seen: dict[Any, Any] = {}  # values are kept, so that ids stay theirs
@@ -130,8 +131,8 @@ class Outside:
             self.modules[value] = None
             for module in value.modules():
                 self.visit(module)
-        elif isinstance(value, (Optimizer, ExponentialLR)):
-            self.visit(getattr(value, "optimizer", None))
+        elif isinstance(value, (Optimizer, LRScheduler)):
+            self.visit(value.groups if isinstance(value, Optimizer) else value.optimizer)
             self.settings[value] = None
         elif isinstance(value, FunctionType):
             self._function(value)
@@ -199,6 +200,8 @@ class Outside:
 
     def _attributes(self, value: Any, names: Iterable[str]) -> None:
         """Follow attributes of an object, class or Python module."""
+        if isinstance(value, Optimizer) and "param_groups" in names:
+            self.visit(value.param_groups)
         bases, own, places = _bases(value), _dict(value), []
         if not isinstance(value, type):
             title = value.__name__ if isinstance(value, ModuleType) else type(value).__name__

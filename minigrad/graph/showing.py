@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from .calls import Call, Trace, Value
 from .costs import flops, made, parameters, peak, size
@@ -29,15 +29,15 @@ def table(graph: Trace) -> str:
         seen |= new
         costs[call] = sum(map(size, new)), made(call), flops(call)
         mark, phase = "" if call.phase == phase else call.phase, call.phase
-        rows.append((str(i), mark, call.name, call.layer, _output(call), *_counted(costs[call])))
+        rows.append((str(i), mark, call.name, call.layer, _output(call), *counted(costs[call])))
     totals = []
     phases = [p for p in PHASES if any(call.phase == p for call in graph.calls)]
     for name in (*(phases if len(phases) > 1 else ()), "total"):
         chosen = [n for call, n in costs.items() if name in (call.phase, "total")]
         sums = [sum(column) for column in zip(*chosen, strict=True)] or [0, 0, 0]
         count = f"{len(chosen):,} op{'' if len(chosen) == 1 else 's'}"
-        totals.append(("", name, count, "", "", *_counted(sums)))
-    head, *lines = _aligned([*rows, *totals])
+        totals.append(("", name, count, "", "", *counted(sums)))
+    head, *lines = aligned([*rows, *totals])
     rule = "-" * max(map(len, (head, *lines)))
     body, last = lines[: len(costs)], lines[len(costs) :]
     inputs, outputs = (
@@ -86,16 +86,17 @@ def _output(call: Call) -> str:
     return ", ".join(map(shape, call.outputs))
 
 
-def _counted(numbers: Sequence[int]) -> tuple[str, ...]:
+def counted(numbers: Sequence[int]) -> tuple[str, ...]:
+    """Return numbers as text, nothing for 0."""
     return tuple(f"{n:,}" if n else "" for n in numbers)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Join columns: words to the left, numbers to the right."""
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = RIGHT) -> list[str]:
+    """Join columns: words to the left, the columns ``right`` to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if i in RIGHT else cell.ljust(width)
+            cell.rjust(width) if i in right else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

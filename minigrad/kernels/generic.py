@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from .convolution import ConvolutionKernels
-from .halves import half, in_float32, wide
+from .halves import half, in_float32
+from .updates import Updates
 
 Array = Any
 
@@ -46,14 +47,6 @@ def refuse_statistics(where: str = "") -> None:
     )
 
 
-@lru_cache(maxsize=1024)
-def runs(indices: tuple[int, ...]) -> tuple[slice, ...]:
-    """Ascending indices as slices."""
-    ends = [i for i, index in enumerate(indices) if index + 1 not in indices[i + 1 : i + 2]]
-    starts = [0, *(i + 1 for i in ends[:-1])]
-    return tuple(slice(indices[a], indices[b] + 1) for a, b in zip(starts, ends, strict=True))
-
-
 def refuse_labels(labels: Array, classes: int) -> None:
     """Raise, with the labels that there are."""
     refuse_label(f"{labels.min().item()} ... {labels.max().item()}", classes)
@@ -64,7 +57,7 @@ def refuse_label(what: str, classes: int) -> None:
     raise ValueError(f"softmax_cross_entropy: expected labels 0 ... {classes - 1}, got {what}")
 
 
-class Kernels(ConvolutionKernels):
+class Kernels(ConvolutionKernels, Updates):
     """The kernels of one array module ``xp``."""
 
     def __init__(self, xp: ModuleType | Any) -> None:
@@ -327,61 +320,3 @@ class Kernels(ConvolutionKernels):
         running_var *= 1 - new
         running_var += (new * correction) * var
         return True
-
-    # --- optimizer updates over all parameters in one call, in place ---
-
-    def count(self, steps: Array, moved: tuple[int, ...], more: Array | int = 1) -> Array:
-        """Add a step to the numbers of updates of the parameters ``moved``, and return these numbers."""
-        parts = [steps[own] for own in runs(moved)]
-        for part in parts:
-            part += more
-        return parts[0] if len(parts) == 1 else self.concatenate(parts, 0)
-
-    def sgd(
-        self,
-        params: tuple[Array, ...],
-        *velocities_and_grads: tuple[Array, ...],
-        lr: float,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
-    ) -> None:
-        """Velocities come before the gradients where there is momentum, and not at all where there is none."""
-        *velocities, grads = velocities_and_grads
-        for i, (p, g) in enumerate(zip(params, grads, strict=True)):
-            g = wide(g)
-            if weight_decay:
-                g = g + weight_decay * wide(p)
-            if momentum:
-                v = velocities[0][i]
-                v *= momentum
-                v += g
-                g = g + momentum * v if nesterov else v
-            p -= g * lr
-
-    def adam(
-        self,
-        params: tuple[Array, ...],
-        first: tuple[Array, ...],
-        second: tuple[Array, ...],
-        grads: tuple[Array, ...],
-        *,
-        lr: float,
-        betas: tuple[float, float],
-        eps: float,
-        weight_decay: float,
-        steps: Array,
-    ) -> None:
-        """``steps`` says for the how many-th time each parameter is moved."""
-        b1, b2 = betas
-        for i, (p, m, v, g) in enumerate(zip(params, first, second, grads, strict=True)):
-            g = wide(g)
-            step_size = (lr / (1 - b1 ** steps[i])).astype(g.dtype)
-            root = ((1 - b2 ** steps[i]) ** 0.5).astype(g.dtype)
-            if weight_decay:
-                g = g + weight_decay * wide(p)
-            m *= b1
-            m += (1 - b1) * g
-            v *= b2
-            v += (1 - b2) * (g * g)
-            p -= step_size * m / (self.xp.sqrt(v) / root + eps)

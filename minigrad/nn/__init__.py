@@ -100,7 +100,8 @@ _LATER = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
-        raise AttributeError(f"module 'minigrad.nn' has no attribute {name!r}")
+        hint = "; minigrad.optim.clip_grad_norm_ clips gradients" if name == "utils" else ""
+        raise AttributeError(f"module 'minigrad.nn' has no attribute {name!r}{hint}")
     return getattr(import_module(f"minigrad.{_LATER[name]}"), name)
 
 

@@ -17,6 +17,7 @@ from .. import backend as backends
 from ..messages import require_state
 from ..tape import now, revised, tracing
 from ..tensor import Tensor, tensor
+from .hooked import Hooked
 
 #: the modules that are being called, outermost first; the inner ones are only kept for a tracer
 scope: ContextVar[tuple[Module, ...]] = ContextVar("scope", default=())
@@ -64,7 +65,7 @@ class Loaded(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
+class Module(Hooked):
     """Base class of layers and models: define ``forward``, call the module.
 
     Parameters, Buffers and Modules are found in attributes, and in lists, tuples, deques and dicts there, however
@@ -119,13 +120,14 @@ class Module:
 
     def __call__(self: _Forward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         outer, tracer = scope.get(), tracing.get()
+        forward: Any = self._hooked if self._hooks else self.forward  # type: ignore[attr-defined]
         if outer and tracer is None:
-            return self.forward(*args, **kwargs)
+            return forward(*args, **kwargs)
         token = scope.set((*outer, self))  # type: ignore[arg-type]
         try:
             if tracer is not None:
                 tracer.before(self, args)
-            return self.forward(*args, **kwargs)
+            return forward(*args, **kwargs)
         finally:
             scope.reset(token)
 
@@ -169,11 +171,11 @@ class Module:
         """All buffers with their dotted names, each once."""
         yield from _find(Buffer, "", self, set())
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters: they become None, or 0 with ``set_to_none=False``."""
         for p in self.parameters():
             if p.requires_grad:
-                p.grad = None
+                p.grad = None if set_to_none or p.grad is None else p.filled(0)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Parameters and buffers by name, as NumPy copies."""
@@ -222,6 +224,14 @@ class Module:
             if backends.where(t._data) != here:
                 t.move(backend)
         return self
+
+    def cuda(self) -> Any:
+        """``to("cupy")``."""
+        return self.to("cupy")
+
+    def cpu(self) -> Any:
+        """``to("numpy")``."""
+        return self.to("numpy")
 
     def _state(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.named_parameters()

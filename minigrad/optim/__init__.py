@@ -1,6 +1,25 @@
-"""Optimizers, and schedules of their learning rates."""
+"""Optimizers, schedules of their learning rates, and clipping of gradients."""
 
-from .optimizers import SGD, Adam, Optimizer
-from .schedules import ExponentialLR, StepLR
+from typing import Any
 
-__all__ = ["SGD", "Adam", "ExponentialLR", "Optimizer", "StepLR"]
+from .clipping import clip_grad_norm_
+from .optimizers import SGD, Adam, AdamW, Optimizer
+from .rmsprop import RMSprop
+from .schedules import CosineAnnealingLR, ExponentialLR, StepLR
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "Optimizer",
+    "RMSprop",
+    "StepLR",
+    "clip_grad_norm_",
+]
+
+
+def __getattr__(name: str) -> Any:
+    hint = "; schedules are here: minigrad.optim.StepLR" if name == "lr_scheduler" else ""
+    raise AttributeError(f"module 'minigrad.optim' has no attribute {name!r}{hint}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from ..op import Op
 from ..tape import untraced
 from ..tensor import Tensor, apply, tensor
 
+#: tensors, or groups of them with settings
+Params = Iterable[Tensor] | Iterable[Mapping[str, Any]]
+
 
 class Optimizer:
     """Base class of optimizers: parameters, a learning rate, and state tensors for each parameter.
@@ -22,6 +25,13 @@ class Optimizer:
     smaller than half the distance to the next float16 number is lost: train float32 parameters where that matters.
 
     Parameters may be moved to another backend or device (``Module.to``): the state follows at the next step.
+
+    Parameters in groups with settings of their own are given as in PyTorch::
+
+        SGD([{"params": body, "lr": 0.01}, {"params": head}], lr=0.1, momentum=0.9)
+
+    What a group does not set is as for all. ``param_groups`` has the settings, to be read and changed:
+    ``optimizer.param_groups[0]["lr"] = 0.001``; ``lr`` and the other attributes are then those of ``groups``.
 
     Attributes
     ----------
@@ -33,8 +43,9 @@ class Optimizer:
 
     #: names of the state tensors of each parameter
     slots: tuple[str, ...] = ()
+    _groups: tuple[Optimizer, ...] = ()
 
-    def __init__(self, params: Iterable[Tensor], lr: float) -> None:
+    def __init__(self, params: Params, lr: float) -> None:
         name = type(self).__name__
         if isinstance(params, Tensor):
             raise TypeError(f"{name}: expected a list of Tensors, got one Tensor")
@@ -42,9 +53,12 @@ class Optimizer:
             hint = "; call it" if callable(params) else ""
             hint = "; pass its .parameters()" if hasattr(params, "parameters") else hint
             raise TypeError(f"{name}: expected a list of Tensors, got {kind_of(params)}{hint}")
-        self.params = list(params)
+        self.params: list[Any] = list(params)
         if not self.params:
             raise ValueError(f"{name}: expected at least one parameter, got none")
+        if all(isinstance(p, Mapping) for p in self.params):
+            self._group(lr)
+            return
         for i, p in enumerate(self.params):
             if not isinstance(p, Tensor):
                 raise TypeError(f"{name}, parameter {i}: {not_a_tensor(p)}")
@@ -57,8 +71,7 @@ class Optimizer:
                     f"{name}: parameter {i} shares memory that must not be written to; copy it with "
                     "minigrad.tensor"
                 )
-        if len({id(p) for p in self.params}) < len(self.params):
-            raise ValueError(f"{name}: a parameter is given twice")
+        self._require_different()
         require_at_least_0(name, lr=lr)
         self.lr = lr
         self.steps = tensor(np.zeros(len(self.params), np.int64), backend=self.params[0].backend)
@@ -66,21 +79,79 @@ class Optimizer:
             slot: [p.widened().filled(0) for p in self.params] for slot in self.slots
         }
 
+    def _group(self, lr: float) -> None:
+        """Make an optimizer of each group; one of a single group is as if it were given without."""
+        name, made = type(self).__name__, []
+        known = {k: v for k, v in vars(self).items() if k not in ("params", "slots")} | {"lr": lr}
+        for i, group in enumerate(self.params):
+            if "params" not in group:
+                raise ValueError(f"{name}, group {i}: expected 'params', got {sorted(group)}")
+            if unknown := sorted(group.keys() - known.keys() - {"params"}):
+                raise TypeError(f"{name}, group {i}: unknown {unknown}; expected {sorted(known)}")
+            settings: dict[str, Any] = known | dict(group)
+            if isinstance(group["params"], Tensor):
+                settings["params"] = [group["params"]]
+            made.append(type(self)(**settings))
+        vars(self).clear()
+        if len(made) == 1:
+            vars(self).update(vars(made[0]))
+            return
+        self.params = [p for group in made for p in group.params]
+        self._require_different()
+        self._groups = tuple(made)
+
+    def _require_different(self) -> None:
+        if len({id(p) for p in self.params}) < len(self.params):
+            raise ValueError(f"{type(self).__name__}: a parameter is given twice")
+
+    @property
+    def groups(self) -> tuple[Optimizer, ...]:
+        """The optimizers of the groups, or this one alone."""
+        return self._groups or (self,)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The attributes of each group by name, ``"params"`` and ``"lr"`` among them; what is assigned counts."""
+        return [vars(group) for group in self.groups]
+
+    if not TYPE_CHECKING:  # for which all attributes would exist
+
+        def __getattr__(self, name: str) -> Any:
+            kind = type(self).__name__
+            if not self._groups or name not in vars(self._groups[0]):
+                raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+            raise AttributeError(
+                f"{kind}.{name}: each of the {len(self._groups)} groups has its own; use "
+                f".param_groups[0][{name!r}]"
+            )
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if self._groups and name in vars(self._groups[0]):
+                self.__getattr__(name)
+            super().__setattr__(name, value)
+
     def __repr__(self) -> str:
+        if self._groups:
+            lines = ",\n".join(f"  {group!r}" for group in self._groups)
+            return f"{type(self).__name__}(\n{lines}\n)"
         count = len(self.params)
         hidden = ("lr", "params", "steps", "state", "slots")
         others = {k: v for k, v in vars(self).items() if k not in hidden and k[0] != "_"}
         settings = [f"{k}={v}" for k, v in {"lr": self.lr, **others}.items()]
         return f"{type(self).__name__}({', '.join(settings)}, {count} parameter{'s' * (count > 1)})"
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters: they become None, or 0 with ``set_to_none=False``."""
         for p in self.params:
             if p._ref is not None:
-                p.grad = None
+                p.grad = None if set_to_none or p.grad is None else p.filled(0)
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+        for group in self._groups:
+            group.step()
+        if self._groups:
+            return
         grads = [p.grad for p in self.params]
         columns: list[Any] = [self.params, *self.state.values(), grads]
         moved = tuple([i for i, g in enumerate(grads) if g is not None])
@@ -97,8 +168,11 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} defines no update")
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """``lr``, ``steps``, and the state as NumPy copies named ``slot.index``; no other settings."""
-        return {"lr": np.array(float(self.lr)), **{name: t.numpy() for name, t in self._named()}}
+        """``lr``, ``steps``, and the state as NumPy copies named ``slot.index``; no other settings.
+
+        The names of several groups begin with ``groups.index.``.
+        """
+        return {name: t.numpy() for name, t in self._named(self._rates())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load what ``state_dict`` returned.
@@ -110,13 +184,14 @@ class Optimizer:
         ValueError
             If a shape or dtype differs. Whatever is raised, nothing has been loaded.
         """
-        name, lr = type(self).__name__, tensor(float(self.lr), dtype="float64", backend="numpy")
+        name, rates = type(self).__name__, self._rates()
         require_state(name, state)
-        own, into = {"lr": lr, **dict(self._named())}, f"load_state_dict into {name}"
+        own, into = dict(self._named(rates)), f"load_state_dict into {name}"
         if differing := sorted(own.keys() ^ state.keys()):
             raise KeyError(f"{into}: missing or unexpected {differing}")
         load(into, own, state, strict=True)
-        self.lr = lr.item()
+        for group, rate in zip(self.groups, rates, strict=True):
+            group.lr = rate.item()
 
     def _follow(self) -> None:
         """Move the state to where the parameters are; ``steps`` to where the first one is."""
@@ -126,9 +201,15 @@ class Optimizer:
                     with beside(p._data), untraced():  # the values stay what they are
                         t.move(p.backend)
 
-    def _named(self) -> Iterator[tuple[str, Tensor]]:
-        yield "steps", self.steps
-        yield from ((f"{slot}.{i}", t) for slot, ts in self.state.items() for i, t in enumerate(ts))
+    def _rates(self) -> list[Tensor]:
+        return [tensor(float(g.lr), dtype="float64", backend="numpy") for g in self.groups]
+
+    def _named(self, rates: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
+        for i, (group, rate) in enumerate(zip(self.groups, rates, strict=True)):
+            at = f"groups.{i}." if self._groups else ""
+            yield from ((f"{at}lr", rate), (f"{at}steps", group.steps))
+            for slot, ts in group.state.items():
+                yield from ((f"{at}{slot}.{k}", t) for k, t in enumerate(ts))
 
 
 class Update(Op):
@@ -165,7 +246,8 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    params : iterable of Tensors
+    params : iterable of Tensors, or of dicts
+        See ``Optimizer`` for dicts, groups with settings of their own.
     lr : float
     momentum : float
         0, the default, keeps no velocities.
@@ -190,8 +272,8 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
-        lr: float,
+        params: Params,
+        lr: float = 1e-3,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
@@ -222,7 +304,7 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    params : iterable of Tensors
+    params : iterable of Tensors, or of dicts
     lr : float
     betas : pair of floats in [0, 1)
         Decay rates of the first and second moments.
@@ -241,20 +323,53 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Params,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
+        name = type(self).__name__
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise ValueError(f"Adam: expected betas as a pair of numbers, got {betas!r}")
+            raise ValueError(f"{name}: expected betas as a pair of numbers, got {betas!r}")
         if not all(isinstance(b, (int, float, np.floating)) and 0 <= b < 1 for b in betas):
-            raise ValueError(f"Adam: expected betas in [0, 1), got {betas}")
-        require_at_least_0("Adam", eps=eps, weight_decay=weight_decay)
+            raise ValueError(f"{name}: expected betas in [0, 1), got {betas}")
+        require_at_least_0(name, eps=eps, weight_decay=weight_decay)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         super().__init__(params, lr)
 
     def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
         settings = {"betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
         k.adam(*columns, lr=self.lr, steps=steps, **settings)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101), with PyTorch's defaults.
+
+    Each update starts with ``p = p - lr * weight_decay * p``; then it is that of ``Adam`` without weight decay, whose
+    parameters these are.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x = mg.tensor(2, requires_grad=True)
+    >>> optimizer = mg.optim.AdamW([x], lr=0.5, weight_decay=0.5)
+    >>> (x * 0).backward()
+    >>> optimizer.step()
+    >>> x
+    Tensor(1.5, requires_grad=True)
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
+        k.decay(columns[0], 1 - self.lr * self.weight_decay)
+        k.adam(*columns, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=0.0, steps=steps)

@@ -32,8 +32,10 @@ def trained(make, rng):
         lambda p: mg.optim.SGD(p, lr=0.1),
         lambda p: mg.optim.SGD(p, lr=0.1, momentum=0.9),
         mg.optim.Adam,
+        mg.optim.AdamW,
+        lambda p: mg.optim.RMSprop(p, momentum=0.9, weight_decay=0.1),
     ],
-    ids=["SGD", "momentum", "Adam"],
+    ids=["SGD", "momentum", "Adam", "AdamW", "RMSprop"],
 )
 @pytest.mark.parametrize("bad", ["labels", "values"])
 @pytest.mark.parametrize("captured", [False, True])

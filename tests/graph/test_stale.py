@@ -393,6 +393,77 @@ def test_parameters_that_an_optimizer_gets_later(backend, rng):
         graph(*data)
 
 
+@pytest.mark.parametrize("kind", ["SGD", "AdamW", "RMSprop"])
+def test_groups_and_clipping_in_replays(backend, kind):
+    """Each group's settings are read at each step, also by a function that mentions them."""
+
+    def train(wrap, mentioned):
+        mg.manual_seed(0)
+        rng, model = np.random.default_rng(0), network(p=0.5)
+        first, *others = model.parameters()
+        groups = [{"params": [first], "lr": 0.1}, {"params": others, "weight_decay": 0.1}]
+        optimizer = getattr(optim, kind)(groups, lr=0.01)
+        schedule = optim.CosineAnnealingLR(optimizer, 5)
+
+        def step(x, t):
+            optimizer.zero_grad()
+            loss = mg.softmax_cross_entropy(model(x), t)
+            loss.backward()
+            norm = optim.clip_grad_norm_(model.parameters(), 0.01)
+            optimizer.step()
+            return loss, norm * optimizer.param_groups[0]["lr"] if mentioned else norm
+
+        step, found = wrap(step), []
+        for i in range(6):
+            found += [y.numpy() for y in step(*batches(rng, 1)[0])]
+            if i > 2:
+                schedule.step()
+            if i == 4:
+                optimizer.param_groups[1]["lr"] = 0.5
+        return found + [*model.state_dict().values()]
+
+    for mentioned in (False, True):
+        replayed, eager = train(mg.jit, mentioned), train(lambda step: step, mentioned)
+        for a, b in zip(replayed, eager, strict=True):
+            equal(a, b)
+
+
+def test_the_rate_of_a_group_is_set_inside(backend):
+    w = nn.Parameter([1.0]), nn.Parameter([2.0])
+    optimizer = optim.SGD([{"params": p} for p in w], lr=0.1)
+
+    def step(x):
+        (x * w[0] * w[1]).sum().backward()
+        optimizer.step()
+        optimizer.param_groups[1]["lr"] = 0.2
+
+    with refuses(CaptureError, "SGD.lr is set inside of the captured function"):
+        mg.capture(step, mg.ones(1))
+    assert [g["lr"] for g in optimizer.param_groups] == [0.1, 0.1]
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks(backend, register):
+    """Added, removed, and with another value in a closure."""
+    model, by = nn.Sequential(nn.Sigmoid(), nn.ReLU()), 2.0
+    x = mg.tensor(X)
+
+    def hook(module, args, y=None):
+        return (args[0] if y is None else y) * by
+
+    jitted, graph = mg.jit(model), mg.capture(model, x)
+    plain = graph(x).numpy()
+    equal(jitted(x), plain), equal(jitted(x), plain)
+    added = getattr(model[1], register)(hook)
+    with refuses(RuntimeError, "ReLU._hooks has changed since it was captured"):
+        graph(x)
+    for by in (2.0, 3.0, 3.0, 3.0):
+        equal(jitted(x), np.float32(by) * plain)
+    added.remove()
+    for _ in range(3):
+        equal(jitted(x), plain)
+
+
 class Unregistered(nn.Module):
     """Layers and settings where no name leads to them."""
 

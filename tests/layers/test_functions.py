@@ -51,6 +51,27 @@ def test_training_then_inference(rng, shape, axis, averaged, ddof):
         equal(v, value)
 
 
+def test_lists_of_axes(rng):
+    """One is as the number alone, several have statistics of their own for each pair of indices."""
+    x = normal(rng, 4, 2, 5, 3)
+    equal(bn(x, axis=[3], training=True), bn(x, axis=3, training=True))
+    equal(*[layers.variables()[f"batch_normalization{n}/moving_variance"] for n in ("", "_1")])
+    for _ in range(2):
+        y = bn(x, axis=[-1, 1], training=True, name="two", reuse=layers.AUTO_REUSE)
+    flat, _, _ = mg.batch_norm(x.transpose(0, 2, 1, 3).reshape(20, 6), None, None)
+    close(y, flat.reshape(4, 5, 2, 3).transpose(0, 2, 1, 3))
+    assert layers.variables()["two/gamma"].shape == (2, 3)
+
+
+def test_initializers_of_the_article(rng):
+    """As defaults are written in TensorFlow."""
+    initializers = {
+        "beta_initializer": layers.ones_initializer(),
+        "gamma_initializer": layers.zeros_initializer(),
+    }
+    equal(bn(x2(rng), training=True, **initializers), np.ones((4, 3)))
+
+
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("scale", [True, False])
 def test_center_and_scale(rng, center, scale):
@@ -224,7 +245,7 @@ ERRORS = {
     "one_value": (ValueError, "batch_normalization 'b': ", lambda: bn(mg.ones((1, 3)), training=True, name="b")),
     "name": (ValueError, "dense: expected a name, got ''", lambda: dense(ones(), 2, name="")),
     "slash": (ValueError, "dense: expected a name, got 'a/'", lambda: dense(ones(), 2, name="a/")),
-    "reuse": (ValueError, "expected reuse True, False or None, got 'auto'", lambda: bn(ones(), reuse="auto")),
+    "reuse": (ValueError, "None or AUTO_REUSE, got 'auto'", lambda: bn(ones(), reuse="auto")),
     "missing": (
         ValueError, "dense 'a': variable 'a/kernel' does not exist",
         lambda: dense(ones(), 2, name="a", reuse=True),

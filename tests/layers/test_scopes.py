@@ -90,6 +90,20 @@ def test_reuse_finds_the_variables(x):
     close(layers.variables()["b/moving_mean"], (1 - 0.99**2) * x.numpy().mean(0), 1e-6)
 
 
+def test_auto_reuse_finds_or_makes(x):
+    """In the layer or in the scope around it; a layer without a name has its own then, not the next one."""
+    auto = layers.AUTO_REUSE
+    y = [dense(x, 2, reuse=auto) for _ in range(2)]
+    equal(*y)
+    for _ in range(2):
+        with variable_scope("a", reuse=auto) as scope, variable_scope("b"):
+            y.append(dense(x, 2, name="c"))
+    equal(*y[2:])
+    assert names() == ["dense/kernel", "dense/bias", "a/b/c/kernel", "a/b/c/bias"]
+    with variable_scope(scope, reuse=True), refuses(ValueError, "does not exist"):
+        dense(x, 2, name="d")
+
+
 @pytest.mark.parametrize("reuse", [None, False])
 def test_otherwise_they_must_be_new(x, reuse):
     dense(x, 2, name="a")

@@ -356,3 +356,49 @@ def test_a_module_without_forward_says_so():
 
     with refuses(NotImplementedError, "Empty defines no forward"):
         Empty()(1)
+
+
+def test_hooks_of_torch(torch):
+    """What they are given, in which order they run, what they replace, and that removed ones are gone."""
+
+    def run(layer, x):
+        seen = []
+
+        def note(name, answer=None):
+            def hook(module, *given):
+                assert module is layer
+                seen.append((name, len(given), [type(g) is tuple for g in given]))
+                return answer and answer(*given)
+
+            return hook
+
+        before = layer.register_forward_pre_hook(note("a", lambda args: args[0] * 2))
+        layer.register_forward_pre_hook(note("b", lambda args: (args[0] + 1,)))
+        after = layer.register_forward_hook(note("c", lambda args, y: y * args[0]))
+        layer.register_forward_hook(note("d"))
+        results = [layer(x)]
+        before.remove(), after.remove(), after.remove()
+        return seen, [
+            y.tolist() if torch.is_tensor(y) else y.numpy().tolist() for y in [*results, layer(x)]
+        ]
+
+    assert run(nn.ReLU(), mg.ones(2)) == run(torch.nn.ReLU(), torch.ones(2))
+
+
+def test_hooks_are_functions():
+    with refuses(TypeError, "ReLU: expected a function as hook, got 3"):
+        nn.ReLU().register_forward_hook(3)
+    hooked = nn.Sequential(nn.Linear(2, 2))
+    before = repr(hooked), [*hooked.state_dict()]
+    hooked.register_forward_hook(print)
+    assert before == (repr(hooked), [*hooked.state_dict()])
+    copy.deepcopy(hooked)
+
+
+@pytest.mark.parametrize("method", ["cuda", "cpu"])
+def test_names_of_backends(monkeypatch, method):
+    """``to``, under PyTorch's names."""
+    for kind in (nn.Module, mg.Tensor):
+        monkeypatch.setattr(kind, "to", lambda self, backend: (self, backend))
+    for thing in (nn.ReLU(), mg.ones(1)):
+        assert getattr(thing, method)() == (thing, {"cuda": "cupy", "cpu": "numpy"}[method])

@@ -98,6 +98,25 @@ class UpdateKernels(LaunchedKernels):
             arrays = table, self.faults.fine, self.given(steps)
             self.launch(ADAM, (type_, vector), grid, (*arrays, *numbers))
 
+    def decay(self, params: tuple[Array, ...], factor: Any) -> None:
+        fine = self.faults.fine.reshape(())
+        super().decay(params, 1 + (factor - 1) * fine)
+
+    def rmsprop(
+        self,
+        params: tuple[Array, ...],
+        state: dict[str, tuple[Array, ...]],
+        grads: tuple[Array, ...],
+        **settings: Any,
+    ) -> None:
+        """The generic one, undone where a kernel has found a fault."""
+        fine = self.faults.fine.reshape(()) > 0
+        moved = [a for column in (params, *state.values()) for a in column]
+        before = [a.copy() for a in moved]
+        super().rmsprop(params, state, grads, **settings)
+        for a, old in zip(moved, before, strict=True):
+            a[...] = self.xp.where(fine, a, old)
+
     def _tables(
         self,
         params: tuple[Array, ...],
