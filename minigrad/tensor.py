@@ -22,6 +22,17 @@ new = object.__new__
 OUTSIDE: Any = object()
 
 
+class Size(int):
+    """How many elements a tensor has, with an answer for those who call it as PyTorch's ``x.size()``."""
+
+    __slots__ = ()
+
+    def __call__(self, *axis: Any) -> Any:
+        raise TypeError(
+            "size: a Tensor's size is the number of its elements, as in NumPy; use x.shape or x.shape[axis]"
+        )
+
+
 def apply(op: Op, *inputs: Any) -> Any:
     """Run ``op`` on ``inputs`` and record it where a gradient may come back.
 
@@ -200,7 +211,7 @@ class Tensor(Methods["Tensor"], Convertible):
     # Properties that Python reads without a frame of their own.
     shape: tuple[int, ...] = property(attrgetter("_data.shape"))  # type: ignore[assignment]
     ndim: int = property(attrgetter("_data.ndim"))  # type: ignore[assignment]
-    size: int = property(attrgetter("_data.size"))  # type: ignore[assignment]
+    size: int = property(lambda self: Size(self._data.size))  # type: ignore[assignment]
     dtype: np.dtype = property(attrgetter("_data.dtype"))  # type: ignore[assignment]
 
     @property
@@ -269,6 +280,12 @@ class Tensor(Methods["Tensor"], Convertible):
         self._look(".item()")
         value: float | int | bool = by_type[type(self._data)].to_numpy(self._data).item()
         return value
+
+    def tolist(self) -> Any:
+        """The values as Python numbers, in nested lists."""
+        self._look(".tolist()")
+        values = by_type[type(self._data)].to_numpy(self._data)
+        return (values.astype(np.float32) if values.dtype.kind == "V" else values).tolist()
 
     def to(self, backend: str) -> Tensor:
         """A copy on a backend's current device, a new leaf if this requires a gradient; itself if it is there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..messages import no_attribute
 from . import init
 from .batch_norm import BatchNorm
 from .layers import (
@@ -26,10 +27,12 @@ from .normalization import GroupNorm, InstanceNorm, LayerNorm
 
 if TYPE_CHECKING:
     from .conventions import CONVENTIONS
+    from .losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
     from .recurrent import LSTM, RNN
 
 __all__ = [
     "AvgPool2d",
+    "BCEWithLogitsLoss",
     "BatchNorm",
     "BatchRenorm",
     "Buffer",
@@ -37,6 +40,7 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
+    "CrossEntropyLoss",
     "DebiasedBatchNorm",
     "Dropout",
     "Flatten",
@@ -48,6 +52,7 @@ __all__ = [
     "LSTM",
     "LayerNorm",
     "Linear",
+    "MSELoss",
     "MaxPool2d",
     "Module",
     "Parameter",
@@ -69,6 +74,7 @@ _LATER = {
     name: module
     for module, names in {
         "nn.conventions": "CONVENTIONS",
+        "nn.losses": "BCEWithLogitsLoss CrossEntropyLoss MSELoss",
         "nn.recurrent": "LSTM RNN",
         "bn.hooks": "hold_statistics merging_statistics",
         "bn.micro_batches": "micro_batch_backward",
@@ -81,7 +87,7 @@ _LATER = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
-        raise AttributeError(f"module 'minigrad.nn' has no attribute {name!r}")
+        raise AttributeError(no_attribute("module 'minigrad.nn'", name))
     return getattr(import_module(f"minigrad.{_LATER[name]}"), name)
 
 

@@ -1,4 +1,4 @@
-"""Activations: sigmoid, relu, softmax, log_softmax (tanh is in ``elementwise``).
+"""Activations: sigmoid, relu, softplus, softmax, log_softmax (tanh is in ``elementwise``).
 
 sigmoid(x) = 1 / (1 + exp(-x)) squeezes the line into (0, 1); its slope y (1 - y) is at most 1/4, which is why deep
 sigmoid networks need normalized inputs.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..messages import other_keywords
 from ..op import Op
 from ..tensor import Tensor, apply
 from .checks import require_floating
@@ -64,6 +65,18 @@ class ReluGrad(Op):
         return k.relu_grad(x, gy)
 
 
+class Softplus(Op):
+    elementwise = True
+
+    def forward(self, k: Any, x: Any) -> Any:
+        y = k.xp.maximum(x, 0) + k.xp.log1p(k.xp.exp(-abs(x)))
+        return y.astype(x.dtype, copy=False)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (x,) = node.inputs
+        return gy * sigmoid(x)
+
+
 class Softmax(Op):
     saves_inputs = False
     saves_outputs = (0,)
@@ -99,6 +112,7 @@ class LogSoftmax(Softmax):
 
 SIGMOID, SIGMOID_GRAD = Sigmoid(), SigmoidGrad()
 RELU, RELU_GRAD = Relu(), ReluGrad()
+SOFTPLUS = Softplus()
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -131,6 +145,25 @@ def relu(x: Tensor) -> Tensor:
     return apply(RELU, x)
 
 
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)), element by element, without overflow; its gradient is sigmoid(x).
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not a Tensor of floating dtype.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.softplus(mg.tensor([-1e4, 0, 1e4]))
+    Tensor([0.0000000e+00, 6.9314718e-01, 1.0000000e+04])
+    """
+    require_floating("softplus", x)
+    return apply(SOFTPLUS, x)
+
+
+@other_keywords
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along ``axis``, computed from the largest element down so that nothing overflows.
 
@@ -150,6 +183,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     return apply(Softmax(_one_axis("softmax", x, axis)), x.widened()).astype(x.dtype)
 
 
+@other_keywords
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """log(softmax(x)) along ``axis``, without taking the logarithm of a rounded 0.
 
