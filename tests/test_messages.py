@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -266,6 +267,14 @@ def test_one_element_is_formatted_and_rounded_as_a_number(dtype, shape):
 def test_formatting_reads_values_and_a_capture_says_so():
     with pytest.raises(mg.CaptureError, match="item"):
         mg.capture(lambda x: x * float(f"{x.sum():.3f}"), mg.ones(2))
+
+
+def test_the_table_of_names_names_what_there_is():
+    text = (Path(__file__).parent.parent / "docs" / "names.md").read_text("utf-8")
+    ours = [line.rpartition(" | ")[2] for line in text.splitlines() if line[:1] == "|"]
+    found = set(re.findall(r"`(mg|nn|x)\.(\w+)", " ".join(ours)))
+    owners = {"mg": mg, "nn": nn, "x": mg.ones(1)}
+    assert len(found) > 60 and [n for n in found if not hasattr(owners[n[0]], n[1])] == []
 
 
 def test_shapes_are_still_numpys():

@@ -156,8 +156,8 @@ def softplus(x: Tensor) -> Tensor:
     Examples
     --------
     >>> import minigrad as mg
-    >>> mg.softplus(mg.tensor([-1e4, 0, 1e4]))
-    Tensor([0.0000000e+00, 6.9314718e-01, 1.0000000e+04])
+    >>> mg.softplus(mg.tensor([-1e4, 0]))
+    Tensor([0.       , 0.6931472])
     """
     require_floating("softplus", x)
     return apply(SOFTPLUS, x)

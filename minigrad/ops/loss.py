@@ -168,32 +168,32 @@ def softmax_cross_entropy(
     """
     name = "softmax_cross_entropy"
     require_floating(name, logits)
-    if logits.ndim < 2 or (len(logits) and not logits._data.size):
-        raise ValueError(f"{name}: expected logits of shape (n, classes), got {logits.shape}")
+    shape = logits.shape
+    if len(shape) < 2 or (shape[0] and 0 in shape):
+        raise ValueError(f"{name}: expected logits of shape (n, classes), got {shape}")
     labels = logits.lift_index(labels, name)
-    soft = labels.shape == logits.shape and floating(labels.dtype)
-    if not soft:
-        _require_classes(name, logits, labels)
+    expected = (shape[0], *shape[2:])
+    soft = labels.shape == shape and floating(labels.dtype)
+    if not soft and (labels.shape != expected or labels.dtype.kind not in "iu"):
+        _refuse_labels(name, shape, expected, labels)
     require_reduction(name, reduction)
-    if reduction == "mean" and not labels._data.size:
+    if reduction == "mean" and not shape[0]:
         raise ValueError(
-            f"{name}: expected logits of shape (n, classes), got {logits.shape}: no examples have no mean; "
+            f"{name}: expected logits of shape (n, classes), got {shape}: no examples have no mean; "
             "reduction='sum' is 0"
         )
-    wide, shape = logits.widened(), (len(logits), *logits.shape[2:])
-    if logits.ndim > 2:  # a row for each position
+    wide = logits.widened()
+    if len(shape) > 2:  # a row for each position
         wide, labels = _rows(wide), _rows(labels) if soft else labels.reshape(-1)
-    if not soft and weight is None and ignore_index is None and label_smoothing == 0:
-        n = len(labels)
-        factor = None if reduction == "none" else 1.0 if reduction == "sum" else 1 / n
-        loss, _ = apply(SoftmaxCrossEntropy(factor), wide, labels)
-    else:
-        settings = weight, ignore_index, label_smoothing
-        loss, count = _weighted(name, wide, labels, soft, *settings)
+    if soft or weight is not None or ignore_index is not None or label_smoothing != 0:
+        loss, count = _weighted(name, wide, labels, soft, weight, ignore_index, label_smoothing)
         if reduction != "none":
             loss = loss.sum() / count if reduction == "mean" else loss.sum()
-    if reduction == "none" and logits.ndim > 2:
-        loss = loss.reshape(shape)
+    else:
+        factor = None if reduction == "none" else 1.0 if reduction == "sum" else 1 / len(labels)
+        loss, _ = apply(SoftmaxCrossEntropy(factor), wide, labels)
+    if reduction == "none":
+        loss = loss.reshape(expected)
     return loss.astype(logits.dtype)
 
 
@@ -240,21 +240,19 @@ def _weighted(
     return losses, n if scale is None else scale.sum()
 
 
-def _require_classes(name: str, logits: Tensor, labels: Tensor) -> None:
-    """Raise unless there is an integer label for each row, or position, of the logits."""
-    expected = (len(logits), *logits.shape[2:])
+def _refuse_labels(name: str, shape: Any, expected: Any, labels: Tensor) -> None:
+    """Raise: labels are no integers of the shape that is expected for logits of ``shape``."""
     if labels.shape != expected:
         how = ""
-        if labels.shape == logits.shape:
+        if labels.shape == shape:
             how = "; of one-hot labels take labels.argmax(axis=1), or labels.astype('float32')"
         elif labels.size == math.prod(expected):
             how = f"; reshape them with labels.reshape({', '.join(map(str, expected))})"
         raise ValueError(
-            f"{name}: expected labels of shape {expected}, a class for each row of the logits "
-            f"{logits.shape}, got {labels.shape}{how}"
+            f"{name}: expected labels of shape {expected}, a class for each row of the logits {shape}, "
+            f"got {labels.shape}{how}"
         )
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected integer labels, got {labels.dtype}; {_TO_INTEGERS}")
+    raise TypeError(f"{name}: expected integer labels, got {labels.dtype}; {_TO_INTEGERS}")
 
 
 @other_keywords
@@ -294,7 +292,8 @@ def binary_cross_entropy_with_logits(
             f"{name}: shapes {logits.shape} of the logits and {targets.shape} of the targets differ{hint}"
         )
     require_reduction(name, reduction)
-    z, y = logits.widened(), targets.astype(logits.widened().dtype)
+    z = logits.widened()
+    y = targets.astype(z.dtype)
     ones = y * softplus(-z)
     if pos_weight is not None:
         factor = z.lift(pos_weight, name).astype(z.dtype)
