@@ -53,7 +53,14 @@ _ATTRIBUTES = {
     "an operator, as in x + y, x @ y or x**2": "add sub subtract mul multiply div divide true_divide pow power neg "
     "negative mm bmm mv dot square reciprocal rsqrt add_ sub_ mul_ div_",
     "an index, as in x[i]": "gather take index_select narrow select_index",
-    "x itself: layouts are minigrad's affair": "contiguous is_contiguous",
+    "x itself: kernels take any layout": "contiguous is_contiguous",
+    "(x * x).sum().sqrt()": "norm",
+    "minigrad.einsum": "outer inner tensordot",
+    "minigrad.full": "full_like fill",
+    "minigrad.zeros": "empty empty_like",
+    "minigrad.split": "chunk unbind array_split",
+    "minigrad.nn.Parameter": "Parameter Variable",
+    "a name, as in dtype='float32'": "float16 bfloat16 float32 float64 int8 uint8 int32 int64 bool_",
 }
 OTHER_NAMES = {name: ours for ours, names in _ATTRIBUTES.items() for name in names.split()}
 

@@ -10,7 +10,7 @@ import numpy as np
 from . import backend as backends
 from .conversion import Convertible
 from .dtypes import floating, half
-from .messages import kind_of, not_a_tensor
+from .messages import kind_of, not_a_tensor, other_keywords
 from .op import Op
 from .ops.methods import Methods
 from .tape import HOST_WRITE, LITERAL, Leaf, Node, Ref, now, recording, revised, tracing
@@ -345,6 +345,7 @@ class Tensor(Methods["Tensor"], Convertible):
         return f"Tensor({text}{', requires_grad=True' if self.requires_grad else ''})"
 
 
+@other_keywords
 def tensor(
     data: Any, *, requires_grad: bool = False, dtype: Any = None, backend: str | None = None
 ) -> Tensor:

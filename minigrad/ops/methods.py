@@ -112,7 +112,7 @@ class Methods(Generic[Tensor]):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            functions = sys.modules[__package__.partition(".")[0]].__all__
+            functions = getattr(sys.modules.get("minigrad"), "__all__", ())  # gone at exit
             raise AttributeError(no_attribute(f"{type(self).__name__!r} object", name, functions))
 
     __hash__ = object.__hash__
