@@ -6,27 +6,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import nn, optim
-from .autograd import grad
+from .autograd import clone, grad
 from .backend import set_backend
 from .checkpoint import load, save
-from .creation import arange, constant, from_dlpack, full, ones, zeros
+from .creation import (
+    arange,
+    constant,
+    eye,
+    from_dlpack,
+    full,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    randn,
+    zeros,
+    zeros_like,
+)
 from .kernels.tf32 import allow_tf32, tf32_allowed
 from .kernels.threads import get_num_threads, set_num_threads
+from .messages import no_attribute
 from .messages import warn_of_namesake as _warn_of_namesake
 from .ops import indexing as _indexing  # noqa: F401  for the methods of Tensor there
 from .ops.activation import gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, softplus
 from .ops.arithmetic import maximum, minimum, where
 from .ops.batch_norm import batch_norm, frozen_batch_norm
 from .ops.conv import conv1d, conv2d, conv_transpose2d
+from .ops.einsum import einsum
 from .ops.elementwise import abs_ as abs
-from .ops.elementwise import clip, exp, log, sqrt, tanh
+from .ops.elementwise import clip, cos, exp, expm1, log, log1p, sin, sqrt, tanh
 from .ops.linear import linear, matmul
-from .ops.loss import mse_loss, softmax_cross_entropy
+from .ops.loss import binary_cross_entropy_with_logits, mse_loss, one_hot, softmax_cross_entropy
 from .ops.normalization import group_norm, instance_norm, layer_norm
 from .ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from .ops.random import dropout, manual_seed
-from .ops.reduction import argmax, max, mean, min, sum, var
-from .ops.shape import broadcast_to, concatenate, flatten, pad, reshape, stack, transpose
+from .ops.rearrange import ravel, repeat, split, squeeze, swapaxes, tile, unsqueeze
+from .ops.reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var
+from .ops.shape import broadcast_to, concatenate, flatten, pad, permute, reshape, stack, transpose
 from .tape import no_grad
 from .tensor import Tensor, tensor
 
@@ -61,20 +77,28 @@ __all__ = [
     "allow_tf32",
     "arange",
     "argmax",
+    "argmin",
     "avg_pool2d",
     "batch_norm",
+    "binary_cross_entropy_with_logits",
     "broadcast_to",
     "capture",
     "clip",
+    "clone",
     "concatenate",
     "constant",
     "conv1d",
     "conv2d",
     "conv_transpose2d",
+    "cos",
+    "cumsum",
     "data",
     "detect_anomaly",
     "dropout",
+    "einsum",
     "exp",
+    "expm1",
+    "eye",
     "flatten",
     "from_dlpack",
     "from_onnx",
@@ -95,9 +119,12 @@ __all__ = [
     "layers",
     "leaky_relu",
     "linear",
+    "linspace",
     "load",
     "log",
+    "log1p",
     "log_softmax",
+    "logsumexp",
     "manual_seed",
     "matmul",
     "max",
@@ -111,32 +138,48 @@ __all__ = [
     "mse_loss",
     "nn",
     "no_grad",
+    "one_hot",
     "ones",
+    "ones_like",
     "optim",
     "pad",
+    "permute",
+    "prod",
+    "rand",
+    "randn",
+    "ravel",
     "relu",
+    "repeat",
     "reshape",
     "save",
     "set_backend",
     "set_num_threads",
     "sigmoid",
     "silu",
+    "sin",
     "softmax",
     "softmax_cross_entropy",
     "softplus",
+    "split",
     "sqrt",
+    "squeeze",
     "stack",
+    "std",
     "study",
     "sum",
     "summary",
+    "swapaxes",
     "tanh",
     "tensor",
     "tf32_allowed",
+    "tile",
     "transpose",
+    "unsqueeze",
     "var",
     "weighted_batch_norm",
     "where",
     "zeros",
+    "zeros_like",
 ]
 
 #: imported when first asked for: not everybody's need, and a fifth of the time that importing takes
@@ -165,7 +208,7 @@ _LATER = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
-        raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
+        raise AttributeError(no_attribute("module 'minigrad'", name, dir(Tensor)))
     module = import_module(f".{_LATER[name]}", __name__)
     return module if _LATER[name] == name else getattr(module, name)
 

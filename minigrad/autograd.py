@@ -135,6 +135,12 @@ def grad(
 
 
 @method()
+def clone(x: Tensor) -> Tensor:
+    """A copy in memory of its own, through which gradients flow back to x."""
+    return apply(COPY, x)
+
+
+@method()
 def backward(
     self: Any, grad: Tensor | None = None, create_graph: bool = False, **others: Any
 ) -> None:

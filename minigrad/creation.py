@@ -1,4 +1,4 @@
-"""Creating tensors: from a shape (zeros, ones, full, arange), as a constant, or by DLPack."""
+"""Creating tensors: from a shape (zeros, full, eye, rand, ...), of numbers in a row, as a constant, or by DLPack."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from . import backend as backends
-from .dtypes import real
-from .messages import require_numbers
+from .dtypes import floating, real
+from .messages import not_a_tensor, other_keywords, require_numbers
+from .ops.random import generator
 from .ops.shape import require_size
 from .ops.shape import sizes as checked
 from .tensor import Tensor, literal, tensor
 
 
+@other_keywords
 def full(
     shape: int | Sequence[int],
     value: float,
@@ -38,6 +40,7 @@ def full(
     return _filled("full", (shape,), value, requires_grad, dtype, backend)
 
 
+@other_keywords
 def zeros(
     *sizes: int | Sequence[int],
     shape: int | Sequence[int] | None = None,
@@ -58,6 +61,7 @@ def zeros(
     )
 
 
+@other_keywords
 def ones(
     *sizes: int | Sequence[int],
     shape: int | Sequence[int] | None = None,
@@ -83,6 +87,93 @@ def _filled(
     return literal(tensor(array, requires_grad=requires_grad, backend=backend))
 
 
+def zeros_like(x: Tensor, *, requires_grad: bool = False, dtype: Any = None) -> Tensor:
+    """Zeros in the shape of x and on its backend; of its dtype by default."""
+    return _like("zeros_like", x, 0, requires_grad, dtype)
+
+
+def ones_like(x: Tensor, *, requires_grad: bool = False, dtype: Any = None) -> Tensor:
+    """Ones in the shape of x and on its backend; of its dtype by default."""
+    return _like("ones_like", x, 1, requires_grad, dtype)
+
+
+def _like(name: str, x: Any, value: float, requires_grad: bool, dtype: Any) -> Tensor:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: {not_a_tensor(x)}")
+    dtype = x.dtype if dtype is None else dtype
+    with backends.beside(x._data):
+        return _filled(name, x.shape, value, requires_grad, dtype, x.backend)
+
+
+@other_keywords
+def eye(
+    n: int, m: int | None = None, *, dtype: Any = np.float32, backend: str | None = None
+) -> Tensor:
+    """A matrix of n rows and m columns (n by default) with ones on its diagonal; float32 by default."""
+    shape = checked("eye", (n, n if m is None else m))
+    return literal(tensor(np.eye(*shape, dtype=real(dtype)), backend=backend))
+
+
+@other_keywords
+def rand(
+    *sizes: int | Sequence[int],
+    rng: np.random.Generator | None = None,
+    requires_grad: bool = False,
+    dtype: Any = np.float32,
+    backend: str | None = None,
+) -> Tensor:
+    """Random numbers, uniform in [0, 1), of a shape given as ints or one tuple; float32 by default.
+
+    They come from ``rng``, by default the generator that ``manual_seed`` seeds. ``minigrad.capture`` refuses functions
+    that draw them, since a graph would repeat the same ones.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.manual_seed(0)
+    >>> mg.rand(2, 3).shape
+    (2, 3)
+    """
+    return _drawn("random", "rand", sizes, rng, requires_grad, dtype, backend)
+
+
+@other_keywords
+def randn(
+    *sizes: int | Sequence[int],
+    rng: np.random.Generator | None = None,
+    requires_grad: bool = False,
+    dtype: Any = np.float32,
+    backend: str | None = None,
+) -> Tensor:
+    """Random numbers from the standard normal distribution; otherwise as ``rand``."""
+    return _drawn("standard_normal", "randn", sizes, rng, requires_grad, dtype, backend)
+
+
+def _drawn(
+    kind: str, name: str, shape: Any, rng: Any, requires_grad: bool, dtype: Any, backend: Any
+) -> Tensor:
+    dtype = real(dtype)
+    if not floating(dtype):
+        raise TypeError(f"{name}: expected a floating dtype, got {dtype}")
+    draw = getattr(generator(rng), kind)
+    values = draw(checked(name, shape), np.float64 if dtype == np.float64 else np.float32)
+    values = np.asarray(values).astype(dtype)
+    if kind == "random":
+        values[values == 1] = 0  # rounded up to float16 or bfloat16
+    return tensor(values, requires_grad=requires_grad, backend=backend)
+
+
+@other_keywords
+def linspace(
+    start: float, stop: float, num: int = 50, *, dtype: Any = np.float32, backend: str | None = None
+) -> Tensor:
+    """``num`` values at equal distances from ``start`` to ``stop``, both included; float32 by default."""
+    require_numbers("linspace", start=start, stop=stop)
+    (count,) = checked("linspace, num", (num,))
+    return literal(tensor(np.linspace(start, stop, count).astype(real(dtype)), backend=backend))
+
+
+@other_keywords
 def arange(
     start: float,
     stop: float | None = None,

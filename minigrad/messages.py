@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import warnings
@@ -15,6 +16,54 @@ import numpy as np
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PACKAGE = __name__.partition(".")[0]
+
+#: keywords of PyTorch and NumPy, and the parameters here that do their work
+KEYWORDS = {
+    "dim": "axis", "dims": "axis", "keepdim": "keepdims", "correction": "ddof", "unbiased": "ddof",
+    "start_dim": "start_axis", "end_dim": "end_axis", "a_min": "low", "a_max": "high", "min": "low", "max": "high",
+    "steps": "num", "size": "sizes", "device": "backend", "target": "labels", "input": "logits",
+    "split_size_or_sections": "sizes", "indices_or_sections": "sections",
+}  # fmt: skip
+#: names of PyTorch, NumPy and Keras, and what to write here
+_ATTRIBUTES = {
+    "minigrad.concatenate": "cat concat hstack vstack append",
+    "minigrad.tensor": "array as_tensor asarray from_numpy convert_to_tensor FloatTensor LongTensor",
+    "minigrad.softmax_cross_entropy": "cross_entropy nll_loss NLLLoss categorical_crossentropy "
+    "sparse_categorical_crossentropy softmax_cross_entropy_with_logits",
+    "minigrad.binary_cross_entropy_with_logits": "binary_cross_entropy binary_crossentropy BCELoss bce_loss",
+    "minigrad.mse_loss": "mean_squared_error l2_loss MSE",
+    "the functions of minigrad itself, such as minigrad.relu": "functional F",
+    "minigrad.rand, minigrad.randn or minigrad.manual_seed": "random randint normal uniform seed",
+    "minigrad.no_grad": "inference_mode set_grad_enabled stop_gradient",
+    "minigrad.where": "masked_fill masked_fill_ select",
+    "x.astype(dtype)": "float double half long int bool byte cast type to_dtype",
+    "x.broadcast_to(shape)": "expand expand_as",
+    "x.clip(low, high)": "clamp clamp_min clamp_max clip_by_value",
+    "x.ndim": "dim ndimension rank",
+    "x.size": "numel nelement",
+    "x.shape": "get_shape",
+    "x.T": "t mT",
+    "x.unsqueeze(axis)": "expand_dims newaxis",
+    "x.transpose(axes)": "movedim moveaxis",
+    "x.swapaxes(a, b)": "transpose_ swapdims",
+    "x.repeat(n, axis=axis)": "repeat_interleave",
+    "x.max(axis)": "amax reduce_max",
+    "x.min(axis)": "amin reduce_min",
+    "x.sum(axis)": "reduce_sum nansum",
+    "x.mean(axis)": "reduce_mean nanmean",
+    "an operator, as in x + y, x @ y or x**2": "add sub subtract mul multiply div divide true_divide pow power neg "
+    "negative mm bmm mv dot square reciprocal rsqrt add_ sub_ mul_ div_",
+    "an index, as in x[i]": "gather take index_select narrow select_index",
+    "x itself: kernels take any layout": "contiguous is_contiguous",
+    "(x * x).sum().sqrt()": "norm",
+    "minigrad.einsum": "outer inner tensordot",
+    "minigrad.full": "full_like fill",
+    "minigrad.zeros": "empty empty_like",
+    "minigrad.split": "chunk unbind array_split",
+    "minigrad.nn.Parameter": "Parameter Variable",
+    "a name, as in dtype='float32'": "float16 bfloat16 float32 float64 int8 uint8 int32 int64 bool_",
+}
+OTHER_NAMES = {name: ours for ours, names in _ATTRIBUTES.items() for name in names.split()}
 
 
 def kind_of(value: Any) -> str:
@@ -97,6 +146,37 @@ def warn_of_namesake() -> None:
                         "name), whose files mix with those of minigrad-bn: run `pip uninstall minigrad`, then install "
                         "minigrad-bn again"
                     )
+
+
+def no_attribute(where: str, name: str, methods: Any = ()) -> str:
+    """The message for an attribute that ``where`` lacks: what it is called here, if another library has it.
+
+    ``methods`` are the names of the other kind, of functions for a Tensor and of a Tensor for the module.
+    """
+    ours = OTHER_NAMES.get(name)
+    if ours is None and name in methods:
+        ours = f"minigrad.{name}(x)" if where.startswith("'") else f"x.{name}"
+    return f"{where} has no attribute {name!r}" + (f": use {ours}" if ours else "")
+
+
+def other_keywords(function: Function) -> Function:
+    """Decorate a function: a keyword that another library has for a parameter is a TypeError that names ours."""
+    code = function.__code__
+    count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & inspect.CO_VARARGS)
+    own = code.co_varnames[:count]
+    others = {k: v for k, v in KEYWORDS.items() if v in own and k not in own}
+    if not others:
+        return function
+
+    @wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        for name in kwargs:
+            if name in others:
+                who = function.__name__.strip("_")
+                raise TypeError(f"{who}: {name} is called {others[name]} in minigrad")
+        return function(*args, **kwargs)
+
+    return called  # type: ignore[return-value]
 
 
 def renamed(old: str, new: str) -> Callable[[Function], Function]:

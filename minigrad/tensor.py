@@ -10,7 +10,7 @@ import numpy as np
 from . import backend as backends
 from .conversion import Convertible
 from .dtypes import floating, half
-from .messages import kind_of, not_a_tensor
+from .messages import kind_of, not_a_tensor, other_keywords
 from .op import Op
 from .ops.methods import Methods
 from .tape import HOST_WRITE, LITERAL, Leaf, Node, Ref, now, recording, revised, tracing
@@ -20,6 +20,17 @@ by_type = backends.by_type
 new = object.__new__
 #: the ``ref`` of a tensor that wraps an array from outside
 OUTSIDE: Any = object()
+
+
+class Size(int):
+    """How many elements a tensor has, with an answer for those who call it as PyTorch's ``x.size()``."""
+
+    __slots__ = ()
+
+    def __call__(self, *axis: Any) -> Any:
+        raise TypeError(
+            "size: a Tensor's size is the number of its elements, as in NumPy; use x.shape or x.shape[axis]"
+        )
 
 
 def apply(op: Op, *inputs: Any) -> Any:
@@ -201,7 +212,7 @@ class Tensor(Methods["Tensor"], Convertible):
     # Properties that Python reads without a frame of their own.
     shape: tuple[int, ...] = property(attrgetter("_data.shape"))  # type: ignore[assignment]
     ndim: int = property(attrgetter("_data.ndim"))  # type: ignore[assignment]
-    size: int = property(attrgetter("_data.size"))  # type: ignore[assignment]
+    size: int = property(lambda self: Size(self._data.size))  # type: ignore[assignment]
     dtype: np.dtype = property(attrgetter("_data.dtype"))  # type: ignore[assignment]
 
     @property
@@ -273,6 +284,12 @@ class Tensor(Methods["Tensor"], Convertible):
         value: float | int | bool = by_type[type(self._data)].to_numpy(self._data).item()
         return value
 
+    def tolist(self) -> Any:
+        """The values as Python numbers, in nested lists."""
+        self._look(".tolist()")
+        values = by_type[type(self._data)].to_numpy(self._data)
+        return (values.astype(np.float32) if values.dtype.kind == "V" else values).tolist()
+
     def to(self, backend: str) -> Tensor:
         """A copy on a backend's current device, a new leaf if this requires a gradient; itself if it is there."""
         if backends.where(self._data) == backends.get(backend).here():
@@ -339,6 +356,7 @@ class Tensor(Methods["Tensor"], Convertible):
         return f"Tensor({text}{', requires_grad=True' if self.requires_grad else ''})"
 
 
+@other_keywords
 def tensor(
     data: Any, *, requires_grad: bool = False, dtype: Any = None, backend: str | None = None
 ) -> Tensor:

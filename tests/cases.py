@@ -118,6 +118,21 @@ class Plain:
     def flatten(self, x):
         return x.reshape(len(x), -1)
 
+    def permute(self, x, axes):
+        return x.transpose(axes)
+
+    def unsqueeze(self, x, axis):
+        return np.expand_dims(x, axis)
+
+    def clone(self, x):
+        return x.copy()
+
+    def split(self, x, sizes, axis):
+        return tuple(np.split(x, np.cumsum(sizes)[:-1], axis))
+
+    def logsumexp(self, x, axis=None, keepdims=False):
+        return np.log(np.exp(x).sum(axis, keepdims=keepdims))
+
     def sigmoid(self, x):
         return 1 / (1 + np.exp(-x))
 
@@ -154,6 +169,10 @@ class Plain:
 
     def softmax_cross_entropy(self, z, labels, reduction="mean"):
         return ENDS[reduction](-np.log(self.softmax(z)[np.arange(len(z)), labels]))
+
+    def binary_cross_entropy_with_logits(self, z, y, reduction="mean", pos_weight=1):
+        p = self.sigmoid(z)
+        return ENDS[reduction](-pos_weight * y * np.log(p) - (1 - y) * np.log(1 - p))
 
     def mse_loss(self, x, target, reduction="mean"):
         return ENDS[reduction]((x - target) ** 2)
@@ -269,6 +288,10 @@ ELEMENTWISE = {
     "exp": both(call("exp"), normal(2, 3)),
     "log": both(call("log"), positive(2, 3)),
     "sqrt": both(call("sqrt"), positive(2, 3)),
+    "log1p": both(call("log1p"), positive(2, 3)),
+    "expm1": both(call("expm1"), normal(2, 3)),
+    "sin": both(call("sin"), normal(2, 3)),
+    "cos": both(call("cos"), normal(2, 3)),
     "tanh": both(call("tanh"), normal(2, 3)),
     "tanh of no axes": both(call("tanh"), normal()),
     "abs": both(call("abs"), apart(2, 3)),
@@ -306,7 +329,7 @@ ARITHMETIC = {
 REDUCTION = {
     **{
         f"{name} {axis} {keepdims}": both(call(name, axis=axis, keepdims=keepdims), apart(2, 3, 2))
-        for name in ["sum", "mean", "var", "max", "min"]
+        for name in ["sum", "mean", "var", "max", "min", "prod", "logsumexp"]
         for axis in [None, 0, -1, (0, 2), (1, -1), ()]
         for keepdims in [False, True]
     },
@@ -314,6 +337,12 @@ REDUCTION = {
         f"{name} of one value": both(call(name), normal(1, 1))
         for name in ["sum", "mean", "var", "max", "min"]
     },
+    **{
+        f"std {axis}": both(call("std", axis=axis, ddof=1, keepdims=True), normal(3, 2, 3))
+        for axis in [None, 0, (1, -1)]
+    },
+    "prod of zeros": both(lambda m, x: m.prod(x * (x > 0), 1), apart(3, 4)),
+    **{f"cumsum {axis}": both(call("cumsum", axis), normal(2, 3, 2)) for axis in [None, 0, -1]},
     "var ddof": both(call("var", axis=0, ddof=1), normal(4, 2)),
 }
 
@@ -335,6 +364,19 @@ SHAPE = {
             ((1,), (1, 1)),
         ]
     },
+    "permute": both(call("permute", (2, 0, 1)), normal(2, 3, 4)),
+    "swapaxes": both(call("swapaxes", 0, -1), normal(2, 3, 4)),
+    "ravel": both(call("ravel"), normal(2, 3)),
+    "squeeze": both(call("squeeze"), normal(1, 3, 1)),
+    "squeeze of one": both(call("squeeze", -1), normal(1, 3, 1)),
+    "unsqueeze": both(call("unsqueeze", -2), normal(2, 3)),
+    "clone": both(call("clone"), normal(2, 3)),
+    "tile": both(call("tile", (2, 1, 3)), normal(2, 3)),
+    "tile of fewer axes": both(call("tile", 2), normal(2, 3)),
+    **{f"repeat {a}": both(call("repeat", 2, axis=a), normal(2, 3)) for a in [None, 0, -1]},
+    "split": both(
+        lambda m, x: m.concatenate(m.split(x, sizes=[2, 0, 1], axis=1)[::-1], 1), normal(2, 3)
+    ),
     "concatenate": both(join("concatenate", 0), normal(2, 3), normal(1, 3), normal(3, 3)),
     "concatenate negative": both(join("concatenate", -1), normal(2, 3), normal(2, 1)),
     "concatenate with itself": both(lambda m, x: m.concatenate([x, x], 1), normal(2, 3)),
@@ -400,6 +442,25 @@ MATMUL = {
     "matmul with its transpose": both(lambda m, x: x.T @ x, normal(3, 2)),
 }
 
+EINSUM = {
+    f"einsum {equation}": both(
+        lambda m, *xs, equation=equation: m.einsum(equation, *xs), *[normal(*s) for s in shapes]
+    )
+    for equation, *shapes in [
+        ("ij->ji", (2, 3)),
+        ("ij->j", (2, 3)),
+        ("ba", (2, 3)),
+        ("ik,kj->ij", (2, 3), (3, 4)),
+        ("ij,jk", (2, 3), (3, 4)),
+        ("i,i->", (3,), (3,)),
+        ("i,j->ji", (2,), (3,)),
+        ("bhqd,bhkd->bhqk", (2, 2, 3, 2), (2, 2, 4, 2)),
+        ("bi,ijk,bk->bj", (2, 3), (3, 4, 2), (2, 2)),
+        ("ij,kl,jk->il", (2, 3), (4, 2), (3, 4)),
+        (",i->i", (), (3,)),
+    ]
+}
+
 ACTIVATION = {
     "sigmoid": both(call("sigmoid"), normal(2, 3)),
     "sigmoid of no axes": both(call("sigmoid"), normal()),
@@ -429,6 +490,31 @@ LOSS = {
     f"{name} {end}": both(call(name, end), normal(4, 3), target)
     for name, target in [("softmax_cross_entropy", integers(3, 4)), ("mse_loss", normal(4, 3))]
     for end in ENDS
+}
+
+
+def masked_entropy(m, z, weight, labels):
+    """All settings at once, with labels in two dimensions."""
+    settings = {"ignore_index": 1, "label_smoothing": 0.2, "weight": weight}
+    return m.softmax_cross_entropy(z, labels, **settings)
+
+
+LOSS |= {
+    f"binary_cross_entropy_with_logits {end}": both(
+        call("binary_cross_entropy_with_logits", end, pos_weight=2.5), normal(4, 3), positive(4, 3)
+    )
+    for end in ENDS
+}
+LOSS |= {
+    "softmax_cross_entropy of soft labels": Case(
+        lambda m, z, y: m.softmax_cross_entropy(z, y),
+        normal(4, 3),
+        positive(4, 3),
+        oracle=lambda z, y: -(np.log(Plain().softmax(z)) * y).sum(1).mean(),
+    ),
+    "softmax_cross_entropy with all settings": Case(
+        masked_entropy, normal(2, 3, 2, 2), channels(3), integers(3, 2, 2, 2)
+    ),
 }
 
 C = channels(3)
@@ -562,6 +648,7 @@ CASES: dict[str, Case] = {
     **SHAPE,
     **INDEXING,
     **MATMUL,
+    **EINSUM,
     **ACTIVATION,
     **LINEAR,
     **LOSS,

@@ -54,6 +54,11 @@ CHANGED = {
         "nn.init.uniform(shape, rng=None, low=-0.05, high=0.05, dtype=float32)",
         "nn.init.zeros(shape, rng=None, dtype=float32)",
     ],
+    "axes can be chosen": ["flatten(x, start_axis=1, end_axis=-1)"],
+    "labels are probabilities too, and have weights": [
+        "softmax_cross_entropy(logits, labels, reduction='mean', weight=None [keyword], ignore_index=None [keyword], "
+        "label_smoothing=0.0 [keyword])"
+    ],
     "files are read within a bound of memory": [
         "from_onnx(source, max_bytes=1073741824 [keyword])"
     ],

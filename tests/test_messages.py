@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ MISTAKES = [
     ("round(x)", TypeError, r"^round: expected one element, got shape \(4, 3\)"),
     ("nn.BatchNorm(3)(mg.ones((1, 3)))", ValueError, r"model\.eval\(\).*drop_last=True"),
     ("mg.softmax_cross_entropy(x, mg.tensor([0, 1, 2, 0]))", TypeError, "dtype='int64'.*lists become float32"),
-    ("mg.softmax_cross_entropy(x, mg.ones((4, 3)))", ValueError, r"one-hot labels take labels\.argmax\(axis=1\)"),
+    ("mg.softmax_cross_entropy(x, mg.ones((4, 3), dtype='int64'))", ValueError, r"one-hot labels take labels\.argmax"),
     ("mg.softmax_cross_entropy(x, [[0], [1], [2], [0]])", ValueError, r"labels\.reshape\(4\)"),
     ("mg.softmax_cross_entropy(a, [0])", TypeError, WRAP),
     ("mg.save(linear, 'f')", TypeError, r"got minigrad.Linear and str; the path comes first; .*state_dict\(\)"),
@@ -189,6 +190,50 @@ MISTAKES = [
     ("mg.arange(0, 1, 0)", ValueError, "^arange: expected finite numbers and step != 0"),
     ("mg.tensor(np.ma.array([1.0, 2.0], mask=[0, 1]))", TypeError, r"^tensor: .*mask.*\.filled\(value\)"),
     ("mg.save('f', {'a': torch})", TypeError, "^save: expected 'a' .* got torch.Tensor$"),
+    *[
+        (line, AttributeError, f"has no attribute '.*': use {re.escape(use)}")
+        for line, use in [
+            ("mg.cat", "minigrad.concatenate"), ("mg.from_numpy", "minigrad.tensor"), ("mg.view", "x.view"),
+            ("mg.cross_entropy", "minigrad.softmax_cross_entropy"), ("mg.nn.functional", "the functions of minigrad"),
+            ("mg.BCELoss", "minigrad.binary_cross_entropy_with_logits"),
+            ("nn.NLLLoss", "minigrad.softmax_cross_entropy"),
+            ("mg.clamp", "x.clip(low, high)"), ("mg.expand_dims", "x.unsqueeze(axis)"),
+            ("mg.reduce_mean", "x.mean(axis)"),
+            ("x.dim()", "x.ndim"), ("x.numel()", "x.size"), ("x.t()", "x.T"),
+            ("x.expand(2, 4, 3)", "x.broadcast_to(shape)"),
+            ("x.clamp(0)", "x.clip(low, high)"), ("x.float()", "x.astype(dtype)"), ("x.relu()", "minigrad.relu(x)"),
+            ("x.softmax(1)", "minigrad.softmax(x)"), ("x.mm(x)", "an operator"), ("x.gather(0, [1])", "an index"),
+            ("x.repeat_interleave(2)", "x.repeat(n, axis=axis)"), ("x.masked_fill(x > 0, 0)", "minigrad.where"),
+            ("mg.float32", "a name, as in dtype='float32'"), ("x.norm()", "(x * x).sum().sqrt()"),
+        ]
+    ],
+    ("x.foo", AttributeError, "^'Tensor' object has no attribute 'foo'$"),
+    ("mg.foo", AttributeError, "^module 'minigrad' has no attribute 'foo'$"),
+    *[
+        (f"{call}={value})", TypeError, rf"^\w+: {re.split('[ (]', call)[-1]} is called {ours} in minigrad")
+        for call, value, ours in [
+            *[(f"x.{name}(dim", 1, "axis") for name in ["sum", "mean", "max", "argmax", "cumsum", "prod", "std"]],
+            ("mg.softmax(x, dim", 1, "axis"), ("mg.concatenate([x, x], dim", 0, "axis"),
+            ("mg.stack([x], dim", 0, "axis"),
+            ("mg.sum(x, 1, keepdim", True, "keepdims"), ("x.std(0, correction", 1, "ddof"),
+            ("x.var(unbiased", True, "ddof"),
+            ("x.clip(min", 0, "low"), ("x.flatten(start_dim", 1, "start_axis"), ("mg.linspace(0, 1, steps", 5, "num"),
+            ("mg.zeros(2, device", "'cuda'", "backend"), ("mg.tensor(1, device", "'cuda'", "backend"),
+            ("mg.randn(size", (2, 3), "sizes"),
+            ("x.split(2, dim", 0, "axis"),
+        ]
+    ],
+    ("x.size()", TypeError, r"^size: .* number of its elements, .* use x\.shape"),
+    ("x.size(0)", TypeError, r"x\.shape\[axis\]"),
+    ("mg.ones((2, 3, 4)).transpose(1, 2)", ValueError, r"x\.swapaxes\(1, 2\) exchanges two"),
+    *[
+        (call, TypeError, r"^repeat: .*x\.tile\(2, 1\), PyTorch's repeat")
+        for call in ["x.repeat(2)", "x.repeat(2, 1)", "mg.repeat(x, (2, 1), axis=0)", "mg.repeat(x, 2, 0)"]
+    ],
+    ("mg.split(x, 2)", TypeError, r"^split: expected sizes=.*PyTorch's.*sections=.*NumPy's"),
+    ("mg.softmax_cross_entropy(x, [0, 1, 2, 0], mg.ones(3))", ValueError, "^softmax_cross_entropy: expected reduction"),
+    ("nn.CrossEntropyLoss(reduction='average')", ValueError, "^CrossEntropyLoss: expected reduction"),
+    ("mg.jit(lambda: mg.randn(2) + 1)()", mg.CaptureError, "came in from outside"),
     ("mg.jit(5)", TypeError, "^jit: expected a function or a Module, got 5"),
     ("mg.gradcheck(5, x)", TypeError, "^gradcheck: expected a function first, got int"),
 ]  # fmt: skip
@@ -224,6 +269,14 @@ def test_one_element_is_formatted_and_rounded_as_a_number(dtype, shape):
 def test_formatting_reads_values_and_a_capture_says_so():
     with pytest.raises(mg.CaptureError, match="item"):
         mg.capture(lambda x: x * float(f"{x.sum():.3f}"), mg.ones(2))
+
+
+def test_the_table_of_names_names_what_there_is():
+    text = (Path(__file__).parent.parent / "docs" / "names.md").read_text("utf-8")
+    ours = [line.rpartition(" | ")[2] for line in text.splitlines() if line[:1] == "|"]
+    found = set(re.findall(r"`(mg|nn|x)\.(\w+)", " ".join(ours)))
+    owners = {"mg": mg, "nn": nn, "x": mg.ones(1)}
+    assert len(found) > 40 and [n for n in found if not hasattr(owners[n[0]], n[1])] == []
 
 
 def test_shapes_are_still_numpys():

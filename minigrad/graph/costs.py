@@ -75,7 +75,8 @@ RULES: dict[str, Rule] = {
     "sigmoid_grad": 3,
     "softmax log_softmax softmax_cross_entropy": 5,  # max, subtract, exp, sum, divide
     "softmax_cross_entropy_grad dropout_mask": 2,
-    "sum max min arg_max index_add add_into max_pool2d_grad": 1,
+    "softplus": 5,  # negative, abs, exp, log1p, +
+    "sum max min arg_max arg_min cum_sum index_add add_into max_pool2d_grad": 1,
     "max_pool2d sum_pool2d sum_pool2d_grad": _pool,
     "update move_statistics": _per_written,
     "cast concatenate copy index one_hot pad max_pool2d_gather": 0,

@@ -54,7 +54,10 @@ def refuse_labels(labels: Array, classes: int) -> None:
 
 def refuse_label(what: str, classes: int) -> None:
     """Raise: labels are no classes."""
-    raise ValueError(f"softmax_cross_entropy: expected labels 0 ... {classes - 1}, got {what}")
+    hint = "; ignore_index=-100 leaves those out" if what.startswith("-100") else ""
+    raise ValueError(
+        f"softmax_cross_entropy: expected labels 0 ... {classes - 1}, got {what}{hint}"
+    )
 
 
 class Kernels(ConvolutionKernels, Updates):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..messages import no_attribute
 from . import init
 from .batch_norm import BatchNorm
 from .layers import (
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from .containers import ModuleDict, ModuleList
     from .conventions import CONVENTIONS, BatchNorm1d, BatchNorm2d, BatchNorm3d
     from .embedding import Embedding
+    from .losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
     from .recurrent import GRU, LSTM, RNN
 
 __all__ = [
     "AvgPool2d",
+    "BCEWithLogitsLoss",
     "BatchNorm",
     "BatchNorm1d",
     "BatchNorm2d",
@@ -43,6 +46,7 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
+    "CrossEntropyLoss",
     "DebiasedBatchNorm",
     "Dropout",
     "Embedding",
@@ -59,6 +63,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "MSELoss",
     "MaxPool2d",
     "Module",
     "ModuleDict",
@@ -88,6 +93,7 @@ _LATER = {
         "nn.containers": "ModuleDict ModuleList",
         "nn.conventions": "CONVENTIONS BatchNorm1d BatchNorm2d BatchNorm3d",
         "nn.embedding": "Embedding",
+        "nn.losses": "BCEWithLogitsLoss CrossEntropyLoss MSELoss",
         "nn.recurrent": "GRU LSTM RNN",
         "bn.hooks": "hold_statistics merging_statistics",
         "bn.micro_batches": "micro_batch_backward",
@@ -100,8 +106,7 @@ _LATER = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
-        hint = "; minigrad.optim.clip_grad_norm_ clips gradients" if name == "utils" else ""
-        raise AttributeError(f"module 'minigrad.nn' has no attribute {name!r}{hint}")
+        raise AttributeError(no_attribute("module 'minigrad.nn'", name))
     return getattr(import_module(f"minigrad.{_LATER[name]}"), name)
 
 

@@ -233,12 +233,12 @@ def compared(to: Writer, op: Any, a: Wire, b: Wire) -> str:
 
 def arg_max(to: Writer, op: Any, x: Wire) -> str:
     flat = to.node("Reshape", x, to.constant([-1])) if op.axis is None else x
-    return to.node("ArgMax", flat, axis=op.axis or 0, keepdims=0)
+    return to.node(type(op).__name__, flat, axis=op.axis or 0, keepdims=0)
 
 
-def one_hot(to: Writer, op: Any, labels: Wire, like: Wire) -> str:
-    column = to.node("Reshape", to.cast(labels, np.int64), to.constant([-1, 1]))
-    return to.cast(to.node("Equal", column, to.constant(np.arange(like.shape[1]))), like.dtype)
+def one_hot(to: Writer, op: Any, labels: Wire) -> str:
+    column = to.node("Reshape", to.cast(labels, np.int64), to.constant([*labels.shape, 1]))
+    return to.cast(to.node("Equal", column, to.constant(np.arange(op.classes))), op.dtype)
 
 
 def dropout_mask(to: Writer, op: Any, x: Wire) -> str:
@@ -329,15 +329,17 @@ def move_statistics(to: Writer, op: Any, *inputs: Wire) -> Any:
 #: by the names of op classes
 RULES: dict[str, Callable[..., Any]] = {
     **{n: same(n) for n in (
-        "Abs", "Add", "Erf", "Exp", "Log", "Relu", "Sigmoid", "Sign", "Softplus", "Sqrt", "Tanh", "Where")},
+        "Abs", "Add", "Cos", "Erf", "Exp", "Log", "Relu", "Sigmoid", "Sign", "Sin", "Softplus", "Sqrt",
+        "Tanh", "Where")},
     "AddInto": same("Add"), "Subtract": same("Sub"), "Multiply": same("Mul"), "Divide": same("Div"),
     "Negative": same("Neg"), "Power": same("Pow"), "Maximum": same("Max"), "Minimum": same("Min"),
     "Alias": same("Identity"), "Copy": same("Identity"), "Concatenate": same("Concat", "axis"),
     "Softmax": same("Softmax", "axis"), "LogSoftmax": same("LogSoftmax", "axis"),
     "Sum": reduced("ReduceSum"), "Max": reduced("ReduceMax"), "Min": reduced("ReduceMin"),
-    "ArgMax": arg_max, "Comparison": compared, "OneHot": one_hot, "Conv2d": conv, "InputGrad": conv,
+    "ArgMax": arg_max, "ArgMin": arg_max, "Comparison": compared, "OneHot": one_hot, "Conv2d": conv, "InputGrad": conv,
     "MatMul": product, "DropoutMask": dropout_mask, "Index": index,
     "FrozenBatchNorm": frozen_batch_norm, "MoveStatistics": move_statistics,
+    "CumSum": lambda to, op, x: to.node("CumSum", x, to.constant(op.axis)),
     "Assign": lambda to, op, old, new: to.node("Identity", new),
     "BroadcastTo": lambda to, op, x: to.node("Expand", x, to.constant(op.new)),
     "Cast": lambda to, op, x: to.cast(x, op.dtype),

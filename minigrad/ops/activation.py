@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..messages import require_numbers
+from ..messages import other_keywords, require_numbers
 from ..op import Op
 from ..tensor import Tensor, apply
 from .arithmetic import where
@@ -103,7 +103,8 @@ class Softplus(Op):
     elementwise = True
 
     def forward(self, k: Any, x: Any) -> Any:
-        return k.xp.maximum(x, 0) + k.xp.log1p(k.xp.exp(-abs(x)))
+        y = k.xp.maximum(x, 0) + k.xp.log1p(k.xp.exp(-abs(x)))
+        return y.astype(x.dtype, copy=False)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         (x,) = node.inputs
@@ -240,6 +241,7 @@ def softplus(x: Tensor, beta: float = 1.0) -> Tensor:
     return apply(SOFTPLUS, x) if beta == 1 else apply(SOFTPLUS, x * float(beta)) / float(beta)
 
 
+@other_keywords
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along ``axis``, computed from the largest element down so that nothing overflows.
 
@@ -259,6 +261,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     return apply(Softmax(_one_axis("softmax", x, axis)), x.widened()).astype(x.dtype)
 
 
+@other_keywords
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """log(softmax(x)) along ``axis``, without taking the logarithm of a rounded 0.
 

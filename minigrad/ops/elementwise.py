@@ -39,6 +39,48 @@ class Log(Op):
         return gy / x
 
 
+class Log1p(Op):
+    elementwise = True
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.xp.log1p(x)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (x,) = node.inputs
+        return gy / (1 + x)
+
+
+class Expm1(OfOutput):
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.xp.expm1(x)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (y,) = node.outputs
+        return gy * (y + 1)
+
+
+class Sin(Op):
+    elementwise = True
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.xp.sin(x)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (x,) = node.inputs
+        return gy * cos(x)
+
+
+class Cos(Op):
+    elementwise = True
+
+    def forward(self, k: Any, x: Any) -> Any:
+        return k.xp.cos(x)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        (x,) = node.inputs
+        return -gy * sin(x)
+
+
 class Sqrt(OfOutput):
     def forward(self, k: Any, x: Any) -> Any:
         return k.xp.sqrt(x)
@@ -113,6 +155,7 @@ class Cast(Op):
 
 
 EXP, LOG, SQRT, TANH, ABS, SIGN = Exp(), Log(), Sqrt(), Tanh(), Abs(), Sign()
+EXPM1, LOG1P, SIN, COS = Expm1(), Log1p(), Sin(), Cos()
 
 
 @method()
@@ -125,6 +168,30 @@ def exp(x: Tensor) -> Tensor:
 def log(x: Tensor) -> Tensor:
     """Natural logarithm."""
     return apply(LOG, x.floating())
+
+
+@method()
+def log1p(x: Tensor) -> Tensor:
+    """log(1 + x), accurate near 0."""
+    return apply(LOG1P, x.floating())
+
+
+@method()
+def expm1(x: Tensor) -> Tensor:
+    """exp(x) - 1, accurate near 0."""
+    return apply(EXPM1, x.floating())
+
+
+@method()
+def sin(x: Tensor) -> Tensor:
+    """Sine of x in radians."""
+    return apply(SIN, x.floating())
+
+
+@method()
+def cos(x: Tensor) -> Tensor:
+    """Cosine of x in radians."""
+    return apply(COS, x.floating())
 
 
 @method()

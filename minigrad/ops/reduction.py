@@ -1,4 +1,4 @@
-"""Sums, means, variances and extremes over axes."""
+"""Sums, products, means, variances and extremes over axes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from functools import lru_cache
 from operator import index
 from typing import Any
 
+import numpy as np
+
+from ..dtypes import floating, half
 from ..op import Op
 from ..tensor import Tensor, apply
+from .arithmetic import where
 from .methods import Axes, method
+from .shape import concatenate
 
 
 class Reduction(Op):
@@ -63,6 +68,7 @@ class Min(Max):
 
 class ArgMax(Op):
     differentiable = False
+    extreme = "argmax"
     __slots__ = ("axis",)
 
     def __init__(self, axis: int | None) -> None:
@@ -71,7 +77,28 @@ class ArgMax(Op):
     def forward(self, k: Any, x: Any) -> Any:
         if not x.size:
             return x.sum(axis=self.axis).astype("int64")
-        return x.argmax(axis=self.axis)
+        return getattr(x, self.extreme)(axis=self.axis)
+
+
+class ArgMin(ArgMax):
+    extreme = "argmin"
+
+
+class CumSum(Op):
+    saves_inputs = False
+    __slots__ = ("axis",)
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, k: Any, x: Any) -> Any:
+        if half(x.dtype):
+            return k.xp.cumsum(x, axis=self.axis, dtype="float32").astype(x.dtype)
+        return k.xp.cumsum(x, axis=self.axis)
+
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        backwards = (*[slice(None)] * self.axis, slice(None, None, -1))
+        return apply(self, gy[backwards])[backwards]
 
 
 def normalize_axes(axis: Axes, ndim: int, name: str) -> tuple[int, ...]:
@@ -134,15 +161,26 @@ def var(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> 
 
     ``ddof=0``, the default, is NumPy's and the biased variance of batch normalization; PyTorch's default is 1.
     """
-    axes = normalize_axes(axis, x.ndim, "var")
-    count = _count(x, axes, "var")
+    return _variance("var", x, axis, ddof, keepdims).astype(x.floating().dtype)
+
+
+@method()
+def std(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    """Standard deviation over ``axis``, the root of ``var``; the gradient of equal values is 0."""
+    variance = _variance("std", x, axis, ddof, keepdims)
+    constant = variance == 0
+    root = where(constant, 1.0, variance).sqrt() * (1 - constant.astype(variance.dtype))
+    return root.astype(x.floating().dtype)
+
+
+def _variance(name: str, x: Tensor, axis: Axes, ddof: int, keepdims: bool) -> Tensor:
+    axes = normalize_axes(axis, x.ndim, name)
+    count = _count(x, axes, name)
     if x.size and count <= ddof:
-        raise ValueError(f"var: expected more than ddof={ddof} values, got shape {x.shape}")
-    x = x.floating()
-    wide = x.widened()
+        raise ValueError(f"{name}: expected more than ddof={ddof} values, got shape {x.shape}")
+    wide = x.floating().widened()
     deviation = wide - mean(wide, axes, keepdims=True)
-    squares = sum(deviation * deviation, axes, keepdims)
-    return (squares / (count - ddof)).astype(x.dtype)
+    return sum(deviation * deviation, axes, keepdims) / (count - ddof)
 
 
 @method()
@@ -166,6 +204,70 @@ def argmax(x: Tensor, axis: int | None = None) -> Tensor:
     """Index of the largest value along ``axis`` (of the flattened Tensor for None), int64, not differentiable."""
     _count(x, normalize_axes(axis, x.ndim, "argmax"), "argmax")
     return apply(ArgMax(axis), x)
+
+
+@method()
+def argmin(x: Tensor, axis: int | None = None) -> Tensor:
+    """Index of the smallest value along ``axis`` (of the flattened Tensor for None), int64, not differentiable."""
+    _count(x, normalize_axes(axis, x.ndim, "argmin"), "argmin")
+    return apply(ArgMin(axis), x)
+
+
+@method()
+def logsumexp(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """log(sum(exp(x))) over ``axis``, computed from the largest element down so that nothing overflows.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.tensor([1e4, 1e4]).logsumexp()
+    Tensor(10000.693)
+    """
+    axes = normalize_axes(axis, x.ndim, "logsumexp")
+    _count(x, axes, "logsumexp")
+    wide = x.floating().widened()
+    top = max(wide.detach(), axes, keepdims=True)
+    top = where(abs(top) == math.inf, 0.0, top)  # inf - inf is no number
+    y = sum((wide - top).exp(), axes, keepdims=True).log() + top
+    return (y if keepdims else y.reshape(_kept(x, axes))).astype(x.floating().dtype)
+
+
+@method()
+def prod(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Product over ``axis``, in pairs; its gradient is right where elements are 0 too.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x = mg.tensor([2, 0, 3], requires_grad=True)
+    >>> mg.grad(x.prod(), x)
+    Tensor([0., 6., 0.])
+    """
+    axes = normalize_axes(axis, x.ndim, "prod")
+    kept, n = _kept(x, axes), math.prod(x.shape[i] for i in axes)
+    wide = x.widened() if floating(x.dtype) else x.astype(np.ones(0, x.dtype).prod().dtype)
+    order = (*(i for i in range(x.ndim) if i not in axes), *axes)
+    y = wide.transpose(order).reshape(*kept, n) if n else sum(wide, axes).reshape(*kept, 1) + 1
+    while y.shape[-1] > 1:
+        even = y.shape[-1] // 2 * 2
+        pairs = y[..., :even:2] * y[..., 1::2]
+        y = concatenate([pairs, y[..., even:]], -1) if even < y.shape[-1] else pairs
+    shape = tuple(1 if i in axes else m for i, m in enumerate(x.shape)) if keepdims else kept
+    return y.reshape(shape).astype(x.dtype if floating(x.dtype) else y.dtype)
+
+
+@method()
+def cumsum(x: Tensor, axis: int | None = None) -> Tensor:
+    """Cumulative sum along ``axis`` (of the flattened Tensor for None); float16 and bfloat16 are summed in float32."""
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    (axis,) = normalize_axes((axis,), x.ndim, "cumsum")
+    return apply(CumSum(axis), x)
+
+
+def _kept(x: Tensor, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that is left of x without these axes."""
+    return tuple(n for i, n in enumerate(x.shape) if i not in axes)
 
 
 def _count(x: Tensor, axes: tuple[int, ...], name: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import kind_of, not_a_tensor, require_numbers
+from ..messages import kind_of, not_a_tensor, other_keywords, require_numbers
 from ..op import Op
 from ..tensor import Tensor, apply
 from .methods import method, of_tensor
@@ -99,7 +99,7 @@ class Pad(Op):
         return gy[tuple(slice(before, n - after) for (before, after), n in inner)]
 
 
-@method()
+@method("reshape", "view")
 def reshape(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
     """The same elements in another shape, given as ints or one tuple; one -1 is inferred from the others.
 
@@ -116,37 +116,58 @@ def reshape(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
             [3., 4., 5.]])
     """
     new = integers("reshape", shape)
-    known = math.prod(n for n in new if n != -1)
-    if new.count(-1) == 1 and known and x.size % known == 0:
-        new = tuple(x.size // known if n == -1 else n for n in new)
-    if any(n < 0 for n in new) or math.prod(new) != x.size:
-        raise ValueError(f"reshape: shape {x.shape} ({x.size} elements) does not fit {new}")
+    known, size = math.prod(n for n in new if n != -1), x._data.size
+    if new.count(-1) == 1 and known and size % known == 0:
+        new = tuple(size // known if n == -1 else n for n in new)
+    if any(n < 0 for n in new) or math.prod(new) != size:
+        raise ValueError(f"reshape: shape {x.shape} ({size} elements) does not fit {new}")
     return x if new == x.shape else apply(Reshape(x.shape, new), x)
 
 
 @of_tensor
-def flatten(x: Tensor) -> Tensor:
-    """(n, ...) to (n, product of the rest).
+@other_keywords
+def flatten(x: Tensor, start_axis: int = 1, end_axis: int = -1) -> Tensor:
+    """Join the axes from ``start_axis`` to ``end_axis``: (n, ...) to (n, product of the rest) by default.
+
+    The method ``x.flatten()`` begins at axis 0, as PyTorch and NumPy do.
 
     Examples
     --------
     >>> import minigrad as mg
-    >>> mg.flatten(mg.ones((5, 2, 3))).shape
-    (5, 6)
+    >>> x = mg.ones((5, 2, 3))
+    >>> mg.flatten(x).shape, x.flatten().shape
+    ((5, 6), (30,))
     """
-    if x.ndim < 2:
+    if start_axis == 1 and x.ndim < 2:
         raise ValueError(f"flatten: expected at least 2 axes, got shape {x.shape}")
-    return reshape(x, x.shape[0], math.prod(x.shape[1:]))
+    if not x.ndim:
+        return reshape(x, 1)
+    start, end = (one_axis("flatten", a, x, x.ndim) for a in (start_axis, end_axis))
+    if start > end:
+        raise ValueError(f"flatten: expected start_axis <= end_axis, got {start_axis}, {end_axis}")
+    middle = math.prod(x.shape[start : end + 1])
+    return reshape(x, *x.shape[:start], middle, *x.shape[end + 1 :])
 
 
-@method()
+@method("flatten")
+def _flattened(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    return flatten(x, start_axis, end_axis)
+
+
+@method("transpose", "permute")
 def transpose(x: Tensor, *axes: int | Sequence[int]) -> Tensor:
     """Axes in another order, given as ints or one tuple; reversed without one."""
     order = integers("transpose", axes) or tuple(reversed(range(x.ndim)))
     positive = tuple(a + x.ndim if a < 0 else a for a in order)
     if sorted(positive) != list(range(x.ndim)):
-        raise ValueError(f"transpose: axes {order} are not a permutation of {x.ndim} dimensions")
+        hint = f"; x.swapaxes{order} exchanges two" if len(order) == 2 else ""
+        raise ValueError(
+            f"transpose: axes {order} are not a permutation of {x.ndim} dimensions{hint}"
+        )
     return apply(Transpose(positive), x)
+
+
+permute = transpose
 
 
 @method()
@@ -167,6 +188,7 @@ def broadcast_to(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
     return apply(BroadcastTo(x.shape, new), x)
 
 
+@other_keywords
 def concatenate(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
     """Tensors joined along an existing axis; they agree in dtype and in every other dimension.
 
@@ -177,7 +199,7 @@ def concatenate(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Te
     Tensor([0., 0., 1.])
     """
     first = _first(tensors, "concatenate")
-    axis = _axis("concatenate", axis, first, first.ndim)
+    axis = one_axis("concatenate", axis, first, first.ndim)
     rest = (*first.shape[:axis], *first.shape[axis + 1 :])
     for t in tensors:
         if (*t.shape[:axis], *t.shape[axis + 1 :]) != rest or t.ndim != first.ndim:
@@ -189,13 +211,14 @@ def concatenate(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Te
     return apply(Concatenate(axis, tuple(t.shape[axis] for t in tensors)), *tensors)
 
 
+@other_keywords
 def stack(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis."""
     first = _first(tensors, "stack")
     for t in tensors:
         if t.shape != first.shape:
             raise ValueError(f"stack: shapes {first.shape} and {t.shape} differ")
-    axis = _axis("stack", axis, first, first.ndim + 1)
+    axis = one_axis("stack", axis, first, first.ndim + 1)
     wide = (*first.shape[:axis], 1, *first.shape[axis:])
     return concatenate([reshape(t, wide) for t in tensors], axis)
 
@@ -296,7 +319,7 @@ def require_size(name: str, shape: Shape) -> None:
         raise ValueError(f"{name}: expected fewer than 2**40 elements, got shape {tuple(shape)}")
 
 
-def _axis(name: str, axis: Any, x: Tensor, ndim: int) -> int:
+def one_axis(name: str, axis: Any, x: Tensor, ndim: int) -> int:
     """One of ``ndim`` axes as a non-negative int."""
     if not hasattr(axis, "__index__"):
         raise TypeError(f"{name}: expected axis as an int, got {axis!r}")

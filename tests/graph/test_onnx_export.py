@@ -179,7 +179,11 @@ FUNCTIONS = {
     "cast": lambda x, y: ((x * 3).astype(np.int32), (x > 0).astype(np.float64)),
     "reductions": lambda x, y: (x.sum(), x.mean(1), x.var((0, 2), keepdims=True), x.max(2), y.min()),
     "integer sums": lambda x, y: ((x > 0).sum(1), (x * 3).astype(np.int32).sum(), x.sum(()) + y),
-    "argmax": lambda x, y: (x.argmax(), y.argmax(1)),
+    "argmax": lambda x, y: (x.argmax(), y.argmax(1), x.argmin(2)),
+    "waves": lambda x, y: mg.sin(x) + mg.cos(y) + mg.softplus(x),
+    "cumulated": lambda x, y: (x.cumsum(1), y.cumsum(), x.prod((0, 2)), x.std(1), y.logsumexp(0)),
+    "rearranged": lambda x, y: (x.tile(2, 1), x.repeat(2, axis=1).flatten(1), *y.split(2, 2), x[:1].squeeze(0)),
+    "einsum": lambda x, y: mg.einsum("bik,bjk,bk->ji", x, y, y[:, 0]),
     "shapes": lambda x, y: x.reshape(6, 4).T.reshape(1, 4, 6).broadcast_to((2, 4, 6)),
     "joined": lambda x, y: mg.pad(mg.concatenate([x, y], 1), [(1, 0), (0, 2), (0, 0)], 7.0),
     "stacked": lambda x, y: mg.stack([x, y], 1),
@@ -188,6 +192,9 @@ FUNCTIONS = {
     "picked": lambda x, y: x[:, :, INDICES.tolist()] + y[0, 0, :3],
     "products": lambda x, y: (x @ y.transpose(0, 2, 1), x.reshape(6, 4) @ mg.ones((4, 5))),
     "losses": lambda x, y: mg.softmax_cross_entropy(x[0], [1, 0, 3]) + mg.mse_loss(x, y),
+    "weighted losses": lambda x, y: mg.softmax_cross_entropy(
+        x[0], [1, 0, 3], weight=mg.ones(4), ignore_index=0, label_smoothing=0.1)
+    + mg.binary_cross_entropy_with_logits(x, mg.sigmoid(y), pos_weight=2.0),
     "norms": lambda x, y: mg.layer_norm(x) + mg.group_norm(y, 3) + mg.instance_norm(x),
     "moments": lambda x, y: (mg.moments(x).mean, mg.moments(y, 2).m2),
     "half batch norm": lambda x, y: mg.frozen_batch_norm(x.astype("float16"), None, None, y[0, :, 0], y[1, :, 0] ** 2),

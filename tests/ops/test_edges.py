@@ -20,6 +20,24 @@ TIES = [[1, 2, 2], [2, 2, 1]]
 #: name: the function, x, its value, and the gradient of its sum
 EDGES = {
     "exp": (mg.exp, [-1e4, 0], [0, 1], [0, 1]),
+    "log1p": (mg.log1p, [0, INF], [0, INF], [1, 0]),
+    "softplus": (mg.softplus, [-1e4, 1e4, NAN], [0, 1e4, NAN], [0, 1, NAN]),
+    "std of equal values": (mg.std, [2, 2, 2], 0, 0),
+    "logsumexp": (lambda x: x.logsumexp(1), [[1e4, 0], [-1e4, 0]], [1e4, 0], [[1, 0], [0, 1]]),
+    "prod of zeros": (lambda x: x.prod(1), [[2, 0, 3], [0, 2, 0]], [0, 0], [[0, 6, 0], [0, 0, 0]]),
+    "prod of nothing": (lambda x: x.prod(1), np.zeros((2, 0)), [1, 1], np.zeros((2, 0))),
+    "cross-entropy, ignored": (
+        lambda z: mg.softmax_cross_entropy(z, [0, 9], ignore_index=9),
+        [[0, -1e4], [1, 2]],
+        0,
+        0,
+    ),
+    "binary cross-entropy": (
+        lambda z: mg.binary_cross_entropy_with_logits(z, [0, 1, 1], "none"),
+        [-1e4, 1e4, -1e4],
+        [0, 0, 1e4],
+        [0, 0, -1],
+    ),
     "tanh": (mg.tanh, [-1e4, 0, 1e4], [-1, 0, 1], [0, 1, 0]),
     "log": (mg.log, [1, INF], [0, INF], [1, 0]),
     "sqrt": (mg.sqrt, [0, INF], [0, INF], [INF, 0]),
@@ -126,6 +144,10 @@ DTYPES = [
     ("max", "int8", "int8"),
     ("min", "uint8", "uint8"),
     ("argmax", "float16", "int64"),
+    ("argmin", "float16", "int64"),
+    *[(name, "int64", "float32") for name in ("sin", "cos", "log1p", "expm1", "std")],
+    *[(name, "int8", "int64") for name in ("prod", "cumsum")],
+    ("prod", "uint8", "uint64"),
 ]
 
 

@@ -95,6 +95,29 @@ pad(zeros(0, 2), 1, mode='edge') -> ValueError: pad: shape (0, 2) has nothing al
 pad(zeros(2), [(0, -1)]) -> ValueError: got [(0, -1)]
 pad(zeros(2), [(0, 1, 2)]) -> ValueError: got [(0, 1, 2)]
 
+zeros(2, 3).squeeze(0) -> ValueError: squeeze: expected axis 0 of size 1, got shape (2, 3)
+zeros(2, 3).unsqueeze(3) -> ValueError: unsqueeze: axis 3 is out of range for shape (2, 3)
+zeros(2, 3).swapaxes(0, 2) -> ValueError: swapaxes: axis 2 is out of range
+zeros(2, 3).flatten(1, 0) -> ValueError: flatten: expected start_axis <= end_axis, got 1, 0
+zeros(2, 3).tile(2, -1) -> ValueError: tile: expected sizes of at least 0, got (2, -1)
+zeros(2, 3).split([1, 2]) -> ValueError: split: sizes (1, 2) do not add up to the 2 of axis 0
+zeros(2, 3).split(0) -> ValueError: split: expected sizes >= 1, got 0
+split(zeros(2, 3), sections=2, axis=1) -> ValueError: split: 3 elements along axis 1 are not 2 equal parts
+zeros(2, 3).std(0, ddof=2) -> ValueError: std: expected more than ddof=2 values, got shape (2, 3)
+zeros(2, 3).cumsum((0, 1)) -> TypeError: cumsum: expected axis as an int or a tuple of ints, got ((0, 1),)
+einsum('ij,jk', zeros(2, 3), zeros(2, 3)) -> ValueError: einsum 'ij,jk': label 'j' has the sizes 3 and 2
+einsum('ii->i', zeros(2, 2)) -> ValueError: einsum 'ii->i': a label twice in one operand or in the output
+einsum('...i->i', zeros(2, 2)) -> ValueError: expected letters, commas and '->'; '...' is not supported
+einsum('ij->k', zeros(2, 3)) -> ValueError: expected each label of the output in an operand, got 'k'
+einsum('ij,j', zeros(2, 3)) -> ValueError: expected a letter for each axis of the shapes (2, 3)
+einsum(zeros(2, 3), 'ij') -> TypeError: einsum, operand 0: expected a minigrad Tensor, got str
+einsum(zeros(2), zeros(2)) -> TypeError: einsum: expected an equation such as 'ik,kj->ij' first
+eye(-1) -> ValueError: eye: expected sizes of at least 0, got (-1, -1)
+rand(2, dtype='int64') -> TypeError: rand: expected a floating dtype, got int64
+zeros_like([0.0]) -> TypeError: zeros_like: expected a minigrad Tensor, got list
+one_hot(tensor([0, 3], dtype='int64'), 3) -> ValueError: one_hot: expected labels 0 ... 2, got 0 ... 3
+one_hot(zeros(2), 3) -> TypeError: one_hot: expected integer labels, got float32; cast with labels.astype('int64')
+
 zeros(2, 3)[2] -> IndexError: indexing a Tensor of shape (2, 3): index 2
 zeros(2, 3)[0, [0, -4]] -> IndexError: shape (2, 3): index -4
 zeros(2, 3)[2**63] -> IndexError: shape (2, 3):
@@ -159,13 +182,23 @@ entropy(labels=[[1, 0, 0], [0, 1, 0]]) -> ValueError: expected labels of shape (
 entropy(labels=[0.0, 1.0]) -> TypeError: softmax_cross_entropy: expected integer labels, got float64
 entropy(labels=[True, False]) -> TypeError: softmax_cross_entropy: expected integer labels, got bool
 entropy((2,)) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes), got (2,)
-entropy((2, 3, 1)) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes)
+entropy((2,)) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes)
 entropy((0, 3), labels=[]) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes), got (0, 3)
 entropy((2, 0)) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes), got (2, 0)
 entropy(reduction='average') -> ValueError: expected reduction 'mean', 'sum' or 'none', got 'average'
 entropy((2, 3), dtype='int64') -> TypeError: softmax_cross_entropy: expected a floating dtype, got int64
 softmax_cross_entropy([[0.0]], [0]) -> TypeError: softmax_cross_entropy, argument x: expected a minigrad Tensor, got
   list
+entropy(weight=[1.0, 2.0]) -> ValueError: softmax_cross_entropy: expected weight of shape (3,), got (2,)
+entropy(labels=[0, -100]) -> ValueError: ignore_index=-100 leaves those out
+entropy(label_smoothing=2) -> ValueError: softmax_cross_entropy: expected label_smoothing in [0, 1], got 2
+entropy(ignore_index=0.5) -> TypeError: softmax_cross_entropy, ignore_index: expected integers
+softmax_cross_entropy(zeros(2, 3), ones(2, 3), ignore_index=0) -> ValueError: ignore_index is for integer labels
+softmax_cross_entropy(zeros(2, 3, 4), ones(8, dtype='l')) -> ValueError: reshape them with labels.reshape(2, 4)
+binary_cross_entropy_with_logits(zeros(2, 1), zeros(2)) -> ValueError: shapes (2, 1) of the logits and (2,) of the
+  targets differ; use targets.reshape(2, 1)
+binary_cross_entropy_with_logits(zeros(2), zeros(2), pos_weight=[1.0] * 3) -> ValueError: pos_weight (3,) does not
+  broadcast to the logits (2,)
 mse_loss(zeros(2, 1), zeros(2)) -> ValueError: mse_loss: shapes (2, 1) and (2,) differ
 mse_loss(zeros(2), 0.0) -> ValueError: mse_loss: shapes (2,) and () differ
 mse_loss(zeros(2), zeros(2), None) -> ValueError: mse_loss: expected reduction 'mean', 'sum' or 'none', got None

@@ -22,12 +22,14 @@ def test_every_row_has_its_code(row):
     code = getattr(mg.Tensor, row.name)
     parameters = list(inspect.signature(code).parameters.values())[1:]
     names = [p.arg for p in row.args.args[1:]]
-    defaults = [ast.literal_eval(d) for d in row.args.defaults]
+    given = [*row.args.defaults, *filter(None, row.args.kw_defaults)]
+    defaults = [ast.literal_eval(d) for d in given]
     if row.name.strip("_") == row.name:
         assert [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD] == names
     assert [p.default for p in parameters if p.default is not p.empty] == defaults
     assert bool(row.args.vararg) == any(p.kind == p.VAR_POSITIONAL for p in parameters)
-    assert len(parameters) == len(names) + bool(row.args.vararg) + bool(row.args.kwarg)
+    named = len(names) + len(row.args.kwonlyargs)
+    assert len(parameters) == named + bool(row.args.vararg) + bool(row.args.kwarg)
 
 
 def test_every_method_has_its_row():

@@ -58,7 +58,9 @@ def axes(x, dim):
 
 
 def reduction(function):
-    return lambda x, dim=None, keepdim=False: function(x, axes(x, dim), keepdims=keepdim)
+    return lambda x, dim=None, keepdim=False, dtype=None: function(
+        x, axes(x, dim), keepdims=keepdim
+    )
 
 
 def extreme(function, index=None):
@@ -71,12 +73,31 @@ def extreme(function, index=None):
     return adapter
 
 
-def argmax(x, dim=None, keepdim=False):
-    places = x.argmax(axes(x, dim))
-    if not keepdim:
-        return places
-    refuse("keepdims of argmax over all axes", when=dim is None)
-    return unsqueeze(places, dim)
+def place(name):
+    """argmax and argmin."""
+
+    def adapter(x, dim=None, keepdim=False):
+        places = getattr(x, name)(axes(x, dim))
+        if not keepdim:
+            return places
+        refuse("keepdims of argmax over all axes", when=dim is None)
+        return places.unsqueeze(dim)
+
+    return adapter
+
+
+argmax = place("argmax")
+
+
+def cumsum(x, dim, dtype=None):
+    refuse("an axis of a tensor without axes", when=x.ndim == 0)
+    return x.cumsum(dim)
+
+
+def einsum(operands, equation):
+    refuse("'...' and repeated labels of einsum", when="." in equation or any(
+        len(set(term)) < len(term) for term in equation.replace("->", ",").split(",")))  # fmt: skip
+    return mg.einsum(equation, *operands)
 
 
 def aminmax(x, dim=None, keepdim=False):
@@ -95,8 +116,11 @@ def var_mean(x, dim=None, *args, **kwargs):
     return var(x, dim, *args, **kwargs), x.mean(over, keepdims=kwargs.get("keepdim", False))
 
 
-def std(*args, **kwargs):
-    return var(*args, **kwargs).sqrt()
+def std(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
+    if isinstance(dim, bool):  # std(x, unbiased)
+        dim, unbiased = None, dim
+    ddof = int(unbiased) if correction is None else correction
+    return x.std(axes(x, dim), ddof=ddof, keepdims=keepdim)
 
 
 def std_mean(*args, **kwargs):
@@ -199,12 +223,18 @@ def instance_norm(
 def cross_entropy(
     x, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0
 ):
-    refuse("class weights", when=weight is not None)
-    refuse("ignore_index", when=ignore_index != -100)
-    refuse("label_smoothing", when=label_smoothing)
-    refuse("class probabilities as targets", when=target.dtype.kind == "f")
-    refuse("logits of other shapes than (n, classes)", when=x.ndim != 2)
-    return mg.softmax_cross_entropy(x, target, reduction)
+    refuse("logits without examples", when=x.ndim < 2)
+    settings = {"weight": weight, "label_smoothing": label_smoothing}
+    if target.dtype.kind != "f":
+        settings["ignore_index"] = ignore_index
+    return mg.softmax_cross_entropy(x, target, reduction, **settings)
+
+
+def binary_cross_entropy_with_logits(x, target, weight=None, reduction="mean", pos_weight=None):
+    if weight is None:
+        return mg.binary_cross_entropy_with_logits(x, target, reduction, pos_weight=pos_weight)
+    losses = mg.binary_cross_entropy_with_logits(x, target, "none", pos_weight=pos_weight) * weight
+    return losses if reduction == "none" else getattr(losses, reduction)()
 
 
 def l1_loss(x, target, reduction="mean"):
@@ -221,24 +251,11 @@ def with_dtype(function):
 # --- shapes ---
 
 
-def flatten(x, start_dim=0, end_dim=-1):
-    if not x.ndim:
-        return x.reshape(1)
-    start, end = start_dim % x.ndim, end_dim % x.ndim
-    shape = (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
-    return mg.flatten(x) if (start, end) == (1, x.ndim - 1) else x.reshape(shape)
-
-
 def unflatten(x, dim, sizes):
     dim %= x.ndim
     known = -math.prod(sizes)
     sizes = [x.shape[dim] // known if n == -1 else n for n in sizes]
     return x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
-
-
-def unsqueeze(x, dim):
-    dim %= x.ndim + 1
-    return x[(slice(None),) * dim + (None,)]
 
 
 def squeeze(x, dim=None):
@@ -253,6 +270,11 @@ def swap(x, a, b):
     order = list(range(x.ndim))
     order[a], order[b] = order[b], order[a]
     return x.transpose(order) if (a, b) != (0, 1) or x.ndim != 2 else x.T
+
+
+def repeat_interleave(x, repeats, dim=None, output_size=None):
+    refuse("a number of repetitions for each element", when=isinstance(repeats, mg.Tensor))
+    return x.reshape(1).repeat(repeats, axis=0) if not x.ndim else x.repeat(repeats, axis=dim)
 
 
 def movedim(x, source, destination):
@@ -290,10 +312,7 @@ def unbind(x, dim=0):
 
 
 def split(x, sizes, dim=0):
-    if isinstance(sizes, int):
-        sizes = [sizes] * math.ceil(x.shape[dim] / sizes)
-    stops = np.cumsum(sizes).tolist()
-    return tuple(along(x, dim, slice(b - n, b)) for n, b in zip(sizes, stops, strict=True))
+    return x.split(sizes, dim)
 
 
 def chunk(x, chunks, dim=0):
@@ -415,6 +434,10 @@ ADAPTERS = {
     "exp": mg.exp,
     "log": mg.log,
     "sqrt": mg.sqrt,
+    "log1p": mg.log1p,
+    "expm1": mg.expm1,
+    "sin": mg.sin,
+    "cos": mg.cos,
     "tanh": mg.tanh,
     "sigmoid": mg.sigmoid,
     "abs": mg.abs,
@@ -446,6 +469,10 @@ ADAPTERS = {
     "max.reduction_with_dim": extreme(mg.max, argmax),
     "min.reduction_with_dim": extreme(mg.min),
     "argmax": argmax,
+    "argmin": place("argmin"),
+    "prod": reduction(mg.prod),
+    "logsumexp": reduction(mg.logsumexp),
+    "cumsum": cumsum,
     "var": var,
     "var.unbiased": var,
     "var_mean": var_mean,
@@ -462,6 +489,7 @@ ADAPTERS = {
     "dot": mg.matmul,
     "vdot": mg.matmul,
     "outer": outer,
+    "einsum": einsum,
     "addmm": added(mg.matmul),
     "addmm.decomposed": added(mg.matmul),
     "addmv": added(mg.matmul),
@@ -489,27 +517,28 @@ ADAPTERS = {
     "nn.functional.mse_loss": mg.mse_loss,
     "nn.functional.l1_loss": l1_loss,
     "nn.functional.cross_entropy": cross_entropy,
+    "nn.functional.binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
     # shapes
     "reshape": mg.reshape,
-    "view": mg.reshape,
+    "view": lambda x, shape: x.view(shape),
     "view_copy": mg.reshape,
     "reshape_as": lambda x, other: x.reshape(other.shape),
     "view_as": lambda x, other: x.reshape(other.shape),
-    "ravel": lambda x: x.reshape(-1),
-    "flatten": flatten,
+    "ravel": mg.ravel,
+    "flatten": lambda x, start_dim=0, end_dim=-1: x.flatten(start_dim, end_dim),
     "unflatten": unflatten,
     "squeeze": squeeze,
     "squeeze.multiple": squeeze,
     "squeeze_copy": squeeze,
-    "unsqueeze": unsqueeze,
-    "unsqueeze_copy": unsqueeze,
+    "unsqueeze": mg.unsqueeze,
+    "unsqueeze_copy": mg.unsqueeze,
     "transpose": swap,
     "transpose_copy": swap,
     "T": lambda x: x.T,
     "t": lambda x: x.T,
     "t_copy": lambda x: x.T,
     "mT": lambda x: swap(x, -1, -2),
-    "permute": mg.transpose,
+    "permute": mg.permute,
     "permute_copy": mg.transpose,
     "movedim": movedim,
     "broadcast_to": mg.broadcast_to,
@@ -517,6 +546,9 @@ ADAPTERS = {
     "expand_copy": expand,
     "expand_as": lambda x, other: x.broadcast_to(other.shape),
     "cat": cat,
+    "tile": lambda x, reps: x.tile(reps),
+    "repeat": lambda x, reps: x.tile(reps),
+    "repeat_interleave": repeat_interleave,
     "stack": lambda tensors, dim=0: mg.stack(tensors, dim),
     "hstack": stacked(1),
     "vstack": stacked(0),
@@ -549,8 +581,8 @@ ADAPTERS = {
     "zeros": created(mg.zeros),
     "ones": created(mg.ones),
     "full": created(mg.full),
-    "zeros_like": created_like(mg.zeros),
-    "ones_like": created_like(mg.ones),
+    "zeros_like": lambda x, dtype=None, **_: mg.zeros_like(x, dtype=dtype),
+    "ones_like": lambda x, dtype=None, **_: mg.ones_like(x, dtype=dtype),
     "full_like": created_like(mg.full),
     "new_zeros": new(mg.zeros),
     "new_ones": new(mg.ones),
@@ -565,7 +597,7 @@ ADAPTERS = {
     "half": cast("float16"),
     "float": cast("float32"),
     "double": cast("float64"),
-    "clone": same,
+    "clone": mg.clone,
     "contiguous": same,
     "positive": same,
     "item": lambda x: x.item(),

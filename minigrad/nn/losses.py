@@ -1,0 +1,75 @@
+"""Losses as modules, with PyTorch's names: called with (logits, labels) or (prediction, target)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ops.loss import (
+    binary_cross_entropy_with_logits,
+    mse_loss,
+    require_reduction,
+    softmax_cross_entropy,
+)
+from ..tensor import Tensor
+from .module import Buffer, Module
+
+
+class CrossEntropyLoss(Module):
+    """``minigrad.softmax_cross_entropy`` with its settings.
+
+    ``ignore_index`` is None by default, where PyTorch ignores -100. The weight is a buffer.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> mg.nn.CrossEntropyLoss(label_smoothing=0.1)(mg.zeros((2, 10)), [3, 7])
+    Tensor(2.3025851)
+    """
+
+    def __init__(
+        self,
+        weight: Any = None,
+        *,
+        ignore_index: int | None = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        require_reduction("CrossEntropyLoss", reduction)
+        self.weight = None if weight is None else Buffer(weight)
+        self.ignore_index, self.reduction = ignore_index, reduction
+        self.label_smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, labels: Any) -> Tensor:
+        return softmax_cross_entropy(
+            logits,
+            labels,
+            self.reduction,
+            weight=self.weight,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+class MSELoss(Module):
+    """``minigrad.mse_loss`` with its reduction."""
+
+    def __init__(self, *, reduction: str = "mean") -> None:
+        require_reduction("MSELoss", reduction)
+        self.reduction = reduction
+
+    def forward(self, prediction: Tensor, target: Any) -> Tensor:
+        return mse_loss(prediction, target, self.reduction)
+
+
+class BCEWithLogitsLoss(Module):
+    """``minigrad.binary_cross_entropy_with_logits`` with its settings. ``pos_weight`` is a buffer."""
+
+    def __init__(self, *, reduction: str = "mean", pos_weight: Any = None) -> None:
+        require_reduction("BCEWithLogitsLoss", reduction)
+        self.reduction = reduction
+        self.pos_weight = None if pos_weight is None else Buffer(pos_weight)
+
+    def forward(self, logits: Tensor, targets: Any) -> Tensor:
+        return binary_cross_entropy_with_logits(
+            logits, targets, self.reduction, pos_weight=self.pos_weight
+        )
