@@ -354,7 +354,7 @@ def scheduled(name, settings, lr=8.0):
 
 @schedules
 def test_rates_of_torch(torch, name, settings):
-    optimizer, schedule = scheduled(name, settings)
+    _, schedule = scheduled(name, settings)
     oracle = torch.optim.SGD([torch.ones(1)], lr=8.0)
     peer = getattr(torch.optim.lr_scheduler, name)(oracle, **settings)
     for _ in range(10):
@@ -451,6 +451,10 @@ def test_a_misfit_schedule_loads_nothing(state, error, message):
         (lambda p: SGD([{"params": p}, {"params": [p]}]), ValueError, "a parameter is given twice"),
         (lambda p: CosineAnnealingLR(sgd(), 0), ValueError, "T_max >= 1, an int, got 0"),
         (lambda p: clip_grad_norm_([p, 1], 1), TypeError, "clip_grad_norm_, parameter 1: expected"),
+        (lambda p: clip_grad_norm_(1, 1), TypeError, "clip_grad_norm_: expected a list of Tensors"),
+        (lambda p: SGD(mg.nn.Sequential()), TypeError, r"Sequential; pass its .parameters\(\)"),
+        (lambda p: SGD({"params": [p]}), TypeError, "got dict; groups are dicts in a list"),
+        (lambda p: SGD([p]).add_param_group({}), AttributeError, "give all groups at first"),
         (lambda p: clip_grad_norm_([p], -1), ValueError, "max_norm >= 0, got -1"),
         (lambda p: clip_grad_norm_([p], 1, 0), ValueError, "norm_type > 0, got 0"),
         (lambda p: mg.optim.lr_scheduler, AttributeError, "minigrad.optim.StepLR"),
