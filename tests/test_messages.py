@@ -154,7 +154,7 @@ MISTAKES = [
     ("nn.Flatten(2)", TypeError, r"^Flatten\(\) takes no arguments"),
     ("mg.relu('a')", TypeError, "got str$"),
     ("mg.relu(mg.moments(x))", TypeError, "got minigrad.Moments$"),
-    ("mg.optim.SGD({'a': p}, 0.1)", TypeError, "parameter 0: .* got str$"),
+    ("mg.optim.SGD({'a': p}, 0.1)", TypeError, "got dict; groups are dicts in a list$"),
     ("nn.Sequential(linear, Foreign())", TypeError, "layer 1 to be a Module, got <.*Foreign"),
     ("np.add(x, 1)", TypeError, "operator"),
     ("np.vstack([x, x])", TypeError, r"mg\.concatenate"),

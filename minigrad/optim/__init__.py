@@ -21,5 +21,5 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    hint = "; schedules are here: minigrad.optim.StepLR" if name == "lr_scheduler" else ""
+    hint = "; it is minigrad.optim.StepLR, and so on" if name == "lr_scheduler" else ""
     raise AttributeError(f"module 'minigrad.optim' has no attribute {name!r}{hint}")

@@ -11,6 +11,7 @@ from ..ops.arithmetic import minimum
 from ..ops.shape import stack
 from ..tape import no_grad
 from ..tensor import Tensor, tensor
+from .optimizers import listed
 
 
 def clip_grad_norm_(
@@ -49,7 +50,7 @@ def clip_grad_norm_(
     (Tensor(5.), Tensor([0.5999999 , 0.79999983]))
     """
     name = "clip_grad_norm_"
-    params = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    params = [parameters] if isinstance(parameters, Tensor) else listed(name, parameters)
     for i, p in enumerate(params):
         if not isinstance(p, Tensor):
             raise TypeError(f"{name}, parameter {i}: {not_a_tensor(p)}")

@@ -18,6 +18,20 @@ from ..tensor import Tensor, apply, tensor
 Params = Iterable[Tensor] | Iterable[Mapping[str, Any]]
 
 
+def listed(name: str, params: Any) -> list[Any]:
+    """The items of an argument ``params``; TypeError for what is no list of them, a model, say."""
+    if (
+        isinstance(params, Mapping)
+        or hasattr(params, "parameters")
+        or not isinstance(params, Iterable)
+    ):
+        hint = "; call it" if callable(params) else ""
+        hint = "; groups are dicts in a list" if isinstance(params, Mapping) else hint
+        hint = "; pass its .parameters()" if hasattr(params, "parameters") else hint
+        raise TypeError(f"{name}: expected a list of Tensors, got {kind_of(params)}{hint}")
+    return list(params)
+
+
 class Optimizer:
     """Base class of optimizers: parameters, a learning rate, and state tensors for each parameter.
 
@@ -49,11 +63,7 @@ class Optimizer:
         name = type(self).__name__
         if isinstance(params, Tensor):
             raise TypeError(f"{name}: expected a list of Tensors, got one Tensor")
-        if not isinstance(params, Iterable):
-            hint = "; call it" if callable(params) else ""
-            hint = "; pass its .parameters()" if hasattr(params, "parameters") else hint
-            raise TypeError(f"{name}: expected a list of Tensors, got {kind_of(params)}{hint}")
-        self.params: list[Any] = list(params)
+        self.params: list[Any] = listed(name, params)
         if not self.params:
             raise ValueError(f"{name}: expected at least one parameter, got none")
         if all(isinstance(p, Mapping) for p in self.params):
@@ -119,7 +129,8 @@ class Optimizer:
         def __getattr__(self, name: str) -> Any:
             kind = type(self).__name__
             if not self._groups or name not in vars(self._groups[0]):
-                raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+                hint = "; give all groups at first" if name == "add_param_group" else ""
+                raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}")
             raise AttributeError(
                 f"{kind}.{name}: each of the {len(self._groups)} groups has its own; use "
                 f".param_groups[0][{name!r}]"
