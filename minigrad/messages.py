@@ -33,7 +33,7 @@ _ATTRIBUTES = {
     "minigrad.binary_cross_entropy_with_logits": "binary_cross_entropy binary_crossentropy BCELoss bce_loss",
     "minigrad.mse_loss": "mean_squared_error l2_loss MSE",
     "the functions of minigrad itself, such as minigrad.relu": "functional F",
-    "minigrad.rand, minigrad.randn or minigrad.manual_seed": "random randint normal uniform seed",
+    "minigrad.rand, minigrad.randn or minigrad.manual_seed": "random randint normal uniform seed rand_like randn_like",
     "minigrad.no_grad": "inference_mode set_grad_enabled stop_gradient",
     "minigrad.where": "masked_fill masked_fill_ select",
     "x.astype(dtype)": "float double half long int bool byte cast type to_dtype",

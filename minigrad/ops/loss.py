@@ -227,7 +227,7 @@ def _weighted(
         (ignored,) = integers(f"{name}, ignore_index", (ignored,))
         labels = labels.astype(np.int64)
         kept = labels != ignored
-        labels = where(kept, labels, 0)
+        labels, logits = where(kept, labels, 0), where(kept.unsqueeze(1), logits, 0.0)
         scale = kept = kept.astype(logits.dtype)
     losses, _ = apply(SoftmaxCrossEntropy(None), logits, labels)
     if weight is not None:
