@@ -42,6 +42,8 @@ class ModuleList(Container, MutableSequence[Module]):
     """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
+        if not isinstance(modules, Iterable):
+            raise TypeError(f"ModuleList: expected a list of Modules, got {modules!r}")
         self.layers = []
         self.extend(modules)
 

@@ -55,9 +55,10 @@ class Embedding(Module):
         init.require_positive(
             "Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
         )
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+        n, i = num_embeddings, padding_idx
+        if i is not None and not (hasattr(i, "__index__") and -n <= i < n):
             raise ValueError(
-                f"Embedding: expected padding_idx within {num_embeddings} embeddings, got {padding_idx}"
+                f"Embedding: expected padding_idx as an index of {n} embeddings or None, got {i!r}"
             )
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings

@@ -88,10 +88,10 @@ class Erf(Op):
     def forward(self, k: Any, x: Any) -> Any:
         z = k.xp.minimum(abs(x), 6)  # from where on it is 1 to the last bit
         t = 2 / (2 + z)
-        u, a, b = 2 * t - 1, 0 * z, 0 * z
+        u, a, b = 4 * t - 2, 0 * z, 0 * z
         for c in ERFC[25 if x.dtype.itemsize > 4 else 10 : 0 : -1]:  # Clenshaw's recurrence
-            a, b = 2 * u * a - b + c, a
-        y = k.xp.sign(x) * (1 - t * k.xp.exp(u * a - b + ERFC[0] - z * z))
+            a, b = u * a - b + c, a
+        y = k.xp.sign(x) * (1 - t * k.xp.exp(u * a / 2 - b + ERFC[0] - z * z))
         return y.astype(x.dtype, copy=False)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:

@@ -200,9 +200,10 @@ INT = {"dtype": "int64"}
         ),
         "padding_idx": (
             ValueError,
-            "padding_idx within 3 embeddings, got 3",
+            "expected padding_idx as an index of 3 embeddings or None, got 3",
             lambda: nn.Embedding(3, 2, 3),
         ),
+        "no list": (TypeError, "got ReLU()", lambda: nn.ModuleList(nn.ReLU())),
         "a class": (TypeError, "ReLU()", lambda: nn.ModuleList([nn.ReLU])),
         "a function": (TypeError, "ModuleDict: ", lambda: nn.ModuleDict({"a": mg.relu})),
         "dots": (ValueError, "without dots", lambda: nn.ModuleDict({"a.b": nn.ReLU()})),
