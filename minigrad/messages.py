@@ -58,12 +58,24 @@ _ATTRIBUTES = {
     "(x * x).sum().sqrt()": "norm",
     "minigrad.einsum": "outer inner tensordot",
     "minigrad.full": "full_like fill",
+    "minigrad.optim.clip_grad_norm_ for gradients": "utils",
     "minigrad.zeros": "empty empty_like",
     "minigrad.split": "chunk unbind array_split",
     "minigrad.nn.Parameter": "Parameter Variable",
     "a name, as in dtype='float32'": "float16 bfloat16 float32 float64 int8 uint8 int32 int64 bool_",
 }
 OTHER_NAMES = {name: ours for ours, names in _ATTRIBUTES.items() for name in names.split()}
+
+
+class Size(int):
+    """How many elements a tensor has, with an answer for those who call it as PyTorch's ``x.size()``."""
+
+    __slots__ = ()
+
+    def __call__(self, *axis: Any) -> Any:
+        raise TypeError(
+            "size: a Tensor's size is the number of its elements, as in NumPy; use x.shape or x.shape[axis]"
+        )
 
 
 def kind_of(value: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from . import backend as backends
 from .conversion import Convertible
 from .dtypes import floating, half
-from .messages import kind_of, not_a_tensor, other_keywords
+from .messages import Size, kind_of, not_a_tensor, other_keywords
 from .op import Op
 from .ops.methods import Methods
 from .tape import HOST_WRITE, LITERAL, Leaf, Node, Ref, now, recording, revised, tracing
@@ -20,17 +20,6 @@ by_type = backends.by_type
 new = object.__new__
 #: the ``ref`` of a tensor that wraps an array from outside
 OUTSIDE: Any = object()
-
-
-class Size(int):
-    """How many elements a tensor has, with an answer for those who call it as PyTorch's ``x.size()``."""
-
-    __slots__ = ()
-
-    def __call__(self, *axis: Any) -> Any:
-        raise TypeError(
-            "size: a Tensor's size is the number of its elements, as in NumPy; use x.shape or x.shape[axis]"
-        )
 
 
 def apply(op: Op, *inputs: Any) -> Any:
