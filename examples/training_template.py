@@ -12,8 +12,10 @@ from tqdm import tqdm
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.command import command
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")

@@ -32,7 +32,6 @@ from .ops.activation import gelu, leaky_relu, log_softmax, relu, sigmoid, silu, 
 from .ops.arithmetic import maximum, minimum, where
 from .ops.batch_norm import batch_norm, frozen_batch_norm
 from .ops.conv import conv1d, conv2d, conv_transpose2d
-from .ops.einsum import einsum
 from .ops.elementwise import abs_ as abs
 from .ops.elementwise import clip, cos, exp, expm1, log, log1p, sin, sqrt, tanh
 from .ops.linear import linear, matmul
@@ -65,6 +64,7 @@ if TYPE_CHECKING:
         summary,
     )
     from .onnx.model import from_onnx
+    from .ops.einsum import einsum
     from .study.gradcheck import gradcheck
 
 __all__ = [
@@ -198,6 +198,7 @@ _LATER = {
     "GraphDiff": "graph",
     "capture": "graph",
     "detect_anomaly": "graph",
+    "einsum": "ops.einsum",
     "from_onnx": "onnx.model",
     "graph_diff": "graph",
     "graphs": "graph",
