@@ -26,8 +26,8 @@ NEEDED = "checkpoint kernels"
 
 #: what is counted: (lines at most today, lines at most in the end)
 LINES = {
-    "minigrad": (24_306, 12_000),
-    "engine": (9_426, 4_000),
+    "minigrad": (24_312, 12_000),
+    "engine": (9_432, 4_000),
     "tests": (27_507, 15_000),
 }
 

@@ -249,7 +249,9 @@ class Update(Op):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with PyTorch's formulas::
+    """Stochastic gradient descent.
+
+    PyTorch's formulas::
 
         g = grad + weight_decay * p
         v = momentum * v + g
@@ -306,7 +308,9 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015, arXiv:1412.6980, Algorithm 1), with PyTorch's defaults; t is the number of updates::
+    """Adam (Kingma & Ba 2015, arXiv:1412.6980, Algorithm 1).
+
+    PyTorch's defaults; t is the number of updates::
 
         g = grad + weight_decay * p
         m = b1 * m + (1 - b1) * g                  first moment

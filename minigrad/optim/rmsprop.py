@@ -9,7 +9,9 @@ from .optimizers import Optimizer, Params
 
 
 class RMSprop(Optimizer):
-    """RMSprop (Tieleman & Hinton 2012, lecture 6.5), with PyTorch's formulas and defaults::
+    """RMSprop (Tieleman & Hinton 2012, lecture 6.5).
+
+    PyTorch's formulas and defaults::
 
         g = grad + weight_decay * p
         s = alpha * s + (1 - alpha) * g^2
