@@ -28,7 +28,9 @@ def real(dtype: Any) -> np.dtype:
     try:
         if dtype is None:  # float64 to NumPy
             raise TypeError
-        found = np.dtype(dtype).newbyteorder("=")
+        found = np.dtype(dtype)
+        if not found.isnative:
+            found = np.dtype(found.newbyteorder("=").str)  # NumPy's own object, which ops compare
     except TypeError:
         raise TypeError(
             f"dtype: expected one of NumPy's or its name, such as 'float32', got {dtype!r}"

@@ -26,9 +26,9 @@ NEEDED = "checkpoint kernels"
 
 #: what is counted: (lines at most today, lines at most in the end)
 LINES = {
-    "minigrad": (24_312, 12_000),
-    "engine": (9_432, 4_000),
-    "tests": (27_507, 15_000),
+    "minigrad": (24_314, 12_000),
+    "engine": (9_434, 4_000),
+    "tests": (27_514, 15_000),
 }
 
 
