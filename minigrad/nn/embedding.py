@@ -10,7 +10,7 @@ import numpy as np
 from ..ops.arithmetic import where
 from ..ops.checks import require_tensor
 from ..ops.random import generator
-from ..tape import tracing
+from ..tape import untraced
 from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter
@@ -61,9 +61,9 @@ class Embedding(Module):
                 f"Embedding: expected padding_idx as an index of {n} embeddings or None, got {i!r}"
             )
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        self.padding_idx = None if i is None else i % n
         dtype = init.floating_dtype("Embedding", dtype)
-        shape = num_embeddings, embedding_dim
+        shape = n, embedding_dim
         rows = init.drawn("Embedding", weight_init, shape, generator(rng), dtype).numpy()
         if self.padding_idx is not None:
             rows[self.padding_idx] = 0
@@ -76,13 +76,13 @@ class Embedding(Module):
                 f"{self.title()}: expected indices of an integer dtype, got {indices.dtype}; cast them with "
                 ".astype('int64')"
             )
-        values = indices._data
-        eager = tracing.get() is None and isinstance(values, np.ndarray) and values.size
-        if eager and values.min() < 0:  # it would count from the end
-            raise IndexError(
-                f"{self.title()}: expected indices 0 ... {self.num_embeddings - 1}, got {values.min()}"
-            )
-        y = self.weight[indices]
+        n, indices = self.num_embeddings, indices.astype("int64")
+        try:
+            y = self.weight[where(indices < 0, n, indices)]  # which would count from the end
+        except IndexError:
+            with untraced():
+                got = min(indices.min().item(), 0) or indices.max().item()
+            raise IndexError(f"{self.title()}: expected indices 0 ... {n - 1}, got {got}") from None
         if self.padding_idx is None:
             return y
         padding = (indices == self.padding_idx).reshape(*indices.shape, 1)

@@ -361,8 +361,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101), with PyTorch's defaults.
 
-    Each update starts with ``p = p - lr * weight_decay * p``; then it is that of ``Adam`` without weight decay, whose
-    parameters these are.
+    Each update is ``p = p - lr * weight_decay * p``, then that of ``Adam``, whose parameters these are, without weight
+    decay; float16 and bfloat16 parameters are rounded after both.
 
     Examples
     --------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from helpers import content, error_table, refuses
 
@@ -52,20 +51,10 @@ def test_rows_and_totals():
     assert text.endswith("1 of the parameters don't require a gradient")
 
 
-class Reads(nn.Module):
-    def forward(self, x):
-        return x * x.sum().item()
-
-
 @error_table(
     {
         "no module": (TypeError, "expected summary(model, x), got", lambda: mg.summary(mg.relu)),
         "a shape": (TypeError, "got a shape; pass mg.zeros", lambda: mg.summary(Net(), (2, 1))),
-        "host read": (
-            mg.CaptureError,
-            ".item() reads the values",
-            lambda: mg.summary(Reads(), np.ones(2)),
-        ),
     }
 )
 def test_errors(error, words, call):

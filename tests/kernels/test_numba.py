@@ -220,3 +220,14 @@ def test_a_step_whose_arrays_do_not_fit_writes_nowhere(wrong):
     columns = [(a,) for a in arrays.values()]
     with pytest.raises(ValueError, match="broadcast"):
         FAST.sgd(*columns, lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)
+
+
+def test_inner_functions_are_code_to_be_linked_only():
+    from minigrad.kernels.compiled import inlining, launch
+
+    twice = launch.inner(lambda x: 2 * x)
+    first = launch.kernel(lambda x: twice(x[0]))
+    first._cache = numba.core.caching.NullCache()  # what is on disk needs no inner function
+    assert first(np.array([3.0])) == 6
+    ((found,), (whole,)) = (f.overloads.values() for f in (twice, first))
+    assert type(found.library) is inlining._Code is not type(whole.library)

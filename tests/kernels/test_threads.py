@@ -154,8 +154,7 @@ def test_work_is_not_shared_for_a_while_when_a_thread_had_to_wait(workers, team)
 
     team[:] = 2, 2, 2**15, 0, 0
     run(np.ones(2))
-    until = int(team[PAUSED])
-    assert until > 0
+    assert (until := int(team[PAUSED])) > 0
     assert workers(2**20) == 1
     assert team[PAUSED] == until
     team[PAUSED] = 1  # is over
@@ -222,13 +221,6 @@ print(WAITING, os.environ.get("GOMP_SPINCOUNT"))
     unset = not before and not environment
     assert found.startswith(expected) or ("threading layer" in found and unset)
     assert found.split()[-1] == environment.get("GOMP_SPINCOUNT", "None")
-
-
-def test_compiling_is_said_once(tmp_path):
-    """In the process that compiles, and in none that finds what it compiled."""
-    code = "import minigrad as mg; mg.relu(mg.ones((2, 3))); mg.sigmoid(mg.ones((2, 3)))"
-    said = [run(code, NUMBA_CACHE_DIR=str(tmp_path), MINIGRAD_KERNELS="") for _ in range(2)]
-    assert said == ["minigrad: compiling its kernels, some seconds, once on this machine", ""]
 
 
 def test_numbas_own_number_of_threads_stays():

@@ -1,7 +1,7 @@
 """Compile functions that only compiled functions call: code to be linked, and no machine code of its own.
 
-Numba makes each function it compiles ready to be called by itself. Of a kernel's inner functions that is more than a
-third of the time, and lost: the kernel links their code, and it is optimized and translated with the kernel's own.
+Numba makes each function it compiles ready to be called by itself. Of a kernel's inner functions that is about a third
+of the time, and lost: the kernel links their code, and it is optimized and translated with the kernel's own.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from numba.core.typed_passes import NativeLowering
 class _Code(JITCodeLibrary):  # type: ignore[misc,unused-ignore]
     """A function's code and what it calls, to be linked only."""
 
-    def finalize(self) -> None:
-        for library in dict.fromkeys(self._linking_libraries):
-            self._reload_init.update(library._reload_init)
-            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+    def _optimize_final_module(self) -> None:
+        """Leave that to the kernels."""
+
+    def _finalize_final_module(self) -> None:
         self._finalized = True
 
 
