@@ -8,7 +8,7 @@ import numpy as np
 
 
 def real(dtype: Any) -> np.dtype:
-    """``dtype`` as a NumPy dtype of real numbers, in this machine's byte order.
+    """NumPy's own object, which ops compare, for a dtype of real numbers, in this machine's byte order.
 
     Raises
     ------
@@ -29,8 +29,7 @@ def real(dtype: Any) -> np.dtype:
         if dtype is None:  # float64 to NumPy
             raise TypeError
         found = np.dtype(dtype)
-        if not found.isnative:
-            found = np.dtype(found.newbyteorder("=").str)  # NumPy's own object, which ops compare
+        found = found if found.isnative else np.dtype(found.newbyteorder("=").str)
     except TypeError:
         raise TypeError(
             f"dtype: expected one of NumPy's or its name, such as 'float32', got {dtype!r}"

@@ -59,6 +59,7 @@ _ATTRIBUTES = {
     "minigrad.einsum": "outer inner tensordot",
     "minigrad.full": "full_like fill",
     "minigrad.optim.clip_grad_norm_ for gradients": "utils",
+    "minigrad.optim.StepLR, and so on": "lr_scheduler",
     "minigrad.zeros": "empty empty_like",
     "minigrad.split": "chunk unbind array_split",
     "minigrad.nn.Parameter": "Parameter Variable",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..messages import no_attribute
 from .clipping import clip_grad_norm_
 from .optimizers import SGD, Adam, AdamW, Optimizer
 from .rmsprop import RMSprop
@@ -21,5 +22,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    hint = "; it is minigrad.optim.StepLR, and so on" if name == "lr_scheduler" else ""
-    raise AttributeError(f"module 'minigrad.optim' has no attribute {name!r}{hint}")
+    raise AttributeError(no_attribute("module 'minigrad.optim'", name))
