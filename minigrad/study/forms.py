@@ -43,6 +43,7 @@ class AtomicForm(Form):
 
     steps: dict[str, Step]
     inputs: dict[str, Step]
+    paths: Paths
 
     def rows(self) -> Iterable[tuple[str, ...]]:
         yield "node", "equation", "shape", "value", "gradient", "equation of the gradient"
@@ -55,10 +56,10 @@ class AtomicForm(Form):
 
         Paths in ``without``, out of "direct", "mean" and "var", are faint, and x's gradient is the sum of the others.
         """
-        return svg(self.steps | self.inputs, require_paths("svg", without))
+        return svg(self.steps | self.inputs, self.paths.parts, require_paths("svg", without))
 
     def _repr_html_(self) -> str:
-        return html(self.steps | self.inputs)
+        return html(self.steps | self.inputs, self.paths.parts)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -153,9 +154,8 @@ def batch_norm_forms(
     for name, value in (("x", v.x), ("gamma", v.gamma), ("beta", v.beta)):
         rule, gradient = BACKWARD[f"g{name}"].equation, getattr(v, f"g{name}")
         inputs[name] = Step(name, "", value, rule, gradient)
-    atomic = AtomicForm(v.y, v.gx, *parameters, steps, inputs)
-
     paths = paths_of(v)
+    atomic = AtomicForm(v.y, v.gx, *parameters, steps, inputs, paths)
     equations = paths.equations
     three_path = ThreePathForm(v.y, paths.total, equations.dl_dgamma, equations.dl_dbeta, paths)
 

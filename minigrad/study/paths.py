@@ -74,6 +74,11 @@ class Paths(Table):
         """gx: the three together."""
         return self.equations.dl_dx
 
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """The three, by name."""
+        return {path: getattr(self, path) for path in PATHS}
+
     def rows(self) -> Iterable[tuple[str, ...]]:
         yield "gradient", "equation", "value"
         for name, equation in EQUATIONS.items():
