@@ -24,7 +24,8 @@ def test_by_hand():
     logs = np.log([2 / 4, 8 / 1, 8 / 4, 2 / 1])
     assert found.var == pytest.approx(np.sqrt(np.mean(logs**2)))
     assert (found.name, found.mean_noise) == ("BatchNorm", pytest.approx(np.sqrt(1 / 2)))
-    assert found.var_noise == pytest.approx(np.sqrt(2))
+    # The logarithm of a chi-squared variable with one degree of freedom has mean -1.27 and variance pi^2 / 2.
+    assert found.var_noise == pytest.approx(np.sqrt(1.2703628**2 + np.pi**2 / 2))
 
 
 def test_chance_alone_is_not_wide(rng):
@@ -32,7 +33,7 @@ def test_chance_alone_is_not_wide(rng):
     model = nn.Sequential(nn.Linear(4, 50, dtype=np.float64), nn.BatchNorm(50, dtype=np.float64))
     nn.population_statistics(model, [rng.standard_normal((20_000, 4))], "total")
     (found,) = gap(model, [rng.standard_normal((100, 4)) for _ in range(200)])
-    assert found.name == "1" and not found.wide
+    assert found.name == "1" and not found.wide and found.cause == ""
     assert found.mean == pytest.approx(found.mean_noise, rel=0.1)
     assert found.var == pytest.approx(found.var_noise, rel=0.1)
 
@@ -50,7 +51,54 @@ def test_every_layer_in_order_and_nothing_changes(rng):
     assert content(model) == before and all(m.training for m in model.modules())
     lines = str(found).split("\n")
     assert len(lines) == 3 and "by chance" in lines[0]
-    assert [line.endswith("<-- wide") for line in lines[1:]] == [True, False]
+    assert [line.split(":")[0].split()[5:] for line in lines[1:]] == [["lag"], []]
+
+
+def trained(rng, steps, m, momentum=0.9, extra=0):
+    """A network after training on batches of m values with mean 0, and then ``extra`` forward passes at mean 1."""
+    model = nn.Sequential(nn.Linear(4, 16, rng=rng), nn.BatchNorm(16, momentum=momentum))
+    optimizer = mg.optim.SGD(model.parameters(), lr=1e-3)
+    for x in batches(rng, steps, m, 0):
+        optimizer.zero_grad()
+        model(x).sum().backward()
+        optimizer.step()
+    with mg.no_grad():
+        for x in batches(rng, extra, m, 1):
+            model(x)
+    return model
+
+
+def batches(rng, k, m, shift):
+    return [mg.tensor((rng.standard_normal((m, 4)) + shift).astype("f")) for _ in range(k)]
+
+
+CAUSES = {
+    "never trained": ({"steps": 0}, 1, "lag: the running statistics are the initial ones"),
+    "few steps": ({"steps": 8, "momentum": 0.99}, 0, "lag: 92% of the initial values are left at step 8"),
+    "not moving": ({"steps": 8, "momentum": 1.0}, 0, "lag: the running statistics are the initial ones"),
+    "other data": ({"steps": 100}, 1, "another population, or weights that changed in the last 10 steps"),
+    "other data, plain average": ({"steps": 100, "momentum": None}, 1, "another population, or weights that changed"),
+    "no eval()": ({"steps": 100, "extra": 20}, 0, "forgotten eval(): updated after the last step of an optimizer"),
+    "the same data": ({"steps": 100}, 0, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("m", [2, 64])
+@pytest.mark.parametrize("name", CAUSES)
+def test_causes(rng, name, m):
+    """At batch size 2 too, where many batches tell what few of 64 do."""
+    settings, shift, cause = CAUSES[name]
+    (found,) = gap(trained(rng, m=m, **settings), batches(rng, 1000 // m, m, shift))
+    small = m == 2 and not cause
+    assert found.cause.startswith("small batches: their means are off by 0.7" if small else cause)
+    assert bool(found.cause) == (small or bool(cause)) and found.wide == bool(cause)
+
+
+def test_sorted_batches(rng):
+    model = trained(rng, 200, 64)
+    (x,) = batches(rng, 1, 1280, 0)
+    (found,) = gap(model, np.split(x.numpy()[x.numpy()[:, 0].argsort()], 20))
+    assert found.cause.startswith("uneven batches: their means are off by 0.") and found.wide
 
 
 @pytest.mark.parametrize(
