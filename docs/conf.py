@@ -1,6 +1,14 @@
 """Settings of Sphinx: ``sphinx-build -W docs out/docs``."""
 
+import shutil
+from pathlib import Path
+
 import minigrad
+
+# pages have to be below this folder
+PLACE = Path(__file__).parent
+shutil.rmtree(PLACE / "lessons", ignore_errors=True)
+shutil.copytree(PLACE.parent / "examples" / "lessons", PLACE / "lessons")
 
 project = "minigrad"
 author = "the minigrad developers"
@@ -9,8 +17,14 @@ extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_title = f"minigrad {release}"
 myst_heading_anchors = 3
-# the pages' blocks are run by tests/test_readme.py
-nb_execution_mode = "off"
+# Lessons are run, each cell in a minute at most; the other pages' blocks are run by tests/test_readme.py. The Chinese
+# lessons have the code of the English ones.
+nb_execution_mode = "force"
+nb_execution_timeout = 60
+nb_execution_raise_on_error = True
+nb_execution_excludepatterns = ["*.zh.ipynb"]
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath", "amsmath"]
 numpydoc_show_class_members = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
