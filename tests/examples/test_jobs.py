@@ -69,7 +69,6 @@ swap_backends | --steps
 swap_backends | --steps 0 | --steps: expected a positive integer, got 0
 tf_layers | --steps
 tf_layers | --steps 0 | --steps: expected a positive integer, got 0
-training_template | --epochs
 two_graphs | --batch-size
 two_graphs | --batch-size 1 | batch statistics need at least 2 images
 """
