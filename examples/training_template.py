@@ -1,4 +1,4 @@
-"""A training loop to copy: data, model, loop with a progress bar, accuracy, best checkpoint, plot. Ends within seconds."""
+"""A training loop to copy: data, model, loop with a progress bar, accuracy, best checkpoint, plot. Takes seconds."""
 
 import argparse
 from pathlib import Path

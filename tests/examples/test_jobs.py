@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import subprocess
 import sys
@@ -92,6 +93,7 @@ def test_help_and_wrong_options(row, capsys):
     else:
         text = ended.value.code
     assert words in " ".join(text.split())
+    assert options or re.search(r"[Tt]akes .*(second|minute)", text)
 
 
 @pytest.mark.parametrize(

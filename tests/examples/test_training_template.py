@@ -29,6 +29,6 @@ def test_it_trains_and_keeps_the_best(tmp_path, monkeypatch, capsys):
 
 def test_it_is_short_and_says_what_it_does(tmp_path, monkeypatch, capsys):
     assert sum(bool(line) for line in FILE.read_text("utf-8").splitlines()) <= 44
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         run(monkeypatch, tmp_path, "--help")
-    assert "Ends within seconds" in " ".join(capsys.readouterr().out.split())
+    assert "Takes seconds" in " ".join(capsys.readouterr().out.split())
