@@ -95,10 +95,12 @@ def plot(path: Path, settings: Any, curves: Any, unit: int) -> None:
 
 
 def log_axis(panel: Any) -> None:
-    """A vertical log axis whose labels are plain numbers, three a decade; zero is at its bottom."""
+    """Make the vertical axis of what was plotted logarithmic, with plain numbers; lines go down to where it is zero."""
     panel.set_yscale("log", nonpositive="clip")
-    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panel.yaxis.set_major_formatter("{x:g}")
+    low, high = panel.get_ylim()
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1e5 else (1,)))
+    digits = {"precision": 6, "fractional": False, "trim": "-"}
+    panel.yaxis.set_major_formatter(lambda y, _: np.format_float_positional(y, **digits))
     panel.yaxis.set_minor_formatter("")
 
 
