@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar
@@ -122,14 +122,15 @@ def require_at_least_0(name: str, **settings: Any) -> None:
             raise ValueError(f"{name}: expected {setting} >= 0, got {value}")
 
 
-def require_state(into: str, state: Any) -> None:
-    """Raise TypeError for what is no mapping, naming what the state was to be loaded into."""
+def require_state(name: str, state: Any, own: Set[str] | None = None) -> None:
+    """Raise unless a state that is loaded into ``name`` is a mapping, and has its ``own`` names and no others."""
+    into = f"load_state_dict into {name}"
     if not isinstance(state, Mapping):
         hint = "; minigrad.load reads a file" if isinstance(state, (str, os.PathLike)) else ""
         hint = "; take its .state_dict()" if hasattr(state, "state_dict") else hint
-        raise TypeError(
-            f"load_state_dict into {into}: expected names with their arrays, got {kind_of(state)}{hint}"
-        )
+        raise TypeError(f"{into}: expected names with their arrays, got {kind_of(state)}{hint}")
+    if own is not None and (differing := sorted(own ^ state.keys())):
+        raise KeyError(f"{into}: missing or unexpected {differing}")
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..kernels.halves import wide
 from ..messages import require_at_least_0
 from .optimizers import Optimizer, Params
 
@@ -47,21 +48,43 @@ class RMSprop(Optimizer):
         momentum: float = 0.0,
         centered: bool = False,
     ) -> None:
-        settings = {"alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
-        require_at_least_0("RMSprop", **settings)
-        if alpha > 1:
-            raise ValueError(f"RMSprop: expected alpha in [0, 1], got {alpha}")
         self.alpha, self.eps, self.weight_decay = alpha, eps, weight_decay
         self.momentum, self.centered = momentum, centered
-        averages = ("square_average", "average") if centered else ("square_average",)
-        self.slots = (*averages, "velocity") if momentum else averages
+        self.slots = self._averages()
         super().__init__(params, lr)
 
-    def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
-        state = dict(zip(self.slots, columns[1:-1], strict=True))
-        if (self.centered, bool(self.momentum)) != ("average" in state, "velocity" in state):
+    def require_settings(self) -> None:
+        super().require_settings()
+        settings = {"alpha": self.alpha, "eps": self.eps, "weight_decay": self.weight_decay}
+        require_at_least_0("RMSprop", **settings, momentum=self.momentum)
+        if self.alpha > 1:
+            raise ValueError(f"RMSprop: expected alpha in [0, 1], got {self.alpha}")
+        if self.slots != self._averages():
             raise ValueError(
                 "RMSprop: momentum and centered decide what state there is; make another optimizer to change them"
             )
-        settings = {"eps": self.eps, "weight_decay": self.weight_decay, "momentum": self.momentum}
-        k.rmsprop(columns[0], state, columns[-1], lr=self.lr, alpha=self.alpha, **settings)
+
+    def _averages(self) -> tuple[str, ...]:
+        others = {"average": self.centered, "velocity": self.momentum}
+        return ("square_average", *[name for name, kept in others.items() if kept])
+
+    def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
+        with k.undoing(columns[:-1]):
+            for p, *state, g in zip(*columns, strict=True):
+                g, (square, *others) = wide(g), state
+                if self.weight_decay:
+                    g = g + self.weight_decay * wide(p)
+                square *= self.alpha
+                square += (1 - self.alpha) * (g * g)
+                if self.centered:
+                    average = others[0]
+                    average *= self.alpha
+                    average += (1 - self.alpha) * g
+                    square = square - average * average
+                g = g / (k.xp.sqrt(square) + self.eps)
+                if self.momentum:
+                    velocity = others[-1]
+                    velocity *= self.momentum
+                    velocity += g
+                    g = velocity
+                p -= self.lr * g

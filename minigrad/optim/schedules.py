@@ -44,10 +44,8 @@ class LRScheduler:
         TypeError, ValueError
             If ``steps`` is no integer, or negative. Whatever is raised, nothing has been loaded.
         """
-        require_state(type(self).__name__, state)
+        require_state(type(self).__name__, state, self.state_dict().keys())
         into = f"load_state_dict into {type(self).__name__}"
-        if differing := sorted(self.state_dict().keys() ^ state.keys()):
-            raise KeyError(f"{into}: missing or unexpected {differing}")
         steps = np.asarray(state["steps"])
         if steps.shape != () or steps.dtype.kind not in "iu":
             raise TypeError(f"{into}: expected steps as an integer, got {state['steps']!r}")

@@ -207,6 +207,32 @@ def test_states_of_groups(name, settings, through):
         assert a.tobytes() == b.tobytes()
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "error", "words"),
+    [
+        ("lr", "0.1", TypeError, "SGD: expected lr as a number"),
+        ("lr", -1, ValueError, "SGD: expected lr >= 0, got -1"),
+        ("momentum", 0.9, ValueError, "SGD: momentum was 0 when the optimizer was made"),
+        ("params", [], TypeError, "Update: inputs are on different backends"),
+    ],
+)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_what_is_wrong_with_a_group_changes_no_other(setting, value, error, words, groups, backend):
+    params = [mg.ones(2, requires_grad=True) for _ in range(2)]
+    optimizer = SGD([{"params": p} for p in params] if groups == 2 else params, lr=0.1)
+    (params[0] * params[1]).sum().backward()
+    if setting == "params":
+        params[1].grad = mg.ones(2, backend="numpy" if backend != "numpy" else "strict")
+    before, last = content(optimizer), optimizer.param_groups[-1]
+    good, last[setting] = last[setting], value or last[setting]
+    with pytest.raises(error, match=words):
+        optimizer.step()
+    last[setting] = good
+    assert content(optimizer) == before
+    for p in params:
+        equal(p, np.ones(2, "f"))
+
+
 def test_attributes_of_groups():
     optimizer = grouped(Problem(), momentum=0.9)
     says = r"SGD.lr: each of the 2 groups has its own; use .param_groups\[0\]\['lr'\]"
