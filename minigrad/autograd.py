@@ -332,7 +332,8 @@ def _backward(
         refs = [(node, i) for i in range(op.num_outputs)]
         sums.round(refs)
         gys = tuple([take(ref, None) for ref in refs])
-        kept, pairs = wanted or (), zip(refs, gys, strict=True)
+        kept = wanted or ()
+        pairs = zip(refs, gys, strict=True)
         sums.cotangents |= {r: g for r, g in pairs if g is not None and r in kept}
     gy = gys[0]
     if gy is None and not any([g is not None for g in gys]):
@@ -393,5 +394,6 @@ def _through_reference(node: Node, needs: Any, gys: Sequence[Any], create_graph:
     used = [(y, gy) for y, gy in pairs if y is not None and y._ref and gy is not None]
     names = [x._ref if need else None for x, need in zip(inputs, needs, strict=True)]
     stop = [x._ref[0] for x in inputs if x is not None and x._ref]
-    found: dict[Any, Tensor] = _walk(_merge(used), {*names} - {None}, create_graph, stop=stop)
+    wanted: Any = {*names} - {None}
+    found: dict[Any, Tensor] = _walk(_merge(used), wanted, create_graph, stop=stop)
     return tuple(map(found.get, names))

@@ -216,12 +216,11 @@ def renamed(old: str, new: str) -> Callable[[Function], Function]:
 def old_name(old: str, new: str) -> Any:
     """A property: the attribute ``new`` under its old name, with a DeprecationWarning."""
 
-    def get(self: Any) -> Any:
+    def warned(self: Any) -> Any:
         warn(f"{type(self).__name__}.{old} is called {new} now", DeprecationWarning)
-        return getattr(self, new)
+        return self
 
-    def set_(self: Any, value: Any) -> None:
-        warn(f"{type(self).__name__}.{old} is called {new} now", DeprecationWarning)
-        setattr(self, new, value)
-
-    return property(get, set_)
+    return property(
+        lambda self: getattr(warned(self), new),
+        lambda self, value: setattr(warned(self), new, value),
+    )

@@ -250,8 +250,8 @@ class BatchNorm(Module):
             if affine and p is not None:
                 p.requires_grad = on
         if moving:
-            tracked = self.statistics != "population" and self.running_mean is not None
-            self.moving = on and tracked
+            self.moving = on and self.statistics != "population"
+            self.moving &= self.running_mean is not None
         if normalizing:
             self.frozen = not on
         return self

@@ -11,7 +11,7 @@ import numpy as np
 from ..kernels.convolution import Pair
 from ..messages import require_numbers
 from ..ops.activation import relu, sigmoid
-from ..ops.conv import Padding, conv1d, conv2d, conv_transpose2d, edges_of, pair
+from ..ops.conv import Padding, conv2d, edges_of, pair
 from ..ops.elementwise import tanh
 from ..ops.linear import linear
 from ..ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
@@ -135,6 +135,8 @@ class Conv2d(Weighted, Function):
     """
 
     function: Any = staticmethod(conv2d)
+    #: whether the weight's first axis is the input's channels
+    transposed = False
     settings: Mapping[str, Any] = {"stride": None, "padding": 0, "dilation": 1, "groups": 1}
 
     def __init__(
@@ -168,7 +170,7 @@ class Conv2d(Weighted, Function):
         self.kernel_size = self._kernel(kernel_size)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         channels = out_channels, in_channels
-        outer, inner = channels if self.function is not conv_transpose2d else channels[::-1]
+        outer, inner = channels[::-1] if self.transposed else channels
         shape = outer, inner // groups, *self.kernel_size
         self._draw(shape, out_channels, bias, (weight_init, bias_init), rng, dtype)
 
@@ -182,56 +184,6 @@ class Conv2d(Weighted, Function):
         sizes = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
         bias = "" if self.bias is not None else ", bias=False"
         return f"{sizes}, {super().extra_repr()}{bias}"
-
-
-class Conv1d(Conv2d):
-    """``minigrad.conv1d`` with a weight (out_channels, in_channels / groups, kernel) and a bias; otherwise as Conv2d.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> mg.nn.Conv1d(3, 16, 5, dilation=2)(mg.ones((2, 3, 20))).shape
-    (2, 16, 12)
-    """
-
-    function = staticmethod(conv1d)
-
-    def _kernel(self, kernel_size: Any) -> tuple[int, ...]:
-        init.require_positive("Conv1d", kernel_size=kernel_size)
-        return (kernel_size,)
-
-
-class ConvTranspose2d(Conv2d):
-    """``minigrad.conv_transpose2d`` with a weight (in_channels, out_channels / groups, kernel) and a bias.
-
-    Padding is an int or pairs, not "same" or "valid".
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> mg.nn.ConvTranspose2d(16, 3, 2, stride=2)(mg.ones((2, 16, 4, 4))).shape
-    (2, 3, 8, 8)
-    """
-
-    function = staticmethod(conv_transpose2d)
-    settings: Mapping[str, Any] = {**Conv2d.settings, "output_padding": 0}
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: Padding = 0,
-        output_padding: int | Pair = 0,
-        dilation: int | Pair = 1,
-        groups: int = 1,
-        **settings: Any,
-    ) -> None:
-        pair(type(self).__name__, "output_padding", output_padding, 0)
-        self.output_padding = output_padding
-        settings |= {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        super().__init__(in_channels, out_channels, kernel_size, **settings)
 
 
 class MaxPool2d(Function):

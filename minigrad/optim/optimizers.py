@@ -70,8 +70,12 @@ class Optimizer:
         self.params: list[Any] = listed(name, params, groups=True)
         if not self.params:
             raise ValueError(f"{name}: expected at least one parameter, got none")
-        if isinstance(self.params[0], Mapping):
+        grouped = isinstance(self.params[0], Mapping)
+        if grouped:
             self._group()
+        if len({id(p) for p in self.params}) < len(self.params):
+            raise ValueError(f"{name}: a parameter is given twice")
+        if grouped:
             return
         for i, p in enumerate(self.params):
             if not p.is_leaf:
@@ -83,7 +87,6 @@ class Optimizer:
                     f"{name}: parameter {i} shares memory that must not be written to; copy it with "
                     "minigrad.tensor"
                 )
-        self._require_different()
         self.steps = tensor(np.zeros(len(self.params), np.int64), backend=self.params[0].backend)
         self.state: dict[str, list[Tensor]] = {
             slot: [p.widened().filled(0) for p in self.params] for slot in self.slots
@@ -108,12 +111,7 @@ class Optimizer:
             vars(self).update(vars(made[0]))
             return
         self.params = [p for group in made for p in group.params]
-        self._require_different()
         self._groups = tuple(made)
-
-    def _require_different(self) -> None:
-        if len({id(p) for p in self.params}) < len(self.params):
-            raise ValueError(f"{type(self).__name__}: a parameter is given twice")
 
     @property
     def groups(self) -> tuple[Optimizer, ...]:
