@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -136,29 +137,23 @@ def require_state(name: str, state: Any, own: Set[str] | None = None) -> None:
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line of the program that called into the package."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and _inside(frame.f_globals):
+    while frame.f_back is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in (_PACKAGE, "contextlib"):
+            break
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
-
-
-def _inside(names: dict[str, Any]) -> bool:
-    return str(names.get("__name__")).partition(".")[0] in (_PACKAGE, "contextlib")
 
 
 def warn_of_namesake() -> None:
     """Warn if the distribution "minigrad" is installed, another project, whose package has the same name."""
     for folder in sys.path:
-        with suppress(OSError):
-            for name in os.listdir(folder or "."):
-                if not (name.startswith("minigrad-") and name.endswith(".dist-info")):
-                    continue
-                with open(os.path.join(folder, name, "RECORD"), errors="replace") as record:
-                    found = any(line.startswith("minigrad/__init__.py,") for line in record)
-                if found:
+        for record in Path(folder).glob("minigrad-*.dist-info/RECORD"):
+            with suppress(OSError):
+                if "\nminigrad/__init__.py," in f"\n{record.read_text(errors='replace')}":
                     warn(
-                        f"{name.removesuffix('.dist-info')} in {folder} is another project (or this one under its old "
-                        "name), whose files mix with those of minigrad-bn: run `pip uninstall minigrad`, then install "
-                        "minigrad-bn again"
+                        f"{record.parent.stem} in {folder} is another project (or this one under its old name), whose "
+                        "files mix with those of minigrad-bn: run `pip uninstall minigrad`, then install minigrad-bn "
+                        "again"
                     )
 
 

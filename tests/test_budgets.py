@@ -18,7 +18,7 @@ from test_layering import MODULES, OURS, ROOT
 OPTIONAL = (
     "bn checkpoint command data distributed graph info interop kernels layers onnx study "
     "nn.activation nn.containers nn.conventions nn.convolution nn.embedding nn.losses nn.normalization nn.recurrent "
-    "ops.einsum optim.adamw optim.clipping optim.rmsprop optim.schedules"
+    "ops.einsum optim.adaptive optim.clipping optim.schedules"
 )
 ARRAYS = "kernels.arrays kernels.windows kernels.generic kernels.convolution kernels.updates"
 

@@ -9,9 +9,8 @@ from ..messages import no_attribute
 from .optimizers import SGD, Adam, Optimizer
 
 if TYPE_CHECKING:
-    from .adamw import AdamW
+    from .adaptive import AdamW, RMSprop
     from .clipping import clip_grad_norm_
-    from .rmsprop import RMSprop
     from .schedules import CosineAnnealingLR, ExponentialLR, StepLR
 
 __all__ = [
@@ -28,10 +27,10 @@ __all__ = [
 
 #: names imported on first access, and their modules
 _LATER = {
-    "AdamW": "adamw",
+    "AdamW": "adaptive",
     "CosineAnnealingLR": "schedules",
     "ExponentialLR": "schedules",
-    "RMSprop": "rmsprop",
+    "RMSprop": "adaptive",
     "StepLR": "schedules",
     "clip_grad_norm_": "clipping",
 }

@@ -126,14 +126,14 @@ class Optimizer:
     if not TYPE_CHECKING:  # for which all attributes would exist
 
         def __getattr__(self, name: str) -> Any:
-            kind = type(self).__name__
-            if not self._groups or name not in vars(self._groups[0]):
-                hint = "; give all groups at first" if name == "add_param_group" else ""
-                raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}")
-            raise AttributeError(
-                f"{kind}.{name}: each of the {len(self._groups)} groups has its own; use "
-                f".param_groups[0][{name!r}]"
-            )
+            kind, count = type(self).__name__, len(self._groups)
+            if count and name in vars(self._groups[0]):
+                own = f".param_groups[0][{name!r}]"
+                raise AttributeError(
+                    f"{kind}.{name}: each of the {count} groups has its own; use {own}"
+                )
+            hint = "; give all groups at first" if name == "add_param_group" else ""
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}")
 
         def __setattr__(self, name: str, value: Any) -> None:
             if self._groups and name in vars(self._groups[0]):

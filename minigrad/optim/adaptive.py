@@ -1,4 +1,4 @@
-"""RMSprop."""
+"""Adaptive optimizers beside Adam: AdamW and RMSprop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,39 @@ from typing import Any
 
 from ..kernels.halves import wide
 from ..messages import require_at_least_0
-from .optimizers import Optimizer, Params
+from .optimizers import Adam, Optimizer, Params
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101), with PyTorch's defaults.
+
+    Each update is ``p = p - lr * weight_decay * p``, then that of ``Adam``, whose parameters these are, without weight
+    decay; float16 and bfloat16 parameters are rounded after both.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> x = mg.tensor(2, requires_grad=True)
+    >>> optimizer = mg.optim.AdamW([x], lr=0.5, weight_decay=0.5)
+    >>> (x * 0).backward()
+    >>> optimizer.step()
+    >>> x
+    Tensor(1.5, requires_grad=True)
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
+        k.decay(columns[0], 1 - self.lr * self.weight_decay)
+        k.adam(*columns, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=0.0, steps=steps)
 
 
 class RMSprop(Optimizer):
@@ -69,22 +101,21 @@ class RMSprop(Optimizer):
         return ("square_average", *[name for name, kept in others.items() if kept])
 
     def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
-        with k.undoing(columns[:-1]):
-            for p, *state, g in zip(*columns, strict=True):
-                g, (square, *others) = wide(g), state
+        params, square, *others, grads = columns
+        velocities = others[-1:] if self.momentum else []
+        steps_of = []
+        with k.undoing(columns[1 : -1 - len(velocities)]):
+            for i, (p, s, g) in enumerate(zip(params, square, grads, strict=True)):
+                g = wide(g)
                 if self.weight_decay:
                     g = g + self.weight_decay * wide(p)
-                square *= self.alpha
-                square += (1 - self.alpha) * (g * g)
+                s *= self.alpha
+                s += (1 - self.alpha) * (g * g)
                 if self.centered:
-                    average = others[0]
+                    average = others[0][i]
                     average *= self.alpha
                     average += (1 - self.alpha) * g
-                    square = square - average * average
-                g = g / (k.xp.sqrt(square) + self.eps)
-                if self.momentum:
-                    velocity = others[-1]
-                    velocity *= self.momentum
-                    velocity += g
-                    g = velocity
-                p -= self.lr * g
+                    s = s - average * average
+                steps_of.append(g / (k.xp.sqrt(s) + self.eps))
+        settings = {"momentum": self.momentum, "nesterov": False, "weight_decay": 0.0}
+        k.sgd(params, *velocities, tuple(steps_of), lr=self.lr, **settings)
