@@ -208,8 +208,7 @@ class BatchNorm(Module):
                 running = self.running_mean, self.running_var  # Algorithm 2, line 11
                 return frozen_batch_norm(x, self.gamma, self.beta, *running, self.axis, self.eps)
             y, mean, var = batch_norm(x, self.gamma, self.beta, self.axis, self.eps, self.ddof_norm)
-            own = self.running_mean
-            if own is None or mean._data.shape != own._data.shape:
+            if self.running_mean is None or mean._data.shape != self.running_mean._data.shape:
                 self.require_features(x)
             if self.training and self.moving:
                 self.move_statistics(mean, var, x._data.size // mean._data.size)

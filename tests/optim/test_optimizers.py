@@ -343,8 +343,6 @@ def test_states_have_names_and_are_copies():
         ({"lr": None}, KeyError, r"missing or unexpected \['lr'\]"),
         ({"velocity.2": None, "velocity.3": 1}, KeyError, r"\['velocity.2', 'velocity.3'\]"),
         ({"velocity.1": np.ones(5)}, ValueError, r"velocity.1 of shape \(4,\) .* got \(5,\)"),
-        ({"velocity.1": np.ones(4, np.float32)}, ValueError, "dtype float64, got .* float32"),
-        ({"steps": np.array([1, 1])}, ValueError, r"steps of shape \(3,\) .* got \(2,\)"),
         ({"steps": np.ones(3)}, ValueError, "steps of .* dtype int64, got .* float64"),
         ({"lr": np.ones(3)}, ValueError, r"lr of shape \(\) .* got \(3,\)"),
     ],
@@ -425,7 +423,6 @@ def test_schedules_go_on_at_the_same_rates(name, settings, order):
         ({}, KeyError, r"missing or unexpected \['steps'\]"),
         ({"steps": 1, "lr": 2}, KeyError, r"\['lr'\]"),
         ({"steps": 1.0}, TypeError, "steps as an integer, got 1.0"),
-        ({"steps": [1]}, TypeError, r"steps as an integer, got \[1\]"),
         ({"steps": -1}, ValueError, "steps >= 0, got -1"),
         (None, TypeError, "expected names with their arrays, got None"),
     ],
@@ -443,11 +440,6 @@ def test_a_misfit_schedule_loads_nothing(state, error, message):
     [
         (lambda p: SGD([], lr=0.1), ValueError, "SGD: expected at least one parameter, got none"),
         (lambda p: Adam(p), TypeError, "Adam: expected a list of Tensors, got one Tensor"),
-        (
-            lambda p: SGD([p, 1.0], lr=0.1),
-            TypeError,
-            "SGD, parameter 1: expected a minigrad Tensor",
-        ),
         (lambda p: sgd(momentum=-1), ValueError, "momentum >= 0, got -1"),
         (lambda p: sgd(weight_decay=-1), ValueError, "weight_decay >= 0, got -1"),
         (lambda p: SGD([p, p], 0.1), ValueError, "SGD: a parameter is given twice"),
