@@ -101,6 +101,7 @@ class RMSprop(Optimizer):
         return ("square_average", *[name for name, kept in others.items() if kept])
 
     def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
+        self.require_settings()  # replays come here alone
         params, square, *others, grads = columns
         velocities = others[-1:] if self.momentum else []
         steps_of = []

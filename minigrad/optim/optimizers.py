@@ -171,7 +171,7 @@ class Optimizer:
                 group._follow()
                 inputs = [group.steps, *[c[i] for c in columns for i in moved]]
                 updates.append((Update(group, moved), inputs))
-        for op, inputs in updates if self._groups else ():
+        for op, inputs in updates:
             op.optimizer.require_settings()
             _operands(op, tuple(inputs))
         for op, inputs in updates:
@@ -249,10 +249,9 @@ class Update(Op):
         return f"{('parameter', *self.optimizer.slots)[column]}.{self.moved[row]}"
 
     def forward(self, k: Any, steps: Any, *arrays: Any) -> None:
-        count, optimizer = len(self.moved), self.optimizer
-        optimizer.require_settings()
+        count = len(self.moved)
         columns = [arrays[i : i + count] for i in range(0, len(arrays), count)]
-        optimizer.update(k, k.count(steps, self.moved), *columns)
+        self.optimizer.update(k, k.count(steps, self.moved), *columns)
 
 
 class SGD(Optimizer):
@@ -313,6 +312,8 @@ class SGD(Optimizer):
             )
 
     def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
+        if self.momentum and not self.slots:  # replays come here alone
+            self.require_settings()
         settings = {"momentum": self.momentum, "nesterov": self.nesterov}
         k.sgd(*columns, lr=self.lr, weight_decay=self.weight_decay, **settings)
 
