@@ -168,6 +168,7 @@ class Where(Op):
 ADD, SUBTRACT, MULTIPLY, DIVIDE = Add(), Subtract(), Multiply(), Divide()
 NEGATIVE, POWER, WHERE = Negative(), Power(), Where()
 MAXIMUM, MINIMUM = Maximum(), Minimum()
+EQUAL, NOT_EQUAL = Comparison("equal"), Comparison("not_equal")
 broadcast_shapes = lru_cache(maxsize=1024)(np.broadcast_shapes)
 
 
@@ -288,15 +289,6 @@ def _operator(op: Op) -> Callable[[Tensor, Any], Any]:
     return operate
 
 
-def _equality(op: Op) -> Callable[[Tensor, Any], Any]:
-    """As ``_operator``, but no Tensor equals None."""
-
-    def operate(a: Tensor, b: Any) -> Any:
-        return NotImplemented if b is None else _binary(op, a, b)
-
-    return operate
-
-
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "__add__": _operator(ADD),
     "__radd__": _operator(ADD),
@@ -307,8 +299,8 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "__rtruediv__": lambda a, b: a.lift(b, DIVIDE) / a,
     "__rpow__": lambda a, b: a.lift(b, POWER) ** a,
     "__neg__": lambda x: apply(NEGATIVE, x),
-    "__eq__": _equality(Comparison("equal")),
-    "__ne__": _equality(Comparison("not_equal")),
+    "__eq__": lambda a, b: NotImplemented if b is None else _binary(EQUAL, a, b),
+    "__ne__": lambda a, b: NotImplemented if b is None else _binary(NOT_EQUAL, a, b),
     "__lt__": _operator(Comparison("less")),
     "__le__": _operator(Comparison("less_equal")),
     "__gt__": _operator(Comparison("greater")),

@@ -104,8 +104,8 @@ log1p = _function("log1p", "log(1 + x), accurate near 0.", lambda gy, x: gy / (1
 expm1 = _function(
     "expm1", "exp(x) - 1, accurate near 0.", lambda gy, y: gy * (y + 1), of_output=True
 )
-sin = _function("sin", "Sine of x in radians.", lambda gy, x: gy * cos(x))
-cos = _function("cos", "Cosine of x in radians.", lambda gy, x: -gy * sin(x))
+sin = _function("sin", "Sine of x in radians.", lambda gy, x: gy * x.cos())
+cos = _function("cos", "Cosine of x in radians.", lambda gy, x: -gy * x.sin())
 sqrt = _function(
     "sqrt",
     "Square root; its gradient at 0 is infinite.",
