@@ -121,7 +121,13 @@ def sigmoid(x: Tensor) -> Tensor:
 
 
 def relu(x: Tensor) -> Tensor:
-    """max(x, 0); the gradient at 0 is 0. Errors are those of ``sigmoid``."""
+    """max(x, 0); the gradient at 0 is 0.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not a Tensor of floating dtype.
+    """
     require_floating("relu", x)
     return apply(RELU, x)
 

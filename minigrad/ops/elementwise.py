@@ -85,10 +85,9 @@ def _function(
         (saved,) = node.outputs if of_output else node.inputs
         return gradient(gy, saved)
 
-    settings = {"elementwise": True, "saves_inputs": not of_output, "__module__": __name__}
-    settings |= {"saves_outputs": (0,)} if of_output else {}
-    code = {"__slots__": (), "forward": forward, "backward": backward}
-    op = type(name.capitalize(), (Op,), settings | code)()
+    saved = {"saves_inputs": False, "saves_outputs": (0,)} if of_output else {}
+    code = {"__module__": __name__, "__slots__": (), "forward": forward, "backward": backward}
+    op = type(name.capitalize(), (Op,), code | saved | {"elementwise": True})()
 
     def function(x: Tensor) -> Tensor:
         return apply(op, x.floating())
