@@ -11,6 +11,8 @@ from ..op import Op
 from ..tensor import Tensor, apply
 from .methods import method
 
+Gradient = Callable[[Tensor, Tensor], Tensor]
+
 
 class Abs(Op):
     elementwise = True
@@ -71,21 +73,20 @@ ABS, SIGN = Abs(), Sign()
 
 
 def _function(
-    name: str, summary: str, gradient: Callable[[Tensor, Tensor], Tensor], of_output: bool = False
+    name: str, summary: str, *, of_x: Gradient | None = None, of_y: Gradient | None = None
 ) -> Callable[[Tensor], Tensor]:
     """Make an op of NumPy's function of that name, and return the function that applies it.
 
-    ``gradient`` takes the gradient of y, and x; or y ``of_output``, so that x is not saved.
+    The gradient is a function of that of y, and of x or y, which is then saved.
     """
 
     def forward(self: Op, k: Any, x: Any) -> Any:
         return getattr(k.xp, name)(x)
 
     def backward(self: Op, node: Any, needs: Any, gy: Tensor) -> Any:
-        (saved,) = node.outputs if of_output else node.inputs
-        return gradient(gy, saved)
+        return of_x(gy, *node.inputs) if of_x else of_y(gy, *node.outputs)  # type: ignore[misc]
 
-    saved = {"saves_inputs": False, "saves_outputs": (0,)} if of_output else {}
+    saved = {"saves_inputs": False, "saves_outputs": (0,)} if of_y else {}
     code = {"__module__": __name__, "__slots__": (), "forward": forward, "backward": backward}
     op = type(name.capitalize(), (Op,), code | saved | {"elementwise": True})()
 
@@ -97,21 +98,16 @@ def _function(
     return method()(function)
 
 
-exp = _function("exp", "e ** x.", lambda gy, y: gy * y, of_output=True)
-log = _function("log", "Natural logarithm.", lambda gy, x: gy / x)
-log1p = _function("log1p", "log(1 + x), accurate near 0.", lambda gy, x: gy / (1 + x))
-expm1 = _function(
-    "expm1", "exp(x) - 1, accurate near 0.", lambda gy, y: gy * (y + 1), of_output=True
-)
-sin = _function("sin", "Sine of x in radians.", lambda gy, x: gy * x.cos())
-cos = _function("cos", "Cosine of x in radians.", lambda gy, x: -gy * x.sin())
+exp = _function("exp", "e ** x.", of_y=lambda gy, y: gy * y)
+log = _function("log", "Natural logarithm.", of_x=lambda gy, x: gy / x)
+log1p = _function("log1p", "log(1 + x), accurate near 0.", of_x=lambda gy, x: gy / (1 + x))
+expm1 = _function("expm1", "exp(x) - 1, accurate near 0.", of_y=lambda gy, y: gy * (y + 1))
+sin = _function("sin", "Sine of x in radians.", of_x=lambda gy, x: gy * x.cos())
+cos = _function("cos", "Cosine of x in radians.", of_x=lambda gy, x: -gy * x.sin())
 sqrt = _function(
-    "sqrt",
-    "Square root; its gradient at 0 is infinite.",
-    lambda gy, y: gy / (2 * y),
-    of_output=True,
+    "sqrt", "Square root; its gradient at 0 is infinite.", of_y=lambda gy, y: gy / (2 * y)
 )
-tanh = _function("tanh", "Hyperbolic tangent.", lambda gy, y: gy * (1 - y * y), of_output=True)
+tanh = _function("tanh", "Hyperbolic tangent.", of_y=lambda gy, y: gy * (1 - y * y))
 
 
 @method("abs", "__abs__")

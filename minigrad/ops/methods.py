@@ -111,7 +111,7 @@ class Later:
 
     def __get__(self, tensor: Any, owner: Any) -> Any:
         import_module(f"minigrad.{self.module}")
-        return getattr(owner if tensor is None else tensor, self.name)
+        return vars(Methods)[self.name].__get__(tensor, owner)
 
 
 for _module, _names in LATER.items():
