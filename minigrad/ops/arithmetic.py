@@ -6,6 +6,7 @@ them, so the gradient rules below are those of equal shapes and read like a page
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -118,12 +119,10 @@ class Maximum(Op):
     """Operands that are equal get half of the gradient each; with a NaN each gets all of it, as in PyTorch."""
 
     elementwise = True
+    ufunc, loses = "maximum", staticmethod(operator.lt)
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
-        return k.xp.maximum(a, b)
-
-    def loses(self, a: Tensor, b: Tensor) -> Tensor:
-        return a < b
+        return getattr(k.xp, self.ufunc)(a, b)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         a, b = node.inputs
@@ -135,11 +134,7 @@ class Maximum(Op):
 class Minimum(Maximum):
     """As Maximum."""
 
-    def forward(self, k: Any, a: Any, b: Any) -> Any:
-        return k.xp.minimum(a, b)
-
-    def loses(self, a: Tensor, b: Tensor) -> Tensor:
-        return a > b
+    ufunc, loses = "minimum", staticmethod(operator.gt)
 
 
 class Comparison(Op):
