@@ -77,7 +77,6 @@ def test_paths_are_switched_off(rng):
 
 TABLES = {
     "Forms": (lambda *p: mg.study.batch_norm_forms(*p), "form atomic three_path closed differ"),
-    "Form": (lambda *p: mg.study.batch_norm_forms(*p).closed, "result y gx ggamma gbeta"),
     "Paths": (
         lambda *p: mg.study.batch_norm_paths(*p),
         "gradient direct mean var total dl_dxhat dl_dvar dl_dmean dl_dgamma dl_dbeta",
