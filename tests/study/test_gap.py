@@ -8,7 +8,7 @@ from helpers import content, refuses
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.study import gap
+from minigrad.study import gap, hints
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -107,3 +107,42 @@ def test_sorted_batches(rng):
 def test_nothing_to_compare(model, batches):
     with refuses(ValueError, "gap: no batch came to a batch norm"):
         gap(model, batches)
+
+
+class Branches(nn.Sequential):
+    def forward(self, x):
+        x = self[0](x)
+        return self[1](x) + x
+
+
+BIASES = {
+    "linear": (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm(3)), ["0.bias does nothing: 1"]),
+    "convolution": (nn.Sequential(nn.Conv2d(4, 3, 1), nn.BatchNorm(3)), ["0.bias does nothing: 1"]),
+    "no bias": (nn.Sequential(nn.Linear(4, 3, bias=False), nn.BatchNorm(3)), []),
+    "something between": (nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.BatchNorm(3)), []),
+    "frozen": (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm(3).freeze()), []),
+    "other channels": (nn.Sequential(nn.Conv2d(4, 3, 1), nn.BatchNorm(2, axis=-1)), []),
+    "its sum is used elsewhere": (Branches(nn.Linear(4, 3), nn.BatchNorm(3)), []),
+}
+
+
+@pytest.mark.parametrize("name", BIASES)
+def test_hints_about_biases(name):
+    model, expected = BIASES[name]
+    model.to(mg.ones(1).backend)
+    before = content(model)
+    found = hints(model, mg.ones((5, 4) if isinstance(model[0], nn.Linear) else (5, 4, 2, 2)))
+    assert [hint.split(" subtracts")[0] for hint in found] == expected and content(model) == before
+
+
+def test_hints_about_updates_outside_of_training(rng):
+    model = trained(rng, 3, 8)
+    assert hints(model) == []
+    with mg.no_grad(), nn.hold_statistics():
+        model(mg.ones((5, 4)))
+    nn.population_statistics(model, [np.ones((5, 4), "f")])
+    assert hints(model.eval()) == []
+    with mg.no_grad():
+        model.train()(mg.ones((5, 4)))
+    (hint,) = hints(model)
+    assert hint.startswith("1: its running statistics were updated after the last step")
