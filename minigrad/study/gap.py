@@ -13,7 +13,7 @@ logarithm of the variance, as root mean squares over channels. Its cause is the 
   less than half as far away, or within chance;
 - uneven batches: with the variance of the batches' means added to theirs, they are less than half as far away;
 - forgotten eval(): running statistics were updated after the last step of an optimizer;
-- another population: other data, or weights that changed faster than the running statistics.
+- another population: other data, or weights that change faster than the running statistics follow.
 
 If none counts, but a batch's mean is off by more than 0.25 standard deviations, the cause is small batches, or uneven
 ones (as images of like pixels) where that is more than 3 / sqrt(m).
@@ -207,7 +207,7 @@ class _Comparison:
             return f"uneven {words}"
         if moved_after(self.layer, newest):
             return "forgotten eval(): updated after the last step of an optimizer"
-        return "another population, or weights that changed faster than the running statistics"
+        return "another population, or weights that change fast"
 
 
 def _rms(values: Any) -> float:
