@@ -151,6 +151,7 @@ def flatten(x: Tensor, start_axis: int = 1, end_axis: int = -1) -> Tensor:
 
 @method("flatten")
 def _flattened(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    """Join the axes from ``start_axis`` to ``end_axis``: all by default."""
     return flatten(x, start_axis, end_axis)
 
 

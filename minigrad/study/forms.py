@@ -21,8 +21,8 @@ from .steps import BACKWARD, FORWARD, problem
 RESULTS = "y", "gx", "ggamma", "gbeta"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Form(Table):
+@dataclass(frozen=True, eq=False)
+class Form:
     """The results of a form of batch norm, shaped like x (y, gx) and like gamma (ggamma, gbeta)."""
 
     y: Tensor
@@ -30,15 +30,9 @@ class Form(Table):
     ggamma: Tensor
     gbeta: Tensor
 
-    def rows(self) -> Iterable[tuple[str, ...]]:
-        yield "result", "shape", "value"
-        for name in RESULTS:
-            value = getattr(self, name)
-            yield name, str(value.shape), shown(value)
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AtomicForm(Form):
+class AtomicForm(Table, Form):
     """Nine primitive operations, by name in ``steps``, and ``inputs``; printed as a table, shown as a picture."""
 
     steps: dict[str, Step]
@@ -62,7 +56,7 @@ class AtomicForm(Form):
         return html(self.steps | self.inputs, self.paths.parts)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class ThreePathForm(Form):
     """gx as the sum of its three ``paths``."""
 

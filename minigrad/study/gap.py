@@ -1,27 +1,22 @@
 """The gap between batch and running statistics: why a network may work in training and fail in eval.
 
-The averages of the means and variances of K batches, m values per channel each, are compared with the running ones. One
-batch's mean is off by sqrt(var / m) by chance, its variance by var sqrt(2 / (m - 1)), or by what the batches show if
-that is more; the averages are off by sqrt(1 / K) of it and the running ones by sqrt(r), with
+The means and variances of K batches of m values per channel, averaged, are compared with the running ones. A batch's
+mean is off by sqrt(var / m), and its variance by var sqrt(2 / (m - 1)), by chance, or by what the batches show if that
+is more; averages are off by sqrt(1 / K) of it, and running statistics by sqrt(r)::
 
-    r = (1 - momentum) / (1 + momentum) (1 - momentum^(2 steps)), or 1 / steps for momentum None.
+    r = (1 - momentum) / (1 + momentum) (1 - momentum^(2 steps)),  or 1 / steps for momentum None
 
-A difference counts if it is more than 3 sqrt(1 / K + r) of it, and more than 0.1 standard deviations, or 0.2 in the
-logarithm of the variance; all as root mean squares over channels. Its cause is the first of these that holds:
+A difference counts if it is more than 3 sqrt(1 / K + r) of it, and more than 0.1 standard deviations or 0.2 in the
+logarithm of the variance, as root mean squares over channels. Its cause is the first of these:
 
-lag
-    The running statistics are the initial ones; or, without the share momentum^steps > 0.01 that is left of those, they
-    are less than half as far away, or differ no more.
-uneven batches
-    With the variance of the means added to the batches', they are less than half as far away: the batches are sorted.
-forgotten eval()
-    Running statistics were updated after the last step of an optimizer: by forward passes in training mode that did
-    not train.
-another population
-    Other data than in training, or weights that changed within the last 1 / (1 - momentum) steps.
+- lag: the running statistics are the initial ones, or without the share momentum^steps of those that is left they are
+  less than half as far away, or within chance;
+- uneven batches: with the variance of the batches' means added to theirs, they are less than half as far away;
+- forgotten eval(): running statistics were updated after the last step of an optimizer;
+- another population: other data, or weights that change faster than the running statistics follow.
 
-Where no difference counts, the means of the batches may still be off by more than 0.25 standard deviations: "small
-batches" if that is at most 3 / sqrt(m), and else "uneven batches", images of like pixels for example.
+If none counts, but a batch's mean is off by more than 0.25 standard deviations, the cause is small batches, or uneven
+ones (as images of like pixels) where that is more than 3 / sqrt(m).
 """
 
 from __future__ import annotations
@@ -56,10 +51,10 @@ class LayerGap:
         log(batch variance / running variance), both with the layer's ``ddof_running``.
     mean_noise, var_noise : float
         Their values for Gaussian data with the running statistics, due to the size of the batches alone: 1 / sqrt(m),
-        and nearly sqrt(2 / (m - 1)).
+        and for large m sqrt(2 / m).
     cause : str
-        "lag", "uneven batches", "forgotten eval()", "another population" or "small batches", with its number; empty
-        where batch and running statistics are alike. ``minigrad.study.gap`` has the formulas in its module's docstring.
+        Starts with "lag", "uneven batches", "forgotten eval()", "another population" or "small batches", decided as the
+        source file says; empty where batch and running statistics are alike.
     """
 
     name: str
@@ -119,7 +114,8 @@ def gap(model: Module, batches: Iterable[Any]) -> Gaps:
     layer      mean   by chance  log var  by chance  cause
     BatchNorm  4.964  0.125      0.198    0.180      lag: 99% of the initial values are left at step 1
     """
-    names = {m: n for n, m in model.named_modules() if isinstance(m, BatchNorm) and not m.frozen}
+    norms = {m: n for n, m in model.named_modules() if isinstance(m, BatchNorm) and not m.frozen}
+    names = {m: n for m, n in norms.items() if m.running_mean is not None}
     seen: dict[BatchNorm, list[tuple[np.ndarray, np.ndarray, float]]] = defaultdict(list)
 
     def collect(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
@@ -132,7 +128,7 @@ def gap(model: Module, batches: Iterable[Any]) -> Gaps:
     observe(model, names, batches, collect)
     if not seen:
         raise ValueError("gap: no batch came to a batch norm that normalizes by it")
-    newest = max((changed(p) for p in model.parameters()), default=-1)
+    newest = last_change(*model.parameters())
     return Gaps(
         _Comparison(layer, seen[layer]).gap(names[layer] or type(layer).__name__, newest)
         for layer in names
@@ -140,15 +136,15 @@ def gap(model: Module, batches: Iterable[Any]) -> Gaps:
     )
 
 
-def changed(t: Tensor) -> int:
-    """When a tensor last changed in place, on a clock that counts such changes; -1 for never."""
-    return t._shared_version()[0]
+def last_change(*tensors: Tensor) -> int:
+    """When one of the tensors last changed in place, on a clock that counts such changes; -1 for never."""
+    return max((t._shared_version()[0] for t in tensors), default=-1)
 
 
 def moved_after(layer: BatchNorm, newest: int) -> bool:
     """Whether a forward pass updated the running statistics after the parameters' ``newest`` change."""
-    moved = {changed(b) for b in (layer.running_mean, layer.running_var, layer.num_batches)}
-    return len(moved) == 1 and max(moved) > newest >= 0  # an assignment would change one at a time
+    moved = {last_change(b) for b in (layer.running_mean, layer.running_var, layer.num_batches)}
+    return len(moved) == 1 and max(moved) > newest >= 0  # assignments change one at a time
 
 
 class _Comparison:
@@ -160,11 +156,14 @@ class _Comparison:
         self.average = np.stack([self.means.mean(axis=0), self.variances.mean(axis=0)])
         running = layer.running_mean, layer.running_var
         self.running = np.stack([b.numpy().astype(np.float64) for b in running])
-        self.layer, self.momentum, self.steps = layer, layer.momentum, int(layer.num_batches.item())
+        self.layer, self.steps = layer, int(layer.num_batches.item())
 
     def gap(self, name: str, newest: int) -> LayerGap:
+        # The logarithm of a chi-squared variable: digamma(a) - log(a), and trigamma(a), each as a series.
+        a = (self.sizes - 1) / 2
+        log_mean, log_var = 1 / (2 * a) + 1 / (12 * a**2), 1 / a + 1 / (2 * a**2) + 1 / (6 * a**3)
+        noise = _rms(1 / np.sqrt(self.sizes)), _rms(np.hypot(log_mean, np.sqrt(log_var)))
         distances = self._distances((self.means, self.variances), self.running)
-        noise = _rms(1 / np.sqrt(self.sizes)), _rms([_log_noise(m) for m in self.sizes])
         return LayerGap(name, *distances, *noise, self._cause(newest))
 
     def _distances(self, batch: Any, running: Any) -> tuple[float, float]:
@@ -173,70 +172,44 @@ class _Comparison:
         shift = (batch[0] - running[0]) / np.sqrt(running[1] + eps)
         return _rms(shift), _rms(np.log((batch[1] + eps) / (running[1] + eps)))
 
-    def _cause(self, newest: int) -> str:
-        m = self.sizes.mean()
-        var = np.maximum(self.average[1], self.running[1]) + self.layer.eps
-        errors = np.stack([np.sqrt(var / m), var * np.sqrt(2 / (m - 1))])
-        if len(self.sizes) > 1:
-            spread = [values.std(axis=0, ddof=1) for values in (self.means, self.variances)]
-            errors = np.maximum(errors, spread)
-        if self._differs(errors, self.running):
-            return self._cause_of_difference(errors, newest)
-        off = _rms(errors[0] / np.sqrt(var))
-        if off <= 0.25:
-            return ""
-        kind = "small" if off * math.sqrt(m) <= 3 else "uneven"
-        return f"{kind} batches: their means are off by {off:.2g} standard deviations"
-
-    def _differs(self, errors: np.ndarray, running: np.ndarray, left: float = 0.0) -> bool:
-        """Whether statistics differ by more than the errors of single batches explain."""
-        r = 1 / self.steps if self.steps else 0.0
-        if self.momentum is not None:
-            r = (1 - self.momentum) / (1 + self.momentum) * (1 - self.momentum ** (2 * self.steps))
+    def _differ(self, errors: np.ndarray, running: np.ndarray, left: float = 0.0) -> bool:
+        """Whether statistics differ by more than chance; of ``running``, the share ``left`` was taken out."""
+        keep, r = self.layer.momentum, 1 / self.steps if self.steps else 0.0
+        if keep is not None:
+            r = (1 - keep) / (1 + keep) * (1 - keep ** (2 * self.steps))
         z = (self.average - running) / errors / math.sqrt(1 / len(self.sizes) + r / (1 - left) ** 2)
         near = self._distances(self.average, running)
         return any(_rms(z[i]) > 3 and near[i] > least for i, least in enumerate((0.1, 0.2)))
 
-    def _cause_of_difference(self, errors: np.ndarray, newest: int) -> str:
-        initial = np.stack(self.layer._initial)
+    def _cause(self, newest: int) -> str:
+        m, var = self.sizes.mean(), np.maximum(self.average[1], self.running[1]) + self.layer.eps
+        errors = np.stack([np.sqrt(var / m), var * np.sqrt(2 / (m - 1))])
+        if len(self.sizes) > 1:
+            shown = [values.std(axis=0, ddof=1) for values in (self.means, self.variances)]
+            errors = np.maximum(errors, shown)
+        off = _rms(errors[0] / np.sqrt(var))
+        words = f"batches: their means are off by {off:.2g} standard deviations"
+        if not self._differ(errors, self.running):
+            kind = "small" if off * math.sqrt(m) <= 3 else "uneven"
+            return f"{kind} {words}" if off > 0.25 else ""
+        half = math.hypot(*self._distances(self.average, self.running)) / 2
+        initial, keep = np.stack(self.layer._initial), self.layer.momentum
         if np.array_equal(initial, self.running):
             return "lag: the running statistics are the initial ones"
-        left = self.momentum**self.steps if self.momentum is not None and self.steps else 0.0
+        left = keep**self.steps if keep is not None and self.steps else 0.0
         if 0.01 < left < 1:
             rest = (self.running - left * initial) / (1 - left)
-            rest[1] = np.maximum(rest[1], 0)
-            if self._halved(self.average, rest) or not self._differs(errors, rest, left):
+            rest[1] = rest[1].clip(0)
+            closer = math.hypot(*self._distances(self.average, rest)) < half
+            if closer or not self._differ(errors, rest, left):
                 return f"lag: {left:.0%} of the initial values are left at step {self.steps}"
-        between = self.means.var(axis=0)
-        total = self.average + [between * 0, between]
-        if self._halved(total, self.running):
-            off = _rms(np.sqrt(between / total[1]))
-            return f"uneven batches: their means are off by {off:.2g} standard deviations"
+        total = self.average[0], self.average[1] + self.means.var(axis=0)
+        if math.hypot(*self._distances(total, self.running)) < half:
+            return f"uneven {words}"
         if moved_after(self.layer, newest):
             return "forgotten eval(): updated after the last step of an optimizer"
-        steps = (
-            ""
-            if self.momentum in (None, 1)
-            else f" in the last {1 / (1 - self.momentum):.0f} steps"
-        )
-        return f"another population, or weights that changed{steps}"
-
-    def _halved(self, batch: np.ndarray, running: np.ndarray) -> bool:
-        """Whether these are less than half as far apart as batch and running statistics are."""
-        before = math.hypot(*self._distances(self.average, self.running))
-        return math.hypot(*self._distances(batch, running)) < before / 2
+        return "another population, or weights that change fast"
 
 
 def _rms(values: Any) -> float:
     return math.sqrt(np.mean(np.square(values)))
-
-
-def _log_noise(m: float) -> float:
-    """The root mean square of the logarithm of the variance of m Gaussian values, in that of their population.
-
-    Its mean and variance are derivatives of log Gamma, here by differences: digamma(a) - log(a) and trigamma(a).
-    """
-    a = (m - 1) / 2
-    h = a / 1000
-    low, middle, high = (math.lgamma(a + d) for d in (-h, 0, h))
-    return math.hypot((high - low) / (2 * h) - math.log(a), math.sqrt(high - 2 * middle + low) / h)

@@ -11,7 +11,7 @@ from ..nn.module import Module
 from ..ops import batch_norm as ops
 from ..ops.conv import Conv2d
 from ..ops.linear import Linear
-from .gap import changed, moved_after
+from .gap import last_change, moved_after
 
 
 def hints(model: Module, *inputs: Any) -> list[str]:
@@ -43,7 +43,7 @@ def hints(model: Module, *inputs: Any) -> list[str]:
     >>> mg.study.hints(model, mg.ones((4, 3)))
     ['0.bias does nothing: 1 subtracts the mean of its input; build the layer with bias=False']
     """
-    newest = max((changed(p) for p in model.parameters()), default=-1)
+    newest = last_change(*model.parameters())
     found = [
         f"{name or type(layer).__name__}: its running statistics were updated after the last step of an optimizer; "
         "call model.eval() before an evaluation, or use minigrad.nn.hold_statistics"

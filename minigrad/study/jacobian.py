@@ -63,35 +63,18 @@ class Jacobian(Table):
         return self.xhat.filled(1), self.xhat
 
     def rows(self) -> Iterable[tuple[str, ...]]:
-        m = len(self.xhat)
-        values = self.singular_values
-        values[values <= 1e-8 * self.scale] = 0
-        found = Counter(f"{value:.3g}" for value in values)
+        m, rank = len(self.xhat), self.rank
+        found = Counter(f"{v:.3g}" for v in [*self.singular_values[:rank], *[0] * (m - rank)])
         yield f"dy_i / dx_j, {m} x {m}", "value"
         for i in range(m if m <= MOST else 0):
             yield f"y_{i + 1} by x_1 ... x_{m}", shown(self.matrix[i], MOST)
-        yield "rank", str(self.rank)
+        yield "rank", str(rank)
         yield "singular values", ", ".join(f"{n} of {word}" for word, n in found.items())
         yield "|gamma| inv_std", f"{self.scale:.3g}"
         yield "xhat", shown(self.xhat, MOST)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """A heat map of the matrix.
-
-        Parameters
-        ----------
-        path : str or path, optional
-            Where to save it, in the format that its name ends with.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is missing.
-        """
+        """Draw a heat map of the matrix, a matplotlib Figure, and save it to ``path`` in the format of its name."""
         try:
             from matplotlib.figure import Figure
         except ImportError as error:

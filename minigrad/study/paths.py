@@ -27,16 +27,11 @@ from .steps import Values, problem
 PATHS = ("direct", "mean", "var")
 #: as printed
 EQUATIONS = {
-    "direct": "dl_dxhat / std",
-    "mean": "dl_dmean / m",
-    "var": "dl_dvar 2 (x - mean) / m",
-    "total": "[4] direct + mean + var",
-    "dl_dxhat": "[1] gy gamma",
-    "dl_dvar": "[2] -1/2 sum dl_dxhat (x - mean) / std^3",
-    "dl_dmean": "[3] -sum dl_dxhat / std",
-    "dl_dgamma": "[5] sum gy xhat",
-    "dl_dbeta": "[6] sum gy",
-}
+    "direct": "dl_dxhat / std", "mean": "dl_dmean / m", "var": "dl_dvar 2 (x - mean) / m",
+    "total": "[4] direct + mean + var", "dl_dxhat": "[1] gy gamma",
+    "dl_dvar": "[2] -1/2 sum dl_dxhat (x - mean) / std^3", "dl_dmean": "[3] -sum dl_dxhat / std",
+    "dl_dgamma": "[5] sum gy xhat", "dl_dbeta": "[6] sum gy",
+}  # fmt: skip
 
 
 class Equations(NamedTuple):
@@ -117,10 +112,19 @@ def batch_norm_paths(
     >>> import minigrad as mg
     >>> x, gy = mg.tensor([[1], [3]]), mg.tensor([[1], [0]])
     >>> paths = mg.study.batch_norm_paths(x, None, None, gy, eps=1e-12)
-    >>> paths.direct.T, paths.mean.T, paths.var.T
-    (Tensor([[1., 0.]]), Tensor([[-0.5, -0.5]]), Tensor([[-0.5,  0.5]]))
-    >>> paths.total.T, paths.equations.dl_dvar
-    (Tensor([[0., 0.]]), Tensor([0.5]))
+    >>> paths.direct.T, paths.equations.dl_dvar
+    (Tensor([[1., 0.]]), Tensor([0.5]))
+    >>> paths
+    gradient   equation                                  value
+    direct     dl_dxhat / std                            1, 0
+    mean       dl_dmean / m                              -0.5
+    var        dl_dvar 2 (x - mean) / m                  -0.5, 0.5
+    total      [4] direct + mean + var                   0
+    dl_dxhat   [1] gy gamma                              1, 0
+    dl_dvar    [2] -1/2 sum dl_dxhat (x - mean) / std^3  0.5
+    dl_dmean   [3] -sum dl_dxhat / std                   -1
+    dl_dgamma  [5] sum gy xhat                           -1
+    dl_dbeta   [6] sum gy                                1
     """
     return paths_of(problem("batch_norm_paths", x, gamma, beta, gy, axis, eps))
 

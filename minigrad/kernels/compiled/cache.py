@@ -105,8 +105,7 @@ class Cache(FunctionCache):  # type: ignore[misc,unused-ignore]
         target.refresh()
         found = self._load(signature, target)
         if found is None:
-            key = self._choose(signature, target.codegen()).suffixes[-2]
-            claim(Path(self._cache_path), int(key[1:], 16))
+            claim(self._choose(signature, target.codegen()))
             found = self._load(signature, target)  # which another process has compiled meanwhile
             if found is not None:
                 release()
@@ -126,7 +125,7 @@ class Cache(FunctionCache):  # type: ignore[misc,unused-ignore]
 
     def _choose(self, signature: Any, codegen: Any) -> Path:
         """Choose the files for a signature and a processor; the path of their index."""
-        key = sha256(repr((signature, codegen.magic_tuple())).encode()).hexdigest()[:15]
+        key = sha256(repr((signature, codegen.magic_tuple())).encode()).hexdigest()[:16]
         name = f"{self._impl.filename_base}.{key}"
         stamp = self._impl.locator.get_source_stamp()
         self._cache_file = IndexDataCacheFile(self._cache_path, name, stamp)

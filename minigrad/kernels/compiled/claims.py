@@ -11,7 +11,9 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 try:
@@ -21,24 +23,35 @@ except ImportError:  # on Windows
 
 REHEARSAL = "minigrad.kernels.rehearsal"
 
+#: seconds to wait for a process that may have been stopped or interrupted while it compiled
+PATIENCE = 60
 #: the open file of which this process has locked one byte, a kernel's
 _claim: int | None = None
 _started = False
 
 
-def claim(folder: Path, kernel: int) -> None:
-    """Claim a kernel, a number below 2^62, in the folder of its cache; wait as long as another process has it."""
+def claim(kernel: Path) -> None:
+    """Claim the kernel that is to be kept in a file; wait while another process has it, but not for ever.
+
+    Where nothing can be written or locked, each process compiles what it needs.
+    """
     global _claim
     release()
     if fcntl is None:
         return
-    with suppress(
-        OSError
-    ):  # where nothing can be written or locked, each process compiles what it needs
-        folder.mkdir(parents=True, exist_ok=True)
-        _claim = os.open(folder / "claims", os.O_WRONLY | os.O_CREAT, 0o666)
+    with suppress(OSError):
+        kernel.parent.mkdir(parents=True, exist_ok=True)
+        _claim = os.open(kernel.with_name("claims"), os.O_WRONLY | os.O_CREAT, 0o666)
         _start_rehearsal()
-        fcntl.lockf(_claim, fcntl.LOCK_EX, 1, kernel)
+        place, until = (
+            int(sha256(kernel.name.encode()).hexdigest()[:15], 16),
+            monotonic() + PATIENCE,
+        )
+        while monotonic() < until:
+            with suppress(BlockingIOError, PermissionError):  # another process has it
+                fcntl.lockf(_claim, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                return
+            sleep(0.01)
 
 
 def release() -> None:
