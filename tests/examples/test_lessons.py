@@ -16,14 +16,15 @@ LESSONS = sorted((ROOT / "examples" / "lessons").glob("*.ipynb"))
 ENGLISH = [path for path in LESSONS if not path.name.endswith(".zh.ipynb")]
 #: runs cells in one namespace, without Jupyter
 PROGRAM = """
-import contextlib, io, json, sys, time
+import contextlib, io, json, linecache, sys, time
 import matplotlib
 matplotlib.use("Agg")
 names, printed = {"__name__": "__main__"}, []
 for n, source in enumerate(json.load(sys.stdin)):
-    out = io.StringIO()
+    out, file = io.StringIO(), f"<cell {n}>"
+    linecache.cache[file] = len(source), None, source.splitlines(True), file  # grade quotes lines
     with contextlib.redirect_stdout(out):
-        exec(compile(source, f"cell {n}", "exec"), names)
+        exec(compile(source, file, "exec"), names)
     printed.append(out.getvalue())
 print(json.dumps([printed, time.process_time()]))
 """
