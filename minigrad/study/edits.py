@@ -33,13 +33,10 @@ def edits(node: Any, here: Callable[[Any, bool], Edits], under: bool = False) ->
     yield from here(node, under)
     for field, child in ast.iter_fields(node):
         if field == "args":
-            yield from (
-                (name, ast.Call(node.func, [new], [])) for name, new in edits(child[0], here, under)
-            )
-        elif field in ("left", "operand") or (
-            field == "right" and not isinstance(node.op, ast.Pow)
-        ):
-            below = under != (field == "right" and isinstance(node.op, ast.Div))
+            for name, new in edits(child[0], here, under):
+                yield name, ast.Call(node.func, [new], [])
+        elif field in ("left", "right", "operand") and (field, type(node.op)) != ("right", ast.Pow):
+            below = under != ((field, type(node.op)) == ("right", ast.Div))
             for name, new in edits(child, here, below):
                 yield name, type(node)(**dict(ast.iter_fields(node)) | {field: new})
 
@@ -85,9 +82,8 @@ def likely(node: Any, under: bool) -> Edits:
                 yield f"{text(a.right)} outside the square root", moved
         case ast.Call(ast.Name("average"), [a]):
             yield "sum for mean", _call("sum", a)
-            yield from (
-                (name, _op(_call("sum", a), "/", n)) for name, n in likely(ast.Name("m"), under)
-            )
+            for name, count in _leaf(ast.Name("m")):
+                yield name, _op(_call("sum", a), "/", count)
             yield from _of_sums(node, a)
         case ast.Call(ast.Name("sum" | "total"), [a]):
             yield "mean for sum", _call("average", a)
@@ -101,11 +97,9 @@ def _leaf(node: Any) -> Edits:
         case ast.Constant(value):
             yield from ((f"{c:g} for {value!r}", ast.Constant(c)) for c in (0.5, 1, 1.5, 2, 3, 4))
         case ast.Name("m" | "n" as name):
+            right = "m" if name == "m" else "m - 1"
             for count in ("m - 1", "m", "N", "D", "HW", "1"):
-                yield (
-                    f"{count} for {'m' if name == 'm' else 'm - 1'}",
-                    ast.parse(count, mode="eval").body,
-                )
+                yield f"{count} for {right}", ast.parse(count, mode="eval").body
         case ast.Name(name):
             kind = FULL if name in FULL else CHANNEL if name in CHANNEL else ()
             yield from ((f"{other} for {name}", ast.Name(other)) for other in kind)
@@ -144,9 +138,8 @@ def together(code: str) -> Edits:
 
 
 def _inverse(node: ast.expr) -> str:
-    return {"std": "inv_std", "sqrt(var + eps)": "inv_std", "n": "1/m"}.get(
-        text(node), f"1/{text(node)}"
-    )
+    known = {"std": "inv_std", "sqrt(var + eps)": "inv_std", "n": "1/m"}
+    return known.get(text(node), f"1/{text(node)}")
 
 
 def _missing(node: ast.expr, under: bool) -> str:

@@ -117,10 +117,9 @@ def grade(
     if norm not in NORMS:
         raise ValueError(f"grade: expected a norm out of {', '.join(NORMS)}, got {norm!r}")
     shapes, axes, shared = NORMS[norm]
-    graded = []
-    for seed, shape in enumerate(shapes):
-        graded.append(_graded(forward, backward, _problem(shape, axes, shared, eps, seed), norm))
-    return min(graded, key=lambda g: g.right)
+    problems = [_problem(shape, axes, shared, eps, seed) for seed, shape in enumerate(shapes)]
+    graded = [_graded(forward, backward, v, norm) for v in problems]
+    return min(graded, key=lambda g: g.right)  # the first that is wrong
 
 
 def _problem(shape: Any, axes: Any, shared: Any, eps: float, seed: int) -> Arrays:
@@ -149,9 +148,8 @@ def _graded(forward: Any, backward: Any, v: Arrays, norm: str) -> Grade:
         grads = dict(zip(("dx", "dgamma", "dbeta"), backward(v.gy.copy(), cache), strict=True))
     except Exception as error:
         return Grade(verdicts | {"dx": _raised("dx", error)}, tuple(notes))
-    verdicts |= {
-        name: judge(name, grads[name], v, warn=False) for name in ("dbeta", "dgamma", "dx")
-    }
+    for name in ("dbeta", "dgamma", "dx"):
+        verdicts[name] = judge(name, grads[name], v, warn=False)
     moved = [k for k in before if not np.array_equal(param.get(k, before[k]), before[k])]
     if kept and not moved:
         notes.append("No running statistics are kept.")
@@ -159,11 +157,15 @@ def _graded(forward: Any, backward: Any, v: Arrays, norm: str) -> Grade:
         verdicts[name], note = _running(name, param[name], before[name], v, momentum)
         notes += [note] * bool(note)
     if moved and norm == "batch":
-        test, _ = forward(*given, settings | {"mode": "test"} | before)
         mean, var = before.values()
         right = (v.x - mean) / np.sqrt(var + v.eps) * v.gamma + v.beta
-        wrong = {"batch statistics in test mode": [v.y]}
-        verdicts["test"], _ = _one_of("test", test, {"": right}, wrong)
+        try:
+            test, _ = forward(*given, settings | {"mode": "test"} | before)
+            verdicts["test"], _ = _one_of(
+                "test", test, {"": right}, {"batch statistics in test mode": v.y}
+            )
+        except Exception as error:
+            verdicts["test"] = _raised("test", error)
     return Grade(verdicts, tuple(notes))
 
 
@@ -178,48 +180,41 @@ def _variant(out: Any, v: Arrays) -> tuple[Arrays, list[str]]:
     return v, []
 
 
-def _running(name: str, mine: Any, old: Any, v: Arrays, momentum: float) -> tuple[Verdict, str]:
-    """The verdict on a running average, and which variance it is of."""
-    biased = np.mean((v.x - v.mean) ** 2, v.axes)
+def _running(name: str, mine: Any, old: Any, v: Arrays, keep: float) -> tuple[Verdict, str]:
+    """The verdict on a running average with the momentum ``keep``, and which variance it is of."""
     new = {"": v.mean.ravel()}
     if name == "running_var":
+        biased = np.mean((v.x - v.mean) ** 2, v.axes)
         new = {
             "biased, as in cs231n": biased,
             "unbiased, as in the paper": biased * v.m / (v.m - 1),
         }
-    right = {which: momentum * old + (1 - momentum) * a for which, a in new.items()}
-    wrong = {
-        "momentum and 1 - momentum swapped": [
-            (1 - momentum) * old + momentum * a for a in new.values()
-        ],
-        "old average dropped": [(1 - momentum) * a for a in new.values()],
-        "momentum left out": [*new.values(), *(old + a for a in new.values())],
-        "standard deviation for variance": [momentum * old + (1 - momentum) * v.std.ravel()],
-    }
-    return _one_of(name, mine, right, wrong)
+    wrong = {}
+    for a in (v.std.ravel(), *new.values()):
+        wrong["momentum and 1 - momentum swapped"] = (1 - keep) * old + keep * a
+        wrong["old average dropped"], wrong["momentum left out"] = (1 - keep) * a, a
+        found = _one_of(name, mine, {w: keep * old + (1 - keep) * a for w, a in new.items()}, wrong)
+        if found[0].verdict == "exact" or found[0].mistake:
+            break
+    return found
 
 
 def _one_of(
-    name: str, mine: Any, right: dict[str, Any], wrong: dict[str, list[Any]]
+    name: str, mine: Any, right: dict[str, Any], wrong: dict[str, Any]
 ) -> tuple[Verdict, str]:
     """The verdict on a value that may be one of several, and which."""
 
-    def same(value: Any) -> bool:
-        return np.shape(mine) == value.shape and np.allclose(mine, value, rtol=1e-9, atol=1e-12)
+    def first(values: dict[str, Any]) -> Any:
+        fits = {k: a for k, a in values.items() if np.shape(mine) == a.shape}
+        return next((k for k, a in fits.items() if np.allclose(mine, a, 1e-9, 1e-12)), None)
 
-    for which, value in right.items():
-        if same(value):
-            return Verdict("exact", 0.0, None, f"{name} is exact."), f"{name} is {which}." * bool(
-                which
-            )
-    far = [float(abs(mine - a).max()) for a in right.values() if np.shape(mine) == a.shape] or [
-        math.nan
-    ]
-    mistake = next((m for m, values in wrong.items() if any(map(same, values))), None)
-    says = f"{name} is wrong by up to {min(far):.2g}." + f" Likely mistake: {mistake}." * bool(
-        mistake
-    )
-    return Verdict("wrong", min(far), mistake, says), ""
+    which = first(right)
+    if which is not None:
+        return Verdict("exact", 0.0, None, f"{name} is exact."), which and f"{name} is {which}."
+    mistake, value = first(wrong), next(iter(right.values()))
+    far = float(abs(mine - value).max()) if np.shape(mine) == value.shape else math.nan
+    likely = f" Likely mistake: {mistake}." if mistake else ""
+    return Verdict("wrong", far, mistake, f"{name} is wrong by up to {far:.2g}.{likely}"), ""
 
 
 def _raised(name: str, error: Exception) -> Verdict:

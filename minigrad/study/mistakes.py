@@ -14,7 +14,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
-from itertools import combinations, product
+from itertools import combinations
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -72,7 +72,7 @@ LIKELY = (
     "missing term|missing beta|gbeta swapped",
     "eps left|eps out|mean not",
     "missing|sign|for mean|for sum|m - 1|D for m|power",
-    "axis|twice|for m",
+    r"axis|twice|for m|\d for",
     "",
 )
 
@@ -150,7 +150,7 @@ class Layout(NamedTuple):
     def probe(self) -> Arrays:
         """A generic problem: no two counts are equal, no value is special."""
         rng = np.random.default_rng(3)
-        shape = (7, 5, 3, 4)[: self.ndim]
+        shape = (7, 5, 3, 4, *[2] * self.ndim)[: self.ndim]
         wide = [1 if i in self.shared else n for i, n in enumerate(shape)]
         gamma, beta = rng.uniform(0.5, 2, wide), rng.normal(0.3, 1, wide)
         x, gy = rng.normal(0.7, 1.3, shape), rng.normal(0.2, 1, shape)
@@ -172,10 +172,8 @@ class Derivation:
 
     def __init__(self, lines: dict[str, str], layout: Layout) -> None:
         self.lines, self.layout = STEPS | lines, layout
-        if not layout.ddof:  # n is m
-            self.lines = {
-                k: c.replace(" * m / n", "").replace("/ n", "/ m") for k, c in self.lines.items()
-            }
+        for name, code in self.lines.items() if not layout.ddof else ():  # n is m
+            self.lines[name] = code.replace(" * m / n", "").replace("/ n", "/ m")
         self.code = {name: compiled(code) for name, code in self.lines.items()}
         self.needs: dict[str, set[str]] = {}
         self.followers: dict[str, list[str]] = {}
@@ -197,12 +195,9 @@ class Derivation:
                 if any(line in self.find(n) for n in used):
                     continue
                 for axes in self.layout.others() if "other" in used else [()]:
-                    shown = f"{line} = {code.replace('other', str(axes))}", f"{line} = {right}"
+                    shown = _shown(line, code.replace("other", str(axes))), _shown(line, right)
                     made = partial(self.wrong, line, compiled(code), axes)
-                    yield (
-                        line,
-                        Mistake(KNOWN.get(what, what), _shown(shown[0]), _shown(shown[1]), made),
-                    )
+                    yield line, Mistake(KNOWN.get(what, what), *shown, made)
 
     def wrong(self, line: str, code: CodeType, other: tuple[int, ...], v: Arrays) -> Arrays:
         """The values with other code for a line, which may sum over other axes."""
@@ -265,52 +260,48 @@ def _print(value: Any) -> tuple[Any, str]:
     return shape, f"{float(value.ravel() @ np.cos(np.arange(value.size) ** 2 + 1.0)):.9e}"
 
 
-def _shown(line: str) -> str:
-    line = re.sub(r"\bspread\((.*)\)$", r"\1", line)
-    return re.sub(r"\bn\b", "(m - 1)", line).replace("total(", "sum(")
+def _shown(line: str, code: str) -> str:
+    """A line as a student would write it."""
+    code = re.sub(r"^spread\((.*)\)$", r"\1", code).replace("total(", "sum(")
+    code = re.sub(r"\bn\b", "(m - 1)", code)
+    return f"{line} = {code}"
 
 
 def whole(name: str, layout: Layout) -> Iterator[Mistake]:
     """Mistakes that are not made in one line: in the variance, the counts, the axes, an image's layout, the name."""
-    biased, unbiased = ("m", "m - 1")[:: -1 if layout.ddof else 1]
-    says = (
-        f"{unbiased} for {biased}",
-        f"var by {unbiased}",
-        f"var by {biased}; or is ddof={1 - layout.ddof} meant?",
+    biased, other = ("m", "m - 1")[:: -1 if layout.ddof else 1]
+    right = f"var by {biased}; or is ddof={1 - layout.ddof} meant?"
+    yield Mistake(
+        f"{other} for {biased}", f"var by {other}", right, lambda v: v.again(ddof=1 - v.ddof)
     )
-    yield Mistake(*says, lambda v: v.again(ddof=1 - v.ddof))
     outside = {"var_eps": "var", "std": "sqrt(var) + eps", "gvar_eps": "gstd / (2 * sqrt(var))"}
-    says = "eps outside the square root", "std = sqrt(var) + eps", "std = sqrt(var + eps)"
-    yield Mistake(*says, partial(Arrays.by, lines=Derivation(outside, layout).code))
+    made = partial(Arrays.by, lines=Derivation(outside, layout).code)
+    yield Mistake(
+        "eps outside the square root", "std = sqrt(var) + eps", "std = sqrt(var + eps)", made
+    )
     counted = Derivation({"mean": "sum(x) / m"}, layout).code
-    for n, stale in product(
-        ("N", "D"), (list(BACKWARD), list(STEPS))
-    ):  # in the backward pass, or everywhere
-        yield Mistake(
-            f"{n} for m", f"m = {n}", "m values per channel", partial(_recounted, counted, stale, n)
-        )
+    for n in ("N", "D"):
+        for stale in (BACKWARD, STEPS):  # in the backward pass, or everywhere
+            made = partial(_recounted, counted, list(stale), n)
+            yield Mistake(f"{n} for m", f"m = {n}", "m values per channel", made)
     for axes in layout.others():
-        says = "wrong axis", f"sums and means over axes {axes}", f"over axes {layout.axes}"
-        yield Mistake(*says, partial(Arrays.again, axes=axes, shared=axes))
+        wrong, right = f"sums and means over axes {axes}", f"over axes {layout.axes}"
+        yield Mistake("wrong axis", wrong, right, partial(Arrays.again, axes=axes, shared=axes))
     if layout.axes == (0, *range(2, layout.ndim)) != (0,):
-        says = (
-            "reshape without transpose",
-            "x.reshape(-1, C)",
-            "x.transpose(0, 2, 3, 1).reshape(-1, C)",
+        what, there = "reshape without transpose", "x.transpose(0, 2, 3, 1).reshape(-1, C)"
+        yield Mistake(what, "x.reshape(-1, C)", there, partial(_unturned, name))
+        back = "reshape(N, H, W, C).transpose(0, 3, 1, 2)"
+        yield Mistake(
+            what,
+            "reshape(N, C, H, W)",
+            back,
+            lambda v: np.moveaxis(v[name], 1, -1).reshape(v[name].shape),
         )
-        yield Mistake(*says, partial(_unturned, name))
-        says = says[0], "reshape(N, C, H, W)", "reshape(N, H, W, C).transpose(0, 3, 1, 2)"
-        yield Mistake(*says, lambda v: np.moveaxis(v[name], 1, -1).reshape(v[name].shape))
     yield Mistake("transposed", f"{name}.T", name, lambda v: v[name].T)
-    for other in RULES:
-        says = (
-            "ggamma and gbeta swapped"
-            if {name, other} == {"ggamma", "gbeta"}
-            else f"{other} for {name}",
-            other,
-            name,
-        )
-        yield Mistake(*says, operator.itemgetter(other))
+    for value in RULES:
+        what = f"{value} for {name}"
+        what = "ggamma and gbeta swapped" if {name, value} == {"ggamma", "gbeta"} else what
+        yield Mistake(what, value, name, operator.itemgetter(value))
 
 
 def _recounted(lines: dict[str, CodeType], stale: Iterable[str], n: str, v: Arrays) -> Arrays:
@@ -319,8 +310,7 @@ def _recounted(lines: dict[str, CodeType], stale: Iterable[str], n: str, v: Arra
 
 
 def _unturned(name: str, v: Arrays) -> Any:
-    flat = {k: v[k].reshape(-1, v.D) for k in ("x", "gy")} | {
-        k: v[k].reshape(1, -1) for k in ("gamma", "beta")
-    }
-    value = v.again(**flat, axes=(0,), shared=(0,))[name]
+    """The value if channels are taken from the last axis of rows that are no pixels."""
+    rows = {k: v[k].reshape(-1, v.D) for k in ("x", "gy", "gamma", "beta")}
+    value = v.again(**rows, axes=(0,), shared=(0,))[name]
     return value.reshape(v.x.shape) if value.size == v.x.size else value
