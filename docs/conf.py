@@ -24,6 +24,7 @@ nb_execution_timeout = 60
 nb_execution_raise_on_error = True
 nb_execution_excludepatterns = ["*.zh.ipynb"]
 nb_merge_streams = True
+nb_output_stderr = "remove"  # the notice that kernels are compiled
 myst_enable_extensions = ["dollarmath", "amsmath"]
 numpydoc_show_class_members = False
 autodoc_member_order = "bysource"
