@@ -10,6 +10,7 @@ import html
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ ALIASES = {
     "x_hat": "xhat", "x_norm": "xhat", "ivar": "inv_std", "invstd": "inv_std", "sqrtvar": "std",
 }  # fmt: skip
 OTHER_EPS = (1e-3, 1e-5, 1e-8, 1e-6, 1e-4, 2e-5, 1e-7, 1e-2, 1e-12, 0.1)
-#: elements up to which a problem is searched through
+#: elements up to which a problem is searched for all mistakes, and not only for the first
 LARGE = 50_000
 
 
@@ -215,7 +216,8 @@ def _named(
 ) -> list[tuple[str, str]]:
     """The mistakes that give the answer, and the same as sentences."""
     same = (m for m in mistakes if _equal(answer, m.value(v, name), name, v, tolerance))
-    return [(m.name, f"{m.name}, {m.wrong}. Right is: {m.right}.") for m in same]
+    some = islice(same, 1 if v.x.size > LARGE else None)
+    return [(m.name, f"{m.name}, {m.wrong}. Right is: {m.right}.") for m in some]
 
 
 def _rarely(
@@ -231,7 +233,7 @@ def _rarely(
         yield from filter(
             None, (_named(name, answer, v, [m], tolerance) for m in wide_space(name, layout))
         )
-    for m in space(name, layout) if fits else ():
+    for m in space(name, layout) if fits and v.x.size <= LARGE else ():
         made = m.made(v)
         if isinstance(made, Arrays):
             words = explain(name, answer, terms(name, made), v, tolerance)
