@@ -25,6 +25,7 @@ from .creation import (
 )
 from .kernels.tf32 import allow_tf32, tf32_allowed
 from .kernels.threads import get_num_threads, set_num_threads
+from .messages import missing as _missing
 from .messages import no_attribute
 from .messages import warn_of_namesake as _warn_of_namesake
 from .ops import indexing as _indexing  # noqa: F401  for the methods of Tensor there
@@ -209,8 +210,9 @@ _LATER = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
-        raise AttributeError(no_attribute("module 'minigrad'", name, dir(Tensor)))
+        raise AttributeError(no_attribute("module 'minigrad'", name))
     module = import_module(f".{_LATER[name]}", __name__)
+    vars(module).setdefault("__getattr__", _missing(module.__name__))
     return module if _LATER[name] == name else getattr(module, name)
 
 

@@ -14,13 +14,14 @@ from typing import Any
 
 from .backend import by_type, where
 from .dtypes import half
-from .messages import not_a_tensor
+from .messages import explained, missing, not_a_tensor
 from .op import Op
 from .ops.arithmetic import ADD
 from .ops.methods import method
 from .tape import FREED, Leaf, Node, Ref, differentiating, moving, recording, tracing
 from .tensor import Tensor, apply, literal
 
+__getattr__ = missing(__name__)
 _order = attrgetter("order")
 
 
@@ -58,6 +59,7 @@ class AddInto(Op):
 COPY, ALIAS, ADD_INTO = Copy(), Alias(), AddInto()
 
 
+@explained
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
@@ -141,9 +143,7 @@ def clone(x: Tensor) -> Tensor:
 
 
 @method()
-def backward(
-    self: Any, grad: Tensor | None = None, create_graph: bool = False, **others: Any
-) -> None:
+def backward(self: Any, grad: Tensor | None = None, create_graph: bool = False) -> None:
     """Add the gradient of this tensor to the ``.grad`` of every leaf it depends on, and free the graph.
 
     Parameters
@@ -161,11 +161,6 @@ def backward(
         If this tensor requires no gradient, its graph was freed by an earlier ``backward``, or a tensor that it
         saved was changed in place. No ``.grad`` has changed then.
     """
-    if others:
-        raise TypeError(
-            f"backward: expected grad and create_graph, got {', '.join(others)}; a graph is kept by "
-            "backward(create_graph=True) and by minigrad.grad, which frees nothing"
-        )
     seed = _cotangent("backward", self, grad)
     with differentiating(create_graph):
         found = _walk({self._ref: seed}, None, create_graph, free=not create_graph)

@@ -10,14 +10,14 @@ import numpy as np
 
 from . import backend as backends
 from .dtypes import floating, real
-from .messages import not_a_tensor, other_keywords, require_numbers
+from .messages import explained, not_a_tensor, require_numbers
 from .ops.random import generator
 from .ops.shape import require_size
 from .ops.shape import sizes as checked
 from .tensor import Tensor, literal, tensor
 
 
-@other_keywords
+@explained
 def full(
     shape: int | Sequence[int],
     value: float,
@@ -40,7 +40,7 @@ def full(
     return _filled("full", (shape,), value, requires_grad, dtype, backend)
 
 
-@other_keywords
+@explained
 def zeros(
     *sizes: int | Sequence[int],
     shape: int | Sequence[int] | None = None,
@@ -61,7 +61,7 @@ def zeros(
     )
 
 
-@other_keywords
+@explained
 def ones(
     *sizes: int | Sequence[int],
     shape: int | Sequence[int] | None = None,
@@ -105,7 +105,7 @@ def _like(name: str, x: Any, value: float, requires_grad: bool, dtype: Any) -> T
         return _filled(name, x.shape, value, requires_grad, dtype, x.backend)
 
 
-@other_keywords
+@explained
 def eye(
     n: int, m: int | None = None, *, dtype: Any = np.float32, backend: str | None = None
 ) -> Tensor:
@@ -114,7 +114,7 @@ def eye(
     return literal(tensor(np.eye(*shape, dtype=real(dtype)), backend=backend))
 
 
-@other_keywords
+@explained
 def rand(
     *sizes: int | Sequence[int],
     rng: np.random.Generator | None = None,
@@ -137,7 +137,7 @@ def rand(
     return _drawn("random", "rand", sizes, rng, requires_grad, dtype, backend)
 
 
-@other_keywords
+@explained
 def randn(
     *sizes: int | Sequence[int],
     rng: np.random.Generator | None = None,
@@ -163,7 +163,7 @@ def _drawn(
     return tensor(values, requires_grad=requires_grad, backend=backend)
 
 
-@other_keywords
+@explained
 def linspace(
     start: float, stop: float, num: int = 50, *, dtype: Any = np.float32, backend: str | None = None
 ) -> Tensor:
@@ -173,7 +173,7 @@ def linspace(
     return literal(tensor(np.linspace(start, stop, count).astype(real(dtype)), backend=backend))
 
 
-@other_keywords
+@explained
 def arange(
     start: float,
     stop: float | None = None,

@@ -54,16 +54,25 @@ CHANGED = {
         "nn.init.uniform(shape, rng=None, low=-0.05, high=0.05, dtype=float32)",
         "nn.init.zeros(shape, rng=None, dtype=float32)",
     ],
-    "axes can be chosen": ["flatten(x, start_axis=1, end_axis=-1)"],
+    "axes can be chosen": ["flatten(x, start_axis=0, end_axis=-1)"],
+    "PyTorch's max of an axis returns indices too": [
+        *(
+            f"{of}{n}(x, axis=None [keyword], keepdims=False [keyword])"
+            for of in ("", "Tensor.")
+            for n in ("max", "min")
+        )
+    ],
+    "groups come before the dilation, as in PyTorch": [
+        "conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1)",
+        "nn.ConvTranspose2d(in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, "
+        "bias=True, dilation=1, **settings)",
+    ],
     "labels are probabilities too, and have weights": [
         "softmax_cross_entropy(logits, labels, reduction='mean', weight=None [keyword], ignore_index=None [keyword], "
         "label_smoothing=0.0 [keyword])"
     ],
     "files are read within a bound of memory": [
         "from_onnx(source, max_bytes=1073741824 [keyword])"
-    ],
-    "PyTorch's arguments get an answer of their own": [
-        "Tensor.backward(self, grad=None, create_graph=False, **others)"
     ],
     "modules without settings say so": [
         *(f"nn.{n}()" for n in ("Flatten", "GlobalAvgPool2d", "Module", "ReLU", "Sigmoid", "Tanh"))

@@ -146,12 +146,12 @@ MISTAKES = [
             ("ExponentialLR(sgd, '1')", ValueError, "^ExponentialLR: expected gamma > 0, got '1'"),
         ]
     ],
-    ("p.sum().backward(retain_graph=True)", TypeError, "got retain_graph; .*create_graph=True.*minigrad.grad"),
+    ("p.sum().backward(retain_graph=True)", TypeError, "'retain_graph', .*create_graph=True.*minigrad.grad"),
     ("mg.grad(1.0, p)", TypeError, "^grad, output 0: expected a minigrad Tensor, got float"),
     ("mg.grad(p.sum(), [p, None])", TypeError, "^grad, input 1: expected a minigrad Tensor, got None"),
     ("mg.data.DataLoader([a], batch_size='2')", ValueError, "^DataLoader: expected batch_size >= 1, got '2'"),
-    ("nn.ReLU(inplace=True)", TypeError, r"^ReLU\(\) takes no arguments"),
-    ("nn.Flatten(2)", TypeError, r"^Flatten\(\) takes no arguments"),
+    ("nn.ReLU(inplace=True)", TypeError, "^ReLU: .*'inplace', expected none; nothing works in place"),
+    ("nn.Flatten(2)", TypeError, r"^Flatten: .* expected none; x.flatten\(start_axis"),
     ("mg.relu('a')", TypeError, "got str$"),
     ("mg.relu(mg.moments(x))", TypeError, "got minigrad.Moments$"),
     ("mg.optim.SGD({'a': p}, 0.1)", TypeError, "got dict; groups are dicts in a list$"),
@@ -207,8 +207,8 @@ MISTAKES = [
             ("mg.float32", "a name, as in dtype='float32'"), ("x.norm()", "(x * x).sum().sqrt()"),
         ]
     ],
-    ("x.foo", AttributeError, "^'Tensor' object has no attribute 'foo'$"),
-    ("mg.foo", AttributeError, "^module 'minigrad' has no attribute 'foo'$"),
+    ("x.foo", AttributeError, r"^'Tensor' object has no attribute 'foo'; see dir\(Tensor\)$"),
+    ("mg.foo", AttributeError, r"^module 'minigrad' has no attribute 'foo'; see dir\(minigrad\)$"),
     *[
         (f"{call}={value})", TypeError, rf"^\w+: {re.split('[ (]', call)[-1]} is called {ours} in minigrad")
         for call, value, ours in [

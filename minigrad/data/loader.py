@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import backend as backends
 from ..dtypes import real
+from ..messages import explained, kind_of
 from ..ops.random import generator
 from ..tensor import Tensor, tensor
 
@@ -39,6 +40,7 @@ class DataLoader:
     (3, [2, 2, 1])
     """
 
+    @explained
     def __init__(
         self,
         arrays: Sequence[np.ndarray],
@@ -48,8 +50,11 @@ class DataLoader:
         rng: np.random.Generator | None = None,
         backend: str | None = None,
     ) -> None:
-        if not isinstance(arrays, (list, tuple)) or not arrays:
-            raise ValueError("DataLoader: expected a list or tuple of at least one array")
+        if not isinstance(arrays, (list, tuple)) or not arrays or isinstance(arrays[0], tuple):
+            raise ValueError(
+                "DataLoader: expected a list or tuple of at least one array, as in DataLoader([images, labels], 32), "
+                f"got {kind_of(arrays)}"
+            )
         self.arrays = [np.asarray(a) for a in arrays]
         lengths = [len(a) for a in self.arrays]
         if len(set(lengths)) > 1:

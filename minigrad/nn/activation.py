@@ -68,11 +68,7 @@ class Softplus(Module):
 class Softmax(Module):
     """``minigrad.softmax`` along ``axis``, the last one by default; losses here take logits, so it is rarely needed."""
 
-    def __init__(self, axis: int = -1, **others: Any) -> None:
-        if others:
-            raise TypeError(
-                f"Softmax: expected axis, got {', '.join(others)}; PyTorch's dim is called axis here"
-            )
+    def __init__(self, axis: int = -1) -> None:
         self.axis = axis
 
     def forward(self, x: Tensor) -> Tensor:

@@ -198,7 +198,7 @@ class ConvTranspose2d(Conv2d):
     """
 
     function = staticmethod(conv_transpose2d)
-    settings = ("stride", "padding", "output_padding", "dilation", "groups")
+    settings = ("stride", "padding", "output_padding", "groups", "dilation")
 
     def __init__(
         self,
@@ -208,14 +208,15 @@ class ConvTranspose2d(Conv2d):
         stride: int | Pair = 1,
         padding: Padding = 0,
         output_padding: int | Pair = 0,
-        dilation: int | Pair = 1,
         groups: int = 1,
+        bias: bool = True,
+        dilation: int | Pair = 1,
         **settings: Any,
     ) -> None:
         pair(type(self).__name__, "output_padding", output_padding, 0)
         self.output_padding = output_padding
-        settings |= {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        super().__init__(in_channels, out_channels, kernel_size, **settings)
+        sizes = kernel_size, stride, padding, dilation
+        super().__init__(in_channels, out_channels, *sizes, groups, bias, **settings)
 
 
 class MaxPool2d(Module):
@@ -289,7 +290,7 @@ class Flatten(Module):
     """(n, ...) to (n, product of the rest)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return flatten(x)
+        return flatten(x, 1)
 
 
 class Sigmoid(Module):
@@ -327,6 +328,7 @@ class Dropout(Module):
         require_numbers("Dropout", p=p)
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: expected 0 <= p < 1, got {p}")
+        generator(rng)  # raises for what is none
         self.p, self.rng = p, rng
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 import numpy as np
 
 from .. import backend as backends
-from ..messages import require_state
+from ..messages import OF_OBJECTS, explain, explained, no_attribute, require_state
 from ..tape import now, revised, tracing
 from ..tensor import Tensor, tensor
 from .hooked import Hooked
@@ -96,6 +96,8 @@ class Module(Hooked):
     training: bool = True
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "trainable" and type(self).__module__.startswith("minigrad."):
+            raise AttributeError(no_attribute(f"{type(self).__name__!r} object", name, OF_OBJECTS))
         old = vars(self).get(name)
         if isinstance(old, (Parameter, Buffer)):
             if value is old:  # after self.w -= a
@@ -128,6 +130,9 @@ class Module(Hooked):
             if tracer is not None:
                 tracer.before(self, args)
             return forward(*args, **kwargs)
+        except TypeError as error:
+            explain(error, self.forward, type(self).__name__)
+            raise
         finally:
             scope.reset(token)
 
@@ -139,6 +144,8 @@ class Module(Hooked):
 
     def train(self: Self, mode: bool = True) -> Self:
         """Set training mode here and in all modules below; return this module."""
+        if mode not in (False, True):
+            raise TypeError(f"train: expected mode as a bool, got {mode!r}")
         for module in self.modules():
             module.training = mode
         return self
@@ -204,6 +211,7 @@ class Module(Hooked):
         require_state(name, state)
         return load(f"load_state_dict into {name}", dict(self._state()), state, strict)
 
+    @explained
     def to(self: Self, backend: str) -> Self:
         """Move all parameters and buffers to a backend, in place, and return this module.
 
@@ -278,8 +286,9 @@ class Sequential(Module):
         yield from ((name, value) for name, value in vars(self).items() if name != "layers")
         yield from ((str(i), layer) for i, layer in enumerate(self.layers))
 
-    def __getitem__(self, index: int) -> Module:
-        return self.layers[index]
+    def __getitem__(self, index: Any) -> Any:
+        found = self.layers[index]
+        return Sequential(*found) if isinstance(found, list) else found
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self.layers)
@@ -328,8 +337,9 @@ def no_layer(value: Any) -> str:
     kind, name = type(value).__name__, getattr(value, "__name__", None)
     if isinstance(value, type) and issubclass(value, Module):
         return f"got the class {name}: call it, as in {name}()"
-    if isinstance(value, (list, tuple)):
-        return f"got a {kind}: pass its layers one by one, as in Sequential(*layers)"
+    if isinstance(value, (list, tuple, dict)):
+        rest = ".values()" * isinstance(value, dict)
+        return f"got a {kind}: pass its layers one by one, as in Sequential(*layers{rest})"
     if callable(value) and name:
         return f"got the function {name}: use its layer (nn.ReLU() for relu), or call it in a Module's forward"
     return f"got {value!r}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..messages import other_keywords, require_numbers
+from ..messages import explained, require_numbers
 from ..op import Op
 from ..tensor import Tensor, apply
 from .arithmetic import where
@@ -120,7 +120,7 @@ class Softmax(Op):
         self.axis = axis
 
     def reference(self, x: Tensor) -> Tensor:
-        e = (x - x.max(self.axis, keepdims=True).detach()).exp()
+        e = (x - x.max(axis=self.axis, keepdims=True).detach()).exp()
         return e / e.sum(self.axis, keepdims=True)
 
     def forward(self, k: Any, x: Any) -> Any:
@@ -133,7 +133,7 @@ class Softmax(Op):
 
 class LogSoftmax(Softmax):
     def reference(self, x: Tensor) -> Tensor:
-        shifted = x - x.max(self.axis, keepdims=True).detach()
+        shifted = x - x.max(axis=self.axis, keepdims=True).detach()
         return shifted - shifted.exp().sum(self.axis, keepdims=True).log()
 
     def forward(self, k: Any, x: Any) -> Any:
@@ -241,7 +241,7 @@ def softplus(x: Tensor, beta: float = 1.0) -> Tensor:
     return apply(SOFTPLUS, x) if beta == 1 else apply(SOFTPLUS, x * float(beta)) / float(beta)
 
 
-@other_keywords
+@explained
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along ``axis``, computed from the largest element down so that nothing overflows.
 
@@ -261,7 +261,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     return apply(Softmax(_one_axis("softmax", x, axis)), x.widened()).astype(x.dtype)
 
 
-@other_keywords
+@explained
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """log(softmax(x)) along ``axis``, without taking the logarithm of a rounded 0.
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import floating, real
-from ..messages import other_keywords, require_numbers
+from ..messages import explained, require_numbers
 from ..op import Op
 from ..tensor import Tensor, apply
 from .activation import log_softmax, softmax, softplus
@@ -119,7 +119,7 @@ def one_hot(labels: Tensor, num_classes: int, dtype: Any = np.int64) -> Tensor:
     return apply(OneHot(classes, real(dtype)), labels)
 
 
-@other_keywords
+@explained
 def softmax_cross_entropy(
     logits: Tensor,
     labels: Any,
@@ -255,7 +255,7 @@ def _refuse_labels(name: str, shape: Any, expected: Any, labels: Tensor) -> None
     raise TypeError(f"{name}: expected integer labels, got {labels.dtype}; {_TO_INTEGERS}")
 
 
-@other_keywords
+@explained
 def binary_cross_entropy_with_logits(
     logits: Tensor, targets: Operand, reduction: str = "mean", *, pos_weight: Any = None
 ) -> Tensor:
@@ -308,7 +308,7 @@ def binary_cross_entropy_with_logits(
     return _reduced(losses, reduction).astype(logits.dtype)
 
 
-@other_keywords
+@explained
 def mse_loss(prediction: Tensor, target: Operand, reduction: str = "mean") -> Tensor:
     """Squared differences, averaged over all elements by default.
 
@@ -332,7 +332,9 @@ def mse_loss(prediction: Tensor, target: Operand, reduction: str = "mean") -> Te
     require_floating("mse_loss", prediction)
     target = prediction.lift(target, "mse_loss")
     if prediction.shape != target.shape:
-        raise ValueError(f"mse_loss: shapes {prediction.shape} and {target.shape} differ")
+        raise ValueError(
+            f"mse_loss: shapes {prediction.shape} and {target.shape} differ; reshape or broadcast_to one of them"
+        )
     require_reduction("mse_loss", reduction)
     squares = (prediction.widened() - target.widened()) ** 2
     return _reduced(squares, reduction).astype(promoted(prediction.dtype, target.dtype))

@@ -7,12 +7,12 @@ every method all the same.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..messages import no_attribute, not_a_tensor, other_keywords
+from ..messages import explained, no_attribute, not_a_tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 #: the class Tensor, which inherits this table
@@ -71,8 +71,8 @@ class Methods(Generic[Tensor]):
         def prod(self, axis: Axes = None, keepdims: bool = False) -> Tensor: ...
         def logsumexp(self, axis: Axes = None, keepdims: bool = False) -> Tensor: ...
         def cumsum(self, axis: int | None = None) -> Tensor: ...
-        def max(self, axis: Axes = None, keepdims: bool = False) -> Tensor: ...
-        def min(self, axis: Axes = None, keepdims: bool = False) -> Tensor: ...
+        def max(self, *, axis: Axes = None, keepdims: bool = False) -> Tensor: ...
+        def min(self, *, axis: Axes = None, keepdims: bool = False) -> Tensor: ...
         def argmax(self, axis: int | None = None) -> Tensor: ...
         def argmin(self, axis: int | None = None) -> Tensor: ...
 
@@ -108,13 +108,12 @@ class Methods(Generic[Tensor]):
 
         # autograd.py
         def clone(self) -> Tensor: ...
-        def backward(self, grad: Any = None, create_graph: bool = False, **others: Any) -> None: ...
+        def backward(self, grad: Any = None, create_graph: bool = False) -> None: ...
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            functions = getattr(sys.modules.get("minigrad"), "__all__", ())  # gone at exit
-            raise AttributeError(no_attribute(f"{type(self).__name__!r} object", name, functions))
+            raise AttributeError(no_attribute(f"{type(self).__name__!r} object", name))
 
     __hash__ = object.__hash__
 
@@ -126,6 +125,7 @@ class Methods(Generic[Tensor]):
 
 def of_tensor(function: Function) -> Function:
     """Decorate a function of a Tensor: any other first argument is a TypeError that names the function."""
+    function = explained(function)
 
     @wraps(function)
     def checked(x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -140,9 +140,13 @@ def method(*names: str) -> Callable[[Function], Function]:
     """Decorate a function of a Tensor that is also a method under its own name, or under ``names``."""
 
     def decorate(function: Function) -> Function:
-        function = other_keywords(function)
-        for name in names or (function.__name__,):
-            setattr(Methods, name, function)
+        code, title = function, (names or (function.__name__,))[0]
+        if (
+            signature(code).parameters.keys() - {"x", "self"} and title[0] != "_"
+        ):  # for x + y, x.exp()
+            code = explained(function, title)
+        for name in names or (title,):
+            setattr(Methods, name, code)
         return of_tensor(function)
 
     return decorate

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from ..messages import other_keywords
+from ..messages import explained
 from ..tensor import Tensor
 from .methods import Axes, method, of_tensor
 from .shape import Shape, broadcast_to, integers, one_axis, reshape, sizes, transpose
@@ -95,7 +95,7 @@ def repeat(x: Tensor, *repeats: int, axis: Any = ...) -> Tensor:
 
 
 @of_tensor
-@other_keywords
+@explained
 def split(
     x: Tensor, *given: Any, sizes: Any = None, sections: int | None = None, axis: int = 0
 ) -> tuple[Tensor, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import floating, half
+from ..messages import require_numbers
 from ..op import Op
 from ..tensor import Tensor, apply
 from .arithmetic import where
@@ -23,6 +24,9 @@ class Reduction(Op):
     __slots__ = ("axes", "keepdims", "shape")
 
     def __init__(self, axes: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> None:
+        if not isinstance(keepdims, (bool, np.bool_)):
+            name = type(self).__name__.lower()
+            raise TypeError(f"{name}: expected keepdims as a bool, got {keepdims!r}")
         self.axes, self.keepdims, self.shape = axes, keepdims, shape
 
     def expand(self, y: Tensor) -> Tensor:
@@ -114,7 +118,10 @@ def normalize_axes(axis: Axes, ndim: int, name: str) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     try:
-        axes = tuple(map(index, axis if isinstance(axis, (tuple, list)) else (axis,)))
+        given = axis if isinstance(axis, (tuple, list)) else (axis,)
+        axes = tuple(map(index, given))
+        if bool in map(type, given):  # PyTorch's unbiased
+            raise TypeError
     except TypeError:
         raise TypeError(
             f"{name}: expected axis as an int or a tuple of ints, got {axis!r}"
@@ -174,6 +181,7 @@ def std(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> 
 
 
 def _variance(name: str, x: Tensor, axis: Axes, ddof: int, keepdims: bool) -> Tensor:
+    require_numbers(name, ddof=ddof)
     axes = normalize_axes(axis, x.ndim, name)
     count = _count(x, axes, name)
     if x.size and count <= ddof:
@@ -184,16 +192,16 @@ def _variance(name: str, x: Tensor, axis: Axes, ddof: int, keepdims: bool) -> Te
 
 
 @method()
-def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Largest value over ``axis``; ties share the gradient equally."""
+def max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Largest value over ``axis``, given by name; ties share the gradient equally."""
     axes = normalize_axes(axis, x.ndim, "max")
     _count(x, axes, "max")
     return apply(Max(axes, keepdims, x.shape), x)
 
 
 @method()
-def min(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Smallest value over ``axis``; ties share the gradient equally."""
+def min(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Smallest value over ``axis``, given by name; ties share the gradient equally."""
     axes = normalize_axes(axis, x.ndim, "min")
     _count(x, axes, "min")
     return apply(Min(axes, keepdims, x.shape), x)
@@ -226,7 +234,7 @@ def logsumexp(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     axes = normalize_axes(axis, x.ndim, "logsumexp")
     _count(x, axes, "logsumexp")
     wide = x.floating().widened()
-    top = max(wide.detach(), axes, keepdims=True)
+    top = max(wide.detach(), axis=axes, keepdims=True)
     top = where(abs(top) == math.inf, 0.0, top)  # inf - inf is no number
     y = sum((wide - top).exp(), axes, keepdims=True).log() + top
     return (y if keepdims else y.reshape(_kept(x, axes))).astype(x.floating().dtype)

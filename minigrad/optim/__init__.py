@@ -1,8 +1,6 @@
 """Optimizers, schedules of their learning rates, and clipping of gradients."""
 
-from typing import Any
-
-from ..messages import no_attribute
+from ..messages import missing
 from .clipping import clip_grad_norm_
 from .optimizers import SGD, Adam, AdamW, Optimizer
 from .rmsprop import RMSprop
@@ -20,6 +18,4 @@ __all__ = [
     "clip_grad_norm_",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    raise AttributeError(no_attribute("module 'minigrad.optim'", name))
+__getattr__ = missing(__name__)

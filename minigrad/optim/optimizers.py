@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import beside, where, writable
-from ..messages import kind_of, not_a_tensor, require_at_least_0, require_state
+from ..messages import (
+    Explained,
+    explained,
+    kind_of,
+    not_a_tensor,
+    require_at_least_0,
+    require_state,
+)
 from ..nn.module import load
 from ..op import Op
 from ..tape import untraced
@@ -32,7 +39,7 @@ def listed(name: str, params: Any) -> list[Any]:
     return list(params)
 
 
-class Optimizer:
+class Optimizer(Explained):
     """Base class of optimizers: parameters, a learning rate, and state tensors for each parameter.
 
     float16 and bfloat16 parameters are updated in float32 and rounded once a step; their state is float32. An update
@@ -129,15 +136,14 @@ class Optimizer:
         def __getattr__(self, name: str) -> Any:
             kind = type(self).__name__
             if not self._groups or name not in vars(self._groups[0]):
-                hint = "; give all groups at first" if name == "add_param_group" else ""
-                raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}")
+                super().__getattr__(name)
             raise AttributeError(
                 f"{kind}.{name}: each of the {len(self._groups)} groups has its own; use "
                 f".param_groups[0][{name!r}]"
             )
 
         def __setattr__(self, name: str, value: Any) -> None:
-            if self._groups and name in vars(self._groups[0]):
+            if name == "learning_rate" or (self._groups and name in vars(self._groups[0])):
                 self.__getattr__(name)
             super().__setattr__(name, value)
 
@@ -157,6 +163,7 @@ class Optimizer:
             if p._ref is not None:
                 p.grad = None if set_to_none or p.grad is None else p.filled(0)
 
+    @explained
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         for group in self._groups:
@@ -294,6 +301,10 @@ class SGD(Optimizer):
         require_at_least_0("SGD", momentum=momentum, weight_decay=weight_decay)
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov needs momentum > 0")
+        if nesterov not in (False, True):  # the place of PyTorch's dampening
+            raise TypeError(
+                f"SGD: expected nesterov as a bool, got {nesterov!r}; there is no dampening"
+            )
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
         self.slots = ("velocity",) if momentum else ()
         super().__init__(params, lr)

@@ -454,7 +454,7 @@ def test_a_misfit_schedule_loads_nothing(state, error, message):
         (lambda p: clip_grad_norm_(1, 1), TypeError, "clip_grad_norm_: expected a list of Tensors"),
         (lambda p: SGD(mg.nn.Sequential()), TypeError, r"Sequential; pass its .parameters\(\)"),
         (lambda p: SGD({"params": [p]}), TypeError, "got dict; groups are dicts in a list"),
-        (lambda p: SGD([p]).add_param_group({}), AttributeError, "give all groups at first"),
+        (lambda p: SGD([p]).add_param_group({}), AttributeError, "use all groups at first"),
         (lambda p: clip_grad_norm_([p], -1), ValueError, "max_norm >= 0, got -1"),
         (lambda p: clip_grad_norm_([p], 1, 0), ValueError, "norm_type > 0, got 0"),
         (lambda p: mg.optim.lr_scheduler, AttributeError, "minigrad.optim.StepLR"),
