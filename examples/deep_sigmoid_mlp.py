@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -88,6 +88,21 @@ class Curves:
         return cls(*(np.full(s, np.nan) for s in (shape, shape, (*shape, len(PERCENTILES), units))))
 
 
+def descent(model: MLP, lr: float) -> Callable[[mg.Tensor, mg.Tensor], mg.Tensor]:
+    """A step of plain SGD that returns the loss, captured in its first two calls and replayed from then on."""
+    optimizer = mg.optim.SGD(model.parameters(), lr)
+
+    @mg.jit
+    def descend(x: mg.Tensor, labels: mg.Tensor) -> mg.Tensor:
+        optimizer.zero_grad()
+        loss = mg.softmax_cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return descend
+
+
 @dataclass
 class Run:
     """The state of the whole experiment between two steps, in ``run`` of ``seeds``."""
@@ -110,7 +125,7 @@ class Run:
             MLP(sizes, batch_norm=bool(i), rng=np.random.default_rng(seed))
             for i in range(len(NETWORKS))
         ]
-        self.optimizers = [mg.optim.SGD(m.parameters(), self.settings.lr) for m in self.models]
+        self.descents = [descent(m, self.settings.lr) for m in self.models]
 
     def batches(self) -> Iterator[tuple[mg.Tensor, mg.Tensor]]:
         """The batches from this step on; their order depends on seed and epoch alone."""
@@ -125,12 +140,8 @@ class Run:
             epoch, skip = epoch + 1, 0
 
     def train_step(self, x: mg.Tensor, labels: mg.Tensor) -> None:
-        for i, (model, optimizer) in enumerate(zip(self.models, self.optimizers, strict=True)):
-            optimizer.zero_grad()
-            loss = mg.softmax_cross_entropy(model(x), labels)
-            loss.backward()
-            optimizer.step()
-            self.losses[i] += loss.item(), 1
+        for i, descend in enumerate(self.descents):
+            self.losses[i] += descend(x, labels).item(), 1
         self.step += 1
 
     def evaluate(self) -> None:

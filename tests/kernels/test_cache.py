@@ -43,12 +43,75 @@ def files(folder):
 def test_kernels_are_kept_in_the_users_cache_folder(tmp_path):
     """Two first runs at once; damaged files are compiled again, once."""
     first = [start(XDG_CACHE_HOME=str(tmp_path)) for _ in range(2)]
-    assert all(map(compiled, first))
+    assert any([compiled(process) for process in first])
     assert {path.parent for path in files(tmp_path)} == {tmp_path / "minigrad" / cache.digest()}
     for content in (b"", b"\0" * 40):
         for path in files(tmp_path):
             path.write_bytes(content)
         assert [compiled(start(XDG_CACHE_HOME=str(tmp_path))) for _ in range(2)] == [True, False]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is claimed there")
+def test_what_another_process_compiles_is_waited_for(tmp_path):
+    import fcntl
+
+    done, waits = tmp_path / "done", tmp_path / "waits"
+    assert compiled(start(XDG_CACHE_HOME=str(done)))
+    shutil.copytree(done, waits, ignore=lambda _, names: [n for n in names if "sigmoid" in n])
+    missing = [path for path in files(done) if "sigmoid" in path.name]
+    with open(waits / missing[0].relative_to(done).parent / "claims", "wb") as claims:
+        fcntl.lockf(claims, fcntl.LOCK_EX)
+        process = start(XDG_CACHE_HOME=str(waits))
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)
+        for path in missing:
+            shutil.copy(path, waits / path.relative_to(done))
+    assert not compiled(process)
+
+
+STEP = """
+from numba.core import event
+import minigrad as mg
+
+compiled = []
+
+class Listener(event.Listener):
+    def on_start(self, compilation):
+        dispatcher = compilation.data["dispatcher"]
+        if dispatcher._cache.cache_path:  # which those that are only inlined do not have
+            compiled.append(dispatcher.__name__)
+
+    def on_end(self, compilation):
+        pass
+
+event.register("numba:compile", Listener())
+mg.set_num_threads(1)
+model = mg.nn.Sequential(
+    mg.nn.Conv2d(3, 8, 3), mg.nn.Conv2d(8, 8, 3, stride=2, padding=1), mg.nn.BatchNorm(8), mg.nn.ReLU(),
+    mg.nn.Flatten(), mg.nn.Linear(32, 16), mg.nn.BatchNorm(16), mg.nn.Sigmoid(), mg.nn.Linear(16, 4),
+)
+optimizer = mg.optim.SGD(model.parameters(), lr=0.1)
+labels = mg.tensor([0, 1] * 4, dtype="int64")
+mg.softmax_cross_entropy(model(mg.ones(8, 3, 6, 6)), labels).backward()
+optimizer.step()
+model.eval()(mg.ones(8, 3, 6, 6))
+print(*compiled)
+"""
+
+
+def test_a_rehearsal_compiles_the_end_of_a_step(tmp_path):
+    """What an MLP's and a CNN's step start with is left to the process that trains; it finds all the rest."""
+    settings = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    settings["MINIGRAD_KERNELS"] = ""
+
+    def run(code):
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env=settings, check=True, stdout=subprocess.PIPE, text=True)
+
+    rehearse = "from minigrad.kernels.rehearsal import rehearse; rehearse()"
+    started = "from minigrad.kernels.compiled import claims; print(claims._started)"
+    assert run(f"{rehearse}; {started}").stdout == "False\n", "a second process must start no third"
+    assert set(run(STEP).stdout.split()) == {"columns_forward", "patch_rows", "sigmoid"}
 
 
 def test_numbas_setting_comes_first(tmp_path):

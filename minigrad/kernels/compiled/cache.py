@@ -25,6 +25,8 @@ from numba.core.caching import (
     _CacheLocator,
 )
 
+from .claims import claim, release
+
 #: versions that are kept, those used last: the sources of several checkouts and environments
 KEPT = 8
 
@@ -92,7 +94,7 @@ class _Found(CompileResultCacheImpl):  # type: ignore[misc,unused-ignore]
 
 
 class Cache(FunctionCache):  # type: ignore[misc,unused-ignore]
-    """Numba's cache of a function, with files of its own for each signature: processes may compile two at once.
+    """Numba's cache of a function, with files of its own for each signature; what is missing is claimed.
 
     What cannot be read is compiled again, and what cannot be written is compiled in each process.
     """
@@ -101,6 +103,15 @@ class Cache(FunctionCache):  # type: ignore[misc,unused-ignore]
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         target.refresh()
+        found = self._load(signature, target)
+        if found is None:
+            claim(self._choose(signature, target.codegen()))
+            found = self._load(signature, target)  # which another process has compiled meanwhile
+            if found is not None:
+                release()
+        return found
+
+    def _load(self, signature: Any, target: Any) -> Any:
         self._choose(signature, target.codegen())
         with suppress(OSError, EOFError, ValueError, pickle.UnpicklingError):
             return super().load_overload(signature, target)
@@ -110,6 +121,7 @@ class Cache(FunctionCache):  # type: ignore[misc,unused-ignore]
         with suppress(OSError):
             index.unlink(missing_ok=True)  # which could not be read
             super().save_overload(signature, compiled)
+        release()
 
     def _choose(self, signature: Any, codegen: Any) -> Path:
         """Choose the files for a signature and a processor; the path of their index."""
