@@ -194,16 +194,17 @@ class Convertible:
 
 
 for _name, _instead in {
-    "and": "x * y for masks", "or": "minigrad.maximum(x, y) for masks", "xor": "x != y for masks", "pos": "x itself",
-    "invert": "x == 0 for masks", "floordiv": "x.numpy()", "mod": "x.numpy()", "divmod": "x.numpy()",
+    "and &": "x * y for masks", "or |": "minigrad.maximum(x, y) for masks", "xor ^": "x != y for masks",
+    "invert ~": "x == 0 for masks", "floordiv //": "x.numpy()", "mod %": "x.numpy()", "divmod divmod": "x.numpy()",
+    "pos +": "x itself", "lshift <<": "x * 2**n",
 }.items():  # fmt: skip
 
     def _lacking(
-        *_: Any, message: str = f"__{_name}__: no operator of a Tensor; use {_instead}"
+        *_: Any, message: str = f"{_name.split()[1]}: no operator of a Tensor; use {_instead}"
     ) -> Any:
         raise TypeError(message)
 
-    setattr(Convertible, f"__{_name}__", _lacking)
+    setattr(Convertible, f"__{_name.split()[0]}__", _lacking)
 
 
 def _instead_of(name: str, t: Any) -> str:

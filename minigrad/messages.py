@@ -35,7 +35,9 @@ _WITHOUT = {
     "call model.train() or model.eval() before": "training", "use .unsqueeze(axis) afterwards": "keepdim",
     "a graph is kept by backward(create_graph=True) and by minigrad.grad, which frees nothing": "retain_graph",
     "x.max(axis=1) gives the values, x.argmax(1) the indices, and minigrad.maximum(x, y) the larger of two": "max min",
-    "x.flatten(start_axis, end_axis) joins other axes": "Flatten", "leave it out": "num_workers pin_memory",
+    "x.flatten(start_axis, end_axis) joins other axes": "Flatten start_dim end_dim",
+    "leave it out": "num_workers pin_memory", "go backward before step()": "closure step",
+    "call a function on the result": "activation", "use y.T": "transpose_b",
 }  # fmt: skip
 #: names of PyTorch, NumPy and Keras, and what to write here
 _ATTRIBUTES = {
@@ -44,10 +46,11 @@ _ATTRIBUTES = {
     "minigrad.softmax_cross_entropy": "cross_entropy nll_loss NLLLoss categorical_crossentropy "
     "sparse_categorical_crossentropy softmax_cross_entropy_with_logits sparse_softmax_cross_entropy_with_logits",
     "minigrad.binary_cross_entropy_with_logits": "binary_cross_entropy binary_crossentropy BCELoss bce_loss",
-    "minigrad.mse_loss": "mean_squared_error l2_loss MSE L1Loss SmoothL1Loss HuberLoss",
-    "the functions of minigrad itself, such as minigrad.relu": "functional F",
-    "minigrad.rand, minigrad.randn or minigrad.manual_seed": "random randint normal uniform seed rand_like randn_like "
-    "bernoulli set_random_seed", "minigrad.detect_anomaly": "set_detect_anomaly", "minigrad.full": "full_like fill",
+    "minigrad.mse_loss": "mean_squared_error l2_loss MSE", "abs(x - y).mean()": "L1Loss l1_loss",
+    "minigrad.nn": "keras", "the functions of minigrad itself, such as minigrad.relu": "functional F",
+    "minigrad.rand, minigrad.randn, or minigrad.tensor of numpy.random's": "random randint randperm normal uniform "
+    "rand_like randn_like bernoulli multinomial", "minigrad.manual_seed": "seed set_random_seed",
+    "minigrad.detect_anomaly": "set_detect_anomaly", "minigrad.full": "full_like fill",
     "minigrad.no_grad": "inference_mode set_grad_enabled stop_gradient enable_grad is_grad_enabled",
     "minigrad.where": "masked_fill masked_fill_ select", "x.shape": "get_shape", "x.T": "t mT", "x.clone()": "copy",
     "x.astype(dtype)": "float double half long int bool byte cast type to_dtype type_as",
@@ -65,8 +68,8 @@ _ATTRIBUTES = {
     "minigrad.optim.StepLR, and so on": "lr_scheduler", "minigrad.zeros": "empty empty_like new_zeros",
     "minigrad.split": "chunk unbind array_split", "minigrad.nn.Parameter": "Parameter Variable",
     "a name, as in dtype='float32'": "float16 bfloat16 float32 float64 int8 uint8 int32 int64 bool_",
-    "requires_grad = True, or False, of each Tensor": "requires_grad_", "minigrad.jit": "compile script trace function",
-    "x.copy_(value) under minigrad.no_grad()": "zero_ fill_ normal_ uniform_",
+    "requires_grad = True, or False, of each Tensor": "requires_grad_", "minigrad.jit": "compile function",
+    "x.copy_(value) under minigrad.no_grad()": "zero_ fill_",
     "a backend's name, as in x.to('cupy')": "is_cuda cuda device backends",
     "minigrad.grad": "func vmap retain_grad register_hook gradients GradientTape", "minigrad.op.Op": "Function",
     "minigrad.nn.Linear": "Dense", "minigrad.nn.BatchNorm": "BatchNormalization", "minigrad.log_softmax": "LogSoftmax",
@@ -74,8 +77,11 @@ _ATTRIBUTES = {
     "minigrad.nn.InstanceNorm": "InstanceNorm1d InstanceNorm2d", "a Module's forward": "Lambda Activation Reshape",
     "minigrad.data.DataLoader of arrays": "DataLoader TensorDataset Dataset datasets MNIST",
     "minigrad.layers": "AUTO_REUSE variable_scope trainable_variables zeros_initializer ones_initializer",
-    "weight_init=nn.init.he_normal of the layer": "kaiming_normal_ kaiming_uniform_",
-    "weight_init=nn.init.glorot_normal of the layer": "xavier_uniform_ xavier_normal_ orthogonal_ trunc_normal_",
+    "weight_init=nn.init.he_normal or he_uniform of the layer": "kaiming_normal_ kaiming_uniform_",
+    "weight_init=nn.init.glorot_normal or glorot_uniform of the layer": "xavier_uniform_ xavier_normal_",
+    "optimizer.lr in a loop of your own": "ReduceLROnPlateau LambdaLR MultiStepLR LinearLR OneCycleLR",
+    "the functions, which run at once": "Session placeholder global_variables_initializer get_collection",
+    "minigrad.optim": "optimizers train", "minigrad.capture(model, x).to_onnx(path)": "onnx",
 }  # fmt: skip
 #: the same for attributes of modules, optimizers and schedules
 _OF_OBJECTS = {
@@ -191,18 +197,24 @@ def warn_of_namesake() -> None:
 
 def no_attribute(where: str, name: str, names: Mapping[str, str] = OTHER_NAMES) -> str:
     """The message for an attribute that ``where`` lacks: what it is called here, or where it is found."""
-    ours: str | None = names.get(name)
-    of = where.split("'")[1]
+    in_place = re.match("[a-z].*_$", name) and name not in names
+    ours, of = names.get("zero_" if in_place else name), where.split("'")[1]
     if ours is None and names is OTHER_NAMES:
-        rooms = [vars(sys.modules.get(f"{_PACKAGE}{room}", sys)) for room in ("", ".nn", ".optim")]
-        found = [f"{room['__name__']}.{name}" for room in rooms if name in room.get("__all__", ())]
-        if found:
-            ours = found[0] + "(x)" * (of == "Tensor")
-        elif name in dir(rooms[0].get("Tensor")):
+        tensor, rooms = of == "Tensor", ("",) if of == "Tensor" else ("", ".nn", ".optim")
+        modules = [vars(sys.modules.get(f"{_PACKAGE}{room}", sys)) for room in rooms]
+        found = [(m["__name__"], n) for m in modules for n in m.get("__all__", ())]
+        alike = [f"{m}.{n}{'(x)' * tensor}" for m, n in found if n.lower() == name.lower()]
+        if alike:
+            ours = " or ".join(alike)
+        elif name in dir(modules[0].get("Tensor")):
             ours = f"x.{name}"
         elif name in np.__all__:
-            ours = f"numpy.{name} with x.numpy(): no gradient passes through"
-    return f"{where} has no attribute {name!r}" + (f": use {ours}" if ours else f"; see dir({of})")
+            ours = f"numpy.{name}" + ", on x.numpy(), without gradients" * callable(
+                getattr(np, name)
+            )
+    return f"{where} has no attribute {name!r}" + (
+        f": use {ours}" if ours else f"; dir({of}) lists all"
+    )
 
 
 def missing(module: str) -> Callable[[str], Any]:

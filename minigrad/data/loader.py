@@ -8,12 +8,12 @@ import numpy as np
 
 from .. import backend as backends
 from ..dtypes import real
-from ..messages import explained, kind_of
+from ..messages import Explained, kind_of
 from ..ops.random import generator
 from ..tensor import Tensor, tensor
 
 
-class DataLoader:
+class DataLoader(Explained):
     """Iterate over arrays of one length in batches, tuples of Tensors; each iteration is one epoch.
 
     Parameters
@@ -40,7 +40,6 @@ class DataLoader:
     (3, [2, 2, 1])
     """
 
-    @explained
     def __init__(
         self,
         arrays: Sequence[np.ndarray],
