@@ -37,9 +37,17 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data: Any, dtype: Any = None, backend: str | None = None) -> None:
+    @explained
+    def __init__(
+        self,
+        data: Any,
+        dtype: Any = None,
+        backend: str | None = None,
+        *,
+        requires_grad: bool = True,
+    ) -> None:
         super().__init__(tensor(data, dtype=dtype, backend=backend)._data)
-        self.requires_grad = True
+        self.requires_grad = requires_grad
 
 
 class Buffer(Tensor):
