@@ -17,7 +17,8 @@ from test_layering import MODULES, OURS, ROOT
 #: array module can run.
 OPTIONAL = (
     "bn checkpoint command data distributed graph info interop kernels layers onnx study "
-    "nn.activation nn.containers nn.conventions nn.embedding nn.losses nn.recurrent ops.einsum"
+    "nn.activation nn.containers nn.conventions nn.convolution nn.embedding nn.losses nn.normalization nn.recurrent "
+    "ops.einsum optim.adaptive optim.clipping optim.schedules"
 )
 ARRAYS = "kernels.arrays kernels.windows kernels.generic kernels.convolution kernels.updates"
 

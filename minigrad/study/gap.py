@@ -95,7 +95,8 @@ def gap(model: Module, batches: Iterable[Any]) -> Gaps:
     >>> found.wide, found.mean > 4
     (True, True)
     """
-    names = {m: n for n, m in model.named_modules() if isinstance(m, BatchNorm) and not m.frozen}
+    norms = {m: n for n, m in model.named_modules() if isinstance(m, BatchNorm) and not m.frozen}
+    names = {m: n for m, n in norms.items() if m.running_mean is not None}
     seen: dict[BatchNorm, list[tuple[np.ndarray, np.ndarray, float]]] = defaultdict(list)
 
     def collect(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:

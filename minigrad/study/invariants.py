@@ -135,7 +135,8 @@ def _scaled(v: Values, a: float, rng: np.random.Generator) -> list[Invariant]:
     def run(a: float, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         inputs = [tensor(t, requires_grad=True, backend=u.backend) for t in (u, a * weight)]
         y, _, _ = batch_norm(linear(*inputs), gamma, None, eps=eps)
-        return (y.detach(), *grad(y, inputs, gy))
+        gu, gw = grad(y, inputs, gy)
+        return y.detach(), gu, gw
 
     y, gu, gw = run(1, v.eps)
     equations = {"y": ("BN(Wu)", y), "gu": ("dL/du", gu), "gW": ("1/a dL/dW", gw / a)}
