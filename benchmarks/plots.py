@@ -65,6 +65,7 @@ def _ratios(results: Results) -> Any:
 def _scaling(results: Results) -> Any:
     """One panel for each axis of the workloads ``scaling-axis-value``."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for result in results:
@@ -72,7 +73,7 @@ def _scaling(results: Results) -> Any:
         for peer, seconds in result["measured"].items():
             point = int(value), 1e3 * seconds["median"]
             panels.setdefault(axis, {}).setdefault(peer, []).append(point)
-    figure = Figure(figsize=(4.4 * len(panels), 3.8), layout="constrained")
+    figure = Figure(figsize=(4.4 * len(panels), 4), layout="constrained")
     for panel, (axis, peers) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
@@ -80,8 +81,14 @@ def _scaling(results: Results) -> Any:
             style = {"marker": "o", "markersize": 4, "linewidth": 2, "color": COLORS.get(peer)}
             panel.plot(*zip(*points, strict=True), label=peer, **style)
         panel.set(xscale="log", yscale="log", xlabel=axis, ylabel="ms per training step")
+        panel.set_xticks(ticks := [x for x, _ in points], [f"{x:,}" for x in ticks])
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        for direction in (panel.xaxis, panel.yaxis):
+            direction.set_minor_formatter("")
         panel.grid(color="0.92")
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False)
+    handles = panel.get_legend_handles_labels()
+    figure.legend(*handles, frameon=False, loc="outside lower center", ncols=len(handles[0]))
     return figure

@@ -2,6 +2,7 @@
 
 Algorithm 1 of Ioffe & Szegedy 2015 (arXiv:1502.03167) as nine operations beside the fused mg.batch_norm; the gradient
 of the loss with respect to every value on the way; then the mistake that their section 2 warns of, made and run.
+Takes a second.
 """
 
 from __future__ import annotations

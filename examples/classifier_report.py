@@ -47,7 +47,7 @@ def plot(
     axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
     for part, color in COLORS.items():
         name = "training, shifted images, on the way" if part == "train" else "test"
-        style = {"color": color, "linewidth": 2, "marker": "o", "markersize": 4}
+        style = {"color": color, "linewidth": 2, "marker": "o", "markersize": 4, "clip_on": False}
         axes[0].plot(epochs, recorded[f"{part}_loss"], label=name, **style)
         errors = 100 * (1 - recorded[f"{part}_accuracy"])
         axes[1].plot(epochs, errors, label=f"{name}: {errors[-1]:.2f} %", **style)
@@ -82,4 +82,4 @@ def draw_confusion(panel: Any, confusion: np.ndarray, classes: Sequence[str]) ->
 
 
 if __name__ == "__main__":
-    sys.exit("classifier_report.py is no program; one is: python -m examples.deep_sigmoid_mlp")
+    sys.exit("classifier_report.py is no program; one is: python -m examples.image_classifier")

@@ -7,7 +7,8 @@
    below are the population, and training changes them: how far does what enters the last hidden layer's sigmoids move,
    by its own deviation? Whether that is why batch norm helps is disputed (Santurkar et al. 2018, arXiv:1805.11604).
 
-Prints tables, and writes the numbers of both (CSV) and the second as a picture (PNG).
+Prints tables, and writes the numbers of both (CSV) and the second as a picture (PNG). Takes about twenty seconds on
+two cores.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from examples.experiment import (
     tidy,
     write_csv,
 )
-from examples.figure_one import COLORS, PERCENTILES, annotate_end, typical_unit
+from examples.figure_one import COLORS, PERCENTILES, annotate_end, log_axis, typical_unit
 from minigrad import nn
 from minigrad.command import command
 from models.mlp import MLP
@@ -205,11 +206,10 @@ def plot(path: Path, at: np.ndarray, seen: np.ndarray, moved: np.ndarray, unit: 
     for y, percentile in zip(seen[2, -1, 2:, unit], PERCENTILES, strict=True):
         annotate_end(axes[0], at[-1], y, f"{percentile} %", COLORS[1])
     for place, color in enumerate((COLORS[0], "0.45", COLORS[1])):
-        # a constant mean has no logarithm
-        values = np.where(moved[0, place] > 0, moved[0, place], np.nan)
-        axes[1].plot(at[1:], values, color=color, linewidth=1.6, label=PLACES[place])
+        axes[1].plot(at[1:], moved[0, place], color=color, linewidth=1.6, label=PLACES[place])
     axes[0].set(title="(a) what enters one sigmoid", ylabel="input")
-    axes[1].set(title="(b) how fast the means move", yscale="log")
+    axes[1].set(title="(b) how fast the means move")
+    log_axis(axes[1])
     axes[1].set_ylabel("own deviations per 100 steps")
     for panel in axes:
         legend_below(panel, ncols=2)

@@ -4,6 +4,8 @@ Trains the network of Ioffe & Szegedy 2015 (arXiv:1502.03167), three hidden laye
 with batch norm, from the same weights on the same batches by plain SGD. Prints test accuracies, and writes what the
 paper's Figure 1 shows, as a picture (PNG) and as numbers (CSV): test accuracy against steps, and how the input to one
 typical sigmoid of the last hidden layer is distributed as training goes on.
+
+Takes about ten seconds on two cores; --data mnist about a minute for each seed.
 """
 
 from __future__ import annotations

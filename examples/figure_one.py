@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from examples import experiment
-from examples.experiment import tidy
+from examples.experiment import legend_below, tidy
 
 NETWORKS = ("without batch norm", "with batch norm")
 COLORS = ("#c44e52", "#2a6fbb")
@@ -63,7 +64,7 @@ def write_csv(path: Path, settings: Any, curves: Any, unit: int) -> None:
 def plot(path: Path, settings: Any, curves: Any, unit: int) -> None:
     """(a) test accuracy, mean and one standard deviation over seeds; (b, c) percentiles of the first seed."""
     steps = settings.evaluations()
-    figure = Figure(figsize=(12, 3.7), layout="constrained")
+    figure = Figure(figsize=(12, 4), layout="constrained")
     axes = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
     for i, (network, color) in enumerate(zip(NETWORKS, COLORS, strict=True)):
         mean, std = curves.accuracy[:, i].mean(axis=0), curves.accuracy[:, i].std(axis=0)
@@ -83,7 +84,7 @@ def plot(path: Path, settings: Any, curves: Any, unit: int) -> None:
     axes[0].set(
         title=f"(a) test accuracy, {settings.data}{seeds}", ylabel="test accuracy", ylim=(0, 1)
     )
-    axes[0].legend(loc="best", frameon=False)
+    legend_below(axes[0], ncols=2, columnspacing=1, handlelength=1.2)
     axes[1].set_ylabel("input to a last-layer sigmoid")
     axes[2].sharey(axes[1])
     for panel in axes:
@@ -91,6 +92,16 @@ def plot(path: Path, settings: Any, curves: Any, unit: int) -> None:
         panel.set_xlim(0, steps[-1])
         tidy(panel)
     figure.savefig(path, dpi=140)
+
+
+def log_axis(panel: Any) -> None:
+    """Make the vertical axis of what was plotted logarithmic, with plain numbers; lines go down to where it is zero."""
+    panel.set_yscale("log", nonpositive="clip")
+    low, high = panel.get_ylim()
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1e5 else (1,)))
+    digits = {"precision": 6, "fractional": False, "trim": "-"}
+    panel.yaxis.set_major_formatter(lambda y, _: np.format_float_positional(y, **digits))
+    panel.yaxis.set_minor_formatter("")
 
 
 def annotate_end(panel: Any, x: float, y: float, text: str, color: str) -> None:

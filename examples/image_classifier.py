@@ -2,7 +2,9 @@
 
 Trains LeNet with batch norm on images that are shifted at random, by SGD with momentum and a learning rate that falls
 to zero. Prints losses and accuracies after each epoch, and writes the learning curves and the confusion matrix as a
-picture (PNG) and as numbers (two CSV files). What the recipes below reach on MNIST and Fashion-MNIST takes minutes.
+picture (PNG) and as numbers (two CSV files).
+
+Takes about ten seconds on two cores; --data mnist about three minutes, --data fashion-mnist about ten.
 """
 
 from __future__ import annotations

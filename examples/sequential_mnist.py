@@ -7,6 +7,8 @@ rates; at --lr 0.03 it leads at first, and the plain LSTM after 1,000 steps.
 Then sequences twice as long as those trained on. Batch norm has no statistics for their later steps and takes those of
 the last step that was trained; or all are estimated again from training images made longer in the same way, and no
 weight moves (``nn.population_statistics``).
+
+Takes about half a minute on two cores for each seed; with --data mnist about four minutes.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from examples.experiment import (
     tidy,
     write_csv,
 )
-from examples.figure_one import COLORS
+from examples.figure_one import COLORS, log_axis
 from minigrad import nn
 from minigrad.command import command
 from models.bn_lstm import bn_lstm, lstm
@@ -112,12 +114,13 @@ def plot(path: Path, title: str, at: list[int], losses: np.ndarray, accuracies: 
     for panel, curves in zip(axes, (losses, accuracies), strict=True):
         for i, (network, color) in enumerate(zip(NETWORKS, COLORS, strict=True)):
             mean, low, high = (f(curves[:, i], axis=0) for f in (np.mean, np.min, np.max))
-            panel.plot(at, mean, color=color, linewidth=2, label=f"{network}: {mean[-1]:.3f}")
+            panel.plot(at, mean, color=color, linewidth=2, label=f"{network}: {mean[-1]:.3g}")
             panel.fill_between(at, low, high, color=color, alpha=0.2, linewidth=0)
         panel.set(xlabel="training step", xlim=(0, at[-1]))
-        legend_below(panel)
+        legend_below(panel, ncols=2)
         tidy(panel)
-    axes[0].set(title=f"(a) training loss, {title}", ylabel="cross-entropy", yscale="log")
+    axes[0].set(title=f"(a) training loss, {title}", ylabel="cross-entropy")
+    log_axis(axes[0])
     axes[1].set(title=f"(b) test accuracy, {title}", ylabel="test accuracy", ylim=(None, 1))
     figure.savefig(path, dpi=140)
 
@@ -125,7 +128,7 @@ def plot(path: Path, title: str, at: list[int], losses: np.ndarray, accuracies: 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = make_parser("sequential_mnist", __doc__)
     add = parser.add_argument
-    add_options(parser, data="digits", batch_size=60, lr=0.01, seed=0, seeds=3)
+    add_options(parser, data="digits", batch_size=60, lr=0.01, seed=0, seeds=1)
     add_options(parser, backend=None, out=Path("out"))
     add("--steps", type=positive, default=1000, help="default: %(default)s")
     add("--hidden", type=positive, default=50, help="hidden units (default: %(default)s)")

@@ -2,6 +2,7 @@
 
 Trains a small sigmoid network with batch norm on the handwritten digits, once on each backend, and prints the losses of
 all steps side by side. The ways to choose a backend: mg.set_backend, model.to and mg.tensor(..., backend=...).
+Takes a second.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The two graphs of a network with batch norm: training and eval.
 
 Prints both as tables and how they differ, and draws them: as SVG where Graphviz and the Python package graphviz are
-installed, as DOT text for any other tool where not.
+installed, as DOT text for any other tool where not. Takes a second.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import minigrad as mg
+from examples.experiment import at_least_two, make_parser
 from minigrad.command import command
 from models.mlp import MLP
-
-from .experiment import at_least_two, make_parser
 
 
 @command

@@ -117,6 +117,10 @@ class Tensor(Methods["Tensor"], Convertible):
 
     Attributes
     ----------
+    shape, ndim, size, dtype
+        As of a NumPy array.
+    backend : str
+        "numpy" or "cupy".
     data : array
         The NumPy or CuPy array, to read. To change a tensor in place, use ``t -= a`` or ``t.copy_(a)``, under
         ``no_grad`` where it requires a gradient, or assign an array of its shape and dtype: ``t.data = t.data - a``. A

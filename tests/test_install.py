@@ -25,7 +25,7 @@ def test_the_version_has_one_source():
 
 def test_messages_advise_the_own_distribution_and_extras_that_exist():
     name, extras = SETTINGS["metadata"]["name"], SETTINGS["options.extras_require"]
-    files = [*(ROOT / "minigrad").rglob("*.py"), ROOT / "README.md"]
+    files = [*(ROOT / "minigrad").rglob("*.py"), ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "\n".join(path.read_text("utf-8") for path in files)
     advised = re.findall(r"pip install (?:-e )?[\"']([\w.-]+)\[(\w+)\]", text)
     assert {"onnx", "gpu", "data", "graphs"} <= {extra for _, extra in advised}

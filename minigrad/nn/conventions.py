@@ -32,6 +32,7 @@ class Convention(NamedTuple):
         return self.eps
 
 
+#: what the layers of other frameworks do by default, by the framework's name
 CONVENTIONS = {
     "torch": Convention(1e-5, 0.9, 1, 1, "torch.nn.BatchNorm1d/2d/3d(eps=1e-5, momentum=0.1)"),
     "keras": Convention(1e-3, 0.99, 0, -1, "keras.layers.BatchNormalization, Keras 3"),

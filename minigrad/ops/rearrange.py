@@ -146,4 +146,5 @@ def split(
 
 @method("split")
 def _parts(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
+    """The parts of these sizes along ``axis``, as views: a tuple. With an int the last part may be smaller."""
     return split(x, sizes=sizes, axis=axis)
