@@ -18,7 +18,8 @@ from test_layering import MODULES, OURS, ROOT
 OPTIONAL = (
     "bn checkpoint command data distributed graph info interop kernels layers onnx study "
     "nn.activation nn.containers nn.conventions nn.convolution nn.embedding nn.losses nn.normalization nn.recurrent "
-    "ops.einsum optim.adaptive optim.clipping optim.schedules"
+    "dlpack ops.accumulation ops.einsum ops.losses ops.rearrange ops.rectifiers sampling "
+    "optim.adaptive optim.clipping optim.schedules"
 )
 ARRAYS = "kernels.arrays kernels.windows kernels.generic kernels.convolution kernels.updates"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ops.activation import gelu, leaky_relu, silu, softmax, softplus
+from ..ops.activation import softmax
+from ..ops.rectifiers import gelu, leaky_relu, silu, softplus
 from ..tensor import Tensor
 from .layers import Function
 from .module import Module

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ops.loss import (
-    binary_cross_entropy_with_logits,
-    mse_loss,
-    require_reduction,
-    softmax_cross_entropy,
-)
+from ..ops.cross_entropy import require_reduction, softmax_cross_entropy
+from ..ops.losses import binary_cross_entropy_with_logits, mse_loss
 from ..tensor import Tensor
 from .module import Buffer, Module
 
