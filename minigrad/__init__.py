@@ -12,7 +12,6 @@ from .checkpoint import load, save
 from .creation import arange, constant, eye, full, linspace, ones, ones_like, zeros, zeros_like
 from .kernels.tf32 import allow_tf32, tf32_allowed
 from .kernels.threads import get_num_threads, set_num_threads
-from .messages import missing as _missing
 from .messages import no_attribute
 from .messages import warn_of_namesake as _warn_of_namesake
 from .ops import indexing as _indexing  # noqa: F401  for the methods of Tensor there
@@ -202,7 +201,6 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(no_attribute("module 'minigrad'", name))
     module = import_module(f".{_LATER[name]}", __name__)
-    vars(module).setdefault("__getattr__", _missing(module.__name__))
     return module if _LATER[name] == name else getattr(module, name)
 
 

@@ -61,7 +61,8 @@ class Methods(Generic[Tensor]):
         def max(self, *, axis: Axes = None, keepdims: bool = False) -> Tensor: ...
 
         mean = logsumexp = prod = sum
-        min, std = max, var
+        min = max
+        std = var
         argmin = cumsum = argmax
 
         # shape.py, and rearrange.py
@@ -137,11 +138,9 @@ def method(*names: str) -> Callable[[Function], Function]:
     """Decorate a function of a Tensor that is also a method under its own name, or under ``names``."""
 
     def decorate(function: Function) -> Function:
-        code, title = function, (names or (function.__name__,))[0]
-        if (
-            signature(code).parameters.keys() - {"x", "self"} and title[0] != "_"
-        ):  # for x + y, x.exp()
-            code = explained(function, title)
+        title = names[0] if names else function.__name__
+        keywords = title[0] != "_" and signature(function).parameters.keys() - {"x", "self"}
+        code = explained(function, title) if keywords else function
         for name in names or (title,):
             setattr(Methods, name, code)
         return of_tensor(function)
