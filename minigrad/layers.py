@@ -1,10 +1,9 @@
 """TensorFlow 1's ``tf.layers``: functions that create their own variables, for users who know that API.
 
-Names, defaults and numbers are those of TensorFlow 1.15 (tensorflow/python/layers, ops/variable_scope.py and
-ops/template.py). The name of a variable starts with its scopes, ``net/dense/kernel``; a layer without a name gets
-the next free one in its scope, ``dense``, ``dense_1``, ...; reopening a scope starts over. Execution is eager, so two
-things differ: there are no update ops, ``batch_normalization(..., training=True)`` updates the moving averages; and a
-network's function, which runs at every step, needs ``make_template`` to create its variables only once.
+Names, defaults and numbers are those of TensorFlow 1.15. The name of a variable starts with its scopes,
+``net/dense/kernel``; a layer without a name gets the next free one in its scope, ``dense``, ``dense_1``, ...; reopening
+a scope starts over. Execution is eager, so two things differ: there are no update ops, ``batch_normalization(...,
+training=True)`` updates the moving averages; and a network's function needs ``make_template`` to reuse variables.
 
 >>> import minigrad as mg
 >>> def network(x, training):
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from .contexts import Override, Setting
-from .messages import explained
+from .messages import explained, missing
 from .nn import BatchNorm, Buffer, Module, Parameter, init
 from .ops.batch_norm import statistics_dtype
 from .ops.checks import require_floating
@@ -41,6 +40,7 @@ __all__ = [
     "ones_initializer", "regularization_loss", "reset", "trainable_variables", "variable_scope", "variables",
     "zeros_initializer",
 ]  # fmt: skip
+__getattr__ = missing(__name__)
 
 Regularizer = Callable[[Tensor], Tensor]
 #: a value of ``reuse``: variables are found if they exist, and made if not

@@ -37,7 +37,7 @@ _WITHOUT = {
     "a graph is kept by backward(create_graph=True) and by minigrad.grad, which frees nothing": "retain_graph",
     "x.max(axis=1) gives the values, x.argmax(1) the indices, and minigrad.maximum(x, y) the larger of two": "max min",
     "x.flatten(start_axis, end_axis) joins other axes": "Flatten start_dim end_dim",
-    "leave it out": "num_workers pin_memory", "go backward before step()": "closure step",
+    "leave it out": "num_workers pin_memory map_location weights_only", "go backward before step()": "closure step",
     "call a function on the result": "activation", "use y.T": "transpose_b",
 }  # fmt: skip
 #: names of PyTorch, NumPy and Keras, and what to write here

@@ -56,11 +56,8 @@ CHANGED = {
     ],
     "axes can be chosen": ["flatten(x, start_axis=0, end_axis=-1)"],
     "PyTorch's max of an axis returns indices too": [
-        *(
-            f"{of}{n}(x, axis=None [keyword], keepdims=False [keyword])"
-            for of in ("", "Tensor.")
-            for n in ("max", "min")
-        )
+        f"{name}(x, axis=None [keyword], keepdims=False [keyword])"
+        for name in ("max", "min", "Tensor.max", "Tensor.min")
     ],
     "groups come before the dilation, as in PyTorch": [
         "conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1)",
