@@ -82,6 +82,9 @@ CHANGED = {
         "nn.LayerNorm(normalized_shape, eps=1e-05, affine=True, dtype=float32, bias=True)",
         "nn.MaxPool2d(kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False [keyword])",
     ],
+    "PyTorch's users freeze parameters": [
+        "nn.Parameter(data, dtype=None, backend=None, requires_grad=True [keyword])"
+    ],
     "pad has NumPy's modes": ["pad(x, widths, value=0.0, mode='constant')"],
     "gradients become 0 or None": [
         *(f"{n}.zero_grad(self, set_to_none=True)" for n in ("nn.BatchNorm", "nn.Module")),
