@@ -90,7 +90,7 @@ class Methods(Generic[Tensor]):
 
         # autograd.py
         def clone(self) -> Tensor: ...
-        def backward(self, grad: Any = None, create_graph: bool = False) -> None: ...
+        def backward(self, grad: Any = None, create_graph: bool = False, **others: Any) -> None: ...
 
     if not TYPE_CHECKING:
 
@@ -139,8 +139,9 @@ def method(*names: str) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         title = names[0] if names else function.__name__
-        keywords = title[0] != "_" and signature(function).parameters.keys() - {"x", "self"}
-        code = explained(function, title) if keywords else function
+        names_of = signature(function).parameters.keys()
+        plain = title[0] == "_" or names_of <= {"x", "self", "shape"} or "others" in names_of
+        code = function if plain else explained(function, title)
         for name in names or (title,):
             setattr(Methods, name, code)
         return of_tensor(function)
