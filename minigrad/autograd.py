@@ -159,7 +159,9 @@ def clone(x: Tensor) -> Tensor:
 
 
 @method()
-def backward(self: Any, grad: Tensor | None = None, create_graph: bool = False) -> None:
+def backward(
+    self: Any, grad: Tensor | None = None, create_graph: bool = False, **others: Any
+) -> None:
     """Add the gradient of this tensor to the ``.grad`` of every leaf it depends on, and free the graph.
 
     Parameters
@@ -177,6 +179,11 @@ def backward(self: Any, grad: Tensor | None = None, create_graph: bool = False) 
         If this tensor requires no gradient, its graph was freed by an earlier ``backward``, or a tensor that it
         saved was changed in place. No ``.grad`` has changed then.
     """
+    if others:
+        raise TypeError(
+            f"backward: expected grad and create_graph, got {', '.join(others)}; a graph is kept by "
+            "backward(create_graph=True) and by minigrad.grad, which frees nothing"
+        )
     seed = _cotangent("backward", self, grad)
     with differentiating(create_graph):
         found = _walk({self._ref: seed}, None, create_graph, free=not create_graph)

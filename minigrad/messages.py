@@ -23,11 +23,12 @@ _PACKAGE = __name__.partition(".")[0]
 _KEYWORDS = {
     "axis axes": "dim dims axes perm", "keepdims": "keepdim", "ddof": "correction unbiased", "num": "steps",
     "start_axis": "start_dim", "end_axis": "end_dim", "low": "a_min min", "high": "a_max max", "stop": "end",
-    "sizes": "size split_size_or_sections", "sections": "indices_or_sections", "labels targets": "target",
-    "logits prediction x": "input", "backend": "device", "value": "fill_value constant_values",
-    "affine": "elementwise_affine", "lr": "learning_rate", "alpha": "rho", "p": "rate", "num_classes": "depth",
-    "out_features hidden_size": "units", "bias": "use_bias", "weight_init": "kernel_initializer", "stride": "strides",
-    "out_channels": "filters", "epsilon": "eps", "training": "is_training", "num_embeddings": "input_dim",
+    "shape sizes": "size", "sizes": "split_size_or_sections", "sections": "indices_or_sections",
+    "labels targets": "target", "logits prediction x": "input", "backend": "device",
+    "value": "fill_value constant_values", "affine": "elementwise_affine", "lr": "learning_rate", "alpha": "rho",
+    "p": "rate", "num_classes": "depth", "out_features hidden_size": "units", "bias": "use_bias",
+    "weight_init": "kernel_initializer", "stride": "strides", "out_channels": "filters", "epsilon": "eps",
+    "training": "is_training", "num_embeddings": "input_dim",
 }  # fmt: skip
 #: what to do about keywords that nothing here takes, and arguments that are given by name
 _WITHOUT = {

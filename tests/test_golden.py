@@ -71,6 +71,9 @@ CHANGED = {
     "files are read within a bound of memory": [
         "from_onnx(source, max_bytes=1073741824 [keyword])"
     ],
+    "PyTorch's arguments get an answer of their own": [
+        "Tensor.backward(self, grad=None, create_graph=False, **others)"
+    ],
     "modules without settings say so": [
         *(f"nn.{n}()" for n in ("Flatten", "GlobalAvgPool2d", "Module", "ReLU", "Sigmoid", "Tanh"))
     ],
