@@ -24,7 +24,6 @@ from .tensor import Tensor, apply, literal
 __getattr__ = missing(__name__)
 Tensors = Tensor | Sequence[Tensor]
 Cotangents = Tensor | Sequence[Tensor | None] | None
-
 _order = attrgetter("order")
 
 
