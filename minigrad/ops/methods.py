@@ -13,7 +13,7 @@ from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..messages import explained, no_attribute, not_a_tensor
+from ..messages import explain, explained, no_attribute, not_a_tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 #: the class Tensor, which inherits this table
@@ -123,13 +123,17 @@ for _module, _names in LATER.items():
 
 def of_tensor(function: Function) -> Function:
     """Decorate a function of a Tensor: any other first argument is a TypeError that names the function."""
-    function = explained(function)
+    title = function.__name__.strip("_")
 
     @wraps(function)
     def checked(x: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(x, Methods):
-            raise TypeError(f"{function.__name__.strip('_')}: {not_a_tensor(x)}")
-        return function(x, *args, **kwargs)
+            raise TypeError(f"{title}: {not_a_tensor(x)}")
+        try:
+            return function(x, *args, **kwargs)
+        except TypeError as error:
+            explain(error, function, title)
+            raise
 
     return checked  # type: ignore[return-value]
 
