@@ -261,7 +261,7 @@ MISTAKES = [
             },
             AttributeError: {
                 "linear.register_buffer('a', x)": "self.name = nn.Buffer", "nn.LayerNorm(3).weight": "use gamma$",
-                "setattr(linear, 'trainable', False)": "named_parameters", "setattr(sgd, 'learning_rate', 1)": "lr$",
+                "setattr(linear, 'trainable', False)": "requires_grad", "setattr(sgd, 'learning_rate', 1)": "lr$",
                 "nn.Conv2D": "or minigrad.nn.Conv2d$", "mg.Adam": "use minigrad.optim.Adam$", "x.sort()": "numpy.sort",
                 "nn.init.zeros_(p)": r"x\.copy_\(value\)", "mg.data.Dataset": "minigrad.data.DataLoader",
             },
