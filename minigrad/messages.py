@@ -197,7 +197,7 @@ def no_attribute(where: str, name: str, names: Mapping[str, str] = OTHER_NAMES) 
     """The message for an attribute that ``where`` lacks: what it is called here, or where it is found."""
     in_place = re.match("[a-z].*_$", name) and name not in names
     ours, of = names.get("zero_" if in_place else name), where.split("'")[1]
-    if ours is None and names is OTHER_NAMES:
+    if ours is None and names is OTHER_NAMES and name[0] != "_":
         tensor, rooms = of == "Tensor", ("",) if of == "Tensor" else ("", ".nn", ".optim")
         modules = [vars(sys.modules.get(f"{_PACKAGE}{room}", sys)) for room in rooms]
         found = [(m["__name__"], n) for m in modules for n in m.get("__all__", ())]
@@ -228,9 +228,10 @@ class MissingModules:
     """The finder that is asked last: names what is a module in other libraries, such as ``nn.functional``."""
 
     @staticmethod
-    def find_spec(name: str, *others: Any) -> None:
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
         where, _, last = name.rpartition(".")
-        if where.partition(".")[0] == _PACKAGE:
+        imports = path is getattr(sys.modules.get(where), "__path__", "")  # else somebody searches
+        if where.partition(".")[0] == _PACKAGE and imports:
             raise ModuleNotFoundError(no_attribute(f"module {where!r}", last))
 
 
