@@ -55,14 +55,15 @@ CHANGED = {
         "nn.init.zeros(shape, rng=None, dtype=float32)",
     ],
     "axes can be chosen": ["flatten(x, start_axis=0, end_axis=-1)"],
-    "PyTorch's max of an axis returns indices too": [
-        f"{name}(x, axis=None [keyword], keepdims=False [keyword])"
-        for name in ("max", "min", "Tensor.max", "Tensor.min")
-    ],
-    "groups come before the dilation, as in PyTorch": [
+    "arguments mean what they mean to PyTorch, or are given by name": [
+        "max(x, axis=None [keyword], keepdims=False [keyword])",
+        "min(x, axis=None [keyword], keepdims=False [keyword])",
+        "Tensor.max(x, axis=None [keyword], keepdims=False [keyword])",
+        "Tensor.min(x, axis=None [keyword], keepdims=False [keyword])",
         "conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1)",
         "nn.ConvTranspose2d(in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, "
         "bias=True, dilation=1, **settings)",
+        "nn.Parameter(data, dtype=None, backend=None, requires_grad=True [keyword])",
     ],
     "labels are probabilities too, and have weights": [
         "softmax_cross_entropy(logits, labels, reduction='mean', weight=None [keyword], ignore_index=None [keyword], "
@@ -84,9 +85,6 @@ CHANGED = {
         "nn.GroupNorm(num_groups, num_channels, eps=1e-05, affine=True, dtype=float32, bias=True)",
         "nn.LayerNorm(normalized_shape, eps=1e-05, affine=True, dtype=float32, bias=True)",
         "nn.MaxPool2d(kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False [keyword])",
-    ],
-    "PyTorch's users freeze parameters": [
-        "nn.Parameter(data, dtype=None, backend=None, requires_grad=True [keyword])"
     ],
     "pad has NumPy's modes": ["pad(x, widths, value=0.0, mode='constant')"],
     "gradients become 0 or None": [
