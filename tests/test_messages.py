@@ -249,7 +249,7 @@ MISTAKES = [
                 "nn.Linear(3, 4, device='cpu')": r"^Linear: .*'device', expected in_features, .*; use \.to\(backend",
                 "nn.LSTM(3, 4, batch_first=True)": r"^LSTM: .*; leave it out: sequences are \(n, time, features\)",
                 "nn.MSELoss()(input=x, target=x)": "^MSELoss: input is called prediction", "linear.train('eval')": "",
-                "nn.Dropout(0.5, True)": "^rng: expected a numpy.random.Generator", "mg.one_hot(x)": "num_classes, dtype$",
+                "nn.Dropout(0.5, True)": "^rng: expected a numpy.random.Generator", "mg.one_hot(x)": "classes, dtype$",
                 "mg.optim.SGD([p], 0.1, 0.9, 0.1)": "^SGD: expected nesterov as a bool, got 0.1; .*dampening",
             },
             ValueError: {
