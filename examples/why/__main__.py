@@ -15,7 +15,7 @@ from examples.experiment import add_options, choose_backend, make_parser, positi
 from examples.why.common import Row, Settings
 from minigrad.command import command
 
-NAMES = ("explosion", "momentum")
+NAMES = ("explosion", "momentum", "small_batches")
 
 
 def claim(module: ModuleType) -> str:
