@@ -15,7 +15,7 @@ from examples.experiment import add_options, choose_backend, make_parser, positi
 from examples.why.common import Row, Settings
 from minigrad.command import command
 
-NAMES = ("explosion", "momentum", "small_batches")
+NAMES = ("explosion", "momentum", "small_batches", "init", "learning_rates")
 
 
 def claim(module: ModuleType) -> str:
@@ -43,7 +43,7 @@ def write(module: ModuleType, rows: list[Row], name: Path) -> None:
     figure, found = Figure(figsize=(9, 5), layout="constrained"), sentence(module, rows)
     module.draw(figure, rows)
     figure.suptitle("\n".join(textwrap.wrap(claim(module).rstrip("."), 110)), fontsize=11)
-    caption = textwrap.wrap(f"{found[0].upper()}{found[1:]} {module.PAPER}", 140)
+    caption = textwrap.wrap(f"{found[0].upper()}{found[1:]} {module.PAPER}", 128)
     figure.supxlabel("\n".join(caption), fontsize=8.5, x=0.02, ha="left")
     figure.savefig(name.with_suffix(".png"), dpi=100)
 

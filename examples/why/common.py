@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 import minigrad as mg
 from examples.experiment import Split, legend_below, load, tidy
+from examples.figure_one import log_axis
 from minigrad import nn
 
 Row = dict[str, Any]
@@ -150,9 +151,11 @@ def curve(
     panel.fill_between(at, low, high, color=color, alpha=0.12, linewidth=0)
 
 
-def finish(panel: Any, columns: int = 2, legend: bool = True, **settings: Any) -> None:
-    """Labels and scales, a grid, and a legend below the panel."""
+def finish(panel: Any, columns: int = 2, legend: bool = True, log: bool = False, **settings: Any) -> None:
+    """Labels and scales, a grid, and a legend below the panel; ``log`` makes the vertical axis logarithmic."""
     panel.set(**settings)
+    if log:
+        log_axis(panel)
     tidy(panel)
     if legend:
         legend_below(panel, ncols=columns)

@@ -91,4 +91,4 @@ def draw(figure: Any, rows: list[Row]) -> None:
         label = "by theory" if name == "sigmoid" else None
         expected = ideal ** (layers[-1] - np.array(layers))
         panel.plot(layers, expected, "--", color=color, linewidth=1, label=label)
-    finish(panel, 5, yscale="log", xlabel="layer, from the input on", ylabel="norm of gradient / that of last layer")
+    finish(panel, 5, log=True, xlabel="layer, from the input on", ylabel="norm of gradient / that of last layer")

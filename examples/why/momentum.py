@@ -108,4 +108,4 @@ def draw(figure: Any, rows: list[Row]) -> None:
     for momentum, color in zip(MOMENTA, PALETTE, strict=False):
         curve(panel, rows, "step", "test_error", color, f"momentum {momentum}", statistics=momentum)
     curve(panel, rows, "step", "test_error", "black", "precise statistics", "--", statistics=PRECISE)
-    finish(panel, 6, xscale="log", yscale="log", xlabel="training step", ylabel="test error")
+    finish(panel, 4, log=True, xscale="log", xlabel="training step", ylabel="test error")
