@@ -11,11 +11,27 @@ from types import ModuleType
 
 from matplotlib.figure import Figure
 
-from examples.experiment import add_options, choose_backend, make_parser, positive, reasons, write_csv
-from examples.why.common import Row, Settings
+from examples.experiment import (
+    add_options,
+    choose_backend,
+    make_parser,
+    positive,
+    reasons,
+    write_csv,
+)
+from examples.why.common import Row
 from minigrad.command import command
 
-NAMES = ("explosion", "momentum", "small_batches", "init", "learning_rates")
+NAMES = (
+    "explosion",
+    "momentum",
+    "small_batches",
+    "init",
+    "learning_rates",
+    "smoothness",
+    "shift",
+    "dropout",
+)
 
 
 def claim(module: ModuleType) -> str:
@@ -54,7 +70,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("name", choices=NAMES, nargs="?", help="without it: this help")
     add_options(parser, seed=0, seeds=None, backend=None, out=Path("out"))
     parser.add_argument("--steps", type=positive, help="training steps of each network")
-    parser.add_argument("--full", action="store_true", help="several seeds; says first how long it takes")
+    parser.add_argument(
+        "--full", action="store_true", help="several seeds; says first how long it takes"
+    )
     args = parser.parse_args(argv)
     if args.name is None:
         parser.print_help()

@@ -54,6 +54,12 @@ def digits() -> tuple[Split, Split]:
     return train, test
 
 
+def few(count: int) -> tuple[Split, Split]:
+    """The first ``count`` examples for training, all others for testing."""
+    images, labels = (np.concatenate(parts) for parts in zip(*digits(), strict=True))
+    return (images[:count], labels[:count]), (images[count:], labels[count:])
+
+
 def network(
     sizes: Iterable[int],
     norm: Norm | None,
@@ -140,7 +146,14 @@ def pivot(rows: list[Row], down: str, across: str, value: str, form: str = ".3f"
 
 
 def curve(
-    panel: Any, rows: list[Row], x: str, y: str, color: str, label: str, style: str = "-", **where: Any
+    panel: Any,
+    rows: list[Row],
+    x: str,
+    y: str,
+    color: str,
+    label: str,
+    style: str = "-",
+    **where: Any,
 ) -> None:
     """The mean over seeds against ``x``, and the range of the seeds."""
     chosen = [r for r in rows if all(r[k] == v for k, v in where.items())]
@@ -151,7 +164,9 @@ def curve(
     panel.fill_between(at, low, high, color=color, alpha=0.12, linewidth=0)
 
 
-def finish(panel: Any, columns: int = 2, legend: bool = True, log: bool = False, **settings: Any) -> None:
+def finish(
+    panel: Any, columns: int = 2, legend: bool = True, log: bool = False, **settings: Any
+) -> None:
     """Labels and scales, a grid, and a legend below the panel; ``log`` makes the vertical axis logarithmic."""
     panel.set(**settings)
     if log:
@@ -159,3 +174,29 @@ def finish(panel: Any, columns: int = 2, legend: bool = True, log: bool = False,
     tidy(panel)
     if legend:
         legend_below(panel, ncols=columns)
+
+
+def copies(parameters: Iterable[mg.Tensor], attribute: str = "data") -> list[np.ndarray]:
+    """Copies of the values, or of the gradients ("grad"), of parameters."""
+    chosen = (p.grad if attribute == "grad" else p for p in parameters)
+    return [t.numpy().copy() for t in chosen if t is not None]
+
+
+def assign(parameters: Iterable[mg.Tensor], arrays: Iterable[np.ndarray]) -> None:
+    for p, array in zip(parameters, arrays, strict=True):
+        p.data = mg.tensor(array).data
+
+
+def gradient(model: nn.Module, batch: tuple[mg.Tensor, ...]) -> tuple[float, list[np.ndarray]]:
+    """Loss and gradients of a batch, in training mode; running statistics do not move."""
+    parameters = model.parameters()
+    for p in parameters:
+        p.grad = None
+    with mg.bn.hold_statistics(), np.errstate(all="ignore"):
+        loss = mg.softmax_cross_entropy(model(batch[0]), batch[1])
+        loss.backward()
+    return loss.item(), copies(parameters, "grad")
+
+
+def norm(arrays: Iterable[np.ndarray]) -> float:
+    return math.sqrt(sum(float(np.square(a, dtype=float).sum()) for a in arrays))

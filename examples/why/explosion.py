@@ -22,7 +22,11 @@ from examples.why.common import COLORS, PALETTE, Row, Settings, curve, finish, m
 from minigrad import nn
 
 PAPER = "Yang et al. 2019, arXiv:1902.08129: 1.21 for each layer, by their theory."
-DEFAULT, FULL, SECONDS = Settings(steps=40), Settings(steps=100, seeds=5), 10  # steps are layers here
+DEFAULT, FULL, SECONDS = (
+    Settings(steps=40),
+    Settings(steps=100, seeds=5),
+    10,
+)  # steps are layers here
 WIDTH, BATCH = 256, 256
 #: activation, its layer, whether there is batch norm
 CASES = {
@@ -60,7 +64,10 @@ def run(settings: Settings) -> list[Row]:
         norms = np.array(gradients(settings.steps, CASES[name], seed))
         middle = slice(len(norms) // 4, len(norms) - len(norms) // 8)
         slope = np.polyfit(np.arange(len(norms))[middle], np.log(norms[middle]), 1)[0]
-        found = {"growth": np.exp(-slope), "theory": theory(CASES[name][1], CASES[name][2] is not None)}
+        found = {
+            "growth": np.exp(-slope),
+            "theory": theory(CASES[name][1], CASES[name][2] is not None),
+        }
         for layer, norm in enumerate(norms, 1):
             relative = norm / norms[-1]
             rows.append({"seed": seed, "network": name, "layer": layer, "norm": relative} | found)
@@ -75,7 +82,9 @@ def finding(rows: list[Row]) -> tuple[bool, str]:
 
 
 def table(rows: list[Row]) -> str:
-    lines = [f"{'growth for each layer':<24}{'measured':>10}{'theory':>10}{'first / last layer':>21}"]
+    lines = [
+        f"{'growth for each layer':<24}{'measured':>10}{'theory':>10}{'first / last layer':>21}"
+    ]
     for name in CASES:
         growth, ideal = mean(rows, "growth", network=name), mean(rows, "theory", network=name)
         whole = mean(rows, "norm", network=name, layer=1)
@@ -85,10 +94,18 @@ def table(rows: list[Row]) -> str:
 
 def draw(figure: Any, rows: list[Row]) -> None:
     panel, layers = figure.subplots(), values(rows, "layer")
-    for name, color in zip(CASES, (*list(COLORS.values())[:1], PALETTE[0], *PALETTE[2:]), strict=False):
+    for name, color in zip(
+        CASES, (*list(COLORS.values())[:1], PALETTE[0], *PALETTE[2:]), strict=False
+    ):
         curve(panel, rows, "layer", "norm", color, name, network=name)
         ideal = mean(rows, "theory", network=name)
         label = "by theory" if name == "sigmoid" else None
         expected = ideal ** (layers[-1] - np.array(layers))
         panel.plot(layers, expected, "--", color=color, linewidth=1, label=label)
-    finish(panel, 5, log=True, xlabel="layer, from the input on", ylabel="norm of gradient / that of last layer")
+    finish(
+        panel,
+        5,
+        log=True,
+        xlabel="layer, from the input on",
+        ylabel="norm of gradient / that of last layer",
+    )

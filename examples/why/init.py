@@ -52,7 +52,9 @@ def run(settings: Settings) -> list[Row]:
         method = OPTIMIZERS[optimizer](model.parameters())
         losses = train(model, training, settings.steps, 64, seed, method)
         case = {"seed": seed, "network": f"{kind}, {optimizer}", "std": std}
-        rows.append(case | {"train_loss": losses[-1], "test_accuracy": reached(model, test, losses)})
+        rows.append(
+            case | {"train_loss": losses[-1], "test_accuracy": reached(model, test, losses)}
+        )
     return rows
 
 
@@ -64,14 +66,18 @@ def reached(model: nn.Module, test: Any, losses: list[float]) -> float:
 
 def trained(rows: list[Row], name: str) -> list[float]:
     """The deviations from which every seed was trained well."""
-    worst = {s: min(r["test_accuracy"] for r in rows if (r["network"], r["std"]) == (name, s)) for s in DEVIATIONS}
+    worst = {
+        s: min(r["test_accuracy"] for r in rows if (r["network"], r["std"]) == (name, s))
+        for s in DEVIATIONS
+    }
     return [s for s, a in worst.items() if a >= GOOD]
 
 
 def finding(rows: list[Row]) -> tuple[bool, str]:
     found = {kind: trained(rows, f"{kind}, Adam") for kind in NORMS}
     text = ", ".join(
-        f"{kind} {f'std {good[0]:g} to {good[-1]:g}' if good else 'none'}" for kind, good in found.items()
+        f"{kind} {f'std {good[0]:g} to {good[-1]:g}' if good else 'none'}"
+        for kind, good in found.items()
     )
     low = {kind: min(select(rows, "test_accuracy", network=f"{kind}, Adam")) for kind in NORMS}
     text += f"; the worst scale reaches {low[WITHOUT]:.0%} and {low[WITH]:.0%}, as large weights take small steps."

@@ -35,7 +35,7 @@ from examples.why.common import (
 )
 from minigrad import nn
 
-PAPER = "Bjorck et al. 2018, arXiv:1806.02375, Figures 1 and 3: 110 layers converge at 0.0001 without, at 0.1 with batch norm."
+PAPER = "Bjorck et al. 2018, arXiv:1806.02375, Figures 1 and 3: 110 layers train at 0.0001 without, at 0.1 with it."
 DEFAULT, FULL, SECONDS = Settings(steps=300), Settings(steps=1000, seeds=5), 20
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 SIZES = (64, *[64] * 10, 10)
@@ -73,7 +73,9 @@ def run(settings: Settings) -> list[Row]:
         rows.append({"seed": seed, "network": kind, "rate": rate, "train_loss": loss})
     for kind in NORMS:
         for (part, layer), value in np.ndenumerate(moments(kind, settings.seed)):
-            rows.append({"heat": kind, "part": part / (PARTS - 1), "layer": layer + 1, "mean": value})
+            rows.append(
+                {"heat": kind, "part": part / (PARTS - 1), "layer": layer + 1, "mean": value}
+            )
     return rows
 
 
@@ -83,20 +85,26 @@ def losses(rows: list[Row]) -> list[Row]:
 
 def largest(rows: list[Row], kind: str) -> float:
     """The largest rate that trains in all seeds; 0 if none."""
-    stable = [r for r in RATES if select(losses(rows), "train_loss", network=kind, rate=r).max() < STABLE]
+    stable = [
+        r for r in RATES if select(losses(rows), "train_loss", network=kind, rate=r).max() < STABLE
+    ]
     return max(stable, default=0.0)
 
 
 def finding(rows: list[Row]) -> tuple[bool, str]:
     plain, normalized = largest(rows, WITHOUT), largest(rows, WITH)
-    grown = {k: [r["mean"] for r in rows if r.get("heat") == k and r["part"] == 1][-1] for k in NORMS}
-    text = f"the largest stable rate is {plain:g} without and {normalized:g} with batch norm; after one update at {HEAT:g} "
-    text += f"the last layer's channels have means of {grown[WITHOUT]:.3g} and {grown[WITH]:.3g}."
+    grown = {
+        k: [r["mean"] for r in rows if r.get("heat") == k and r["part"] == 1][-1] for k in NORMS
+    }
+    text = f"the largest stable rate is {plain:g} without and {normalized:g} with batch norm; after one update "
+    text += f"at {HEAT:g} the last layer's channels have means of {grown[WITHOUT]:.3g} and {grown[WITH]:.3g}."
     return normalized >= 3 * plain and normalized > 0, text
 
 
 def table(rows: list[Row]) -> str:
-    return "training loss by learning rate:\n" + pivot(losses(rows), "network", "rate", "train_loss", ".3g")
+    return "training loss by learning rate:\n" + pivot(
+        losses(rows), "network", "rate", "train_loss", ".3g"
+    )
 
 
 def draw(figure: Any, rows: list[Row]) -> None:

@@ -10,18 +10,21 @@ in training, so one training serves all: with momentum 0 each layer shows the la
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 import minigrad as mg
-from examples.experiment import accuracy
+from examples.experiment import Split, accuracy
 from examples.why.common import (
     PALETTE,
     Row,
     Settings,
+    assign,
     batches,
+    copies,
     curve,
     descent,
     digits,
@@ -45,6 +48,17 @@ def evaluations(steps: int) -> list[int]:
     return sorted({round(s) for s in np.geomspace(1, steps, 28)})
 
 
+def errors(
+    model: nn.Module, buffers: list, averages: dict, training: Split, test: Split, seed: int
+) -> Iterator[tuple[Any, float]]:
+    """The test error by the running statistics of each momentum, and by precise ones."""
+    for momentum, arrays in averages.items():
+        assign(buffers, arrays)
+        yield momentum, 1 - accuracy(model, *test)
+    nn.population_statistics(model, islice(batches(training, 256, seed), 5))
+    yield PRECISE, 1 - accuracy(model, *test)
+
+
 def run(settings: Settings) -> list[Row]:
     training, test = digits()
     rows: list[Row] = []
@@ -52,35 +66,26 @@ def run(settings: Settings) -> list[Row]:
     for seed, _ in settings.runs(["training"]):
         model = network((64, 100, 100, 100, 10), lambda n: nn.BatchNorm(n, momentum=0), seed)
         buffers = [b for name, b in model.named_buffers() if "running" in name]
-        averages = {m: [b.numpy().copy() for b in buffers] for m in MOMENTA}
+        averages = {m: copies(buffers) for m in MOMENTA}
         descend = descent(model, mg.optim.SGD(model.parameters(), LR))
-
-        def error(step: int) -> None:
-            for momentum, arrays in averages.items():
-                for buffer, array in zip(buffers, arrays, strict=True):
-                    buffer.data = mg.tensor(array).data
-                add(step, momentum)
-            nn.population_statistics(model, islice(batches(training, 256, seed), 5))
-            add(step, PRECISE)
-
-        def add(step: int, statistics: Any) -> None:
-            row = {"seed": seed, "statistics": statistics, "step": step}
-            rows.append(row | {"test_error": 1 - accuracy(model, *test)})
-
         for step, batch in enumerate(islice(batches(training, BATCH, seed), settings.steps), 1):
             descend(*batch)
-            last = [b.numpy().copy() for b in buffers]
+            last = copies(buffers)
             for m, arrays in averages.items():
                 averages[m] = [m * a + (1 - m) * b for a, b in zip(arrays, last, strict=True)]
             if step in at:
-                error(step)
+                for statistics, error in errors(model, buffers, averages, training, test, seed):
+                    case = {"seed": seed, "statistics": statistics, "step": step}
+                    rows.append(case | {"test_error": error})
     return rows
 
 
 def lag(rows: list[Row], momentum: float) -> float:
     """The first step from which on the error is at most 0.02 above that of precise statistics; infinite if never."""
     for step in reversed(values(rows, "step")):
-        found, precise = (mean(rows, "test_error", step=step, statistics=s) for s in (momentum, PRECISE))
+        found, precise = (
+            mean(rows, "test_error", step=step, statistics=s) for s in (momentum, PRECISE)
+        )
         if found > precise + 0.02:
             later = [s for s in values(rows, "step") if s > step]
             return later[0] if later else np.inf
@@ -89,7 +94,9 @@ def lag(rows: list[Row], momentum: float) -> float:
 
 def finding(rows: list[Row]) -> tuple[bool, str]:
     slow = {m: lag(rows, m) for m in MOMENTA if m >= 0.9}
-    text = ", ".join(f"{m} from step {s:,.0f} on" if s < np.inf else f"{m} never" for m, s in slow.items())
+    text = ", ".join(
+        f"{m} from step {s:,.0f} on" if s < np.inf else f"{m} never" for m, s in slow.items()
+    )
     lags = list(slow.values())
     text = f"within 2 points of precise statistics: momentum {text}."
     return lags == sorted(lags) and lags[-1] > 3 * lags[0], text
@@ -97,7 +104,9 @@ def finding(rows: list[Row]) -> tuple[bool, str]:
 
 def table(rows: list[Row]) -> str:
     steps = values(rows, "step")
-    chosen = {min(steps, key=lambda s: abs(s - target)) for target in (3, 10, 30, 100, 300, 1000, 2000)}
+    chosen = {
+        min(steps, key=lambda s: abs(s - target)) for target in (3, 10, 30, 100, 300, 1000, 2000)
+    }
     return "test error after steps:\n" + pivot(
         [r for r in rows if r["step"] in chosen], "statistics", "step", "test_error"
     )
@@ -107,5 +116,7 @@ def draw(figure: Any, rows: list[Row]) -> None:
     panel = figure.subplots()
     for momentum, color in zip(MOMENTA, PALETTE, strict=False):
         curve(panel, rows, "step", "test_error", color, f"momentum {momentum}", statistics=momentum)
-    curve(panel, rows, "step", "test_error", "black", "precise statistics", "--", statistics=PRECISE)
+    curve(
+        panel, rows, "step", "test_error", "black", "precise statistics", "--", statistics=PRECISE
+    )
     finish(panel, 4, log=True, xscale="log", xlabel="training step", ylabel="test error")

@@ -33,7 +33,11 @@ from examples.why.common import (
 from minigrad import nn
 
 PAPER = "Wu & He 2018, arXiv:1803.08494, Figure 1: 23.6 % to 34.7 % on ImageNet from 32 to 2 images; group norm 24.1 %."
-DEFAULT, FULL, SECONDS = Settings(steps=300), Settings(steps=600, seeds=5), 20  # steps at the reference's size
+DEFAULT, FULL, SECONDS = (
+    Settings(steps=300),
+    Settings(steps=600, seeds=5),
+    20,
+)  # steps at the reference's size
 SIZES = (2, 4, 8, 16, 32, 64, 128, 256)
 REFERENCE, LR, GHOST = 32, 0.1, 16
 NORMS: dict[str, Callable[..., nn.Module]] = {
@@ -68,12 +72,18 @@ def run(settings: Settings) -> list[Row]:
 
 def finding(rows: list[Row]) -> tuple[bool, str]:
     rise = {
-        n: mean(rows, "test_error", norm=n, batch_size=2) - mean(rows, "test_error", norm=n, batch_size=32)
+        n: mean(rows, "test_error", norm=n, batch_size=2)
+        - mean(rows, "test_error", norm=n, batch_size=32)
         for n in NORMS
     }
     text = ", ".join(f"{n} norm {100 * rise[n]:+.1f}" for n in ("batch", "group", "layer"))
-    holds = rise["batch"] > 0.03 + max(rise["group"], rise["layer"]) and rise["renorm"] < rise["batch"]
-    return holds, f"from 32 to 2 examples the error changes, in points: {text}, renorm {100 * rise['renorm']:+.1f}."
+    holds = (
+        rise["batch"] > 0.03 + max(rise["group"], rise["layer"]) and rise["renorm"] < rise["batch"]
+    )
+    return (
+        holds,
+        f"from 32 to 2 examples the error changes, in points: {text}, renorm {100 * rise['renorm']:+.1f}.",
+    )
 
 
 def table(rows: list[Row]) -> str:

@@ -1,0 +1,102 @@
+"""Batch norm takes dropout's place, and does not go well with dropout before it.
+
+Ioffe & Szegedy 2015 (arXiv:1502.03167), sections 3.4 and 4.2.1: batch norm regularizes, and their networks without
+dropout are as good. Li et al. 2018 (arXiv:1801.05134) on the two together: dropout adds variance to what a following
+batch norm sees in training, and not in eval, where the running variances then are wrong ("variance shift").
+
+Measured: test accuracy of a network of three hidden layers, trained on few examples, dropout after each activation, without and with batch norm;
+and the shift, from ``minigrad.study.gap``: |log(variance in eval / running variance)| of the batch norms that follow a
+dropout, root mean square over their units.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+from examples.experiment import accuracy
+from examples.why.common import (
+    COLORS,
+    NORMS,
+    WITH,
+    WITHOUT,
+    Row,
+    Settings,
+    batches,
+    curve,
+    few,
+    finish,
+    mean,
+    network,
+    pivot,
+    train,
+)
+from minigrad import nn
+
+PAPER = "Ioffe & Szegedy 2015, arXiv:1502.03167, section 4.2.1; Li et al. 2018, arXiv:1801.05134, Figure 1."
+DEFAULT, FULL, SECONDS = Settings(steps=1000), Settings(steps=3000, seeds=5), 30
+EXAMPLES = 512  # few, so that a network without any regularization overfits
+PROBABILITIES = (0.0, 0.1, 0.3, 0.5, 0.7)
+
+
+def activation(p: float, rng: np.random.Generator) -> nn.Module:
+    return nn.Sequential(nn.ReLU(), nn.Dropout(p, rng))
+
+
+def run(settings: Settings) -> list[Row]:
+    (training, test), rows = few(EXAMPLES), []
+    for seed, (kind, p) in settings.runs(product(NORMS, PROBABILITIES)):
+        rng = np.random.default_rng([seed, 3])
+        sizes = (64, 128, 128, 128, 10)
+        model = network(sizes, NORMS[kind], seed, partial(activation, p, rng))
+        optimizer = mg.optim.SGD(model.parameters(), 0.1)
+        losses = train(model, training, settings.steps, 32, seed, optimizer)
+        row = {"seed": seed, "network": kind, "p": p, "train_loss": float(np.mean(losses[-50:]))}
+        row["test_accuracy"] = accuracy(model, *test)
+        if kind == WITH:
+            examples = [next(batches(training, EXAMPLES, seed))]
+            row["shift"] = float(
+                np.mean([layer.var for layer in mg.study.gap(model, examples)][1:])
+            )
+        rows.append(row)
+    return rows
+
+
+def gain(rows: list[Row], kind: str) -> float:
+    """The accuracy that the best dropout gains."""
+    of = [mean(rows, "test_accuracy", network=kind, p=p) for p in PROBABILITIES]
+    return max(of[1:]) - of[0]
+
+
+def finding(rows: list[Row]) -> tuple[bool, str]:
+    shift = [mean(rows, "shift", network=WITH, p=p) for p in PROBABILITIES]
+    plain, alone = (mean(rows, "test_accuracy", network=k, p=0.0) for k in NORMS)
+    text = f"the best dropout gains {100 * gain(rows, WITHOUT):.1f} points without and {100 * gain(rows, WITH):.1f} "
+    text += f"with batch norm, which alone gains {100 * (alone - plain):.1f}; the log variances are off by {shift[0]:.2f} "
+    text += f"without dropout, {shift[-2]:.2f} at p = 0.5."
+    holds = gain(rows, WITH) < gain(rows, WITHOUT) and shift[-2] > 2 * shift[0]
+    return holds and alone >= plain + gain(rows, WITHOUT) - 0.01, text
+
+
+def table(rows: list[Row]) -> str:
+    shift = pivot([r for r in rows if r["network"] == WITH], "network", "p", "shift")
+    return f"test accuracy by p:\n{pivot(rows, 'network', 'p', 'test_accuracy')}\n\nvariance shift by p:\n{shift}"
+
+
+def draw(figure: Any, rows: list[Row]) -> None:
+    left, right = figure.subplots(1, 2)
+    for kind, color in COLORS.items():
+        curve(left, rows, "p", "test_accuracy", color, kind, network=kind)
+    curve(right, rows, "p", "shift", COLORS[WITH], WITH, network=WITH)
+    finish(left, xlabel="p of dropout", ylabel="test accuracy")
+    finish(
+        right,
+        legend=False,
+        xlabel="p of dropout",
+        ylabel="variance shift, in logarithms",
+        ylim=(0, None),
+    )
