@@ -31,6 +31,8 @@ NAMES = (
     "smoothness",
     "shift",
     "dropout",
+    "regularization",
+    "siblings",
 )
 
 

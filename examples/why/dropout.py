@@ -4,9 +4,13 @@ Ioffe & Szegedy 2015 (arXiv:1502.03167), sections 3.4 and 4.2.1: batch norm regu
 dropout are as good. Li et al. 2018 (arXiv:1801.05134) on the two together: dropout adds variance to what a following
 batch norm sees in training, and not in eval, where the running variances then are wrong ("variance shift").
 
-Measured: test accuracy of a network of three hidden layers, trained on few examples, dropout after each activation, without and with batch norm;
-and the shift, from ``minigrad.study.gap``: |log(variance in eval / running variance)| of the batch norms that follow a
-dropout, root mean square over their units.
+Measured: test accuracy of a network of three hidden layers, trained on few examples, dropout after each activation,
+without and with batch norm; and the shift, from ``minigrad.study.gap``: |log(variance in eval / running variance)| of
+the batch norms that follow a dropout, root mean square over their units.
+
+What dropout gains depends on the data: with all 1,437 training images it gained nothing, with or without batch norm;
+with 256 of them batch norm alone was 4 points worse than the network without, and dropout helped both. The variance
+shift was there in all.
 """
 
 from __future__ import annotations
@@ -76,8 +80,8 @@ def finding(rows: list[Row]) -> tuple[bool, str]:
     shift = [mean(rows, "shift", network=WITH, p=p) for p in PROBABILITIES]
     plain, alone = (mean(rows, "test_accuracy", network=k, p=0.0) for k in NORMS)
     text = f"the best dropout gains {100 * gain(rows, WITHOUT):.1f} points without and {100 * gain(rows, WITH):.1f} "
-    text += f"with batch norm, which alone gains {100 * (alone - plain):.1f}; the log variances are off by {shift[0]:.2f} "
-    text += f"without dropout, {shift[-2]:.2f} at p = 0.5."
+    text += f"with batch norm, which alone gains {100 * (alone - plain):.1f}; the log variances are off by "
+    text += f"{shift[0]:.2f} without dropout, {shift[-2]:.2f} at p = 0.5."
     holds = gain(rows, WITH) < gain(rows, WITHOUT) and shift[-2] > 2 * shift[0]
     return holds and alone >= plain + gain(rows, WITHOUT) - 0.01, text
 
