@@ -192,7 +192,7 @@ def gradient(model: nn.Module, batch: tuple[mg.Tensor, ...]) -> tuple[float, lis
     parameters = model.parameters()
     for p in parameters:
         p.grad = None
-    with mg.bn.hold_statistics(), np.errstate(all="ignore"):
+    with nn.hold_statistics(), np.errstate(all="ignore"):
         loss = mg.softmax_cross_entropy(model(batch[0]), batch[1])
         loss.backward()
     return loss.item(), copies(parameters, "grad")

@@ -18,15 +18,13 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from examples.why.common import COLORS, PALETTE, Row, Settings, curve, finish, mean, network, values
+from examples.why import common as why
+from examples.why.common import Row, Settings
 from minigrad import nn
 
 PAPER = "Yang et al. 2019, arXiv:1902.08129: 1.21 for each layer, by their theory."
-DEFAULT, FULL, SECONDS = (
-    Settings(steps=40),
-    Settings(steps=100, seeds=5),
-    10,
-)  # steps are layers here
+#: the steps are layers: nothing is trained
+DEFAULT, FULL, SECONDS = Settings(steps=40), Settings(steps=100, seeds=5), 8
 WIDTH, BATCH = 256, 256
 #: activation, its layer, whether there is batch norm
 CASES = {
@@ -50,7 +48,7 @@ def gradients(layers: int, case: Any, seed: int) -> list[float]:
     """The norms of the gradients of all weights but the last layer's, from the first on."""
     activation, _, norm = case
     sizes = [WIDTH] * (layers + 1) + [10]
-    model = network(sizes, norm and (lambda n: norm(n, eps=1e-8)), seed, activation)
+    model = why.network(sizes, norm and (lambda n: norm(n, eps=1e-8)), seed, activation)
     rng = np.random.default_rng([seed, 1])
     x, labels = rng.normal(size=(BATCH, WIDTH)), rng.integers(0, 10, BATCH)
     mg.softmax_cross_entropy(model(mg.tensor(x, dtype="float32")), mg.tensor(labels)).backward()
@@ -75,8 +73,8 @@ def run(settings: Settings) -> list[Row]:
 
 
 def finding(rows: list[Row]) -> tuple[bool, str]:
-    relu, plain = (mean(rows, "growth", network=n) for n in ("ReLU", "ReLU, no batch norm"))
-    ideal = mean(rows, "theory", network="ReLU")
+    relu, plain = (why.mean(rows, "growth", network=n) for n in ("ReLU", "ReLU, no batch norm"))
+    ideal = why.mean(rows, "theory", network="ReLU")
     text = f"{relu:.3f} for each layer of rectifiers, {ideal:.3f} by theory, and {plain:.3f} without batch norm."
     return abs(relu / ideal - 1) < 0.03 and plain < 1.05, text
 
@@ -86,23 +84,26 @@ def table(rows: list[Row]) -> str:
         f"{'growth for each layer':<24}{'measured':>10}{'theory':>10}{'first / last layer':>21}"
     ]
     for name in CASES:
-        growth, ideal = mean(rows, "growth", network=name), mean(rows, "theory", network=name)
-        whole = mean(rows, "norm", network=name, layer=1)
+        growth, ideal = (
+            why.mean(rows, "growth", network=name),
+            why.mean(rows, "theory", network=name),
+        )
+        whole = why.mean(rows, "norm", network=name, layer=1)
         lines.append(f"{name:<24}{growth:>10.3f}{ideal:>10.3f}{whole:>21,.1f}")
     return "\n".join(lines)
 
 
 def draw(figure: Any, rows: list[Row]) -> None:
-    panel, layers = figure.subplots(), values(rows, "layer")
+    panel, layers = figure.subplots(), why.values(rows, "layer")
     for name, color in zip(
-        CASES, (*list(COLORS.values())[:1], PALETTE[0], *PALETTE[2:]), strict=False
+        CASES, (*list(why.COLORS.values())[:1], why.PALETTE[0], *why.PALETTE[2:]), strict=False
     ):
-        curve(panel, rows, "layer", "norm", color, name, network=name)
-        ideal = mean(rows, "theory", network=name)
+        why.curve(panel, rows, "layer", "norm", color, name, network=name)
+        ideal = why.mean(rows, "theory", network=name)
         label = "by theory" if name == "sigmoid" else None
         expected = ideal ** (layers[-1] - np.array(layers))
         panel.plot(layers, expected, "--", color=color, linewidth=1, label=label)
-    finish(
+    why.finish(
         panel,
         5,
         log=True,

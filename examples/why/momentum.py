@@ -18,26 +18,12 @@ import numpy as np
 
 import minigrad as mg
 from examples.experiment import Split, accuracy
-from examples.why.common import (
-    PALETTE,
-    Row,
-    Settings,
-    assign,
-    batches,
-    copies,
-    curve,
-    descent,
-    digits,
-    finish,
-    mean,
-    network,
-    pivot,
-    values,
-)
+from examples.why import common as why
+from examples.why.common import Row, Settings
 from minigrad import nn
 
 PAPER = "Wu & Johnson 2021, arXiv:2105.07576, section 3: the average lags where the network changes fast."
-DEFAULT, FULL, SECONDS = Settings(steps=2000), Settings(steps=2000, seeds=5), 10
+DEFAULT, FULL, SECONDS = Settings(steps=2000), Settings(steps=2000, seeds=5), 8
 MOMENTA = (0, 0.5, 0.9, 0.99, 0.999)
 PRECISE = "precise"
 BATCH, LR = 32, 0.1
@@ -53,24 +39,24 @@ def errors(
 ) -> Iterator[tuple[Any, float]]:
     """The test error by the running statistics of each momentum, and by precise ones."""
     for momentum, arrays in averages.items():
-        assign(buffers, arrays)
+        why.assign(buffers, arrays)
         yield momentum, 1 - accuracy(model, *test)
-    nn.population_statistics(model, islice(batches(training, 256, seed), 5))
+    nn.population_statistics(model, islice(why.batches(training, 256, seed), 5))
     yield PRECISE, 1 - accuracy(model, *test)
 
 
 def run(settings: Settings) -> list[Row]:
-    training, test = digits()
+    training, test = why.digits()
     rows: list[Row] = []
     at = evaluations(settings.steps)
     for seed, _ in settings.runs(["training"]):
-        model = network((64, 100, 100, 100, 10), lambda n: nn.BatchNorm(n, momentum=0), seed)
+        model = why.network((64, 100, 100, 100, 10), lambda n: nn.BatchNorm(n, momentum=0), seed)
         buffers = [b for name, b in model.named_buffers() if "running" in name]
-        averages = {m: copies(buffers) for m in MOMENTA}
-        descend = descent(model, mg.optim.SGD(model.parameters(), LR))
-        for step, batch in enumerate(islice(batches(training, BATCH, seed), settings.steps), 1):
+        averages = {m: why.copies(buffers) for m in MOMENTA}
+        descend = why.descent(model, mg.optim.SGD(model.parameters(), LR))
+        for step, batch in enumerate(islice(why.batches(training, BATCH, seed), settings.steps), 1):
             descend(*batch)
-            last = copies(buffers)
+            last = why.copies(buffers)
             for m, arrays in averages.items():
                 averages[m] = [m * a + (1 - m) * b for a, b in zip(arrays, last, strict=True)]
             if step in at:
@@ -82,12 +68,12 @@ def run(settings: Settings) -> list[Row]:
 
 def lag(rows: list[Row], momentum: float) -> float:
     """The first step from which on the error is at most 0.02 above that of precise statistics; infinite if never."""
-    for step in reversed(values(rows, "step")):
+    for step in reversed(why.values(rows, "step")):
         found, precise = (
-            mean(rows, "test_error", step=step, statistics=s) for s in (momentum, PRECISE)
+            why.mean(rows, "test_error", step=step, statistics=s) for s in (momentum, PRECISE)
         )
         if found > precise + 0.02:
-            later = [s for s in values(rows, "step") if s > step]
+            later = [s for s in why.values(rows, "step") if s > step]
             return later[0] if later else np.inf
     return 1
 
@@ -103,20 +89,22 @@ def finding(rows: list[Row]) -> tuple[bool, str]:
 
 
 def table(rows: list[Row]) -> str:
-    steps = values(rows, "step")
+    steps = why.values(rows, "step")
     chosen = {
         min(steps, key=lambda s: abs(s - target)) for target in (3, 10, 30, 100, 300, 1000, 2000)
     }
-    return "test error after steps:\n" + pivot(
+    return "test error after steps:\n" + why.pivot(
         [r for r in rows if r["step"] in chosen], "statistics", "step", "test_error"
     )
 
 
 def draw(figure: Any, rows: list[Row]) -> None:
     panel = figure.subplots()
-    for momentum, color in zip(MOMENTA, PALETTE, strict=False):
-        curve(panel, rows, "step", "test_error", color, f"momentum {momentum}", statistics=momentum)
-    curve(
+    for momentum, color in zip(MOMENTA, why.PALETTE, strict=False):
+        why.curve(
+            panel, rows, "step", "test_error", color, f"momentum {momentum}", statistics=momentum
+        )
+    why.curve(
         panel, rows, "step", "test_error", "black", "precise statistics", "--", statistics=PRECISE
     )
-    finish(panel, 4, log=True, xscale="log", xlabel="training step", ylabel="test error")
+    why.finish(panel, 4, log=True, xscale="log", xlabel="training step", ylabel="test error")

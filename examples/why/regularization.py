@@ -19,46 +19,34 @@ import numpy as np
 
 import minigrad as mg
 from examples.experiment import accuracy, predict
-from examples.why.common import (
-    PALETTE,
-    Row,
-    Settings,
-    Split,
-    curve,
-    few,
-    finish,
-    mean,
-    network,
-    pivot,
-    train,
-    values,
-)
+from examples.why import common as why
+from examples.why.common import Row, Settings
 from minigrad import nn
 
 PAPER = "Luo et al. 2019, arXiv:1809.00846, sections 2 and 5."
-DEFAULT, FULL, SECONDS = Settings(steps=300), Settings(steps=1000, seeds=5), 35
+DEFAULT, FULL, SECONDS = Settings(steps=300), Settings(steps=1000, seeds=5), 10
 EXAMPLES, BATCH = 512, 64
 NOISE, DECAY = "examples normalized together", "decay of gamma"
 CASES = [*product([NOISE], (64, 32, 16, 8, 4)), *product([DECAY], (0.0, 0.003, 0.01, 0.03))]
 
 
-def evaluated(model: nn.Module, split: Split) -> float:
+def evaluated(model: nn.Module, split: why.Split) -> float:
     """The loss in eval mode."""
     logits = mg.tensor(predict(model, split[0]))
     return mg.softmax_cross_entropy(logits, mg.tensor(split[1])).item()
 
 
 def run(settings: Settings) -> list[Row]:
-    (training, test), rows = few(EXAMPLES), []
+    (training, test), rows = why.few(EXAMPLES), []
     for seed, (what, value) in settings.runs(CASES):
         together = int(value) if what == NOISE else BATCH
         momentum = 0.9 ** (together / BATCH)  # updated for each ghost batch
-        model = network((64, 128, 128, 10), ghost(together, momentum), seed)
+        model = why.network((64, 128, 128, 10), ghost(together, momentum), seed)
         gammas = [p for name, p in model.named_parameters() if name.endswith("gamma")]
         others = [p for name, p in model.named_parameters() if not name.endswith("gamma")]
         decay = float(value) if what == DECAY else 0.0
         groups = [{"params": others}, {"params": gammas, "weight_decay": decay}]
-        train(model, training, settings.steps, BATCH, seed, mg.optim.SGD(groups, 0.1))
+        why.train(model, training, settings.steps, BATCH, seed, mg.optim.SGD(groups, 0.1))
         gamma = np.concatenate([g.numpy() for g in gammas])
         losses = {"train_loss": evaluated(model, training), "test_loss": evaluated(model, test)}
         row = {"seed": seed, "what": what, "at": value} | losses
@@ -77,8 +65,10 @@ def ghost(together: int, momentum: float) -> Any:
 def best(rows: list[Row], what: str) -> tuple[float, float, float, float]:
     """The test loss of plain batch norm, the lowest one and where it is, and how gamma changed at the other end."""
     of = [at for w, at in CASES if w == what]
-    losses = [mean(rows, "test_loss", what=what, at=at) for at in of]
-    gamma = mean(rows, "gamma", what=what, at=of[-1]) / mean(rows, "gamma", what=what, at=of[0])
+    losses = [why.mean(rows, "test_loss", what=what, at=at) for at in of]
+    gamma = why.mean(rows, "gamma", what=what, at=of[-1]) / why.mean(
+        rows, "gamma", what=what, at=of[0]
+    )
     return losses[0], min(losses), of[int(np.argmin(losses))], gamma
 
 
@@ -94,7 +84,7 @@ def table(rows: list[Row]) -> str:
     names = ("train_loss", "test_loss", "gap", "test_accuracy", "gamma")
     long = [r | {"measure": n.replace("_", " "), "number": r[n]} for r in rows for n in names]
     return "\n\n".join(
-        f"{what}:\n{pivot([r for r in long if r['what'] == what], 'measure', 'at', 'number')}"
+        f"{what}:\n{why.pivot([r for r in long if r['what'] == what], 'measure', 'at', 'number')}"
         for what in (NOISE, DECAY)
     )
 
@@ -104,10 +94,10 @@ def draw(figure: Any, rows: list[Row]) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     for panel, what in ((left, NOISE), (right, DECAY)):
         chosen = [r for r in rows if r["what"] == what]
-        for (measure, label), color in zip(measures.items(), PALETTE, strict=False):
-            curve(panel, chosen, "at", measure, color, label)
-        finish(panel, 3, legend=panel is left, xlabel=what)
+        for (measure, label), color in zip(measures.items(), why.PALETTE, strict=False):
+            why.curve(panel, chosen, "at", measure, color, label)
+        why.finish(panel, 3, legend=panel is left, xlabel=what)
     left.set_xscale("log", base=2)
-    sizes = values([r for r in rows if r["what"] == NOISE], "at")
+    sizes = why.values([r for r in rows if r["what"] == NOISE], "at")
     left.set_xticks(sizes, [str(s) for s in sizes])
     left.invert_xaxis()

@@ -17,31 +17,12 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from examples.why.common import (
-    COLORS,
-    NORMS,
-    WITH,
-    WITHOUT,
-    Row,
-    Settings,
-    assign,
-    batches,
-    copies,
-    curve,
-    descent,
-    digits,
-    finish,
-    gradient,
-    mean,
-    network,
-    norm,
-    pivot,
-    values,
-)
+from examples.why import common as why
+from examples.why.common import Row, Settings
 from minigrad import nn
 
 PAPER = "Santurkar et al. 2018, arXiv:1805.11604, Definition 2.1 and Figure 3: as much shift, or more, with it."
-DEFAULT, FULL, SECONDS = Settings(steps=150), Settings(steps=500, seeds=5), 20
+DEFAULT, FULL, SECONDS = Settings(steps=150), Settings(steps=500, seeds=5), 10
 SIZES, RATES, EVALUATIONS = (64, *[64] * 6, 10), (0.003, 0.01, 0.03, 0.1, 0.3), 15
 
 
@@ -59,34 +40,34 @@ def shifts(
     model: nn.Sequential, batch: tuple[mg.Tensor, ...], before: list[np.ndarray]
 ) -> list[Row]:
     """The shift of each hidden layer by the step from ``before``, which the model has taken."""
-    parameters, layers, after = model.parameters(), groups(model), copies(model.parameters())
-    assign(parameters, before)
-    _, old = gradient(model, batch)
+    parameters, layers, after = model.parameters(), groups(model), why.copies(model.parameters())
+    why.assign(parameters, before)
+    _, old = why.gradient(model, batch)
     found = []
     for number, layer in enumerate(layers[1:-1], 2):
         mixed = [
             a if i < layer[0] else b for i, (a, b) in enumerate(zip(after, before, strict=True))
         ]
-        assign(parameters, mixed)
-        _, new = gradient(model, batch)
+        why.assign(parameters, mixed)
+        _, new = why.gradient(model, batch)
         g, moved = ([arrays[i] for i in layer] for arrays in (old, new))
-        distance = norm(a - b for a, b in zip(g, moved, strict=True))
+        distance = why.norm(a - b for a, b in zip(g, moved, strict=True))
         product = sum(float((a.astype(float) * b).sum()) for a, b in zip(g, moved, strict=True))
-        cosine = product / max(norm(g) * norm(moved), 1e-30)
+        cosine = product / max(why.norm(g) * why.norm(moved), 1e-30)
         row = {"layer": number, "distance": distance, "cosine": cosine}
-        found.append(row | {"relative": distance / max(norm(g), 1e-30)})
-    assign(parameters, after)
+        found.append(row | {"relative": distance / max(why.norm(g), 1e-30)})
+    why.assign(parameters, after)
     return found
 
 
 def run(settings: Settings) -> list[Row]:
-    (training, _), rows = digits(), []
+    (training, _), rows = why.digits(), []
     every = max(1, settings.steps // EVALUATIONS)
-    for seed, (kind, rate) in settings.runs(product(NORMS, RATES)):
-        model = network(SIZES, NORMS[kind], seed)
-        descend = descent(model, mg.optim.SGD(model.parameters(), rate))
-        for step, batch in enumerate(islice(batches(training, 64, seed), settings.steps), 1):
-            before = copies(model.parameters()) if step % every == 0 else None
+    for seed, (kind, rate) in settings.runs(product(why.NORMS, RATES)):
+        model = why.network(SIZES, why.NORMS[kind], seed)
+        descend = why.descent(model, mg.optim.SGD(model.parameters(), rate))
+        for step, batch in enumerate(islice(why.batches(training, 64, seed), settings.steps), 1):
+            before = why.copies(model.parameters()) if step % every == 0 else None
             loss = descend(*batch).item()
             if before is not None:
                 head = {
@@ -102,10 +83,13 @@ def run(settings: Settings) -> list[Row]:
 
 def finding(rows: list[Row]) -> tuple[bool, str]:
     shift = {
-        (k, rate): mean(rows, "relative", network=k, rate=rate) for k, rate in product(NORMS, RATES)
+        (k, rate): why.mean(rows, "relative", network=k, rate=rate)
+        for k, rate in product(why.NORMS, RATES)
     }
-    more = [rate for rate in RATES if shift[WITH, rate] > 0.95 * shift[WITHOUT, rate]]
-    pairs = ", ".join(f"{shift[WITHOUT, r]:.2f} and {shift[WITH, r]:.2f} at {r:g}" for r in RATES)
+    more = [rate for rate in RATES if shift[why.WITH, rate] > 0.95 * shift[why.WITHOUT, rate]]
+    pairs = ", ".join(
+        f"{shift[why.WITHOUT, r]:.2f} and {shift[why.WITH, r]:.2f} at {r:g}" for r in RATES
+    )
     text = f"the distance relative to the gradient is, without and with batch norm, {pairs}: "
     return len(more) > len(RATES) / 2, f"{text}not reduced at {len(more)} of {len(RATES)} rates."
 
@@ -117,19 +101,19 @@ def table(rows: list[Row]) -> str:
         "relative": "distance relative to the gradient",
     }
     text = [
-        f"mean {name} by learning rate:\n{pivot(rows, 'network', 'rate', m)}"
+        f"mean {name} by learning rate:\n{why.pivot(rows, 'network', 'rate', m)}"
         for m, name in parts.items()
     ]
     return "\n\n".join(
-        [*text, "mean training loss:\n" + pivot(rows, "network", "rate", "train_loss")]
+        [*text, "mean training loss:\n" + why.pivot(rows, "network", "rate", "train_loss")]
     )
 
 
 def averages(rows: list[Row], measure: str) -> list[Row]:
     """One row for each seed, network and rate: means over layers and steps."""
-    keys = product(values(rows, "seed"), NORMS, RATES)
+    keys = product(why.values(rows, "seed"), why.NORMS, RATES)
     cases = [{"seed": s, "network": k, "rate": r} for s, k, r in keys]
-    return [case | {measure: mean(rows, measure, **case)} for case in cases]
+    return [case | {measure: why.mean(rows, measure, **case)} for case in cases]
 
 
 def draw(figure: Any, rows: list[Row]) -> None:
@@ -137,6 +121,6 @@ def draw(figure: Any, rows: list[Row]) -> None:
     for i, (panel, (measure, title)) in enumerate(
         zip(figure.subplots(1, 3), titles.items(), strict=True)
     ):
-        for kind, color in COLORS.items():
-            curve(panel, averages(rows, measure), "rate", measure, color, kind, network=kind)
-        finish(panel, legend=i == 1, xscale="log", xlabel="learning rate", title=title)
+        for kind, color in why.COLORS.items():
+            why.curve(panel, averages(rows, measure), "rate", measure, color, kind, network=kind)
+        why.finish(panel, legend=i == 1, xscale="log", xlabel="learning rate", title=title)

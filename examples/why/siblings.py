@@ -10,24 +10,15 @@ Measured: training loss at the end, and test accuracy, of each network without a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import minigrad as mg
 from examples.experiment import Split, accuracy
-from examples.why.common import (
-    COLORS,
-    WITH,
-    WITHOUT,
-    Row,
-    Settings,
-    digits,
-    finish,
-    select,
-    train,
-    values,
-)
+from examples.why import common as why
+from examples.why.common import Row, Settings
 from minigrad import nn
 from models.attention import transformer_encoder
 from models.bn_lstm import bn_lstm, lstm
@@ -40,61 +31,46 @@ from models.network_in_network import network_in_network
 from models.resnet import Block, ResNet
 from models.tdnn import TDNN
 
-PAPER = "Ioffe & Szegedy 2015, arXiv:1502.03167, Figure 2, for Inception; Cooijmans et al. 2017, arXiv:1603.09025, for the LSTM."
-DEFAULT, FULL, SECONDS = Settings(steps=100), Settings(steps=500, seeds=5), 45
-FLAT, IMAGE, ROWS, FRAMES = (64,), (1, 8, 8), (8, 8), (8, 8)
+PAPER = "Ioffe & Szegedy 2015, arXiv:1502.03167, Figure 2 (Inception); Cooijmans et al. 2017, arXiv:1603.09025 (LSTM)."
+DEFAULT, FULL, SECONDS = Settings(steps=100), Settings(steps=500, seeds=5), 20
+FLAT, IMAGE, ROWS = (64,), (1, 8, 8), (8, 8)
 MODULES = ("3a", "3c", "5b")
-FRAME_LAYERS = ((32, 3, 1), (32, 3, 1))
+LAYERS = ((32, 3, 1), (32, 3, 1))
 
 
 class Sibling(NamedTuple):
-    """A network: without or with batch norm, the shape of an example, and how it is made from a generator."""
+    """A network: without or with batch norm, the shape of an example, and its factory."""
 
     name: str
     kind: str
     shape: tuple[int, ...]
-    make: Callable[[np.random.Generator], nn.Module]
+    make: Callable[..., nn.Module]
 
 
 def both(
     name: str, shape: tuple[int, ...], make: Callable[..., nn.Module], **settings: Any
 ) -> list[Sibling]:
     """The two networks of a factory that has the switch ``batch_norm``."""
+    kinds = {why.WITHOUT: False, why.WITH: True}
     return [
-        Sibling(name, kind, shape, lambda rng, b=b: make(batch_norm=b, rng=rng, **settings))
-        for kind, b in ((WITHOUT, False), (WITH, True))
+        Sibling(name, k, shape, partial(make, batch_norm=b, **settings)) for k, b in kinds.items()
     ]
 
 
+TIME_DELAY = {"classes": 10, "features": 8, "layers": LAYERS, "last": 2, "activation": mg.relu}
 SIBLINGS = [
     *both("MLP", FLAT, MLP, sizes=(64, 100, 100, 100, 10)),
     *both("highway", FLAT, highway, inputs=64),
-    Sibling(
-        "maxout", WITHOUT, FLAT, lambda rng: maxout_mlp(inputs=64, width=64, pieces=3, rng=rng)
-    ),
+    Sibling("maxout", why.WITHOUT, FLAT, partial(maxout_mlp, inputs=64, width=64, pieces=3)),
     *both("LeNet", IMAGE, LeNet, size=8),
     *both("Network in Network", IMAGE, network_in_network, channels=1, width=24, dropout=0.0),
-    Sibling("Inception", WITH, IMAGE, lambda rng: inception_bn_small(10, 1, 1 / 16, MODULES, rng)),
+    Sibling("Inception", why.WITH, IMAGE, partial(inception_bn_small, 10, 1, 1 / 16, MODULES)),
+    Sibling("ResNet", why.WITH, IMAGE, partial(ResNet, Block, (1, 1), 10, 1, 8, small=True)),
+    *both("TDNN", ROWS, TDNN, **TIME_DELAY),
+    Sibling("LSTM", why.WITHOUT, ROWS, partial(lstm, features=8, hidden=32)),
+    Sibling("LSTM", why.WITH, ROWS, partial(bn_lstm, features=8, hidden=32, max_steps=8)),
     Sibling(
-        "ResNet", WITH, IMAGE, lambda rng: ResNet(Block, (1, 1), 10, 1, 8, small=True, rng=rng)
-    ),
-    *both(
-        "TDNN",
-        FRAMES,
-        TDNN,
-        classes=10,
-        features=8,
-        layers=FRAME_LAYERS,
-        last=2,
-        activation=mg.relu,
-    ),
-    Sibling("LSTM", WITHOUT, ROWS, lambda rng: lstm(features=8, hidden=32, rng=rng)),
-    Sibling("LSTM", WITH, ROWS, lambda rng: bn_lstm(features=8, hidden=32, max_steps=8, rng=rng)),
-    Sibling(
-        "attention",
-        WITHOUT,
-        ROWS,
-        lambda rng: transformer_encoder(features=8, width=32, layers=1, rng=rng),
+        "attention", why.WITHOUT, ROWS, partial(transformer_encoder, features=8, width=32, layers=1)
     ),
 ]
 
@@ -102,12 +78,12 @@ SIBLINGS = [
 def run(settings: Settings) -> list[Row]:
     rows = []
     for seed, sibling in settings.runs(SIBLINGS):
-        training, test = (shaped(split, sibling.shape) for split in digits())
+        training, test = (shaped(split, sibling.shape) for split in why.digits())
         mg.manual_seed(seed)
-        model = sibling.make(np.random.default_rng(seed))
+        model = sibling.make(rng=np.random.default_rng(seed))
         optimizer = mg.optim.Adam(model.parameters(), lr=3e-3)
         # the BN-LSTM draws its initial states for each batch
-        losses = train(
+        losses = why.train(
             model, training, settings.steps, 32, seed, optimizer, jit=sibling.name != "LSTM"
         )
         row = {"seed": seed, "model": sibling.name, "network": sibling.kind}
@@ -123,14 +99,14 @@ def shaped(split: Split, shape: tuple[int, ...]) -> Split:
 
 def cell(rows: list[Row], model: str, kind: str, measure: str) -> float:
     """The mean over seeds; NaN for a network that does not exist."""
-    found = select(rows, measure, model=model, network=kind)
+    found = why.select(rows, measure, model=model, network=kind)
     return float(found.mean()) if len(found) else np.nan
 
 
 def finding(rows: list[Row]) -> tuple[bool, str]:
     pairs = {
-        m: [cell(rows, m, kind, "test_accuracy") for kind in (WITHOUT, WITH)]
-        for m in values(rows, "model")
+        m: [cell(rows, m, kind, "test_accuracy") for kind in (why.WITHOUT, why.WITH)]
+        for m in why.values(rows, "model")
     }
     gains = {m: 100 * (b - a) for m, (a, b) in pairs.items() if not np.isnan(a + b)}
     text = ", ".join(f"{m} {gain:+.1f}" for m, gain in gains.items())
@@ -142,11 +118,11 @@ def table(rows: list[Row]) -> str:
         f"{'':<20}{'parameters':>12}{'training loss':>24}{'test accuracy':>24}",
         f"{'':<32}" + 2 * f"{'without':>14}{'with':>10}",
     ]
-    for model in values(rows, "model"):
-        size = int(np.nanmax([cell(rows, model, kind, "parameters") for kind in COLORS]))
+    for model in why.values(rows, "model"):
+        size = int(np.nanmax([cell(rows, model, kind, "parameters") for kind in why.COLORS]))
         line = f"{model:<20}{size:>12,}"
         for measure in ("train_loss", "test_accuracy"):
-            for kind, width in ((WITHOUT, 14), (WITH, 10)):
+            for kind, width in ((why.WITHOUT, 14), (why.WITH, 10)):
                 value = cell(rows, model, kind, measure)
                 line += f"{'-' if np.isnan(value) else f'{value:.3f}':>{width}}"
         lines.append(line)
@@ -154,18 +130,18 @@ def table(rows: list[Row]) -> str:
 
 
 def draw(figure: Any, rows: list[Row]) -> None:
-    models = values(rows, "model")
+    models = why.values(rows, "model")
     for panel, measure, label in zip(
         figure.subplots(1, 2, sharey=True),
         ("train_loss", "test_accuracy"),
         ("training loss", "test accuracy"),
         strict=True,
     ):
-        for i, (kind, color) in enumerate(COLORS.items()):
+        for i, (kind, color) in enumerate(why.COLORS.items()):
             lengths = [cell(rows, m, kind, measure) for m in models]
             panel.barh(
                 np.arange(len(models)) + 0.4 * i - 0.2, lengths, 0.38, color=color, label=kind
             )
         panel.set_yticks(range(len(models)), models)
-        finish(panel, legend=measure == "train_loss", xlabel=label)
+        why.finish(panel, legend=measure == "train_loss", xlabel=label)
     panel.invert_yaxis()

@@ -17,27 +17,13 @@ from typing import Any
 
 import minigrad as mg
 from examples.experiment import accuracy
-from examples.why.common import (
-    PALETTE,
-    Row,
-    Settings,
-    curve,
-    digits,
-    finish,
-    mean,
-    network,
-    pivot,
-    train,
-    values,
-)
+from examples.why import common as why
+from examples.why.common import Row, Settings
 from minigrad import nn
 
 PAPER = "Wu & He 2018, arXiv:1803.08494, Figure 1: 23.6 % to 34.7 % on ImageNet from 32 to 2 images; group norm 24.1 %."
-DEFAULT, FULL, SECONDS = (
-    Settings(steps=300),
-    Settings(steps=600, seeds=5),
-    20,
-)  # steps at the reference's size
+#: steps with batches of REFERENCE examples; as many examples with others
+DEFAULT, FULL, SECONDS = Settings(steps=300), Settings(steps=600, seeds=5), 20
 SIZES = (2, 4, 8, 16, 32, 64, 128, 256)
 REFERENCE, LR, GHOST = 32, 0.1, 16
 NORMS: dict[str, Callable[..., nn.Module]] = {
@@ -51,11 +37,11 @@ NORMS: dict[str, Callable[..., nn.Module]] = {
 
 def error(name: str, size: int, steps: int, seed: int) -> float:
     """The test error of one training with batches of ``size``."""
-    training, test = digits()
+    training, test = why.digits()
     settings = {} if name in ("group", "layer") else {"momentum": 0.9 ** (size / REFERENCE)}
-    model = network((64, 64, 64, 10), lambda n: NORMS[name](n, **settings), seed)
+    model = why.network((64, 64, 64, 10), lambda n: NORMS[name](n, **settings), seed)
     optimizer = mg.optim.SGD(model.parameters(), LR * size / REFERENCE)
-    train(model, training, max(1, steps * REFERENCE // size), size, seed, optimizer)
+    why.train(model, training, max(1, steps * REFERENCE // size), size, seed, optimizer)
     return 1 - accuracy(model, *test)
 
 
@@ -63,7 +49,7 @@ def run(settings: Settings) -> list[Row]:
     rows: list[Row] = []
     for seed, (name, size) in settings.runs(product(NORMS, SIZES)):
         if name == "ghost" and size <= GHOST:  # one virtual batch: plain batch norm
-            found = mean(rows, "test_error", seed=seed, norm="batch", batch_size=size)
+            found = why.mean(rows, "test_error", seed=seed, norm="batch", batch_size=size)
         else:
             found = error(name, size, settings.steps, seed)
         rows.append({"seed": seed, "norm": name, "batch_size": size, "test_error": found})
@@ -72,8 +58,8 @@ def run(settings: Settings) -> list[Row]:
 
 def finding(rows: list[Row]) -> tuple[bool, str]:
     rise = {
-        n: mean(rows, "test_error", norm=n, batch_size=2)
-        - mean(rows, "test_error", norm=n, batch_size=32)
+        n: why.mean(rows, "test_error", norm=n, batch_size=2)
+        - why.mean(rows, "test_error", norm=n, batch_size=32)
         for n in NORMS
     }
     text = ", ".join(f"{n} norm {100 * rise[n]:+.1f}" for n in ("batch", "group", "layer"))
@@ -87,14 +73,14 @@ def finding(rows: list[Row]) -> tuple[bool, str]:
 
 
 def table(rows: list[Row]) -> str:
-    return "test error by batch size:\n" + pivot(rows, "norm", "batch_size", "test_error")
+    return "test error by batch size:\n" + why.pivot(rows, "norm", "batch_size", "test_error")
 
 
 def draw(figure: Any, rows: list[Row]) -> None:
-    panel, sizes = figure.subplots(), values(rows, "batch_size")
-    for name, color in zip(NORMS, PALETTE, strict=False):
+    panel, sizes = figure.subplots(), why.values(rows, "batch_size")
+    for name, color in zip(NORMS, why.PALETTE, strict=False):
         style = "--" if name == "ghost" else "-"
-        curve(panel, rows, "batch_size", "test_error", color, name, style, norm=name)
+        why.curve(panel, rows, "batch_size", "test_error", color, name, style, norm=name)
     panel.set_xscale("log", base=2)
     panel.set_xticks(sizes, [str(s) for s in sizes])
-    finish(panel, 5, xlabel="batch size", ylabel="test error")
+    why.finish(panel, 5, xlabel="batch size", ylabel="test error")

@@ -16,31 +16,12 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from examples.why.common import (
-    COLORS,
-    NORMS,
-    WITH,
-    WITHOUT,
-    Norm,
-    Row,
-    Settings,
-    assign,
-    batch_norm,
-    batches,
-    copies,
-    curve,
-    descent,
-    digits,
-    finish,
-    gradient,
-    mean,
-    network,
-    norm,
-)
+from examples.why import common as why
+from examples.why.common import Row, Settings
 from minigrad import nn
 
 PAPER = "Santurkar et al. 2018, arXiv:1805.11604, Figures 2 and 4."
-DEFAULT, FULL, SECONDS = Settings(steps=300), Settings(steps=1000, seeds=5), 20
+DEFAULT, FULL, SECONDS = Settings(steps=300), Settings(steps=1000, seeds=5), 12
 NOISY, EVALUATIONS, LR = "noisy batch norm", 30, 0.05
 TRAINED = 0.5  # a training loss that counts as trained; guessing has 2.3
 SIZES = (64, *[64] * 10, 10)
@@ -56,7 +37,7 @@ class Noise(nn.Module):
     """Batch norm, and noise on its outputs: the paper's, with its constants."""
 
     def __init__(self, channels: int, rng: np.random.Generator) -> None:
-        self.norm, self.rng = batch_norm(channels), rng
+        self.norm, self.rng = why.batch_norm(channels), rng
 
     def forward(self, x: mg.Tensor) -> mg.Tensor:
         shift, scale = (
@@ -71,30 +52,30 @@ class Noise(nn.Module):
 def along(model: nn.Module, batch: tuple[mg.Tensor, ...]) -> Row:
     """The three measures along the gradient of a batch; the model is as before afterwards."""
     parameters = model.parameters()
-    start, (loss, g) = copies(parameters), gradient(model, batch)
-    losses, changes, length = [loss], [], LR * norm(g)
+    start, (loss, g) = why.copies(parameters), why.gradient(model, batch)
+    losses, changes, length = [loss], [], LR * why.norm(g)
     for multiple in MULTIPLES:
-        assign(
+        why.assign(
             parameters, [s - np.float32(multiple * LR) * d for s, d in zip(start, g, strict=True)]
         )
-        other, moved = gradient(model, batch)
+        other, moved = why.gradient(model, batch)
         losses.append(other)
-        changes.append(norm(a - b for a, b in zip(moved, g, strict=True)))
-    assign(parameters, start)
+        changes.append(why.norm(a - b for a, b in zip(moved, g, strict=True)))
+    why.assign(parameters, start)
     beta = max(c / (m * length) for c, m in zip(changes, MULTIPLES, strict=True))
     return {"width": max(losses) - min(losses), "change": max(changes), "beta": beta}
 
 
 def run(settings: Settings) -> list[Row]:
-    (training, _), rows = digits(), []
+    (training, _), rows = why.digits(), []
     every = max(1, settings.steps // EVALUATIONS)
-    for seed, kind in settings.runs([*NORMS, NOISY]):
+    for seed, kind in settings.runs([*why.NORMS, NOISY]):
         rng = np.random.default_rng([seed, 2])
-        chosen: Norm | None = (lambda n: Noise(n, rng)) if kind == NOISY else NORMS[kind]  # noqa: B023
-        model = network(SIZES, chosen, seed)
-        descend = descent(model, mg.optim.SGD(model.parameters(), LR), jit=kind != NOISY)
+        chosen: why.Norm | None = (lambda n: Noise(n, rng)) if kind == NOISY else why.NORMS[kind]  # noqa: B023
+        model = why.network(SIZES, chosen, seed)
+        descend = why.descent(model, mg.optim.SGD(model.parameters(), LR), jit=kind != NOISY)
         losses = []
-        for step, batch in enumerate(islice(batches(training, 64, seed), settings.steps)):
+        for step, batch in enumerate(islice(why.batches(training, 64, seed), settings.steps)):
             if step % every == 0 and kind != NOISY:
                 found = along(model, batch)
             losses.append(descend(*batch).item())
@@ -107,8 +88,14 @@ def run(settings: Settings) -> list[Row]:
 
 def finding(rows: list[Row]) -> tuple[bool, str]:
     last = rows[-1]["step"]
-    ratios = {m: mean(rows, m, network=WITHOUT) / mean(rows, m, network=WITH) for m in MEASURES}
-    losses = {k: mean(rows, "train_loss", network=k, step=last) for k in (WITHOUT, WITH, NOISY)}
+    ratios = {
+        m: why.mean(rows, m, network=why.WITHOUT) / why.mean(rows, m, network=why.WITH)
+        for m in MEASURES
+    }
+    losses = {
+        k: why.mean(rows, "train_loss", network=k, step=last)
+        for k in (why.WITHOUT, why.WITH, NOISY)
+    }
     text = ", ".join(f"{MEASURES[m]} {r:.2f} times" for m, r in ratios.items())
     ends = ", ".join(f"{loss:.3f} {kind}" for kind, loss in losses.items())
     holds = min(ratios.values()) > 1 and losses[NOISY] < TRAINED
@@ -119,12 +106,13 @@ def finding(rows: list[Row]) -> tuple[bool, str]:
 
 
 def table(rows: list[Row]) -> str:
-    lines = [f"{'mean over the training':<28}{WITHOUT:>20}{WITH:>20}{NOISY:>20}"]
+    lines = [f"{'mean over the training':<28}{why.WITHOUT:>20}{why.WITH:>20}{NOISY:>20}"]
     for measure, name in MEASURES.items():
-        cells = (mean(rows, measure, network=kind) for kind in NORMS)
+        cells = (why.mean(rows, measure, network=kind) for kind in why.NORMS)
         lines.append(f"{name:<28}" + "".join(f"{cell:>20.3f}" for cell in cells))
     ends = (
-        mean(rows, "train_loss", network=kind, step=rows[-1]["step"]) for kind in (*NORMS, NOISY)
+        why.mean(rows, "train_loss", network=kind, step=rows[-1]["step"])
+        for kind in (*why.NORMS, NOISY)
     )
     return "\n".join(
         [*lines, f"{'training loss at the end':<28}" + "".join(f"{e:>20.3f}" for e in ends)]
@@ -133,10 +121,10 @@ def table(rows: list[Row]) -> str:
 
 def draw(figure: Any, rows: list[Row]) -> None:
     first, *panels = figure.subplots(1, 4)
-    for kind, color in (COLORS | {NOISY: "#3a923a"}).items():
-        curve(first, rows, "step", "train_loss", color, kind, network=kind)
-    finish(first, 1, log=True, xlabel="step", title="training loss")
+    for kind, color in (why.COLORS | {NOISY: "#3a923a"}).items():
+        why.curve(first, rows, "step", "train_loss", color, kind, network=kind)
+    why.finish(first, 1, log=True, xlabel="step", title="training loss")
     for panel, (measure, name) in zip(panels, MEASURES.items(), strict=True):
-        for kind, color in COLORS.items():
-            curve(panel, rows, "step", measure, color, kind, network=kind)
-        finish(panel, legend=False, log=True, xlabel="step", title=name)
+        for kind, color in why.COLORS.items():
+            why.curve(panel, rows, "step", measure, color, kind, network=kind)
+        why.finish(panel, legend=False, log=True, xlabel="step", title=name)
