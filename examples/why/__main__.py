@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = replace(settings, seed=args.seed, **given)
     if args.full:
         ratio = settings.seeds * settings.steps / (module.DEFAULT.seeds * module.DEFAULT.steps)
-        print(f"about {module.SECONDS * ratio / 60:.0f} minutes on two cores", flush=True)
+        print(f"about {module.SECONDS * ratio / 60:.1f} minutes on two cores", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     with reasons():
         rows = module.run(settings)

@@ -171,6 +171,8 @@ def finish(
     panel.set(**settings)
     if log:
         log_axis(panel)
+    if settings.get("xscale") == "log":
+        panel.xaxis.set_major_formatter("{x:g}")
     tidy(panel)
     if legend:
         legend_below(panel, ncols=columns)

@@ -49,9 +49,7 @@ def run(settings: Settings) -> list[Row]:
         row["test_accuracy"] = accuracy(model, *test)
         if kind == why.WITH:
             examples = [next(why.batches(training, EXAMPLES, seed))]
-            row["shift"] = float(
-                np.mean([layer.var for layer in study.gap(model, examples)][1:])
-            )
+            row["shift"] = float(np.mean([layer.var for layer in study.gap(model, examples)][1:]))
         rows.append(row)
     return rows
 

@@ -105,11 +105,14 @@ def cell(rows: list[Row], model: str, kind: str, measure: str) -> float:
 
 def finding(rows: list[Row]) -> tuple[bool, str]:
     pairs = {
-        m: [cell(rows, m, kind, "test_accuracy") for kind in (why.WITHOUT, why.WITH)]
+        m: [cell(rows, m, kind, "test_accuracy") for kind in why.NORMS]
         for m in why.values(rows, "model")
     }
     gains = {m: 100 * (b - a) for m, (a, b) in pairs.items() if not np.isnan(a + b)}
     text = ", ".join(f"{m} {gain:+.1f}" for m, gain in gains.items())
+    losses = {m: [cell(rows, m, kind, "train_loss") for kind in why.NORMS] for m in gains}
+    higher = [m for m, (a, b) in losses.items() if b > a]
+    text += f"; the training loss is higher with it for {' and '.join(higher) or 'none'}"
     return min(gains.values()) > 0, f"with batch norm the test accuracy changes, in points: {text}."
 
 
