@@ -401,8 +401,8 @@ TABLE = r"""
 -         moved = tuple([i for i, g in enumerate(grads) if g is not None])
 +         moved = tuple(range(len([g for g in grads if g is not None])))
 @ optim/optimizers.py | test_moving.py -k "optimizer"
--             self._follow()
-+             pass
+-                 group._follow()
++                 pass
 @ graph/tracing.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
 - if (v := self._values.get(id(source._data))) is None or v.kind != "constant":
 + if (v := self._values.get(id(source._data))) is not None and v.kind != "constant":

@@ -9,38 +9,25 @@ from . import nn, optim
 from .autograd import clone, grad
 from .backend import set_backend
 from .checkpoint import load, save
-from .creation import (
-    arange,
-    constant,
-    eye,
-    from_dlpack,
-    full,
-    linspace,
-    ones,
-    ones_like,
-    rand,
-    randn,
-    zeros,
-    zeros_like,
-)
+from .creation import arange, constant, eye, full, linspace, ones, ones_like, zeros, zeros_like
 from .kernels.tf32 import allow_tf32, tf32_allowed
 from .kernels.threads import get_num_threads, set_num_threads
 from .messages import no_attribute
 from .messages import warn_of_namesake as _warn_of_namesake
 from .ops import indexing as _indexing  # noqa: F401  for the methods of Tensor there
-from .ops.activation import gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, softplus
+from .ops.activation import log_softmax, relu, sigmoid, softmax
 from .ops.arithmetic import maximum, minimum, where
 from .ops.batch_norm import batch_norm, frozen_batch_norm
 from .ops.conv import conv1d, conv2d, conv_transpose2d
+from .ops.cross_entropy import softmax_cross_entropy
 from .ops.elementwise import abs_ as abs
 from .ops.elementwise import clip, cos, exp, expm1, log, log1p, sin, sqrt, tanh
 from .ops.linear import linear, matmul
-from .ops.loss import binary_cross_entropy_with_logits, mse_loss, one_hot, softmax_cross_entropy
+from .ops.methods import LATER as _METHODS
 from .ops.normalization import group_norm, instance_norm, layer_norm
 from .ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from .ops.random import dropout, manual_seed
-from .ops.rearrange import ravel, repeat, split, squeeze, swapaxes, tile, unsqueeze
-from .ops.reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var
+from .ops.reduction import argmax, argmin, max, mean, min, std, sum, var
 from .ops.shape import broadcast_to, concatenate, flatten, pad, permute, reshape, stack, transpose
 from .tape import no_grad
 from .tensor import Tensor, tensor
@@ -52,6 +39,7 @@ _warn_of_namesake()
 if TYPE_CHECKING:
     from . import data, interop, layers, study
     from .bn.moments import Moments, merge_moments, moments, weighted_batch_norm
+    from .dlpack import from_dlpack
     from .graph import (
         CaptureError,
         Graph,
@@ -64,7 +52,12 @@ if TYPE_CHECKING:
         summary,
     )
     from .onnx.model import from_onnx
+    from .ops.accumulation import cumsum, logsumexp, prod
     from .ops.einsum import einsum
+    from .ops.losses import binary_cross_entropy_with_logits, mse_loss, one_hot
+    from .ops.rearrange import ravel, repeat, split, squeeze, swapaxes, tile, unsqueeze
+    from .ops.rectifiers import gelu, leaky_relu, silu, softplus
+    from .sampling import rand, randn
     from .study.gradcheck import gradcheck
 
 __all__ = [
@@ -184,26 +177,23 @@ __all__ = [
 
 #: imported when first asked for: not everybody's need, and a fifth of the time that importing takes
 _LATER = {
-    "data": "data",
-    "study": "study",
-    "interop": "interop",
-    "layers": "layers",
-    "Moments": "bn.moments",
-    "merge_moments": "bn.moments",
-    "moments": "bn.moments",
-    "weighted_batch_norm": "bn.moments",
-    "gradcheck": "study",
-    "CaptureError": "graph",
-    "Graph": "graph",
-    "GraphDiff": "graph",
-    "capture": "graph",
-    "detect_anomaly": "graph",
-    "einsum": "ops.einsum",
-    "from_onnx": "onnx.model",
-    "graph_diff": "graph",
-    "graphs": "graph",
-    "jit": "graph",
-    "summary": "graph",
+    name: module
+    for module, names in {
+        "bn.moments": "Moments merge_moments moments weighted_batch_norm",
+        "data": "data",
+        "dlpack": "from_dlpack",
+        "graph": "CaptureError Graph GraphDiff capture detect_anomaly graph_diff graphs jit summary",
+        "interop": "interop",
+        "layers": "layers",
+        "onnx.model": "from_onnx",
+        "ops.einsum": "einsum",
+        "ops.losses": "binary_cross_entropy_with_logits mse_loss one_hot",
+        "ops.rectifiers": "gelu leaky_relu silu softplus",
+        "sampling": "rand randn",
+        "study": "gradcheck study",
+        **_METHODS,
+    }.items()
+    for name in names.split()
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Any, overload
 
 from .backend import by_type, where
 from .dtypes import half
@@ -20,6 +20,9 @@ from .ops.arithmetic import ADD
 from .ops.methods import method
 from .tape import FREED, Leaf, Node, Ref, differentiating, moving, recording, tracing
 from .tensor import Tensor, apply, literal
+
+Tensors = Tensor | Sequence[Tensor]
+Cotangents = Tensor | Sequence[Tensor | None] | None
 
 _order = attrgetter("order")
 
@@ -58,10 +61,26 @@ class AddInto(Op):
 COPY, ALIAS, ADD_INTO = Copy(), Alias(), AddInto()
 
 
+@overload
 def grad(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
-    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    outputs: Tensors,
+    inputs: Tensor,
+    grad_outputs: Cotangents = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> Tensor: ...
+@overload
+def grad(
+    outputs: Tensors,
+    inputs: Sequence[Tensor],
+    grad_outputs: Cotangents = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor, ...]: ...
+def grad(
+    outputs: Tensors,
+    inputs: Tensors,
+    grad_outputs: Cotangents = None,
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> Any:
@@ -102,12 +121,10 @@ def grad(
     >>> dy, mg.grad(dy, x)
     (Tensor(27., requires_grad=True), Tensor(18.))
     """
-    outs = outputs if isinstance(outputs, (list, tuple)) else (outputs,)
-    ins = inputs if isinstance(inputs, (list, tuple)) else (inputs,)
-    if isinstance(grad_outputs, (list, tuple)):
-        seeds = grad_outputs
-    else:
-        seeds = (grad_outputs,) * len(outs) if grad_outputs is None else (grad_outputs,)
+    outs, ins = (ts if isinstance(ts, (list, tuple)) else (ts,) for ts in (outputs, inputs))
+    seeds: Any = grad_outputs if isinstance(grad_outputs, (list, tuple)) else (grad_outputs,)
+    if grad_outputs is None:
+        seeds = (None,) * len(outs)
     if len(seeds) != len(outs):
         raise ValueError(
             f"grad: expected {len(outs)} grad_outputs, one per output, got {len(seeds)}"
@@ -116,9 +133,8 @@ def grad(
         for i, t in enumerate(ts):
             if not isinstance(t, Tensor):
                 raise TypeError(f"grad, {name} {i}: {not_a_tensor(t)}")
-    for i, x in enumerate(ins):
-        if not x.requires_grad:
-            raise RuntimeError(f"grad: input {i} requires no gradient")
+            if ts is ins and not t.requires_grad:
+                raise RuntimeError(f"grad: input {i} requires no gradient")
     pairs = [(y, _cotangent("grad", y, g)) for y, g in zip(outs, seeds, strict=True)]
     cotangents = _merge(pairs)
     wanted = {x._ref for x in ins}
@@ -317,14 +333,13 @@ def _backward(
         sums.round(refs)
         gys = tuple([take(ref, None) for ref in refs])
         kept = wanted or ()
-        sums.cotangents |= {
-            r: g for r, g in zip(refs, gys, strict=True) if g is not None and r in kept
-        }
+        pairs = zip(refs, gys, strict=True)
+        sums.cotangents |= {r: g for r, g in pairs if g is not None and r in kept}
     gy = gys[0]
     if gy is None and not any([g is not None for g in gys]):
         return ()
     if op.backward is None:
-        gxs = _through_reference(op, node, needs, gys, sums.create_graph)
+        gxs = _through_reference(node, needs, gys, sums.create_graph)
     else:
         gxs = op.backward(node, needs, *gys)
         if type(gxs) is not tuple:
@@ -363,13 +378,7 @@ def _needs(wanted: set[Ref], nodes: list[Node]) -> dict[Node, list[Ref | None]]:
     return {node: needs for node, needs in leads.items() if needs}
 
 
-def _through_reference(
-    op: Op,
-    node: Node,
-    needs: Sequence[Ref | None],
-    gys: Sequence[Tensor | None],
-    create_graph: bool,
-) -> tuple[Tensor | None, ...]:
+def _through_reference(node: Node, needs: Any, gys: Sequence[Any], create_graph: bool) -> Any:
     """The backward of an op that has none: its reference, differentiated.
 
     The inputs enter under new names, so that one that was computed from another counts as independent of it.
@@ -377,20 +386,14 @@ def _through_reference(
     token = recording.set(True)
     try:
         inputs = [apply(ALIAS, x) if x is not None and x._ref else x for x in node.inputs]
-        outputs = op.reference(*inputs)
+        outputs = node.op.reference(*inputs)
     finally:
         recording.reset(token)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    used = [
-        (y, gy)
-        for y, gy in zip(outputs, gys, strict=True)
-        if y is not None and y._ref and gy is not None
-    ]
-    cotangents = _merge(used)
-    names = [
-        x._ref if x is not None and need else None for x, need in zip(inputs, needs, strict=True)
-    ]
-    wanted = {ref for ref in names if ref is not None}
+    pairs = zip(outputs, gys, strict=True)
+    used = [(y, gy) for y, gy in pairs if y is not None and y._ref and gy is not None]
+    names = [x._ref if need else None for x, need in zip(inputs, needs, strict=True)]
     stop = [x._ref[0] for x in inputs if x is not None and x._ref]
-    found = _walk(cotangents, wanted, create_graph, stop=stop)
-    return tuple(None if ref is None else found.get(ref) for ref in names)
+    wanted: Any = {*names} - {None}
+    found: dict[Any, Tensor] = _walk(_merge(used), wanted, create_graph, stop=stop)
+    return tuple(map(found.get, names))

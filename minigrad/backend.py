@@ -10,7 +10,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,17 +97,9 @@ def _usable(array: np.ndarray) -> np.ndarray:
 
 def _numpy() -> Backend:
     kernels = NumbaKernels if _compiled() else NumpyKernels
-    return Backend(
-        "numpy",
-        np,
-        np.ndarray,
-        kernels(np),
-        np.asarray,
-        np.array,
-        _read_only,
-        pool.owned,
-        usable=_usable,
-        writable=lambda array: array.flags.writeable,
+    plain = Backend("numpy", np, np.ndarray, kernels(np), np.asarray, np.array, _read_only)
+    return replace(
+        plain, owned=pool.owned, usable=_usable, writable=lambda array: array.flags.writeable
     )
 
 
@@ -139,34 +131,22 @@ def _cupy() -> Backend:
     devices = Devices(
         lambda array: array.device.id, cupy.cuda.get_device_id, cupy.cuda.Device, "cupy.cuda.Device"
     )
-    return device(
-        "cupy", cupy, cupy.ndarray, kernels, cupy.asarray, cupy.asnumpy, devices, pinned.ahead
-    )
+    plain = Backend("cupy", cupy, cupy.ndarray, kernels, cupy.asarray, cupy.asnumpy)
+    return device(replace(plain, devices=devices, ahead=pinned.ahead))
 
 
-def device(
-    name: str,
-    xp: Any,
-    array: type,
-    kernels: Kernels,
-    from_numpy: Callable[[np.ndarray], Any],
-    to_numpy: Callable[[Any], np.ndarray],
-    devices: Devices,
-    ahead: Callable[[Iterable[Any]], Iterator[Any]] | None = None,
-) -> Backend:
+def device(plain: Backend) -> Backend:
     """The backend of a device that computes while Python goes on, and tells of errors in values when they are read."""
 
     def read(array: Any) -> np.ndarray:
-        values = to_numpy(array)  # waits for the device
-        kernels.check()
+        values = plain.to_numpy(array)  # waits for the device
+        plain.kernels.check()
         return values
 
     def scalar(value: Any, dtype: Any) -> Any:
-        return xp.full((), value, dtype)
+        return plain.xp.full((), value, dtype)
 
-    return Backend(
-        name, xp, array, kernels, from_numpy, read, devices=devices, ahead=ahead, scalar=scalar
-    )
+    return replace(plain, to_numpy=read, scalar=scalar)
 
 
 #: how to load each backend, by the name of its array module

@@ -100,7 +100,7 @@ class Override(ContextDecorator):
             raise TypeError(
                 f"decorator: expected a function, got {function!r}; decorate the methods of a class, or use with"
             )
-        for is_one, wrapped in _RESUMED.items():
+        for is_one, _, wrapped in _KINDS:
             if is_one(function):
                 return wraps(function)(wrapped(self, function))  # type: ignore[return-value]
 
@@ -168,16 +168,10 @@ def _async_generators(override: Override, function: Callable[..., Any]) -> Calla
     return inside
 
 
-#: kinds of functions whose calls run later, and how they run inside a block
-_RESUMED = {
-    inspect.isgeneratorfunction: _generators,
-    inspect.iscoroutinefunction: _coroutines,
-    inspect.isasyncgenfunction: _async_generators,
-}
-_RUNNING: dict[type, Any] = dict(
-    zip(
-        (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType),
-        _RESUMED.values(),
-        strict=True,
-    )
+#: kinds of functions whose calls run later, of what they return, and how they run inside a block
+_KINDS: tuple[tuple[Callable[..., bool], type, Any], ...] = (
+    (inspect.isgeneratorfunction, types.GeneratorType, _generators),
+    (inspect.iscoroutinefunction, types.CoroutineType, _coroutines),
+    (inspect.isasyncgenfunction, types.AsyncGeneratorType, _async_generators),
 )
+_RUNNING = {kind: wrapped for _, kind, wrapped in _KINDS}

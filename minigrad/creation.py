@@ -1,4 +1,4 @@
-"""Creating tensors: from a shape (zeros, full, eye, rand, ...), of numbers in a row, as a constant, or by DLPack."""
+"""Creating tensors: from a shape (zeros, full, eye, ...), of numbers in a row, or as a constant."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from . import backend as backends
-from .dtypes import floating, real
+from .dtypes import real
 from .messages import not_a_tensor, other_keywords, require_numbers
-from .ops.random import generator
 from .ops.shape import require_size
 from .ops.shape import sizes as checked
 from .tensor import Tensor, literal, tensor
@@ -56,9 +55,8 @@ def zeros(
     >>> mg.zeros(2, 3).shape, mg.zeros((2, 3)).shape, mg.zeros(()).shape
     ((2, 3), (2, 3), ())
     """
-    return _filled(
-        "zeros", sizes if shape is None else (*sizes, shape), 0, requires_grad, dtype, backend
-    )
+    sizes = sizes if shape is None else (*sizes, shape)
+    return _filled("zeros", sizes, 0, requires_grad, dtype, backend)
 
 
 @other_keywords
@@ -70,18 +68,12 @@ def ones(
     backend: str | None = None,
 ) -> Tensor:
     """A tensor of ones, of a shape given as ints or one tuple; float32 by default. It raises as ``full`` does."""
-    return _filled(
-        "ones", sizes if shape is None else (*sizes, shape), 1, requires_grad, dtype, backend
-    )
+    sizes = sizes if shape is None else (*sizes, shape)
+    return _filled("ones", sizes, 1, requires_grad, dtype, backend)
 
 
 def _filled(
-    name: str,
-    shape: Sequence[Any],
-    value: float,
-    requires_grad: bool,
-    dtype: Any,
-    backend: str | None,
+    name: str, shape: Any, value: float, requires_grad: bool, dtype: Any, backend: str | None
 ) -> Tensor:
     array = np.full(checked(name, shape), value, real(dtype))
     return literal(tensor(array, requires_grad=requires_grad, backend=backend))
@@ -112,55 +104,6 @@ def eye(
     """A matrix of n rows and m columns (n by default) with ones on its diagonal; float32 by default."""
     shape = checked("eye", (n, n if m is None else m))
     return literal(tensor(np.eye(*shape, dtype=real(dtype)), backend=backend))
-
-
-@other_keywords
-def rand(
-    *sizes: int | Sequence[int],
-    rng: np.random.Generator | None = None,
-    requires_grad: bool = False,
-    dtype: Any = np.float32,
-    backend: str | None = None,
-) -> Tensor:
-    """Random numbers, uniform in [0, 1), of a shape given as ints or one tuple; float32 by default.
-
-    They come from ``rng``, by default the generator that ``manual_seed`` seeds. ``minigrad.capture`` refuses functions
-    that draw them, since a graph would repeat the same ones.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> mg.manual_seed(0)
-    >>> mg.rand(2, 3).shape
-    (2, 3)
-    """
-    return _drawn("random", "rand", sizes, rng, requires_grad, dtype, backend)
-
-
-@other_keywords
-def randn(
-    *sizes: int | Sequence[int],
-    rng: np.random.Generator | None = None,
-    requires_grad: bool = False,
-    dtype: Any = np.float32,
-    backend: str | None = None,
-) -> Tensor:
-    """Random numbers from the standard normal distribution; otherwise as ``rand``."""
-    return _drawn("standard_normal", "randn", sizes, rng, requires_grad, dtype, backend)
-
-
-def _drawn(
-    kind: str, name: str, shape: Any, rng: Any, requires_grad: bool, dtype: Any, backend: Any
-) -> Tensor:
-    dtype = real(dtype)
-    if not floating(dtype):
-        raise TypeError(f"{name}: expected a floating dtype, got {dtype}")
-    draw = getattr(generator(rng), kind)
-    values = draw(checked(name, shape), np.float64 if dtype == np.float64 else np.float32)
-    values = np.asarray(values).astype(dtype)
-    if kind == "random":
-        values[values == 1] = 0  # rounded up to float16 or bfloat16
-    return tensor(values, requires_grad=requires_grad, backend=backend)
 
 
 @other_keywords
@@ -223,66 +166,3 @@ def constant(data: Any, *, dtype: Any = None, backend: str | None = None) -> Ten
     Tensor([0., 1., 2., 1., 0.])
     """
     return literal(tensor(data, dtype=dtype, backend=backend))
-
-
-#: the backend for each DLPack device type: kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged
-_DLPACK = {1: "numpy", 2: "cupy", 3: "numpy", 13: "cupy"}
-
-
-def from_dlpack(x: Any) -> Tensor:
-    """A Tensor in the memory of another library's array, without a copy; the other way, give a Tensor to theirs.
-
-    The memory is shared, but the tape does not see what the other library writes: let it write nothing between a
-    forward and its backward. Read-only memory, such as JAX's, is read like any other, while assigning to ``.data`` and
-    optimizers refuse it. CuPy has no read-only memory: on a GPU, don't change JAX's arrays in place.
-
-    Parameters
-    ----------
-    x : object with ``__dlpack__``
-        A tensor of PyTorch, an array of JAX, NumPy or CuPy, ...: on the CPU for the NumPy backend, on a GPU for CuPy's.
-
-    Returns
-    -------
-    Tensor
-        Of x's shape and dtype, requiring no gradient.
-
-    Raises
-    ------
-    TypeError
-        If x has no ``__dlpack__``, is on another device, or has a dtype that the backend lacks (bfloat16,
-        complex numbers).
-    BufferError
-        If its library refuses to export it: PyTorch's, if it requires a gradient.
-    ImportError, RuntimeError
-        If it is on a GPU and CuPy is missing.
-
-    Examples
-    --------
-    >>> import minigrad as mg, numpy as np
-    >>> theirs = np.zeros(3)
-    >>> ours = mg.from_dlpack(theirs)
-    >>> theirs[0] = 1
-    >>> ours
-    Tensor([1., 0., 0.], dtype=float64)
-    """
-    if not hasattr(x, "__dlpack_device__"):
-        raise TypeError(
-            "from_dlpack: expected an object with __dlpack__, such as a tensor of PyTorch or an array of "
-            f"JAX, got {type(x).__name__}; minigrad.tensor copies other data"
-        )
-    device = int(x.__dlpack_device__()[0])
-    if device not in _DLPACK:
-        raise TypeError(
-            f"from_dlpack: expected memory of the CPU or a CUDA device, got DLPack's device type {device}; move it to "
-            "the CPU first"
-        )
-    backend = backends.get(_DLPACK[device])
-    try:
-        array = backend.xp.from_dlpack(x)
-    except (RuntimeError, TypeError) as error:  # for a dtype that NumPy or CuPy lacks
-        raise TypeError(
-            f"from_dlpack: {backend.name} can't hold {getattr(x, 'dtype', 'this dtype')} ({error}); convert it first, "
-            "to float32 say"
-        ) from error
-    real(array.dtype)
-    return Tensor(array)

@@ -6,9 +6,10 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -122,42 +123,37 @@ def require_at_least_0(name: str, **settings: Any) -> None:
             raise ValueError(f"{name}: expected {setting} >= 0, got {value}")
 
 
-def require_state(into: str, state: Any) -> None:
-    """Raise TypeError for what is no mapping, naming what the state was to be loaded into."""
+def require_state(name: str, state: Any, own: Set[str] | None = None) -> None:
+    """Raise unless a state that is loaded into ``name`` is a mapping, and has its ``own`` names and no others."""
+    into = f"load_state_dict into {name}"
     if not isinstance(state, Mapping):
         hint = "; minigrad.load reads a file" if isinstance(state, (str, os.PathLike)) else ""
         hint = "; take its .state_dict()" if hasattr(state, "state_dict") else hint
-        raise TypeError(
-            f"load_state_dict into {into}: expected names with their arrays, got {kind_of(state)}{hint}"
-        )
+        raise TypeError(f"{into}: expected names with their arrays, got {kind_of(state)}{hint}")
+    if own is not None and (differing := sorted(own ^ state.keys())):
+        raise KeyError(f"{into}: missing or unexpected {differing}")
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line of the program that called into the package."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and _inside(frame.f_globals):
+    while frame.f_back is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in (_PACKAGE, "contextlib"):
+            break
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
-
-
-def _inside(names: dict[str, Any]) -> bool:
-    return str(names.get("__name__")).partition(".")[0] in (_PACKAGE, "contextlib")
 
 
 def warn_of_namesake() -> None:
     """Warn if the distribution "minigrad" is installed, another project, whose package has the same name."""
     for folder in sys.path:
-        with suppress(OSError):
-            for name in os.listdir(folder or "."):
-                if not (name.startswith("minigrad-") and name.endswith(".dist-info")):
-                    continue
-                with open(os.path.join(folder, name, "RECORD"), errors="replace") as record:
-                    found = any(line.startswith("minigrad/__init__.py,") for line in record)
-                if found:
+        for record in Path(folder).glob("minigrad-*.dist-info/RECORD"):
+            with suppress(OSError):
+                if "\nminigrad/__init__.py," in f"\n{record.read_text(errors='replace')}":
                     warn(
-                        f"{name.removesuffix('.dist-info')} in {folder} is another project (or this one under its old "
-                        "name), whose files mix with those of minigrad-bn: run `pip uninstall minigrad`, then install "
-                        "minigrad-bn again"
+                        f"{record.parent.stem} in {folder} is another project (or this one under its old name), whose "
+                        "files mix with those of minigrad-bn: run `pip uninstall minigrad`, then install minigrad-bn "
+                        "again"
                     )
 
 
@@ -215,12 +211,11 @@ def renamed(old: str, new: str) -> Callable[[Function], Function]:
 def old_name(old: str, new: str) -> Any:
     """A property: the attribute ``new`` under its old name, with a DeprecationWarning."""
 
-    def get(self: Any) -> Any:
+    def warned(self: Any) -> Any:
         warn(f"{type(self).__name__}.{old} is called {new} now", DeprecationWarning)
-        return getattr(self, new)
+        return self
 
-    def set_(self: Any, value: Any) -> None:
-        warn(f"{type(self).__name__}.{old} is called {new} now", DeprecationWarning)
-        setattr(self, new, value)
-
-    return property(get, set_)
+    return property(
+        lambda self: getattr(warned(self), new),
+        lambda self, value: setattr(warned(self), new, value),
+    )

@@ -11,13 +11,14 @@ and stay there; all that computes refuses those of another, as CuPy does where G
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 from cuda import emulator
 from cuda.devices import Device, current
 from cuda.tape import do, no_waiting
 
-from minigrad.backend import Devices, device
+from minigrad.backend import Backend, Devices, device
 from minigrad.kernels.cupy import CupyKernels
 from minigrad.kernels.generic import Kernels
 
@@ -187,7 +188,8 @@ def load():
     module = StrictModule()
     kernels = CupyKernels(module, emulator.Emulator()) if emulated() else Kernels(module)
     devices = Devices(lambda array: array.device, current, Device, "strict.Device")
-    return device("strict", module, StrictArray, kernels, _from_numpy, _to_numpy, devices)
+    plain = Backend("strict", module, StrictArray, kernels, _from_numpy, _to_numpy)
+    return device(replace(plain, devices=devices))
 
 
 def emulated():

@@ -17,7 +17,9 @@ from test_layering import MODULES, OURS, ROOT
 #: array module can run.
 OPTIONAL = (
     "bn checkpoint command data distributed graph info interop kernels layers onnx study "
-    "nn.activation nn.containers nn.conventions nn.embedding nn.losses nn.recurrent ops.einsum"
+    "dlpack nn.activation nn.containers nn.conventions nn.convolution nn.embedding nn.losses nn.normalization "
+    "nn.recurrent ops.accumulation ops.einsum ops.losses ops.rearrange ops.rectifiers "
+    "optim.adaptive optim.clipping optim.schedules sampling"
 )
 ARRAYS = "kernels.arrays kernels.windows kernels.generic kernels.convolution kernels.updates"
 

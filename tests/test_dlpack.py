@@ -10,7 +10,7 @@ import strict
 from helpers import equal, refuses
 
 import minigrad as mg
-from minigrad import creation, optim
+from minigrad import dlpack, optim
 from minigrad.kernels import pool
 
 DTYPES = ["float16", "float32", "float64", "int8", "int64", "uint8", "bool"]
@@ -170,7 +170,7 @@ class TestDevices:
             mg.from_dlpack(t)
 
     def test_memory_of_a_device_stays_there(self, monkeypatch):
-        monkeypatch.setitem(creation._DLPACK, strict.EXTERNAL, "strict")
+        monkeypatch.setitem(dlpack._DLPACK, strict.EXTERNAL, "strict")
         with strict.Device(2):
             theirs = mg.ones(3, backend="strict")
         ours = mg.from_dlpack(theirs)

@@ -21,7 +21,7 @@ FLOORS = [
     "ops",
     "autograd creation",
     "nn",
-    "optim bn data checkpoint interop layers info",
+    "optim bn data checkpoint dlpack interop layers info sampling",
     "study onnx onnx.export graph onnx.model",
 ]
 PLACES = {f"minigrad.{name}": floor for floor, names in enumerate(FLOORS) for name in names.split()}

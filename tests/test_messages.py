@@ -291,12 +291,8 @@ def test_a_shape_is_taken_under_its_name():
 
 def test_optimizers_show_their_settings():
     assert "(lr=0.1, " in repr(mg.optim.SGD([mg.ones(2)], np.float64(0.1)))
-    p = mg.ones(2, requires_grad=True)
-    sgd, adam = mg.optim.SGD([p], lr=0.1, momentum=0.9), mg.optim.Adam([p])
-    assert repr(sgd) == "SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0, 1 parameter)"
-    assert (
-        repr(adam) == "Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, 1 parameter)"
-    )
+    settings = "lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0"
+    assert repr(mg.optim.Adam([mg.ones(2)])) == f"Adam({settings}, 1 parameter)"
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,8 @@ TYPES = {
     "2 * x + x @ x": "Tensor",
     "x.sum()": "Tensor",
     "x[0]": "Tensor",
+    "mg.grad(x.sum(), x)": "Tensor",
+    "mg.grad([x.sum()], [x, x])": "tuple[Tensor, ...]",
     "mg.capture(model, x)": "Graph",
     "mg.__version__": "str",
 }

@@ -52,7 +52,8 @@ def population_statistics(
         raise ValueError(
             f"population_statistics: expected estimator 'batch_mean' or 'total', got {estimator!r}"
         )
-    layers = [m for m in model.modules() if isinstance(m, BatchNorm) and not m.frozen]
+    norms = (m for m in model.modules() if isinstance(m, BatchNorm) and not m.frozen)
+    layers = [m for m in norms if m.running_mean is not None]
     if not layers:
         raise ValueError("population_statistics: the model has no batch norm that is not frozen")
     seen: dict[BatchNorm, list[Moments]] = defaultdict(list)

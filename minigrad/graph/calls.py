@@ -28,7 +28,7 @@ class Value:
         An argument of the call; a parameter, buffer or optimizer's tensor, bound by reference; the gradient that a
         leaf has before the call; a literal or constant tensor; an output of an op.
     name : str
-        Of a parameter or buffer, dotted; of inputs and optimizer state too; empty where there is none.
+        Of a parameter or buffer, dotted; of an input, by the signature; of optimizer state; empty where there is none.
     tensor : Tensor or None
         The bound tensor (state), or the numbers themselves (constant).
     leaf : Leaf or None

@@ -28,7 +28,7 @@ from .comparing import require_same
 from .graph import Graph
 from .guards import CaptureError
 from .outside import Outside
-from .structure import Signature, fixed, kind_of, put_together, take_apart
+from .structure import Signature, fixed, kind_of, names_of, put_together, take_apart
 from .tracing import Capture
 
 
@@ -37,7 +37,7 @@ def run(
 ) -> tuple[Any, Graph]:
     """Run ``function`` and return its result and its graph; with ``undo``, undo its side effects afterwards."""
     arguments, tensors = take_apart((args, kwargs))
-    capture = Capture(tensors, undo)
+    capture = Capture(tensors, names_of(function, args, kwargs), undo)
     outside = Outside()
     outside.visit((function, *fixed(arguments)))
     capture.use(*outside.modules)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 from .. import backend as backends
@@ -108,6 +109,27 @@ def take_apart(value: Any, other: Callable[[Any], Any] | None = None) -> tuple[A
         return (other or _Static)(v)
 
     return _map(leaf, value, _Ordered), tensors
+
+
+def names_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+    """Name the Tensors and arrays among arguments by the function's signature: x, pair[0], options['scale']."""
+    try:
+        parameters = [*signature(getattr(function, "forward", function)).parameters.values()]
+    except (TypeError, ValueError):  # as some functions in C have none
+        parameters = []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "input")
+    names += [f"{rest}[{i}]" for i in range(len(args) - len(names))]
+    return [
+        n for pair in (*zip(names, args, strict=False), *kwargs.items()) for n in _places(*pair)
+    ]
+
+
+def _places(name: str, value: Any) -> list[str]:
+    if type(value) in (tuple, list, dict):
+        items = value.items() if type(value) is dict else enumerate(value)
+        return [n for key, v in items for n in _places(f"{name}[{key!r}]", v)]
+    return [name] if isinstance(value, Tensor) or backends.of(value) is not None else []
 
 
 def put_together(structure: Any, tensors: Iterator[Tensor]) -> Any:

@@ -31,7 +31,7 @@ class Capture:
     With ``undo``, ``put_back`` undoes everything that the run changed.
     """
 
-    def __init__(self, inputs: list[Tensor], undo: bool) -> None:
+    def __init__(self, inputs: list[Tensor], names: list[str], undo: bool) -> None:
         self._node: Node | None = None
         self._start = now()
         self._undo = undo
@@ -56,7 +56,8 @@ class Capture:
         self._keep_generator(None)  # which layers that are created inside draw from
         # Arrays of their own: an argument may be given twice, or be bound as well.
         self.arguments = [Tensor(t._data.view(), t._ref, t._shared_version()) for t in inputs]
-        self._inputs = [self._add(t, "input", f"input {i}") for i, t in enumerate(self.arguments)]
+        pairs = zip(self.arguments, names, strict=True)
+        self._inputs = [self._add(t, "input", name) for t, name in pairs]
 
     # --- events ---
 
@@ -237,10 +238,10 @@ class Capture:
         gradients = {
             leaf: None if g is None else self.value(g) for leaf, g in self._replaced.items()
         }
-        for i, t in enumerate(self.arguments):
+        for v, t in zip(self._inputs, self.arguments, strict=True):
             if leaf_of(t) in self._read_first or leaf_of(t) in gradients:
                 raise CaptureError(
-                    f"capture: the gradient of input {i} is read or collected, and would be that of the example in "
+                    f"capture: the gradient of {v.name} is read or collected, and would be that of the example in "
                     "every replay; return minigrad.grad(...), or pass it detached"
                 )
         alive = any(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -84,36 +86,6 @@ class Updates:
         for p in params:
             p *= factor
 
-    def rmsprop(
-        self,
-        params: tuple[Array, ...],
-        state: dict[str, tuple[Array, ...]],
-        grads: tuple[Array, ...],
-        *,
-        lr: float,
-        alpha: float,
-        eps: float,
-        weight_decay: float,
-        momentum: float,
-    ) -> None:
-        """``state``: "square_average", and "average" and "velocity" where they are kept."""
-        for i, (p, g) in enumerate(zip(params, grads, strict=True)):
-            g = wide(g)
-            if weight_decay:
-                g = g + weight_decay * wide(p)
-            square = state["square_average"][i]
-            square *= alpha
-            square += (1 - alpha) * (g * g)
-            spread = square
-            if "average" in state:
-                average = state["average"][i]
-                average *= alpha
-                average += (1 - alpha) * g
-                spread = square - average * average
-            g = g / (self.xp.sqrt(spread) + eps)
-            if momentum:
-                v = state["velocity"][i]
-                v *= momentum
-                v += g
-                g = v
-            p -= lr * g
+    def undoing(self, columns: Iterable[tuple[Array, ...]]) -> AbstractContextManager[None]:
+        """A context for updates of these arrays, undone where a device has found a fault in values; see ``Faults``."""
+        return nullcontext()

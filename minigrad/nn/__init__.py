@@ -10,9 +10,7 @@ from . import init
 from .batch_norm import BatchNorm
 from .layers import (
     AvgPool2d,
-    Conv1d,
     Conv2d,
-    ConvTranspose2d,
     Dropout,
     Flatten,
     GlobalAvgPool2d,
@@ -23,14 +21,15 @@ from .layers import (
     Tanh,
 )
 from .module import Buffer, Module, Parameter, Sequential
-from .normalization import GroupNorm, InstanceNorm, LayerNorm
 
 if TYPE_CHECKING:
     from .activation import GELU, Identity, LeakyReLU, SiLU, Softmax, Softplus
     from .containers import ModuleDict, ModuleList
     from .conventions import CONVENTIONS, BatchNorm1d, BatchNorm2d, BatchNorm3d
+    from .convolution import Conv1d, ConvTranspose2d
     from .embedding import Embedding
     from .losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
+    from .normalization import GroupNorm, InstanceNorm, LayerNorm
     from .recurrent import GRU, LSTM, RNN
 
 __all__ = [
@@ -92,8 +91,10 @@ _LATER = {
         "nn.activation": "GELU Identity LeakyReLU SiLU Softmax Softplus",
         "nn.containers": "ModuleDict ModuleList",
         "nn.conventions": "CONVENTIONS BatchNorm1d BatchNorm2d BatchNorm3d",
+        "nn.convolution": "Conv1d ConvTranspose2d",
         "nn.embedding": "Embedding",
         "nn.losses": "BCEWithLogitsLoss CrossEntropyLoss MSELoss",
+        "nn.normalization": "GroupNorm InstanceNorm LayerNorm",
         "nn.recurrent": "GRU LSTM RNN",
         "bn.hooks": "hold_statistics merging_statistics",
         "bn.micro_batches": "micro_batch_backward",

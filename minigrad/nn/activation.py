@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ops.activation import gelu, leaky_relu, silu, softmax, softplus
+from ..ops.activation import softmax
+from ..ops.rectifiers import gelu, leaky_relu, silu, softplus
 from ..tensor import Tensor
+from .layers import Function
 from .module import Module
 
 
@@ -19,54 +21,43 @@ class Identity(Module):
         return x
 
 
-class LeakyReLU(Module):
+class LeakyReLU(Function):
     """``minigrad.leaky_relu``: x where it is positive, ``negative_slope`` x elsewhere."""
+
+    function, settings = staticmethod(leaky_relu), {"negative_slope": None}
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
 
-    def forward(self, x: Tensor) -> Tensor:
-        return leaky_relu(x, self.negative_slope)
 
-    def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
-
-
-class GELU(Module):
+class GELU(Function):
     """``minigrad.gelu``, exact or by ``approximate="tanh"``."""
+
+    function, settings = staticmethod(gelu), {"approximate": None}
 
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = approximate
 
-    def forward(self, x: Tensor) -> Tensor:
-        return gelu(x, self.approximate)
 
-    def extra_repr(self) -> str:
-        return f"approximate={self.approximate!r}"
-
-
-class SiLU(Module):
+class SiLU(Function):
     """x sigmoid(x)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return silu(x)
+    function = staticmethod(silu)
 
 
-class Softplus(Module):
+class Softplus(Function):
     """``minigrad.softplus``: log(1 + exp(beta x)) / beta."""
+
+    function, settings = staticmethod(softplus), {"beta": None}
 
     def __init__(self, beta: float = 1.0) -> None:
         self.beta = beta
 
-    def forward(self, x: Tensor) -> Tensor:
-        return softplus(x, self.beta)
 
-    def extra_repr(self) -> str:
-        return f"beta={self.beta}"
-
-
-class Softmax(Module):
+class Softmax(Function):
     """``minigrad.softmax`` along ``axis``, the last one by default; losses here take logits, so it is rarely needed."""
+
+    function, settings = staticmethod(softmax), {"axis": None}
 
     def __init__(self, axis: int = -1, **others: Any) -> None:
         if others:
@@ -74,9 +65,3 @@ class Softmax(Module):
                 f"Softmax: expected axis, got {', '.join(others)}; PyTorch's dim is called axis here"
             )
         self.axis = axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        return softmax(x, self.axis)
-
-    def extra_repr(self) -> str:
-        return f"axis={self.axis}"

@@ -208,7 +208,7 @@ class BatchNorm(Module):
                 running = self.running_mean, self.running_var  # Algorithm 2, line 11
                 return frozen_batch_norm(x, self.gamma, self.beta, *running, self.axis, self.eps)
             y, mean, var = batch_norm(x, self.gamma, self.beta, self.axis, self.eps, self.ddof_norm)
-            if mean._data.shape != self.running_mean._data.shape:
+            if self.running_mean is None or mean._data.shape != self.running_mean._data.shape:
                 self.require_features(x)
             if self.training and self.moving:
                 self.move_statistics(mean, var, x._data.size // mean._data.size)
@@ -250,6 +250,7 @@ class BatchNorm(Module):
                 p.requires_grad = on
         if moving:
             self.moving = on and self.statistics != "population"
+            self.moving &= self.running_mean is not None
         if normalizing:
             self.frozen = not on
         return self
@@ -258,7 +259,8 @@ class BatchNorm(Module):
         """A layer that shares gamma and beta and has its own statistics, for another place in the network."""
         other = object.__new__(type(self))
         vars(other).update(vars(self))
-        other._reset(self.running_mean.dtype, self.running_mean.backend)
+        if self.running_mean is not None:
+            other._reset(self.running_mean.dtype, self.running_mean.backend)
         return other
 
     def _reset(self, dtype: Any, backend: str | None) -> None:
@@ -270,7 +272,8 @@ class BatchNorm(Module):
     def require_features(self, x: Tensor) -> None:
         """Raise unless x is a floating Tensor with this layer's features along its axes."""
         require_floating("batch_norm", x)
-        if kept_axes("batch_norm", x.shape, self.axis)[1] != self.running_mean.shape:
+        shape = self.num_features if isinstance(self.num_features, tuple) else (self.num_features,)
+        if kept_axes("batch_norm", x.shape, self.axis)[1] != shape:
             raise ValueError(
                 f"expected {self.num_features} features along axis {self.axis}, got an input of shape {x.shape}"
             )

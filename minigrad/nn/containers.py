@@ -5,24 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, MutableSequence
 from typing import Any
 
-from .module import Module, no_layer
-
-
-class Container(Module):
-    """Base of both: the modules are in ``layers``, and have no name but their index or key."""
-
-    layers: Any
-
-    def registered(self) -> Iterator[tuple[str, Any]]:
-        yield from ((name, value) for name, value in vars(self).items() if name != "layers")
-        items = self.layers.items() if isinstance(self.layers, dict) else enumerate(self.layers)
-        yield from ((str(key), layer) for key, layer in items)
-
-    def __delitem__(self, key: Any) -> None:
-        del self.layers[key]
-
-    def __len__(self) -> int:
-        return len(self.layers)
+from .module import Container, Module, require_module
 
 
 class ModuleList(Container, MutableSequence[Module]):
@@ -54,12 +37,12 @@ class ModuleList(Container, MutableSequence[Module]):
     def __setitem__(self, index: Any, value: Any) -> None:
         items = list(value) if isinstance(index, slice) else [value]
         for item in items:
-            _require_module("ModuleList", item)
+            require_module("ModuleList: expected Modules", item)
         self.layers[index] = items if isinstance(index, slice) else value
 
     def insert(self, index: int, value: Module) -> None:
         """Insert a module before ``index``."""
-        _require_module("ModuleList", value)
+        require_module("ModuleList: expected Modules", value)
         self.layers.insert(index, value)
 
 
@@ -92,13 +75,8 @@ class ModuleDict(Container, MutableMapping[str, Module]):
     def __setitem__(self, name: str, value: Module) -> None:
         if not isinstance(name, str) or not name or "." in name:
             raise ValueError(f"ModuleDict: expected names without dots, got {name!r}")
-        _require_module("ModuleDict", value)
+        require_module("ModuleDict: expected Modules", value)
         self.layers[name] = value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.layers)
-
-
-def _require_module(kind: str, value: Any) -> None:
-    if not isinstance(value, Module):
-        raise TypeError(f"{kind}: expected Modules, {no_layer(value)}")

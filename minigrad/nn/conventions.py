@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..messages import require_numbers, warn
+from ..messages import warn
 from ..tensor import Tensor
 from .batch_norm import BatchNorm
 
@@ -56,7 +56,7 @@ class BatchNorm1d(BatchNorm):
     affine, bias : bool
         Whether there are ``gamma`` and ``beta``; ``bias=False`` leaves only ``gamma``.
     track_running_stats : bool
-        If False, eval normalizes by the batch too, and the running statistics stay what they are.
+        If False, eval normalizes by the batch too, and the running statistics are None.
     dtype
         As for BatchNorm.
 
@@ -82,21 +82,22 @@ class BatchNorm1d(BatchNorm):
         *,
         bias: bool = True,
     ) -> None:
-        if momentum is not None:
-            name = type(self).__name__
-            require_numbers(name, momentum=momentum)
-            if not 0 <= momentum <= 1:
-                raise ValueError(f"{name}: expected momentum in [0, 1] or None, got {momentum}")
         super().__init__(
             num_features,
-            momentum=None if momentum is None else 1 - momentum,
+            momentum=momentum,
             eps=eps,
             center=affine and bias,
             scale=affine,
             statistics="running" if track_running_stats else "batch",
             dtype=dtype,
         )
+        self.momentum = None if momentum is None else 1 - momentum
         self.moving = track_running_stats
+
+    def _reset(self, dtype: Any, backend: str | None) -> None:
+        super()._reset(dtype, backend)
+        if self.statistics == "batch":
+            self.running_mean = self.running_var = self.num_batches = None  # type: ignore[assignment]
 
     def forward(self, x: Tensor, mask: Any = None, weight: Any = None) -> Tensor:
         if isinstance(x, Tensor) and x.ndim not in self.ranks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..kernels.convolution import Pair
 from ..messages import require_numbers
 from ..ops.activation import relu, sigmoid
-from ..ops.conv import Padding, conv1d, conv2d, conv_transpose2d, edges_of, pair
+from ..ops.conv import Padding, conv2d, edges_of, pair
 from ..ops.elementwise import tanh
 from ..ops.linear import linear
 from ..ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
@@ -20,6 +20,27 @@ from ..ops.shape import flatten
 from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter
+
+#: settings of all pools
+WINDOW = {"kernel_size": None, "stride": None, "padding": None}
+
+
+class Function(Module):
+    """Base of layers that call a function of x and of attributes."""
+
+    function: Any
+    #: these attributes, keywords of the function, with values that ``repr`` does not show (None if it shows all)
+    settings: Mapping[str, Any] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, **self._keywords())
+
+    def _keywords(self) -> dict[str, Any]:
+        return {name: getattr(self, name, default) for name, default in self.settings.items()}
+
+    def extra_repr(self) -> str:
+        shown = {k: v for k, v in self._keywords().items() if v != self.settings[k]}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
 
 class Weighted(Module):
@@ -87,7 +108,7 @@ class Linear(Weighted):
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
-class Conv2d(Weighted):
+class Conv2d(Weighted, Function):
     """``minigrad.conv2d`` with a weight and a bias.
 
     Parameters
@@ -113,9 +134,10 @@ class Conv2d(Weighted):
     (2, 16, 8, 8)
     """
 
-    function: Callable[..., Tensor] = staticmethod(conv2d)
-    #: its arguments after x, weight and bias
-    settings: tuple[str, ...] = ("stride", "padding", "dilation", "groups")
+    function: Any = staticmethod(conv2d)
+    #: whether the weight's first axis is the input's channels
+    transposed = False
+    settings: Mapping[str, Any] = {"stride": None, "padding": 0, "dilation": 1, "groups": 1}
 
     def __init__(
         self,
@@ -148,7 +170,7 @@ class Conv2d(Weighted):
         self.kernel_size = self._kernel(kernel_size)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         channels = out_channels, in_channels
-        outer, inner = channels if self.function is not conv_transpose2d else channels[::-1]
+        outer, inner = channels[::-1] if self.transposed else channels
         shape = outer, inner // groups, *self.kernel_size
         self._draw(shape, out_channels, bias, (weight_init, bias_init), rng, dtype)
 
@@ -156,69 +178,15 @@ class Conv2d(Weighted):
         return pair(type(self).__name__, "kernel_size", kernel_size, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        settings = [getattr(self, name) for name in self.settings]
-        return self.function(x, self.weight, self.bias, *settings)
+        return self.function(x, self.weight, self.bias, **self._keywords())
 
     def extra_repr(self) -> str:
         sizes = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        shown = {name: getattr(self, name) for name in self.settings}
-        shown["bias"] = self.bias is not None
-        hidden = {"padding": 0, "output_padding": 0, "dilation": 1, "groups": 1, "bias": True}
-        parts = [f"{k}={v!r}" for k, v in shown.items() if k == "stride" or v != hidden[k]]
-        return ", ".join([sizes, *parts])
+        bias = "" if self.bias is not None else ", bias=False"
+        return f"{sizes}, {super().extra_repr()}{bias}"
 
 
-class Conv1d(Conv2d):
-    """``minigrad.conv1d`` with a weight (out_channels, in_channels / groups, kernel) and a bias; otherwise as Conv2d.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> mg.nn.Conv1d(3, 16, 5, dilation=2)(mg.ones((2, 3, 20))).shape
-    (2, 16, 12)
-    """
-
-    function = staticmethod(conv1d)
-
-    def _kernel(self, kernel_size: Any) -> tuple[int, ...]:
-        init.require_positive("Conv1d", kernel_size=kernel_size)
-        return (kernel_size,)
-
-
-class ConvTranspose2d(Conv2d):
-    """``minigrad.conv_transpose2d`` with a weight (in_channels, out_channels / groups, kernel) and a bias.
-
-    Padding is an int or pairs, not "same" or "valid".
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> mg.nn.ConvTranspose2d(16, 3, 2, stride=2)(mg.ones((2, 16, 4, 4))).shape
-    (2, 3, 8, 8)
-    """
-
-    function = staticmethod(conv_transpose2d)
-    settings = ("stride", "padding", "output_padding", "dilation", "groups")
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: Padding = 0,
-        output_padding: int | Pair = 0,
-        dilation: int | Pair = 1,
-        groups: int = 1,
-        **settings: Any,
-    ) -> None:
-        pair(type(self).__name__, "output_padding", output_padding, 0)
-        self.output_padding = output_padding
-        settings |= {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        super().__init__(in_channels, out_channels, kernel_size, **settings)
-
-
-class MaxPool2d(Module):
+class MaxPool2d(Function):
     """``minigrad.max_pool2d``.
 
     Parameters
@@ -230,9 +198,8 @@ class MaxPool2d(Module):
     ceil_mode : bool
     """
 
-    function: Callable[..., Tensor] = staticmethod(max_pool2d)
-    #: its arguments after x, kernel_size, stride and padding, and their defaults
-    settings: Mapping[str, Any] = {"dilation": 1, "ceil_mode": False}
+    function: Any = staticmethod(max_pool2d)
+    settings: Mapping[str, Any] = WINDOW | {"dilation": 1, "ceil_mode": False}
 
     def __init__(
         self,
@@ -250,21 +217,12 @@ class MaxPool2d(Module):
             least = 0 if setting == "padding" else 1
             pair(type(self).__name__, setting, getattr(self, setting), least)
 
-    def forward(self, x: Tensor) -> Tensor:
-        rest = [getattr(self, name, default) for name, default in self.settings.items()]
-        return self.function(x, self.kernel_size, self.stride, self.padding, *rest)
-
-    def extra_repr(self) -> str:
-        names = ["kernel_size", "stride", "padding"]
-        names += [n for n, default in self.settings.items() if getattr(self, n, default) != default]
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
-
 
 class AvgPool2d(MaxPool2d):
     """``minigrad.avg_pool2d``; parameters as MaxPool2d without dilation, and whether padding counts."""
 
     function = staticmethod(avg_pool2d)
-    settings: Mapping[str, Any] = {"ceil_mode": False, "count_include_pad": True}
+    settings = WINDOW | {"ceil_mode": False, "count_include_pad": True}
 
     def __init__(
         self,
@@ -278,39 +236,34 @@ class AvgPool2d(MaxPool2d):
         self.count_include_pad = count_include_pad
 
 
-class GlobalAvgPool2d(Module):
+class GlobalAvgPool2d(Function):
     """``minigrad.global_avg_pool2d``: (n, channels, height, width) to (n, channels)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return global_avg_pool2d(x)
+    function = staticmethod(global_avg_pool2d)
 
 
-class Flatten(Module):
+class Flatten(Function):
     """(n, ...) to (n, product of the rest)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return flatten(x)
+    function = staticmethod(flatten)
 
 
-class Sigmoid(Module):
+class Sigmoid(Function):
     """1 / (1 + exp(-x))."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return sigmoid(x)
+    function = staticmethod(sigmoid)
 
 
-class ReLU(Module):
+class ReLU(Function):
     """max(x, 0)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return relu(x)
+    function = staticmethod(relu)
 
 
-class Tanh(Module):
+class Tanh(Function):
     """Hyperbolic tangent."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return tanh(x)
+    function = staticmethod(tanh)
 
 
 class Dropout(Module):

@@ -254,7 +254,24 @@ class Module(Hooked):
         return f"{type(self).__name__}(\n  {lines}\n)"
 
 
-class Sequential(Module):
+class Container(Module):
+    """Base of Sequential, ModuleList and ModuleDict, whose ``layers`` have no name but their index or key."""
+
+    layers: Any
+
+    def registered(self) -> Iterator[tuple[str, Any]]:
+        yield from ((name, value) for name, value in vars(self).items() if name != "layers")
+        items = self.layers.items() if isinstance(self.layers, dict) else enumerate(self.layers)
+        yield from ((str(key), layer) for key, layer in items)
+
+    def __delitem__(self, key: Any) -> None:
+        del self.layers[key]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+
+class Sequential(Container):
     """Modules called one after the other.
 
     Parameters
@@ -265,8 +282,7 @@ class Sequential(Module):
 
     def __init__(self, *layers: Module) -> None:
         for i, layer in enumerate(layers):
-            if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: expected layer {i} to be a Module, {no_layer(layer)}")
+            require_module(f"Sequential: expected layer {i} to be a Module", layer)
         self.layers = list(layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -274,18 +290,11 @@ class Sequential(Module):
             x = layer(x)
         return x
 
-    def registered(self) -> Iterator[tuple[str, Any]]:
-        yield from ((name, value) for name, value in vars(self).items() if name != "layers")
-        yield from ((str(i), layer) for i, layer in enumerate(self.layers))
-
     def __getitem__(self, index: int) -> Module:
         return self.layers[index]
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self.layers)
-
-    def __len__(self) -> int:
-        return len(self.layers)
 
 
 def load(into: str, own: dict[str, Tensor], state: Mapping[str, Any], strict: bool) -> Loaded:
@@ -323,16 +332,20 @@ def _numpy(value: Any) -> np.ndarray:
     return np.asarray(value)
 
 
-def no_layer(value: Any) -> str:
-    """The rest of an error message: what ``value`` is, where a Module is expected, and what to do."""
+def require_module(expected: str, value: Any) -> None:
+    """Raise TypeError for what is no Module: what was ``expected``, what came, and what to do."""
     kind, name = type(value).__name__, getattr(value, "__name__", None)
+    if isinstance(value, Module):
+        return
     if isinstance(value, type) and issubclass(value, Module):
-        return f"got the class {name}: call it, as in {name}()"
-    if isinstance(value, (list, tuple)):
-        return f"got a {kind}: pass its layers one by one, as in Sequential(*layers)"
-    if callable(value) and name:
-        return f"got the function {name}: use its layer (nn.ReLU() for relu), or call it in a Module's forward"
-    return f"got {value!r}"
+        got = f"the class {name}: call it, as in {name}()"
+    elif isinstance(value, (list, tuple)):
+        got = f"a {kind}: pass its layers one by one, as in Sequential(*layers)"
+    elif callable(value) and name:
+        got = f"the function {name}: use its layer (nn.ReLU() for relu), or call it in a Module's forward"
+    else:
+        got = repr(value)
+    raise TypeError(f"{expected}, got {got}")
 
 
 def _find(kind: type, name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import activation, arithmetic, elementwise, reduction
+from ..ops import activation, arithmetic, elementwise, rectifiers, reduction
 from ..ops.batch_norm import frozen_batch_norm, statistics_dtype
 from ..ops.conv import conv2d, conv_transpose2d
 from ..ops.linear import linear, matmul
@@ -299,7 +299,7 @@ def pooling(pool: Operator, counts_padding: bool) -> Operator:
 OPERATORS: dict[str, Operator] = {
     "Abs": elementwise.abs_, "Exp": elementwise.exp, "Log": elementwise.log, "Sqrt": elementwise.sqrt,
     "Tanh": elementwise.tanh, "Relu": activation.relu, "Sigmoid": activation.sigmoid,
-    "Erf": lambda x: apply(activation.ERF, x), "Softplus": activation.softplus,
+    "Erf": lambda x: apply(rectifiers.ERF, x), "Softplus": rectifiers.softplus,
     "Identity": lambda x: x, "Neg": lambda x: -x, "Not": lambda x: x != np.True_,
     "Add": broadcasting(lambda a, b: a + b), "Sub": broadcasting(lambda a, b: a - b),
     "Mul": broadcasting(lambda a, b: a * b), "Div": broadcasting(divide),

@@ -6,6 +6,7 @@ them, so the gradient rules below are those of equal shapes and read like a page
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -118,12 +119,10 @@ class Maximum(Op):
     """Operands that are equal get half of the gradient each; with a NaN each gets all of it, as in PyTorch."""
 
     elementwise = True
+    ufunc, loses = "maximum", staticmethod(operator.lt)
 
     def forward(self, k: Any, a: Any, b: Any) -> Any:
-        return k.xp.maximum(a, b)
-
-    def loses(self, a: Tensor, b: Tensor) -> Tensor:
-        return a < b
+        return getattr(k.xp, self.ufunc)(a, b)
 
     def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
         a, b = node.inputs
@@ -135,11 +134,7 @@ class Maximum(Op):
 class Minimum(Maximum):
     """As Maximum."""
 
-    def forward(self, k: Any, a: Any, b: Any) -> Any:
-        return k.xp.minimum(a, b)
-
-    def loses(self, a: Tensor, b: Tensor) -> Tensor:
-        return a > b
+    ufunc, loses = "minimum", staticmethod(operator.gt)
 
 
 class Comparison(Op):
@@ -168,6 +163,7 @@ class Where(Op):
 ADD, SUBTRACT, MULTIPLY, DIVIDE = Add(), Subtract(), Multiply(), Divide()
 NEGATIVE, POWER, WHERE = Negative(), Power(), Where()
 MAXIMUM, MINIMUM = Maximum(), Minimum()
+EQUAL, NOT_EQUAL = Comparison("equal"), Comparison("not_equal")
 broadcast_shapes = lru_cache(maxsize=1024)(np.broadcast_shapes)
 
 
@@ -288,15 +284,6 @@ def _operator(op: Op) -> Callable[[Tensor, Any], Any]:
     return operate
 
 
-def _equality(op: Op) -> Callable[[Tensor, Any], Any]:
-    """As ``_operator``, but no Tensor equals None."""
-
-    def operate(a: Tensor, b: Any) -> Any:
-        return NotImplemented if b is None else _binary(op, a, b)
-
-    return operate
-
-
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "__add__": _operator(ADD),
     "__radd__": _operator(ADD),
@@ -307,8 +294,8 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "__rtruediv__": lambda a, b: a.lift(b, DIVIDE) / a,
     "__rpow__": lambda a, b: a.lift(b, POWER) ** a,
     "__neg__": lambda x: apply(NEGATIVE, x),
-    "__eq__": _equality(Comparison("equal")),
-    "__ne__": _equality(Comparison("not_equal")),
+    "__eq__": lambda a, b: NotImplemented if b is None else _binary(EQUAL, a, b),
+    "__ne__": lambda a, b: NotImplemented if b is None else _binary(NOT_EQUAL, a, b),
     "__lt__": _operator(Comparison("less")),
     "__le__": _operator(Comparison("less_equal")),
     "__gt__": _operator(Comparison("greater")),

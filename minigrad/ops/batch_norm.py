@@ -30,12 +30,12 @@ Axes = int | tuple[int, ...]
 
 
 class PerChannel(Op):
-    """Base of the ops with statistics per channel: ``kept`` are the feature axes."""
+    """Base of the ops with statistics per channel: ``kept`` are the feature axes. Not all need ``eps`` and ``ddof``."""
 
-    __slots__ = ("kept",)
+    __slots__ = ("ddof", "eps", "kept")
 
-    def __init__(self, kept: tuple[int, ...]) -> None:
-        self.kept = kept
+    def __init__(self, kept: tuple[int, ...], eps: float = 0.0, ddof: int = 0) -> None:
+        self.kept, self.eps, self.ddof = kept, float(eps), ddof
 
     def reduced(self, x: Tensor) -> tuple[int, ...]:
         """The axes over which statistics are taken."""
@@ -56,11 +56,7 @@ class BatchNorm(PerChannel):
 
     num_outputs = 4
     saves_outputs = (1, 3)
-    __slots__ = ("eps", "ddof")
-
-    def __init__(self, kept: tuple[int, ...], eps: float, ddof: int = 0) -> None:
-        super().__init__(kept)
-        self.eps, self.ddof = float(eps), ddof
+    __slots__ = ()
 
     def reference(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Any:
         xs = x.astype(statistics_dtype(x.dtype))
@@ -80,7 +76,7 @@ class BatchNorm(PerChannel):
         if any([g is not None for g in grads[1:]]):
             x = x.widened()  # terms are added before they are rounded
         if gy is not None:
-            op = BatchNormGrad(self.kept, self.ddof)
+            op = BatchNormGrad(self.kept, ddof=self.ddof)
             gx, ggamma, gbeta = apply(op, x, gamma, mean, inv_std, gy.astype(x.dtype))
             terms.append(gx)
         if ginv_std is not None:
@@ -102,11 +98,7 @@ class BatchNormGrad(PerChannel):
     """
 
     num_outputs = 3
-    __slots__ = ("ddof",)
-
-    def __init__(self, kept: tuple[int, ...], ddof: int = 0) -> None:
-        super().__init__(kept)
-        self.ddof = ddof
+    __slots__ = ()
 
     def reference(
         self, x: Tensor, gamma: Tensor | None, mean: Tensor, inv_std: Tensor, gy: Tensor
@@ -126,11 +118,7 @@ class BatchNormGrad(PerChannel):
 class FrozenBatchNorm(PerChannel):
     """Algorithm 2, line 11: the affine map of given statistics."""
 
-    __slots__ = ("eps",)
-
-    def __init__(self, kept: tuple[int, ...], eps: float) -> None:
-        super().__init__(kept)
-        self.eps = float(eps)
+    __slots__ = ()
 
     def reference(
         self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, mean: Tensor, var: Tensor
@@ -291,11 +279,6 @@ def statistics_dtype(dtype: np.dtype) -> np.dtype:
 
 def kept_axes(name: str, shape: tuple[int, ...], axis: Axes) -> tuple[Any, ...]:
     """The feature axes, their sizes, and the number of values per channel."""
-    return _kept_axes(name, shape, tuple(axis) if isinstance(axis, list) else axis)
-
-
-@lru_cache(maxsize=1024, typed=True)
-def _kept_axes(name: str, shape: tuple[int, ...], axis: Axes) -> tuple[Any, ...]:
     if len(shape) < 2:
         raise ValueError(f"{name}: expected x of at least 2 axes, got shape {shape}")
     kept = normalize_axes(axis, len(shape), name)
@@ -321,12 +304,7 @@ def _op(
 
 
 def _fitted(
-    cls: type,
-    settings: tuple[Any, ...],
-    name: str,
-    x: Tensor,
-    axis: Axes,
-    **channels: Tensor | None,
+    cls: type, settings: tuple[Any, ...], name: str, x: Tensor, axis: Axes, **channels: Any
 ) -> tuple[Op, int]:
     """The op and the values per channel; raise for arguments that do not fit. ``settings`` start with eps."""
     if not isinstance(x, Tensor) or x._data.dtype.kind != "f":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..dtypes import floating, real
@@ -10,93 +11,7 @@ from ..op import Op
 from ..tensor import Tensor, apply
 from .methods import method
 
-
-class OfOutput(Op):
-    """Base of functions whose derivative is one of their output, so that no input is saved."""
-
-    elementwise = True
-    saves_inputs = False
-    saves_outputs = (0,)
-
-
-class Exp(OfOutput):
-    def forward(self, k: Any, x: Any) -> Any:
-        return k.xp.exp(x)
-
-    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        (y,) = node.outputs
-        return gy * y
-
-
-class Log(Op):
-    elementwise = True
-
-    def forward(self, k: Any, x: Any) -> Any:
-        return k.xp.log(x)
-
-    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        (x,) = node.inputs
-        return gy / x
-
-
-class Log1p(Op):
-    elementwise = True
-
-    def forward(self, k: Any, x: Any) -> Any:
-        return k.xp.log1p(x)
-
-    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        (x,) = node.inputs
-        return gy / (1 + x)
-
-
-class Expm1(OfOutput):
-    def forward(self, k: Any, x: Any) -> Any:
-        return k.xp.expm1(x)
-
-    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        (y,) = node.outputs
-        return gy * (y + 1)
-
-
-class Sin(Op):
-    elementwise = True
-
-    def forward(self, k: Any, x: Any) -> Any:
-        return k.xp.sin(x)
-
-    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        (x,) = node.inputs
-        return gy * cos(x)
-
-
-class Cos(Op):
-    elementwise = True
-
-    def forward(self, k: Any, x: Any) -> Any:
-        return k.xp.cos(x)
-
-    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        (x,) = node.inputs
-        return -gy * sin(x)
-
-
-class Sqrt(OfOutput):
-    def forward(self, k: Any, x: Any) -> Any:
-        return k.xp.sqrt(x)
-
-    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        (y,) = node.outputs
-        return gy / (2 * y)
-
-
-class Tanh(OfOutput):
-    def forward(self, k: Any, x: Any) -> Any:
-        return k.xp.tanh(x)
-
-    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        (y,) = node.outputs
-        return gy * (1 - y * y)
+Gradient = Callable[[Tensor, Tensor], Tensor]
 
 
 class Abs(Op):
@@ -154,56 +69,45 @@ class Cast(Op):
         return apply(Cast(self.dtype, self.old), gy)
 
 
-EXP, LOG, SQRT, TANH, ABS, SIGN = Exp(), Log(), Sqrt(), Tanh(), Abs(), Sign()
-EXPM1, LOG1P, SIN, COS = Expm1(), Log1p(), Sin(), Cos()
+ABS, SIGN = Abs(), Sign()
 
 
-@method()
-def exp(x: Tensor) -> Tensor:
-    """e ** x."""
-    return apply(EXP, x.floating())
+def _function(
+    name: str, summary: str, *, of_x: Gradient | None = None, of_y: Gradient | None = None
+) -> Callable[[Tensor], Tensor]:
+    """Make an op of NumPy's function of that name, and return the function that applies it.
+
+    The gradient is a function of that of y, and of x or y, which is then saved.
+    """
+
+    def forward(self: Op, k: Any, x: Any) -> Any:
+        return getattr(k.xp, name)(x)
+
+    def backward(self: Op, node: Any, needs: Any, gy: Tensor) -> Any:
+        return of_x(gy, *node.inputs) if of_x else of_y(gy, *node.outputs)  # type: ignore[misc]
+
+    saved = {"saves_inputs": False, "saves_outputs": (0,)} if of_y else {}
+    code = {"__module__": __name__, "__slots__": (), "forward": forward, "backward": backward}
+    op = type(name.capitalize(), (Op,), code | saved | {"elementwise": True})()
+
+    def function(x: Tensor) -> Tensor:
+        return apply(op, x.floating())
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = summary
+    return method()(function)
 
 
-@method()
-def log(x: Tensor) -> Tensor:
-    """Natural logarithm."""
-    return apply(LOG, x.floating())
-
-
-@method()
-def log1p(x: Tensor) -> Tensor:
-    """log(1 + x), accurate near 0."""
-    return apply(LOG1P, x.floating())
-
-
-@method()
-def expm1(x: Tensor) -> Tensor:
-    """exp(x) - 1, accurate near 0."""
-    return apply(EXPM1, x.floating())
-
-
-@method()
-def sin(x: Tensor) -> Tensor:
-    """Sine of x in radians."""
-    return apply(SIN, x.floating())
-
-
-@method()
-def cos(x: Tensor) -> Tensor:
-    """Cosine of x in radians."""
-    return apply(COS, x.floating())
-
-
-@method()
-def sqrt(x: Tensor) -> Tensor:
-    """Square root; its gradient at 0 is infinite."""
-    return apply(SQRT, x.floating())
-
-
-@method()
-def tanh(x: Tensor) -> Tensor:
-    """Hyperbolic tangent."""
-    return apply(TANH, x.floating())
+exp = _function("exp", "e ** x.", of_y=lambda gy, y: gy * y)
+log = _function("log", "Natural logarithm.", of_x=lambda gy, x: gy / x)
+log1p = _function("log1p", "log(1 + x), accurate near 0.", of_x=lambda gy, x: gy / (1 + x))
+expm1 = _function("expm1", "exp(x) - 1, accurate near 0.", of_y=lambda gy, y: gy * (y + 1))
+sin = _function("sin", "Sine of x in radians.", of_x=lambda gy, x: gy * x.cos())
+cos = _function("cos", "Cosine of x in radians.", of_x=lambda gy, x: -gy * x.sin())
+sqrt = _function(
+    "sqrt", "Square root; its gradient at 0 is infinite.", of_y=lambda gy, y: gy / (2 * y)
+)
+tanh = _function("tanh", "Hyperbolic tangent.", of_y=lambda gy, y: gy * (1 - y * y))
 
 
 @method("abs", "__abs__")

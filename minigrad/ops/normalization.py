@@ -57,11 +57,9 @@ def layer_norm(
         raise ValueError(
             f"layer_norm: expected 1 to {x.ndim} feature axes of x {x.shape}, got ndim={ndim}"
         )
-    if ndim == x.ndim:  # a single example
-        return layer_norm(x.reshape(1, *x.shape), gamma, beta, ndim, eps).reshape(x.shape)
     axis = x.ndim - ndim
-    kept = tuple(range(axis))
-    return _normalized("layer_norm", x, x.shape, kept, eps, gamma, beta, x.shape[axis:], axis)
+    seen = x.shape if axis else (1, *x.shape)  # a single example
+    return _normalized("layer_norm", x, seen, axis or 1, slice(axis, x.ndim), eps, gamma, beta)
 
 
 def group_norm(
@@ -77,22 +75,11 @@ def group_norm(
     ----------
     x : Tensor, shape (n, channels, ...)
     groups : int
-        Must divide the channels.
+        Must divide the channels, else a ValueError.
     gamma, beta : Tensor or None, shape (channels,)
         Scale and shift; None is 1 and 0.
-    eps : float
-        Added to the variance, under the square root.
-
-    Returns
-    -------
-    Tensor, shape and dtype of x
-
-    Raises
-    ------
-    ValueError
-        If the groups do not divide the channels, have fewer than two values, or gamma or beta have another shape.
-    TypeError
-        If an argument is no Tensor, or the dtypes do not fit.
+    eps
+        As for ``layer_norm``, whose errors are raised too.
 
     Examples
     --------
@@ -107,7 +94,7 @@ def group_norm(
             f"group_norm: expected groups that divide the channels of x {x.shape}, got {groups}"
         )
     grouped = x.shape[0], groups, math.prod(x.shape[1:]) // groups
-    return _normalized("group_norm", x, grouped, (0, 1), eps, gamma, beta, x.shape[1:2], 1)
+    return _normalized("group_norm", x, grouped, 2, slice(1, 2), eps, gamma, beta)
 
 
 def instance_norm(
@@ -118,62 +105,45 @@ def instance_norm(
     Parameters
     ----------
     x : Tensor, shape (n, channels, ...)
-        At least two values per channel.
-    gamma, beta : Tensor or None, shape (channels,)
-        Scale and shift; None is 1 and 0.
-    eps : float
-        Added to the variance, under the square root.
-
-    Returns
-    -------
-    Tensor, shape and dtype of x
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two values per channel, or gamma or beta have another shape.
-    TypeError
-        If an argument is no Tensor, or the dtypes do not fit.
+        At least three axes, and two values per channel.
+    gamma, beta, eps
+        As for ``group_norm``, of which this is the case of a group for each channel.
     """
     require_floating("instance_norm", x)
     if x.ndim < 3:
         raise ValueError(f"instance_norm: expected x of shape (n, channels, ...), got {x.shape}")
-    return _normalized("instance_norm", x, x.shape, (0, 1), eps, gamma, beta, x.shape[1:2], 1)
+    return _normalized("instance_norm", x, x.shape, 2, slice(1, 2), eps, gamma, beta)
 
 
 def _normalized(
     name: str,
     x: Tensor,
     seen: tuple[int, ...],
-    kept: tuple[int, ...],
+    kept: int,
+    features: slice,
     eps: float,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    shape: tuple[int, ...],
-    axis: int,
+    gamma: Any,
+    beta: Any,
 ) -> Tensor:
-    """Normalize x, reshaped to ``seen``, then scale and shift by gamma and beta of ``shape`` from ``axis`` on.
+    """Normalize x, reshaped to ``seen``, over the axes after the first ``kept``; then scale and shift ``features``.
 
     float16 and bfloat16 are rounded once, at the end.
     """
     require_tensor(name, gamma=gamma, beta=beta)
     require_dtype(name, x, statistics_dtype, gamma=gamma, beta=beta)
     require_numbers(name, eps=eps)
-    together = math.prod(n for i, n in enumerate(seen) if i not in kept)
-    if together == 1 and x.size:
+    shape, y = x.shape[features], x.widened()
+    for argument, value in (("gamma", gamma), ("beta", beta)):
+        if value is not None and value.shape != shape:
+            raise ValueError(f"{name}: expected {argument} of shape {shape}, got {value.shape}")
+    if math.prod(seen[kept:]) == 1 and x.size:
         raise ValueError(
             f"{name}: expected at least 2 values that are normalized together, got 1 from shape {x.shape}: "
             "their variance says nothing"
         )
-    y = x.widened()
     if x.size:  # else there is nothing to normalize, and no statistics
-        y = batch_norm(y.reshape(seen), None, None, kept, eps)[0].reshape(x.shape)
-    parameters: list[Any] = []
-    for argument, value in (("gamma", gamma), ("beta", beta)):
-        if value is not None and value.shape != shape:
-            raise ValueError(f"{name}: expected {argument} of shape {shape}, got {value.shape}")
-        trailing = y.ndim - axis - len(shape)
-        parameters.append(None if value is None else value.reshape(*shape, *[1] * trailing))
-    scale, shift = parameters
-    y = y if scale is None else y * scale
-    return (y if shift is None else y + shift).astype(x.dtype)
+        axes = tuple(range(kept))
+        y = batch_norm(y.reshape(seen), None, None, axes, eps)[0].reshape(x.shape)
+    wide = (*shape, *[1] * (x.ndim - features.stop))
+    y = y if gamma is None else y * gamma.reshape(wide)
+    return (y if beta is None else y + beta.reshape(wide)).astype(x.dtype)

@@ -7,7 +7,6 @@ each the derivative of the other.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,9 +44,8 @@ class MaxPool2d(Windowed):
 
     def backward(self, node: Any, needs: Any, gy: Tensor | None, gplace: Tensor | None) -> Any:
         (place,) = node.outputs
-        return (
-            None if gy is None else apply(MaxPool2dGrad(self.window, self.size), gy, place.detach())
-        )
+        grad = MaxPool2dGrad(self.window, self.size)
+        return None if gy is None else apply(grad, gy, place.detach())
 
 
 class MaxPool2dGrad(Windowed):
@@ -170,28 +168,20 @@ def avg_pool2d(
     size = x.shape[2], x.shape[3]
     total = apply(SumPool2d(window, size), x.widened())
     counted = frame if count_include_pad else (0, 0)
-    if all(c == end for c, (_, end) in zip(counted, window.padding, strict=True)):
+    edges = [(b - c, a - c) for c, (b, a) in zip(counted, window.padding, strict=True)]
+    if edges == [(0, 0), (0, 0)]:
         return (total / (window.size[0] * window.size[1])).astype(x.dtype)
-    counts = _counts(window, size, counted).astype(total.dtype)
-    return (total / literal(tensor(counts, backend=x.backend))).astype(x.dtype)
+    # What counts are ones, in images that are larger by the counted frame; the rest of the padding counts as zeros.
+    size = size[0] + 2 * counted[0], size[1] + 2 * counted[1]
+    ones = literal(tensor(np.ones((1, 1, *size)), dtype=total.dtype, backend=x.backend))
+    counts = apply(SumPool2d(window._replace(padding=(edges[0], edges[1])), size), ones)
+    return (total / counts).astype(x.dtype)
 
 
 def global_avg_pool2d(x: Tensor) -> Tensor:
     """The mean of each channel, (n, channels, height, width) to (n, channels) (Lin et al. 2014, arXiv:1312.4400)."""
     require_images("global_avg_pool2d", x)
     return x.mean((2, 3))
-
-
-@lru_cache(maxsize=1024)
-def _counts(window: Window, size: Pair, frame: Pair) -> np.ndarray:
-    """How many values each window has within images of ``size`` and a frame around them."""
-    axes = []
-    for n, out, k, s, (p, _), f in zip(
-        size, window.output_size(size), *window[:3], frame, strict=True
-    ):
-        start = np.arange(out) * s - p
-        axes.append(np.minimum(start + k, n + f) - np.maximum(start, -f))
-    return np.outer(*axes)
 
 
 def _window(

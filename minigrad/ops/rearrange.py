@@ -9,7 +9,7 @@ from typing import Any
 from ..messages import other_keywords
 from ..tensor import Tensor
 from .methods import Axes, method, of_tensor
-from .shape import Shape, broadcast_to, integers, one_axis, reshape, sizes, transpose
+from .shape import broadcast_to, integers, one_axis, reshape, sizes, transpose
 
 
 @method()
@@ -25,9 +25,8 @@ def squeeze(x: Tensor, axis: Axes = None) -> Tensor:
         return reshape(x, tuple(n for n in x.shape if n != 1))
     given = axis if isinstance(axis, (tuple, list)) else (axis,)
     gone = {one_axis("squeeze", a, x, x.ndim) for a in given}
-    for a in gone:
-        if x.shape[a] != 1:
-            raise ValueError(f"squeeze: expected axis {a} of size 1, got shape {x.shape}")
+    if wide := [a for a in gone if x.shape[a] != 1]:
+        raise ValueError(f"squeeze: expected axis {wide[0]} of size 1, got shape {x.shape}")
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in gone))
 
 
@@ -42,9 +41,7 @@ def unsqueeze(x: Tensor, axis: int) -> Tensor:
 def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
     """Exchange two axes."""
     a, b = (one_axis("swapaxes", axis, x, x.ndim) for axis in (axis1, axis2))
-    order = list(range(x.ndim))
-    order[a], order[b] = b, a
-    return transpose(x, order)
+    return transpose(x, [{a: b, b: a}.get(i, i) for i in range(x.ndim)])
 
 
 @method()
@@ -61,11 +58,9 @@ def tile(x: Tensor, *reps: int | Sequence[int]) -> Tensor:
     times = sizes("tile", reps)
     n = max(len(times), x.ndim)
     times, old = (*[1] * (n - len(times)), *times), (*[1] * (n - x.ndim), *x.shape)
-    pairs = list(zip(times, old, strict=True))
-    wide = reshape(x, [m for _, size in pairs for m in (1, size)])
-    return reshape(
-        broadcast_to(wide, [m for pair in pairs for m in pair]), [r * m for r, m in pairs]
-    )
+    pairs = [m for pair in zip(times, old, strict=True) for m in pair]
+    wide = broadcast_to(reshape(x, [1 if i % 2 == 0 else m for i, m in enumerate(pairs)]), pairs)
+    return reshape(wide, [r * m for r, m in zip(times, old, strict=True)])
 
 
 @method()
@@ -127,20 +122,17 @@ def split(
         (count,) = integers("split, sections", (sections,))
         if count < 1 or n % count:
             raise ValueError(f"split: {n} elements along axis {axis} are not {count} equal parts")
-        widths: Shape = (n // count,) * count
-    elif hasattr(sizes, "__index__"):
-        (width,) = integers("split, sizes", (sizes,))
+        sizes = (n // count,) * count
+    widths = integers("split, sizes", (sizes,))
+    if hasattr(sizes, "__index__"):
+        (width,) = widths
         if width < 1:
             raise ValueError(f"split: expected sizes >= 1, got {width}")
         widths = tuple(min(width, n - start) for start in range(0, max(n, 1), width))
-    else:
-        widths = integers("split, sizes", (sizes,))
     if sum(widths) != n or min(widths, default=0) < 0:
         raise ValueError(f"split: sizes {widths} do not add up to the {n} of axis {axis}")
-    keys = (
-        (*[slice(None)] * axis, slice(stop - width, stop))
-        for stop, width in zip(accumulate(widths), widths, strict=True)
-    )
+    before, ends = (slice(None),) * axis, accumulate(widths)
+    keys = [(*before, slice(e - w, e)) for e, w in zip(ends, widths, strict=True)]
     return tuple(x[key] for key in keys)
 
 

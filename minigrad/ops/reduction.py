@@ -7,14 +7,10 @@ from functools import lru_cache
 from operator import index
 from typing import Any
 
-import numpy as np
-
-from ..dtypes import floating, half
 from ..op import Op
 from ..tensor import Tensor, apply
 from .arithmetic import where
 from .methods import Axes, method
-from .shape import concatenate
 
 
 class Reduction(Op):
@@ -84,23 +80,6 @@ class ArgMin(ArgMax):
     extreme = "argmin"
 
 
-class CumSum(Op):
-    saves_inputs = False
-    __slots__ = ("axis",)
-
-    def __init__(self, axis: int) -> None:
-        self.axis = axis
-
-    def forward(self, k: Any, x: Any) -> Any:
-        if half(x.dtype):
-            return k.xp.cumsum(x, axis=self.axis, dtype="float32").astype(x.dtype)
-        return k.xp.cumsum(x, axis=self.axis)
-
-    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
-        backwards = (*[slice(None)] * self.axis, slice(None, None, -1))
-        return apply(self, gy[backwards])[backwards]
-
-
 def normalize_axes(axis: Axes, ndim: int, name: str) -> tuple[int, ...]:
     """``axis`` as a sorted tuple of non-negative axes; None means all of them.
 
@@ -149,10 +128,9 @@ def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 @method()
 def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Mean over ``axis`` (an int, a tuple of ints, or None for all); float16 and bfloat16 are summed in float32."""
-    axes = normalize_axes(axis, x.ndim, "mean")
+    axes, count = counted(x, axis, "mean")
     x = x.floating()
-    wide = x.widened()
-    return (sum(wide, axes, keepdims) / _count(x, axes, "mean")).astype(x.dtype)
+    return (sum(x.widened(), axes, keepdims) / count).astype(x.dtype)
 
 
 @method()
@@ -174,8 +152,7 @@ def std(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> 
 
 
 def _variance(name: str, x: Tensor, axis: Axes, ddof: int, keepdims: bool) -> Tensor:
-    axes = normalize_axes(axis, x.ndim, name)
-    count = _count(x, axes, name)
+    axes, count = counted(x, axis, name)
     if x.size and count <= ddof:
         raise ValueError(f"{name}: expected more than ddof={ddof} values, got shape {x.shape}")
     wide = x.floating().widened()
@@ -186,93 +163,33 @@ def _variance(name: str, x: Tensor, axis: Axes, ddof: int, keepdims: bool) -> Te
 @method()
 def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Largest value over ``axis``; ties share the gradient equally."""
-    axes = normalize_axes(axis, x.ndim, "max")
-    _count(x, axes, "max")
-    return apply(Max(axes, keepdims, x.shape), x)
+    return apply(Max(counted(x, axis, "max")[0], keepdims, x.shape), x)
 
 
 @method()
 def min(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Smallest value over ``axis``; ties share the gradient equally."""
-    axes = normalize_axes(axis, x.ndim, "min")
-    _count(x, axes, "min")
-    return apply(Min(axes, keepdims, x.shape), x)
+    return apply(Min(counted(x, axis, "min")[0], keepdims, x.shape), x)
 
 
 @method()
 def argmax(x: Tensor, axis: int | None = None) -> Tensor:
     """Index of the largest value along ``axis`` (of the flattened Tensor for None), int64, not differentiable."""
-    _count(x, normalize_axes(axis, x.ndim, "argmax"), "argmax")
+    counted(x, axis, "argmax")
     return apply(ArgMax(axis), x)
 
 
 @method()
 def argmin(x: Tensor, axis: int | None = None) -> Tensor:
     """Index of the smallest value along ``axis`` (of the flattened Tensor for None), int64, not differentiable."""
-    _count(x, normalize_axes(axis, x.ndim, "argmin"), "argmin")
+    counted(x, axis, "argmin")
     return apply(ArgMin(axis), x)
 
 
-@method()
-def logsumexp(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over ``axis``, computed from the largest element down so that nothing overflows.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> mg.tensor([1e4, 1e4]).logsumexp()
-    Tensor(10000.693)
-    """
-    axes = normalize_axes(axis, x.ndim, "logsumexp")
-    _count(x, axes, "logsumexp")
-    wide = x.floating().widened()
-    top = max(wide.detach(), axes, keepdims=True)
-    top = where(abs(top) == math.inf, 0.0, top)  # inf - inf is no number
-    y = sum((wide - top).exp(), axes, keepdims=True).log() + top
-    return (y if keepdims else y.reshape(_kept(x, axes))).astype(x.floating().dtype)
-
-
-@method()
-def prod(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Product over ``axis``, in pairs; its gradient is right where elements are 0 too.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> x = mg.tensor([2, 0, 3], requires_grad=True)
-    >>> mg.grad(x.prod(), x)
-    Tensor([0., 6., 0.])
-    """
-    axes = normalize_axes(axis, x.ndim, "prod")
-    kept, n = _kept(x, axes), math.prod(x.shape[i] for i in axes)
-    wide = x.widened() if floating(x.dtype) else x.astype(np.ones(0, x.dtype).prod().dtype)
-    order = (*(i for i in range(x.ndim) if i not in axes), *axes)
-    y = wide.transpose(order).reshape(*kept, n) if n else sum(wide, axes).reshape(*kept, 1) + 1
-    while y.shape[-1] > 1:
-        even = y.shape[-1] // 2 * 2
-        pairs = y[..., :even:2] * y[..., 1::2]
-        y = concatenate([pairs, y[..., even:]], -1) if even < y.shape[-1] else pairs
-    shape = tuple(1 if i in axes else m for i, m in enumerate(x.shape)) if keepdims else kept
-    return y.reshape(shape).astype(x.dtype if floating(x.dtype) else y.dtype)
-
-
-@method()
-def cumsum(x: Tensor, axis: int | None = None) -> Tensor:
-    """Cumulative sum along ``axis`` (of the flattened Tensor for None); float16 and bfloat16 are summed in float32."""
-    if axis is None:
-        x, axis = x.reshape(-1), 0
-    (axis,) = normalize_axes((axis,), x.ndim, "cumsum")
-    return apply(CumSum(axis), x)
-
-
-def _kept(x: Tensor, axes: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that is left of x without these axes."""
-    return tuple(n for i, n in enumerate(x.shape) if i not in axes)
-
-
-def _count(x: Tensor, axes: tuple[int, ...], name: str) -> int:
-    """How many values each result is of; none is an error, unless there are no results."""
+def counted(x: Tensor, axis: Axes, name: str) -> tuple[tuple[int, ...], int]:
+    """The axes, and how many values each result is of; none is an error, unless there are no results."""
+    axes = normalize_axes(axis, x.ndim, name)
     count = math.prod(x.shape[i] for i in axes)
     if count == 0 and all(n for i, n in enumerate(x.shape) if i not in axes):
         raise ValueError(f"{name}: expected at least one value along {axes}, got shape {x.shape}")
-    return count
+    return axes, count

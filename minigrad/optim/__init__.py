@@ -1,12 +1,17 @@
 """Optimizers, schedules of their learning rates, and clipping of gradients."""
 
-from typing import Any
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ..messages import no_attribute
-from .clipping import clip_grad_norm_
-from .optimizers import SGD, Adam, AdamW, Optimizer
-from .rmsprop import RMSprop
-from .schedules import CosineAnnealingLR, ExponentialLR, StepLR
+from .optimizers import SGD, Adam, Optimizer
+
+if TYPE_CHECKING:
+    from .adaptive import AdamW, RMSprop
+    from .clipping import clip_grad_norm_
+    from .schedules import CosineAnnealingLR, ExponentialLR, StepLR
 
 __all__ = [
     "SGD",
@@ -20,6 +25,22 @@ __all__ = [
     "clip_grad_norm_",
 ]
 
+#: names imported on first access, and their modules
+_LATER = {
+    "AdamW": "adaptive",
+    "CosineAnnealingLR": "schedules",
+    "ExponentialLR": "schedules",
+    "RMSprop": "adaptive",
+    "StepLR": "schedules",
+    "clip_grad_norm_": "clipping",
+}
+
 
 def __getattr__(name: str) -> Any:
-    raise AttributeError(no_attribute("module 'minigrad.optim'", name))
+    if name not in _LATER:
+        raise AttributeError(no_attribute("module 'minigrad.optim'", name))
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..messages import not_a_tensor, require_at_least_0
+from ..messages import require_at_least_0
 from ..ops.arithmetic import minimum
 from ..ops.shape import stack
 from ..tape import no_grad
@@ -51,9 +51,6 @@ def clip_grad_norm_(
     """
     name = "clip_grad_norm_"
     params = [parameters] if isinstance(parameters, Tensor) else listed(name, parameters)
-    for i, p in enumerate(params):
-        if not isinstance(p, Tensor):
-            raise TypeError(f"{name}, parameter {i}: {not_a_tensor(p)}")
     require_at_least_0(name, max_norm=max_norm, norm_type=norm_type)
     if not norm_type:
         raise ValueError(f"{name}: expected norm_type > 0, got {norm_type}")

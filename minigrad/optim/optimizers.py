@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,24 +12,30 @@ from ..messages import kind_of, not_a_tensor, require_at_least_0, require_state
 from ..nn.module import load
 from ..op import Op
 from ..tape import untraced
-from ..tensor import Tensor, apply, tensor
+from ..tensor import Tensor, _operands, apply, tensor
 
 #: tensors, or groups of them with settings
 Params = Iterable[Tensor] | Iterable[Mapping[str, Any]]
 
 
-def listed(name: str, params: Any) -> list[Any]:
-    """The items of an argument ``params``; TypeError for what is no list of them, a model, say."""
-    if (
-        isinstance(params, Mapping)
-        or hasattr(params, "parameters")
-        or not isinstance(params, Iterable)
-    ):
-        hint = "; call it" if callable(params) else ""
-        hint = "; groups are dicts in a list" if isinstance(params, Mapping) else hint
-        hint = "; pass its .parameters()" if hasattr(params, "parameters") else hint
-        raise TypeError(f"{name}: expected a list of Tensors, got {kind_of(params)}{hint}")
-    return list(params)
+def listed(name: str, params: Any, groups: bool = False) -> list[Any]:
+    """The Tensors of an argument ``params``, or its ``groups``; TypeError for what is no list of them, a model, say."""
+    parent, single = hasattr(params, "parameters"), isinstance(params, (Tensor, Mapping))
+    if parent or single or not isinstance(params, Iterable):
+        got = "one Tensor" if isinstance(params, Tensor) else kind_of(params)
+        if parent:
+            got += "; pass its .parameters()"
+        elif single and not isinstance(params, Tensor):
+            got += "; groups are dicts in a list"
+        elif callable(params):
+            got += "; call it"
+        raise TypeError(f"{name}: expected a list of Tensors, got {got}")
+    found = list(params)
+    if not (groups and all(isinstance(p, Mapping) for p in found)):
+        for i, p in enumerate(found):
+            if not isinstance(p, Tensor):
+                raise TypeError(f"{name}, parameter {i}: {not_a_tensor(p)}")
+    return found
 
 
 class Optimizer:
@@ -60,18 +66,18 @@ class Optimizer:
     _groups: tuple[Optimizer, ...] = ()
 
     def __init__(self, params: Params, lr: float) -> None:
-        name = type(self).__name__
-        if isinstance(params, Tensor):
-            raise TypeError(f"{name}: expected a list of Tensors, got one Tensor")
-        self.params: list[Any] = listed(name, params)
+        self.lr, name = lr, type(self).__name__
+        self.params: list[Any] = listed(name, params, groups=True)
         if not self.params:
             raise ValueError(f"{name}: expected at least one parameter, got none")
-        if all(isinstance(p, Mapping) for p in self.params):
-            self._group(lr)
+        grouped = isinstance(self.params[0], Mapping)
+        if grouped:
+            self._group()
+        if len({id(p) for p in self.params}) < len(self.params):
+            raise ValueError(f"{name}: a parameter is given twice")
+        if grouped:
             return
         for i, p in enumerate(self.params):
-            if not isinstance(p, Tensor):
-                raise TypeError(f"{name}, parameter {i}: {not_a_tensor(p)}")
             if not p.is_leaf:
                 raise ValueError(
                     f"{name}: parameter {i} is computed from others; pass those, or .detach() it"
@@ -81,18 +87,16 @@ class Optimizer:
                     f"{name}: parameter {i} shares memory that must not be written to; copy it with "
                     "minigrad.tensor"
                 )
-        self._require_different()
-        require_at_least_0(name, lr=lr)
-        self.lr = lr
         self.steps = tensor(np.zeros(len(self.params), np.int64), backend=self.params[0].backend)
         self.state: dict[str, list[Tensor]] = {
             slot: [p.widened().filled(0) for p in self.params] for slot in self.slots
         }
+        self.require_settings()
 
-    def _group(self, lr: float) -> None:
+    def _group(self) -> None:
         """Make an optimizer of each group; one of a single group is as if it were given without."""
         name, made = type(self).__name__, []
-        known = {k: v for k, v in vars(self).items() if k not in ("params", "slots")} | {"lr": lr}
+        known = {k: v for k, v in vars(self).items() if k not in ("params", "slots")}
         for i, group in enumerate(self.params):
             if "params" not in group:
                 raise ValueError(f"{name}, group {i}: expected 'params', got {sorted(group)}")
@@ -107,12 +111,7 @@ class Optimizer:
             vars(self).update(vars(made[0]))
             return
         self.params = [p for group in made for p in group.params]
-        self._require_different()
         self._groups = tuple(made)
-
-    def _require_different(self) -> None:
-        if len({id(p) for p in self.params}) < len(self.params):
-            raise ValueError(f"{type(self).__name__}: a parameter is given twice")
 
     @property
     def groups(self) -> tuple[Optimizer, ...]:
@@ -127,14 +126,14 @@ class Optimizer:
     if not TYPE_CHECKING:  # for which all attributes would exist
 
         def __getattr__(self, name: str) -> Any:
-            kind = type(self).__name__
-            if not self._groups or name not in vars(self._groups[0]):
-                hint = "; give all groups at first" if name == "add_param_group" else ""
-                raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}")
-            raise AttributeError(
-                f"{kind}.{name}: each of the {len(self._groups)} groups has its own; use "
-                f".param_groups[0][{name!r}]"
-            )
+            kind, count = type(self).__name__, len(self._groups)
+            if count and name in vars(self._groups[0]):
+                own = f".param_groups[0][{name!r}]"
+                raise AttributeError(
+                    f"{kind}.{name}: each of the {count} groups has its own; use {own}"
+                )
+            hint = "; give all groups at first" if name == "add_param_group" else ""
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}")
 
         def __setattr__(self, name: str, value: Any) -> None:
             if self._groups and name in vars(self._groups[0]):
@@ -157,18 +156,26 @@ class Optimizer:
             if p._ref is not None:
                 p.grad = None if set_to_none or p.grad is None else p.filled(0)
 
+    def require_settings(self) -> None:
+        """Raise for settings out of range: when the optimizer is made, and before each step changes anything."""
+        require_at_least_0(type(self).__name__, lr=self.lr)
+
     def step(self) -> None:
-        """Update every parameter that has a gradient."""
-        for group in self._groups:
-            group.step()
-        if self._groups:
-            return
-        grads = [p.grad for p in self.params]
-        columns: list[Any] = [self.params, *self.state.values(), grads]
-        moved = tuple([i for i, g in enumerate(grads) if g is not None])
-        if moved:
-            self._follow()
-            apply(Update(self, moved), self.steps, *[c[i] for c in columns for i in moved])
+        """Update every parameter that has a gradient; if anything is wrong, in any group, none."""
+        updates: list[tuple[Update, list[Tensor]]] = []
+        for group in self.groups:
+            grads = [p.grad for p in group.params]
+            columns: list[Any] = [group.params, *group.state.values(), grads]
+            moved = tuple([i for i, g in enumerate(grads) if g is not None])
+            if moved:
+                group._follow()
+                inputs = [group.steps, *[c[i] for c in columns for i in moved]]
+                updates.append((Update(group, moved), inputs))
+        for op, inputs in updates:
+            op.optimizer.require_settings()
+            _operands(op, tuple(inputs))
+        for op, inputs in updates:
+            apply(op, *inputs)
 
     def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
         """Update parameters in place with the kernel set ``k``.
@@ -183,7 +190,7 @@ class Optimizer:
 
         The names of several groups begin with ``groups.index.``.
         """
-        return {name: t.numpy() for name, t in self._named(self._rates())}
+        return {name: t.numpy() for name, t in self._tensors().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load what ``state_dict`` returned.
@@ -195,14 +202,12 @@ class Optimizer:
         ValueError
             If a shape or dtype differs. Whatever is raised, nothing has been loaded.
         """
-        name, rates = type(self).__name__, self._rates()
-        require_state(name, state)
-        own, into = dict(self._named(rates)), f"load_state_dict into {name}"
-        if differing := sorted(own.keys() ^ state.keys()):
-            raise KeyError(f"{into}: missing or unexpected {differing}")
-        load(into, own, state, strict=True)
+        name, own = type(self).__name__, self._tensors()
+        require_state(name, state, own.keys())
+        load(f"load_state_dict into {name}", own, state, strict=True)
+        rates = [t.item() for key, t in own.items() if key.endswith("lr")]
         for group, rate in zip(self.groups, rates, strict=True):
-            group.lr = rate.item()
+            group.lr = rate
 
     def _follow(self) -> None:
         """Move the state to where the parameters are; ``steps`` to where the first one is."""
@@ -212,15 +217,16 @@ class Optimizer:
                     with beside(p._data), untraced():  # the values stay what they are
                         t.move(p.backend)
 
-    def _rates(self) -> list[Tensor]:
-        return [tensor(float(g.lr), dtype="float64", backend="numpy") for g in self.groups]
-
-    def _named(self, rates: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
-        for i, (group, rate) in enumerate(zip(self.groups, rates, strict=True)):
+    def _tensors(self) -> dict[str, Tensor]:
+        """What a state consists of, by name."""
+        found: dict[str, Tensor] = {}
+        for i, group in enumerate(self.groups):
             at = f"groups.{i}." if self._groups else ""
-            yield from ((f"{at}lr", rate), (f"{at}steps", group.steps))
+            found[f"{at}lr"] = tensor(float(group.lr), dtype="float64", backend="numpy")
+            found[f"{at}steps"] = group.steps
             for slot, ts in group.state.items():
-                yield from ((f"{at}{slot}.{k}", t) for k, t in enumerate(ts))
+                found |= {f"{at}{slot}.{k}": t for k, t in enumerate(ts)}
+        return found
 
 
 class Update(Op):
@@ -291,18 +297,23 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        require_at_least_0("SGD", momentum=momentum, weight_decay=weight_decay)
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov needs momentum > 0")
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
         self.slots = ("velocity",) if momentum else ()
         super().__init__(params, lr)
 
-    def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
+    def require_settings(self) -> None:
+        super().require_settings()
+        require_at_least_0("SGD", momentum=self.momentum, weight_decay=self.weight_decay)
         if self.momentum and not self.slots:
             raise ValueError(
                 "SGD: momentum was 0 when the optimizer was made, so it has no velocities; make another with momentum"
             )
+
+    def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
+        if self.momentum and not self.slots:  # replays come here alone
+            self.require_settings()
         settings = {"momentum": self.momentum, "nesterov": self.nesterov}
         k.sgd(*columns, lr=self.lr, weight_decay=self.weight_decay, **settings)
 
@@ -344,47 +355,18 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        name = type(self).__name__
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        super().__init__(params, lr)
+
+    def require_settings(self) -> None:
+        super().require_settings()
+        name, betas = type(self).__name__, self.betas
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ValueError(f"{name}: expected betas as a pair of numbers, got {betas!r}")
         if not all(isinstance(b, (int, float, np.floating)) and 0 <= b < 1 for b in betas):
             raise ValueError(f"{name}: expected betas in [0, 1), got {betas}")
-        require_at_least_0(name, eps=eps, weight_decay=weight_decay)
-        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
-        super().__init__(params, lr)
+        require_at_least_0(name, eps=self.eps, weight_decay=self.weight_decay)
 
     def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
         settings = {"betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
         k.adam(*columns, lr=self.lr, steps=steps, **settings)
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101), with PyTorch's defaults.
-
-    Each update is ``p = p - lr * weight_decay * p``, then that of ``Adam``, whose parameters these are, without weight
-    decay; float16 and bfloat16 parameters are rounded after both.
-
-    Examples
-    --------
-    >>> import minigrad as mg
-    >>> x = mg.tensor(2, requires_grad=True)
-    >>> optimizer = mg.optim.AdamW([x], lr=0.5, weight_decay=0.5)
-    >>> (x * 0).backward()
-    >>> optimizer.step()
-    >>> x
-    Tensor(1.5, requires_grad=True)
-    """
-
-    def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-    ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
-
-    def update(self, k: Any, steps: Any, *columns: tuple[Any, ...]) -> None:
-        k.decay(columns[0], 1 - self.lr * self.weight_decay)
-        k.adam(*columns, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=0.0, steps=steps)

@@ -44,10 +44,8 @@ class LRScheduler:
         TypeError, ValueError
             If ``steps`` is no integer, or negative. Whatever is raised, nothing has been loaded.
         """
-        require_state(type(self).__name__, state)
+        require_state(type(self).__name__, state, self.state_dict().keys())
         into = f"load_state_dict into {type(self).__name__}"
-        if differing := sorted(self.state_dict().keys() ^ state.keys()):
-            raise KeyError(f"{into}: missing or unexpected {differing}")
         steps = np.asarray(state["steps"])
         if steps.shape != () or steps.dtype.kind not in "iu":
             raise TypeError(f"{into}: expected steps as an integer, got {state['steps']!r}")
@@ -106,8 +104,7 @@ class StepLR(ExponentialLR):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         super().__init__(optimizer, gamma)
-        if not isinstance(step_size, (int, np.integer)) or step_size < 1:
-            raise ValueError(f"StepLR: expected step_size >= 1, an int, got {step_size!r}")
+        _require_count("StepLR", "step_size", step_size)
         self.step_size = step_size
 
 
@@ -138,8 +135,7 @@ class CosineAnnealingLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
         super().__init__(optimizer)
-        if not isinstance(T_max, (int, np.integer)) or T_max < 1:
-            raise ValueError(f"CosineAnnealingLR: expected T_max >= 1, an int, got {T_max!r}")
+        _require_count("CosineAnnealingLR", "T_max", T_max)
         require_at_least_0("CosineAnnealingLR", eta_min=eta_min)
         self.T_max, self.eta_min = T_max, eta_min
         self.base_lrs = [group.lr for group in optimizer.groups]
@@ -162,3 +158,8 @@ class CosineAnnealingLR(LRScheduler):
                 f"{into}: expected base_lrs as {len(self.base_lrs)} floats, one per group, got {state['base_lrs']!r}"
             )
         self.base_lrs = rates.tolist()
+
+
+def _require_count(name: str, setting: str, value: Any) -> None:
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name}: expected {setting} >= 1, an int, got {value!r}")

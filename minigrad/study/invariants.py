@@ -13,6 +13,7 @@ the share of eps in var + eps. Both are measured.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,9 @@ from ..ops.batch_norm import Axes, batch_norm
 from ..ops.linear import linear
 from ..tape import no_grad
 from ..tensor import Tensor, tensor
+from .drawing import Table
 from .gradcheck import own_stream
-from .steps import Values, problem, table
+from .steps import Values, problem
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,13 @@ class Invariant:
         return abs(self.expected - self.received)
 
 
-class Invariants(dict[str, Invariant]):
-    """Invariants by name; ``print`` shows them as a panel."""
+class Invariants(Table, dict[str, Invariant]):
+    """Invariants by name; printed as a table."""
 
-    def __str__(self) -> str:
-        rows = [("invariant", "equation", "expected", "received", "error")]
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        yield "invariant", "equation", "expected", "received", "error"
         for i in self.values():
-            numbers = f"{i.expected:.6g}", f"{i.received:.6g}", f"{i.error:.1e}"
-            rows.append((i.name, i.equation, *numbers))
-        return table(rows)
+            yield i.name, i.equation, f"{i.expected:.6g}", f"{i.received:.6g}", f"{i.error:.1e}"
 
 
 def invariants(
@@ -135,7 +135,8 @@ def _scaled(v: Values, a: float, rng: np.random.Generator) -> list[Invariant]:
     def run(a: float, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         inputs = [tensor(t, requires_grad=True, backend=u.backend) for t in (u, a * weight)]
         y, _, _ = batch_norm(linear(*inputs), gamma, None, eps=eps)
-        return (y.detach(), *grad(y, inputs, gy))
+        gu, gw = grad(y, inputs, gy)
+        return y.detach(), gu, gw
 
     y, gu, gw = run(1, v.eps)
     equations = {"y": ("BN(Wu)", y), "gu": ("dL/du", gu), "gW": ("1/a dL/dW", gw / a)}

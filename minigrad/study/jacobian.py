@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +24,15 @@ from ..autograd import grad
 from ..creation import full
 from ..ops.batch_norm import batch_norm
 from ..tensor import Tensor, tensor
+from .drawing import Table, shown
+
+#: values to a row when printed
+MOST = 8
 
 
-@dataclass(frozen=True, eq=False)
-class Jacobian:
-    """dy/dx for one feature of m values.
+@dataclass(frozen=True, eq=False, repr=False)
+class Jacobian(Table):
+    """dy/dx for one feature of m values; printed as a table.
 
     Attributes
     ----------
@@ -56,23 +62,19 @@ class Jacobian:
         """A basis of the null space as eps goes to 0: ones, and xhat (which is 0 if all values are equal)."""
         return self.xhat.filled(1), self.xhat
 
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        m, rank = len(self.xhat), self.rank
+        found = Counter(f"{v:.3g}" for v in [*self.singular_values[:rank], *[0] * (m - rank)])
+        yield f"dy_i / dx_j, {m} x {m}", "value"
+        for i in range(m if m <= MOST else 0):
+            yield f"y_{i + 1} by x_1 ... x_{m}", shown(self.matrix[i], MOST)
+        yield "rank", str(rank)
+        yield "singular values", ", ".join(f"{n} of {word}" for word, n in found.items())
+        yield "|gamma| inv_std", f"{self.scale:.3g}"
+        yield "xhat", shown(self.xhat, MOST)
+
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """A heat map of the matrix.
-
-        Parameters
-        ----------
-        path : str or path, optional
-            Where to save it, in the format that its name ends with.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is missing.
-        """
+        """Draw a heat map of the matrix, a matplotlib Figure, and save it to ``path`` in the format of its name."""
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
@@ -119,6 +121,16 @@ def jacobian(x: Any, gamma: float = 1.0, eps: float = 1e-12) -> Jacobian:
     >>> found = mg.study.jacobian([1, 2, 3, 6], eps=1e-12)
     >>> found.rank, found.singular_values.round(4)
     (2, array([0.5345, 0.5345, 0.    , 0.    ]))
+    >>> found
+    dy_i / dx_j, 4 x 4  value
+    y_1 by x_1 ... x_4  0.248, -0.21, -0.134, 0.0955
+    y_2 by x_1 ... x_4  -0.21, 0.363, -0.134, -0.0191
+    y_3 by x_1 ... x_4  -0.134, -0.134, 0.401, -0.134
+    y_4 by x_1 ... x_4  0.0955, -0.0191, -0.134, 0.0573
+    rank                2
+    singular values     2 of 0.535, 2 of 0
+    |gamma| inv_std     0.535
+    xhat                -1.07, -0.535, 0, 1.6
     """
     x = x.detach().astype(np.float64) if isinstance(x, Tensor) else tensor(x, dtype=np.float64)
     if x.ndim != 1 or x.size < 2:

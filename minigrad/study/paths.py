@@ -13,7 +13,7 @@ the next forward pass (section 2 of the paper). float16 is computed in float32.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,9 +21,17 @@ from ..bn.hooks import Normalized, forward
 from ..nn.batch_norm import BatchNorm
 from ..ops.batch_norm import Axes, batch_norm, frozen_batch_norm
 from ..tensor import Tensor
+from .drawing import Table, shown
 from .steps import Values, problem
 
 PATHS = ("direct", "mean", "var")
+#: as printed
+EQUATIONS = {
+    "direct": "dl_dxhat / std", "mean": "dl_dmean / m", "var": "dl_dvar 2 (x - mean) / m",
+    "total": "[4] direct + mean + var", "dl_dxhat": "[1] gy gamma",
+    "dl_dvar": "[2] -1/2 sum dl_dxhat (x - mean) / std^3", "dl_dmean": "[3] -sum dl_dxhat / std",
+    "dl_dgamma": "[5] sum gy xhat", "dl_dbeta": "[6] sum gy",
+}  # fmt: skip
 
 
 class Equations(NamedTuple):
@@ -47,9 +55,9 @@ class Equations(NamedTuple):
     dl_dbeta: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class Paths:
-    """The gradient of x in three parts of its shape, and the six equations that they come from."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Paths(Table):
+    """The gradient of x in three parts of its shape, and the six equations that they come from; printed as a table."""
 
     direct: Tensor
     mean: Tensor
@@ -60,6 +68,17 @@ class Paths:
     def total(self) -> Tensor:
         """gx: the three together."""
         return self.equations.dl_dx
+
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """The three, by name."""
+        return {path: getattr(self, path) for path in PATHS}
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        yield "gradient", "equation", "value"
+        for name, equation in EQUATIONS.items():
+            owner = self.equations if name in Equations._fields else self
+            yield name, equation, shown(getattr(owner, name))
 
 
 def batch_norm_paths(
@@ -93,10 +112,19 @@ def batch_norm_paths(
     >>> import minigrad as mg
     >>> x, gy = mg.tensor([[1], [3]]), mg.tensor([[1], [0]])
     >>> paths = mg.study.batch_norm_paths(x, None, None, gy, eps=1e-12)
-    >>> paths.direct.T, paths.mean.T, paths.var.T
-    (Tensor([[1., 0.]]), Tensor([[-0.5, -0.5]]), Tensor([[-0.5,  0.5]]))
-    >>> paths.total.T, paths.equations.dl_dvar
-    (Tensor([[0., 0.]]), Tensor([0.5]))
+    >>> paths.direct.T, paths.equations.dl_dvar
+    (Tensor([[1., 0.]]), Tensor([0.5]))
+    >>> paths
+    gradient   equation                                  value
+    direct     dl_dxhat / std                            1, 0
+    mean       dl_dmean / m                              -0.5
+    var        dl_dvar 2 (x - mean) / m                  -0.5, 0.5
+    total      [4] direct + mean + var                   0
+    dl_dxhat   [1] gy gamma                              1, 0
+    dl_dvar    [2] -1/2 sum dl_dxhat (x - mean) / std^3  0.5
+    dl_dmean   [3] -sum dl_dxhat / std                   -1
+    dl_dgamma  [5] sum gy xhat                           -1
+    dl_dbeta   [6] sum gy                                1
     """
     return paths_of(problem("batch_norm_paths", x, gamma, beta, gy, axis, eps))
 
@@ -140,10 +168,7 @@ def ablated_batch_norm(
     >>> mg.grad(y, x, gy).T
     Tensor([[1., 0.]])
     """
-    if not all(path in PATHS for path in without):
-        raise ValueError(
-            f"ablated_batch_norm: expected without to name some of {', '.join(PATHS)}, got {without!r}"
-        )
+    require_paths("ablated_batch_norm", without)
     _, mean, var = batch_norm(x, gamma, beta, axis, eps)
     inputs = {"direct": x, "mean": mean, "var": var}
     ways = {path: t.detach() if path in without else t for path, t in inputs.items()}
@@ -190,6 +215,15 @@ class AblatedBatchNorm(BatchNorm):
             x, self.gamma, self.beta, self.axis, self.eps, self.without
         )
         return y, [(mean, var, x.size // mean.size)]
+
+
+def require_paths(name: str, without: Sequence[str]) -> Sequence[str]:
+    """Return ``without`` if it consists of paths; ``name`` is the function the user called."""
+    if not all(path in PATHS for path in without):
+        raise ValueError(
+            f"{name}: expected without to name some of {', '.join(PATHS)}, got {without!r}"
+        )
+    return without
 
 
 def paths_of(v: Values) -> Paths:

@@ -119,7 +119,7 @@ def problem(
         If an argument is no Tensor, or the dtypes do not fit.
     """
     require_floating(name, x)
-    kept, channels, m = kept_axes(name, x.shape, tuple(axis) if isinstance(axis, list) else axis)
+    kept, channels, m = kept_axes(name, x.shape, axis)
     if m < 2:
         raise ValueError(
             f"{name}: expected at least 2 values per channel, got {m} from shape {x.shape} with axis={axis}"

@@ -83,8 +83,8 @@ def test_the_gap_closes(small, whole):
         assert not any(layer.wide for layer in gaps[network, "B"])
     assert gaps["in hidden layers", "A"][0].name == "hidden.0.1"
     before, after = (whole / "printed").read_text().split("against statistics of B")
-    assert before.count("<-- wide") == 1
-    assert "hidden.0.1" in after and "wide" not in after
+    assert before.count("another population") == 2
+    assert "hidden.0.1" in after and "another population" not in after
 
 
 def test_no_label_of_b_is_used_and_no_weight_moves(small, monkeypatch):

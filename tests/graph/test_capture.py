@@ -163,7 +163,7 @@ class TestWhatIsInAGraph:
             ("backward", "0", "mat_mul"),
             ("update", "", "update"),
         ]
-        assert [v.name for v in graph.inputs] == ["input 0", "input 1"]
+        assert [v.name for v in graph.inputs] == ["x", "t"]
         names = {v.name for v in graph.state()}
         assert set(model.state_dict()) | {"steps"} | {f"velocity.{i}" for i in range(5)} == names
         first = graph.calls[0]
@@ -181,6 +181,19 @@ class TestWhatIsInAGraph:
             names[mode] = [call.name for call in mg.capture(model, x).calls]
         assert names[True][:3] == ["linear", "batch_norm", "move_statistics"]
         assert names[False] == ["linear", "frozen_batch_norm", "sigmoid", "linear"]
+
+    def test_inputs_have_the_names_of_arguments(self, backend):
+        def f(a, pair, *rest, k):
+            return a + pair[0] * pair[1]["z"] + rest[0] + k
+
+        one = mg.ones(2)
+        graph = mg.capture(f, one, (one, {"z": one}), one, k=one)
+        names = ["a", "pair[0]", "pair[1]['z']", "rest[0]", "k"]
+        assert [v.name for v in graph.inputs] == names
+        for function in (nn.Sequential(nn.ReLU()), mg.jit(mg.tanh), mg.tanh):
+            assert [v.name for v in mg.capture(function, one).inputs] == ["x"]
+        nameless = type("F", (), {"__call__": lambda self, x: x * 2, "__signature__": "none"})()
+        assert [v.name for v in mg.capture(nameless, one).inputs] == ["input[0]"]
 
     def test_arguments_and_results_in_structures(self, backend):
         def f(pair, *, scale):

@@ -166,7 +166,7 @@ def test_an_argument_is_not_moved(backend):
         (w * 2).sum().backward()
         optim.SGD([w], lr=0.1).step()
 
-    with refuses(CaptureError, "update changes input 0 in place"):
+    with refuses(CaptureError, "update changes w in place"):
         mg.capture(step, w)
 
 
@@ -287,8 +287,11 @@ def test_gradients_of_arguments(backend):
     """They would be left in, or read from, the example."""
     x, w = mg.ones(3, requires_grad=True), mg.ones(3, requires_grad=True)
     w.grad = mg.ones(3)
-    for i, f in enumerate([lambda x, w: (x * w.detach()).sum().backward(), lambda x, w: w.grad]):
-        with refuses(CaptureError, f"the gradient of input {i} is read or collected"):
+    for name, f in {
+        "x": lambda x, w: (x * w.detach()).sum().backward(),
+        "w": lambda x, w: w.grad,
+    }.items():
+        with refuses(CaptureError, f"the gradient of {name} is read or collected"):
             mg.capture(f, x, w)
     assert x.grad is None
 

@@ -121,11 +121,6 @@ def test_layers_hold_the_digits_of_their_dtype(parameter):
             "functools.partial(nn.init.constant, value=0.1) is one",
             lambda: nn.BatchNorm(3, gamma_init=0.1),
         ),
-        "an array": (
-            TypeError,
-            "Linear: expected an init",
-            lambda: nn.Linear(1, 1, weight_init=[]),
-        ),
         "another shape": (
             ValueError,
             "Conv2d: expected an initial value of shape (2, 1, 3, 3), got (2,)",

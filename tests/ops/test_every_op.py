@@ -13,8 +13,9 @@ import minigrad as mg
 from minigrad import backend as backends
 from minigrad.bn import moments
 from minigrad.op import Op
-from minigrad.ops import activation, batch_norm, conv, linear, loss
+from minigrad.ops import activation, batch_norm, conv, linear
 from minigrad.ops.conv import make_window
+from minigrad.ops.cross_entropy import SoftmaxCrossEntropy, SoftmaxCrossEntropyGrad
 from minigrad.tape import tracing
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -153,9 +154,9 @@ FUSED = [
     (activation.RELU_GRAD, X, X),
     *[(activation.Softmax(axis), X) for axis in range(3)],
     *[(activation.LogSoftmax(axis), X) for axis in range(3)],
-    *[(loss.SoftmaxCrossEntropy(w), normal(4, 3), integers(3, 4)) for w in [None, 1.0, 0.25]],
-    (loss.SoftmaxCrossEntropyGrad(None), normal(4, 3), integers(3, 4), normal(4)),
-    (loss.SoftmaxCrossEntropyGrad(0.25), normal(4, 3), integers(3, 4), normal()),
+    *[(SoftmaxCrossEntropy(w), normal(4, 3), integers(3, 4)) for w in [None, 1.0, 0.25]],
+    (SoftmaxCrossEntropyGrad(None), normal(4, 3), integers(3, 4), normal(4)),
+    (SoftmaxCrossEntropyGrad(0.25), normal(4, 3), integers(3, 4), normal()),
     (batch_norm.BatchNorm(*KEPT), X, C, C),
     (batch_norm.BatchNorm(*KEPT), X, None, None),
     (batch_norm.BatchNormGrad(KEPT[0]), X, C, C, C, X),

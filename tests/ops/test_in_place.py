@@ -248,7 +248,7 @@ def changed_view(x):
 
 
 @pytest.mark.parametrize(
-    ("function", "what"), [(changed_argument, "input 0"), (changed_view, "a view of input 0")]
+    ("function", "what"), [(changed_argument, "x"), (changed_view, "a view of x")]
 )
 def test_captures_refuse_to_change_arguments(function, what):
     with refuses(mg.CaptureError, f"assign changes {what} in place; a graph may only change"):

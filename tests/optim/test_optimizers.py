@@ -12,7 +12,6 @@ import minigrad as mg
 from minigrad.optim import (
     SGD,
     Adam,
-    AdamW,
     CosineAnnealingLR,
     ExponentialLR,
     RMSprop,
@@ -207,6 +206,31 @@ def test_states_of_groups(name, settings, through):
         assert a.tobytes() == b.tobytes()
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("lr", "0.1", "SGD: expected lr as a number"),
+        ("momentum", 0.9, "SGD: momentum was 0 when the optimizer was made"),
+        ("params", None, "Update: inputs are on different backends"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_group_that_is_refused_changes_no_other(setting, value, words, count, backend):
+    p, q = mg.ones(2, requires_grad=True), mg.ones(2, requires_grad=True)
+    optimizer = SGD([{"params": [p, q]}] if count == 1 else [{"params": p}, {"params": q}], 0.1)
+    (p * q).sum().backward()
+    before = content(optimizer)
+    if setting == "params":
+        q.grad = mg.ones(2, backend="numpy" if backend != "numpy" else "strict")
+    else:
+        optimizer.param_groups[-1][setting] = value
+    with pytest.raises((TypeError, ValueError), match=words):
+        optimizer.step()
+    optimizer.param_groups[-1]["lr"] = 0.1
+    assert content(optimizer) == before
+    equal(p * q, np.ones(2, "f"))
+
+
 def test_attributes_of_groups():
     optimizer = grouped(Problem(), momentum=0.9)
     says = r"SGD.lr: each of the 2 groups has its own; use .param_groups\[0\]\['lr'\]"
@@ -319,8 +343,6 @@ def test_states_have_names_and_are_copies():
         ({"lr": None}, KeyError, r"missing or unexpected \['lr'\]"),
         ({"velocity.2": None, "velocity.3": 1}, KeyError, r"\['velocity.2', 'velocity.3'\]"),
         ({"velocity.1": np.ones(5)}, ValueError, r"velocity.1 of shape \(4,\) .* got \(5,\)"),
-        ({"velocity.1": np.ones(4, np.float32)}, ValueError, "dtype float64, got .* float32"),
-        ({"steps": np.array([1, 1])}, ValueError, r"steps of shape \(3,\) .* got \(2,\)"),
         ({"steps": np.ones(3)}, ValueError, "steps of .* dtype int64, got .* float64"),
         ({"lr": np.ones(3)}, ValueError, r"lr of shape \(\) .* got \(3,\)"),
     ],
@@ -401,7 +423,6 @@ def test_schedules_go_on_at_the_same_rates(name, settings, order):
         ({}, KeyError, r"missing or unexpected \['steps'\]"),
         ({"steps": 1, "lr": 2}, KeyError, r"\['lr'\]"),
         ({"steps": 1.0}, TypeError, "steps as an integer, got 1.0"),
-        ({"steps": [1]}, TypeError, r"steps as an integer, got \[1\]"),
         ({"steps": -1}, ValueError, "steps >= 0, got -1"),
         (None, TypeError, "expected names with their arrays, got None"),
     ],
@@ -419,23 +440,14 @@ def test_a_misfit_schedule_loads_nothing(state, error, message):
     [
         (lambda p: SGD([], lr=0.1), ValueError, "SGD: expected at least one parameter, got none"),
         (lambda p: Adam(p), TypeError, "Adam: expected a list of Tensors, got one Tensor"),
-        (
-            lambda p: SGD([p, 1.0], lr=0.1),
-            TypeError,
-            "SGD, parameter 1: expected a minigrad Tensor",
-        ),
-        (lambda p: sgd(-0.1), ValueError, "SGD: expected lr >= 0, got -0.1"),
-        (lambda p: Adam([p], lr=np.nan), ValueError, "Adam: expected lr >= 0, got nan"),
         (lambda p: sgd(momentum=-1), ValueError, "momentum >= 0, got -1"),
         (lambda p: sgd(weight_decay=-1), ValueError, "weight_decay >= 0, got -1"),
         (lambda p: SGD([p, p], 0.1), ValueError, "SGD: a parameter is given twice"),
         (lambda p: SGD([p, p * 2], 0.1), ValueError, "parameter 1 is computed from others"),
         (lambda p: sgd(nesterov=True), ValueError, "nesterov needs momentum > 0"),
         (lambda p: Adam([p], betas=(1, 0.9)), ValueError, r"betas in \[0, 1\), got \(1, 0.9\)"),
-        (lambda p: Adam([p], betas=(0.9, -0.1)), ValueError, r"betas in \[0, 1\)"),
         (lambda p: Adam([p], eps=-1), ValueError, "eps >= 0, got -1"),
         (lambda p: Adam([p], weight_decay=-1), ValueError, "weight_decay >= 0, got -1"),
-        (lambda p: AdamW([p], betas=1), ValueError, "AdamW: expected betas as a pair"),
         (
             lambda p: RMSprop([p], alpha=2),
             ValueError,
@@ -452,16 +464,12 @@ def test_a_misfit_schedule_loads_nothing(state, error, message):
         (lambda p: CosineAnnealingLR(sgd(), 0), ValueError, "T_max >= 1, an int, got 0"),
         (lambda p: clip_grad_norm_([p, 1], 1), TypeError, "clip_grad_norm_, parameter 1: expected"),
         (lambda p: clip_grad_norm_(1, 1), TypeError, "clip_grad_norm_: expected a list of Tensors"),
-        (lambda p: SGD(mg.nn.Sequential()), TypeError, r"Sequential; pass its .parameters\(\)"),
-        (lambda p: SGD({"params": [p]}), TypeError, "got dict; groups are dicts in a list"),
         (lambda p: SGD([p]).add_param_group({}), AttributeError, "give all groups at first"),
         (lambda p: clip_grad_norm_([p], -1), ValueError, "max_norm >= 0, got -1"),
         (lambda p: clip_grad_norm_([p], 1, 0), ValueError, "norm_type > 0, got 0"),
         (lambda p: mg.optim.lr_scheduler, AttributeError, "minigrad.optim.StepLR"),
         (lambda p: mg.nn.utils, AttributeError, "minigrad.optim.clip_grad_norm_"),
-        (lambda p: StepLR(sgd(), 0), ValueError, "StepLR: expected step_size >= 1"),
         (lambda p: StepLR(sgd(), 1, 0), ValueError, "StepLR: expected gamma > 0"),
-        (lambda p: ExponentialLR(sgd(), -1), ValueError, "gamma > 0, got -1"),
     ],
 )
 def test_constructor_errors(make, error, message):

@@ -182,11 +182,8 @@ def test_the_atomic_form_prints_its_nodes(rng):
     gy = mg.tensor([[1, 0], [0, 0]])
     lines = str(mg.study.batch_norm_forms(x, None, None, gy).atomic).splitlines()
     assert [line.split()[0] for line in lines] == ["node", *NODES, "x", "gamma", "beta"]
-    assert lines[1].split("  ")[0] == "mean"
-    assert "(1, 2)  2 to 20" in lines[1] and lines[1].endswith("[3] -sum gcentered")
-    assert "x - mean" in lines[2] and "(2, 2)  -10 to 10" in lines[2]
-    assert lines[9].split("  ", 1)[0] == "y" and lines[9].endswith(" given")
-    assert "(1, 2)  1 to 100   0 to 0.499" in lines[4]
+    assert "(1, 2)  2, 20 " in lines[1] and lines[1].endswith("[3] -sum gcentered")
+    assert "x - mean" in lines[2] and "(2, 2)  -1, -10, 1, 10 " in lines[2]
     numbers = [line for line in lines if "[" in line]
     assert sorted(line[line.index("[") + 1] for line in numbers) == list("123456")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -102,19 +103,12 @@ class UpdateKernels(LaunchedKernels):
         fine = self.faults.fine.reshape(())
         super().decay(params, 1 + (factor - 1) * fine)
 
-    def rmsprop(
-        self,
-        params: tuple[Array, ...],
-        state: dict[str, tuple[Array, ...]],
-        grads: tuple[Array, ...],
-        **settings: Any,
-    ) -> None:
-        """The generic one, undone where a kernel has found a fault."""
+    @contextmanager
+    def undoing(self, columns: Iterable[tuple[Array, ...]]) -> Iterator[None]:
         fine = self.faults.fine.reshape(()) > 0
-        moved = [a for column in (params, *state.values()) for a in column]
-        before = [a.copy() for a in moved]
-        super().rmsprop(params, state, grads, **settings)
-        for a, old in zip(moved, before, strict=True):
+        before = [(a, a.copy()) for column in columns for a in column]
+        yield
+        for a, old in before:
             a[...] = self.xp.where(fine, a, old)
 
     def _tables(
