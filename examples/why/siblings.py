@@ -82,10 +82,8 @@ def run(settings: Settings) -> list[Row]:
         mg.manual_seed(seed)
         model = sibling.make(rng=np.random.default_rng(seed))
         optimizer = mg.optim.Adam(model.parameters(), lr=3e-3)
-        # the BN-LSTM draws its initial states for each batch
-        losses = why.train(
-            model, training, settings.steps, 32, seed, optimizer, jit=sibling.name != "LSTM"
-        )
+        jit = sibling[:2] != ("LSTM", why.WITH)  # which draws its initial states for each batch
+        losses = why.train(model, training, settings.steps, 32, seed, optimizer, jit)
         row = {"seed": seed, "model": sibling.name, "network": sibling.kind}
         row["parameters"] = sum(p.size for p in model.parameters())
         row["train_loss"] = float(np.mean(losses[-10:]))
