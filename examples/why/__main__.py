@@ -63,7 +63,7 @@ def write(module: ModuleType, rows: list[Row], name: Path) -> None:
     figure.suptitle("\n".join(textwrap.wrap(claim(module).rstrip("."), 110)), fontsize=11)
     caption = textwrap.wrap(f"{found[0].upper()}{found[1:]} {module.PAPER}", 128)
     figure.supxlabel("\n".join(caption), fontsize=8.5, x=0.02, ha="left")
-    figure.savefig(name.with_suffix(".png"), dpi=100)
+    figure.savefig(name.with_suffix(".png"), dpi=96, pil_kwargs={"optimize": True})
 
 
 @command
