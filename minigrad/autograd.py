@@ -14,16 +14,16 @@ from typing import Any, overload
 
 from .backend import by_type, where
 from .dtypes import half
-from .messages import not_a_tensor
+from .messages import explained, missing, not_a_tensor
 from .op import Op
 from .ops.arithmetic import ADD
 from .ops.methods import method
 from .tape import FREED, Leaf, Node, Ref, differentiating, moving, recording, tracing
 from .tensor import Tensor, apply, literal
 
+__getattr__ = missing(__name__)
 Tensors = Tensor | Sequence[Tensor]
 Cotangents = Tensor | Sequence[Tensor | None] | None
-
 _order = attrgetter("order")
 
 
@@ -77,6 +77,7 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Tensor, ...]: ...
+@explained
 def grad(
     outputs: Tensors,
     inputs: Tensors,

@@ -174,7 +174,9 @@ def get(name: str) -> Backend:
     """
     if name not in _loaded:
         if name not in _loaders:
-            raise ValueError(f"unknown backend {name!r}: expected one of {', '.join(_loaders)}")
+            hint = "; cpu is numpy here, and cuda is cupy; .astype(dtype) casts"
+            said = repr(name) if isinstance(name, str) else type(name).__name__
+            raise ValueError(f"unknown backend {said}: expected one of {', '.join(_loaders)}{hint}")
         backend = _loaded[name] = _loaders[name]()
         by_type[backend.array] = backend
     return _loaded[name]

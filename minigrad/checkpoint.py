@@ -16,7 +16,7 @@ try:
 except ImportError:  # Windows, where open files can't be removed
     fcntl = None  # type: ignore[assignment]
 
-from .messages import kind_of
+from .messages import explained, kind_of
 from .tensor import Tensor
 
 
@@ -59,6 +59,7 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
             raise ValueError("save: safetensors keeps the name '__metadata__' to itself")
         if not isinstance(array, (np.ndarray, np.generic)) or array.dtype.kind not in "biuf":
             got = array.dtype if isinstance(array, np.ndarray) else kind_of(value)
+            got = f"{got}; name its arrays one by one" if isinstance(value, Mapping) else got
             raise TypeError(
                 f"save: expected {name!r} to be a Tensor or a NumPy array of numbers, got {got}"
             )
@@ -66,6 +67,7 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
     write_whole(Path(path), library.save(arrays))
 
 
+@explained
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read the named arrays of a safetensors file; ValueError names one that is damaged."""
     library = _safetensors()

@@ -49,7 +49,7 @@ class Convertible:
 
     def __len__(self: Any) -> int:
         if not self.ndim:
-            raise TypeError("len: a tensor of no axes has no length")
+            raise TypeError("len: a tensor of no axes has no length; use .item()")
         return self.shape[0]
 
     def __iter__(self: Any) -> Any:
@@ -57,7 +57,9 @@ class Convertible:
 
     def __bool__(self: Any) -> bool:
         if self.size != 1:
-            raise ValueError(f"bool: the truth of a tensor of shape {self.shape} is ambiguous")
+            raise ValueError(
+                f"bool: the truth of a tensor of shape {self.shape} is ambiguous; use .min() or .max() of a mask"
+            )
         return bool(self.item())
 
     def __float__(self: Any) -> float:
@@ -189,6 +191,20 @@ class Convertible:
             version[0] = -1  # the clock was another process's
         for name, value in state.items():
             setattr(self, name, value)
+
+
+for _name, _instead in {
+    "and &": "x * y for masks", "or |": "minigrad.maximum(x, y) for masks", "xor ^": "x != y for masks",
+    "invert ~": "x == 0 for masks", "floordiv //": "x.numpy()", "mod %": "x.numpy()", "divmod divmod": "x.numpy()",
+    "pos +": "x itself", "lshift <<": "x * 2**n",
+}.items():  # fmt: skip
+
+    def _lacking(
+        *_: Any, message: str = f"{_name.split()[1]}: no operator of a Tensor; use {_instead}"
+    ) -> Any:
+        raise TypeError(message)
+
+    setattr(Convertible, f"__{_name.split()[0]}__", _lacking)
 
 
 def _instead_of(name: str, t: Any) -> str:

@@ -10,13 +10,13 @@ import numpy as np
 
 from . import backend as backends
 from .dtypes import real
-from .messages import not_a_tensor, other_keywords, require_numbers
+from .messages import explained, not_a_tensor, require_numbers
 from .ops.shape import require_size
 from .ops.shape import sizes as checked
 from .tensor import Tensor, literal, tensor
 
 
-@other_keywords
+@explained
 def full(
     shape: int | Sequence[int],
     value: float,
@@ -39,7 +39,7 @@ def full(
     return _filled("full", (shape,), value, requires_grad, dtype, backend)
 
 
-@other_keywords
+@explained
 def zeros(
     *sizes: int | Sequence[int],
     shape: int | Sequence[int] | None = None,
@@ -59,7 +59,7 @@ def zeros(
     return _filled("zeros", sizes, 0, requires_grad, dtype, backend)
 
 
-@other_keywords
+@explained
 def ones(
     *sizes: int | Sequence[int],
     shape: int | Sequence[int] | None = None,
@@ -97,7 +97,7 @@ def _like(name: str, x: Any, value: float, requires_grad: bool, dtype: Any) -> T
         return _filled(name, x.shape, value, requires_grad, dtype, x.backend)
 
 
-@other_keywords
+@explained
 def eye(
     n: int, m: int | None = None, *, dtype: Any = np.float32, backend: str | None = None
 ) -> Tensor:
@@ -106,7 +106,7 @@ def eye(
     return literal(tensor(np.eye(*shape, dtype=real(dtype)), backend=backend))
 
 
-@other_keywords
+@explained
 def linspace(
     start: float, stop: float, num: int = 50, *, dtype: Any = np.float32, backend: str | None = None
 ) -> Tensor:
@@ -116,7 +116,7 @@ def linspace(
     return literal(tensor(np.linspace(start, stop, count).astype(real(dtype)), backend=backend))
 
 
-@other_keywords
+@explained
 def arange(
     start: float,
     stop: float | None = None,

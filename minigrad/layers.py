@@ -1,10 +1,9 @@
 """TensorFlow 1's ``tf.layers``: functions that create their own variables, for users who know that API.
 
-Names, defaults and numbers are those of TensorFlow 1.15 (tensorflow/python/layers, ops/variable_scope.py and
-ops/template.py). The name of a variable starts with its scopes, ``net/dense/kernel``; a layer without a name gets
-the next free one in its scope, ``dense``, ``dense_1``, ...; reopening a scope starts over. Execution is eager, so two
-things differ: there are no update ops, ``batch_normalization(..., training=True)`` updates the moving averages; and a
-network's function, which runs at every step, needs ``make_template`` to create its variables only once.
+Names, defaults and numbers are those of TensorFlow 1.15. The name of a variable starts with its scopes,
+``net/dense/kernel``; a layer without a name gets the next free one in its scope, ``dense``, ``dense_1``, ...; reopening
+a scope starts over. Execution is eager, so two things differ: there are no update ops, ``batch_normalization(...,
+training=True)`` updates the moving averages; and a network's function needs ``make_template`` to reuse variables.
 
 >>> import minigrad as mg
 >>> def network(x, training):
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from .contexts import Override, Setting
+from .messages import explained, missing
 from .nn import BatchNorm, Buffer, Module, Parameter, init
 from .ops.batch_norm import statistics_dtype
 from .ops.checks import require_floating
@@ -40,6 +40,7 @@ __all__ = [
     "ones_initializer", "regularization_loss", "reset", "trainable_variables", "variable_scope", "variables",
     "zeros_initializer",
 ]  # fmt: skip
+__getattr__ = missing(__name__)
 
 Regularizer = Callable[[Tensor], Tensor]
 #: a value of ``reuse``: variables are found if they exist, and made if not
@@ -224,6 +225,8 @@ def dense(
 
     with _layer("dense", name, reuse, inputs) as (scope, title):
         init.require_positive(title, units=units)
+        if isinstance(activation, (str, type)):
+            raise TypeError(f"{title}: expected a function as activation, got {activation!r}")
         make = partial(scope.variable, title, inputs, inputs.dtype, trainable)
         kernel = make((inputs.shape[-1], units), "kernel", transposed, kernel_regularizer)
         bias = make((units,), "bias", bias_initializer, bias_regularizer) if use_bias else None
@@ -231,6 +234,7 @@ def dense(
         return y if activation is None else activation(y)
 
 
+@explained
 def batch_normalization(
     inputs: Tensor,
     axis: int | list[int] = -1,
@@ -281,8 +285,8 @@ def batch_normalization(
         settings = {"axis": place, "momentum": momentum, "eps": epsilon, "ddof_running": ddof}
         variables = {"gamma": gamma, "beta": beta, "running_mean": mean, "running_var": var}
         count = Buffer(np.zeros((), np.int64), backend=inputs.backend)
-        vars(bn).update(settings, **variables, num_batches=count, training=bool(training))
-        return bn(inputs)
+        vars(bn).update(settings, **variables, num_batches=count)
+        return bn.train(training)(inputs)
 
 
 class BatchNormalization(BatchNorm):
@@ -315,8 +319,7 @@ def moments(x: Tensor, axes: Any, keep_dims: bool = False) -> tuple[Tensor, Tens
 def Variable(initial_value: Any, trainable: bool = True) -> Tensor:
     """A tensor to train, named "Variable", "Variable_1", ..., the next in this scope; numbers become float32.
 
-    Where variables are reused, as in later calls of a template, it is the existing one. (TensorFlow creates a new one
-    even so, and therefore refuses it in templates.)
+    Where variables are reused, as in later calls of a template, it is the existing one.
     """
     value = tensor(initial_value)
     with _layer("Variable", None, None, None) as (scope, title):
@@ -331,8 +334,7 @@ def l2_regularizer(scale: float) -> Regularizer:
     return lambda w: (w * w).sum() * (scale / 2)
 
 
-variables = ROOT.store.variables
-trainable_variables = ROOT.store.trainable_variables
+variables, trainable_variables = ROOT.store.variables, ROOT.store.trainable_variables
 regularization_loss = ROOT.store.regularization_loss
 
 
@@ -393,7 +395,6 @@ def make_template(name: str, function: Callable[..., Any]) -> Template:
     It must use the same variables at every call; training is an argument of its layers, ``Module.train`` has no effect.
     Automatic names start over at each call. ``name`` is the scope of its variables, inside the scope of the first call.
     Inside another template it is made unique like a layer's, and the variables belong to both templates; else they are
-    its own, and not among ``variables()``. Call it before passing its parameters to an optimizer or loading a state. A
-    first call that raises leaves no variables.
+    its own, and not among ``variables()``. Call it before passing its parameters to an optimizer or loading a state.
     """
     return Template(name, function)

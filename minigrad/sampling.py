@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from .dtypes import floating, real
-from .messages import other_keywords
+from .messages import explained
 from .ops.random import generator
 from .ops.shape import sizes as checked
 from .tensor import Tensor, tensor
 
 
-@other_keywords
+@explained
 def rand(
     *sizes: int | Sequence[int],
     rng: np.random.Generator | None = None,
@@ -37,7 +37,7 @@ def rand(
     return _drawn("random", "rand", sizes, rng, requires_grad, dtype, backend)
 
 
-@other_keywords
+@explained
 def randn(
     *sizes: int | Sequence[int],
     rng: np.random.Generator | None = None,

@@ -10,7 +10,7 @@ import numpy as np
 from . import backend as backends
 from .conversion import Convertible
 from .dtypes import floating, half
-from .messages import Size, kind_of, not_a_tensor, other_keywords
+from .messages import Size, explained, kind_of, not_a_tensor
 from .op import Op
 from .ops.methods import Methods
 from .tape import HOST_WRITE, LITERAL, Leaf, Node, Ref, now, recording, revised, tracing
@@ -159,7 +159,9 @@ class Tensor(Methods["Tensor"], Convertible):
             value = np.asarray(value)
         backend = by_type[type(self._data)]
         if backends.of(value) is not backend:
-            raise TypeError(f"data: expected a {self.backend} array, got {kind_of(value)}")
+            raise TypeError(
+                f"data: expected a {self.backend} array, got {kind_of(value)}; use copy_"
+            )
         if (there := backends.where(value)) != (here := backends.where(self._data)):
             raise ValueError(f"data: expected an array on {here}, got one on {there}")
         if not backends.writable(self._data):
@@ -272,7 +274,7 @@ class Tensor(Methods["Tensor"], Convertible):
     def item(self) -> float | int | bool:
         """The value of a tensor with one element, as a Python number."""
         if self.size != 1:
-            raise ValueError(f"item: expected one element, got shape {self.shape}")
+            raise ValueError(f"item: expected one element, got shape {self.shape}; use .tolist()")
         self._look(".item()")
         value: float | int | bool = by_type[type(self._data)].to_numpy(self._data).item()
         return value
@@ -283,6 +285,7 @@ class Tensor(Methods["Tensor"], Convertible):
         values = by_type[type(self._data)].to_numpy(self._data)
         return (values.astype(np.float32) if values.dtype.kind == "V" else values).tolist()
 
+    @explained
     def to(self, backend: str) -> Tensor:
         """A copy on a backend's current device, a new leaf if this requires a gradient; itself if it is there."""
         if backends.where(self._data) == backends.get(backend).here():
@@ -349,7 +352,7 @@ class Tensor(Methods["Tensor"], Convertible):
         return f"Tensor({text}{', requires_grad=True' if self.requires_grad else ''})"
 
 
-@other_keywords
+@explained
 def tensor(
     data: Any, *, requires_grad: bool = False, dtype: Any = None, backend: str | None = None
 ) -> Tensor:

@@ -61,7 +61,7 @@ class LeNet(nn.Module):
         """Logits (n, classes) of images (n, channels, size, size)."""
         x = mg.max_pool2d(self._active(self.conv1(x), self.bn1), 2)
         x = mg.max_pool2d(self._active(self.conv2(x), self.bn2), 2)
-        return self.fc2(self._active(self.fc1(mg.flatten(x)), self.bn3))
+        return self.fc2(self._active(self.fc1(mg.flatten(x, 1)), self.bn3))
 
     def _active(self, x: mg.Tensor, bn: nn.BatchNorm | None) -> mg.Tensor:
         return self.activation(x if bn is None else bn(x))

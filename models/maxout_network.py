@@ -26,7 +26,7 @@ class Maxout(nn.Module):
 
     def forward(self, x: mg.Tensor) -> mg.Tensor:
         y = self.linear(x)
-        return y.reshape(*y.shape[:-1], y.shape[-1] // self.pieces, self.pieces).max(-1)
+        return y.reshape(*y.shape[:-1], y.shape[-1] // self.pieces, self.pieces).max(axis=-1)
 
 
 class MaxoutConv2d(nn.Module):
@@ -51,7 +51,7 @@ class MaxoutConv2d(nn.Module):
     def forward(self, x: mg.Tensor) -> mg.Tensor:
         y = self.conv(x) if self.bn is None else self.bn(self.conv(x))
         n, maps, height, width = y.shape
-        return self.pool(y.reshape(n, maps // self.pieces, self.pieces, height, width).max(2))
+        return self.pool(y.reshape(n, maps // self.pieces, self.pieces, height, width).max(axis=2))
 
 
 def maxout_network(

@@ -54,7 +54,17 @@ CHANGED = {
         "nn.init.uniform(shape, rng=None, low=-0.05, high=0.05, dtype=float32)",
         "nn.init.zeros(shape, rng=None, dtype=float32)",
     ],
-    "axes can be chosen": ["flatten(x, start_axis=1, end_axis=-1)"],
+    "axes can be chosen": ["flatten(x, start_axis=0, end_axis=-1)"],
+    "arguments mean what they mean to PyTorch, or are given by name": [
+        "max(x, axis=None [keyword], keepdims=False [keyword])",
+        "min(x, axis=None [keyword], keepdims=False [keyword])",
+        "Tensor.max(x, axis=None [keyword], keepdims=False [keyword])",
+        "Tensor.min(x, axis=None [keyword], keepdims=False [keyword])",
+        "conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1)",
+        "nn.ConvTranspose2d(in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, "
+        "bias=True, dilation=1, **settings)",
+        "nn.Parameter(data, dtype=None, backend=None, requires_grad=True [keyword])",
+    ],
     "labels are probabilities too, and have weights": [
         "softmax_cross_entropy(logits, labels, reduction='mean', weight=None [keyword], ignore_index=None [keyword], "
         "label_smoothing=0.0 [keyword])"

@@ -108,6 +108,7 @@ MISTAKES = [
     ("nn.Sequential([linear])", TypeError, r"layer 0 .*got a list: .*Sequential\(\*layers\)"),
     ("nn.Sequential(mg.relu)", TypeError, r"the function relu: use its layer \(nn\.ReLU\(\)"),
     ("nn.Sequential(linear, nn.ReLU)", TypeError, r"layer 1 .*the class ReLU: call it, as in ReLU\(\)"),
+    ("nn.Sequential({'a': linear})", TypeError, r"got a dict: .*Sequential\(\*layers\.values\(\)\)"),
     ("nn.Sequential(linear, None)", TypeError, "layer 1 to be a Module, got None"),
     *[
         (
@@ -150,8 +151,8 @@ MISTAKES = [
     ("mg.grad(1.0, p)", TypeError, "^grad, output 0: expected a minigrad Tensor, got float"),
     ("mg.grad(p.sum(), [p, None])", TypeError, "^grad, input 1: expected a minigrad Tensor, got None"),
     ("mg.data.DataLoader([a], batch_size='2')", ValueError, "^DataLoader: expected batch_size >= 1, got '2'"),
-    ("nn.ReLU(inplace=True)", TypeError, r"^ReLU\(\) takes no arguments"),
-    ("nn.Flatten(2)", TypeError, r"^Flatten\(\) takes no arguments"),
+    ("nn.ReLU(inplace=True)", TypeError, "^ReLU: .*'inplace', expected none; nothing works in place"),
+    ("nn.Flatten(2)", TypeError, r"^Flatten: .* expected none; x.flatten\(start_axis"),
     ("mg.relu('a')", TypeError, "got str$"),
     ("mg.relu(mg.moments(x))", TypeError, "got minigrad.Moments$"),
     ("mg.optim.SGD({'a': p}, 0.1)", TypeError, "got dict; groups are dicts in a list$"),
@@ -207,8 +208,8 @@ MISTAKES = [
             ("mg.float32", "a name, as in dtype='float32'"), ("x.norm()", "(x * x).sum().sqrt()"),
         ]
     ],
-    ("x.foo", AttributeError, "^'Tensor' object has no attribute 'foo'$"),
-    ("mg.foo", AttributeError, "^module 'minigrad' has no attribute 'foo'$"),
+    ("x.foo", AttributeError, r"^'Tensor' object has no attribute 'foo'; dir\(Tensor\) lists all$"),
+    ("mg.foo", AttributeError, r"^module 'minigrad' has no attribute 'foo'; dir\(minigrad\) lists all$"),
     *[
         (f"{call}={value})", TypeError, rf"^\w+: {re.split('[ (]', call)[-1]} is called {ours} in minigrad")
         for call, value, ours in [
@@ -234,6 +235,36 @@ MISTAKES = [
     ("mg.softmax_cross_entropy(x, [0, 1, 2, 0], mg.ones(3))", ValueError, "^softmax_cross_entropy: expected reduction"),
     ("nn.CrossEntropyLoss(reduction='average')", ValueError, "^CrossEntropyLoss: expected reduction"),
     ("mg.jit(lambda: mg.randn(2) + 1)()", mg.CaptureError, "came in from outside"),
+    *[
+        (line, error, pattern) for error, lines in {
+            TypeError: {
+                "x.max(1)": r"^max: .* expected x, axis, keepdims; x\.max\(axis=1\) gives the values, x\.argmax\(1\)",
+                "x.argmax(1, keepdim=True)": r"^argmax: .*'keepdim', expected x, axis; use \.unsqueeze",
+                "x.var(False)": "^var: expected axis.*False", "x.sum(0, np.float64)": "expected keepdims as a bool",
+                "x.std(0, np.float64)": "expected ddof", "mg.zeros((2, 3), np.float32)": "a dtype is given by name",
+                "mg.dropout(x, 0.5, training=True)": "^dropout: .*'training', expected x, p, rng; call model.train",
+                "nn.LSTM(3, 4)(mg.ones((1, 2, 3)), mg.ones((2, 4)))": r"^LSTM: expected the state as a pair \(h, c\)",
+                "(x > 0) & (x < 1)": r"^&: .*; use x \* y for masks", "x // 2": r"^//: .*; use x\.numpy",
+                "x.to(device='cpu')": "^to: device is called backend", "linear(x, training=True)": "model.eval",
+                "nn.Linear(3, 4, device='cpu')": r"^Linear: .*'device', expected in_features, .*; use \.to\(backend",
+                "nn.LSTM(3, 4, batch_first=True)": r"^LSTM: .*; leave it out: sequences are \(n, time, features\)",
+                "nn.MSELoss()(input=x, target=x)": "^MSELoss: input is called prediction", "linear.train('eval')": "",
+                "nn.Dropout(0.5, True)": "^rng: expected a numpy.random.Generator", "mg.one_hot(x)": "classes, dtype$",
+                "mg.optim.SGD([p], 0.1, 0.9, 0.1)": "^SGD: expected nesterov as a bool, got 0.1; .*dampening",
+            },
+            ValueError: {
+                "x.transpose(0, 1)": r"axes \(0, 1\) change nothing; x\.swapaxes\(0, 1\) exchanges two",
+                "x.to('cpu')": "cpu is numpy here", "bool(x)": r"use \.min\(\) or \.max\(\) of a mask",
+            },
+            AttributeError: {
+                "linear.register_buffer('a', x)": "self.name = nn.Buffer", "nn.LayerNorm(3).weight": "use gamma$",
+                "setattr(linear, 'trainable', False)": "requires_grad", "setattr(sgd, 'learning_rate', 1)": "lr$",
+                "nn.Conv2D": "or minigrad.nn.Conv2d$", "mg.Adam": "use minigrad.optim.Adam$", "x.sort()": "numpy.sort",
+                "nn.init.zeros_(p)": r"x\.copy_\(value\)", "mg.data.Dataset": "minigrad.data.DataLoader",
+            },
+            ModuleNotFoundError: {"__import__('minigrad.nn.functional')": "the functions of minigrad"},
+        }.items() for line, pattern in lines.items()
+    ],
     ("mg.jit(5)", TypeError, "^jit: expected a function or a Module, got 5"),
     ("mg.gradcheck(5, x)", TypeError, "^gradcheck: expected a function first, got int"),
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Data sets, batches and augmentation."""
 
+from ..messages import missing
 from . import augment
 from .cifar import cifar10
 from .digits import digits
@@ -7,3 +8,4 @@ from .loader import DataLoader
 from .mnist import fashion_mnist, mnist, read_idx
 
 __all__ = ["DataLoader", "augment", "cifar10", "digits", "fashion_mnist", "mnist", "read_idx"]
+__getattr__ = missing(__name__)

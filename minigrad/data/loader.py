@@ -8,11 +8,12 @@ import numpy as np
 
 from .. import backend as backends
 from ..dtypes import real
+from ..messages import Explained, kind_of
 from ..ops.random import generator
 from ..tensor import Tensor, tensor
 
 
-class DataLoader:
+class DataLoader(Explained):
     """Iterate over arrays of one length in batches, tuples of Tensors; each iteration is one epoch.
 
     Parameters
@@ -48,8 +49,11 @@ class DataLoader:
         rng: np.random.Generator | None = None,
         backend: str | None = None,
     ) -> None:
-        if not isinstance(arrays, (list, tuple)) or not arrays:
-            raise ValueError("DataLoader: expected a list or tuple of at least one array")
+        if not isinstance(arrays, (list, tuple)) or not arrays or isinstance(arrays[0], tuple):
+            raise ValueError(
+                "DataLoader: expected a list or tuple of at least one array, as in DataLoader([images, labels], 32), "
+                f"got {kind_of(arrays)}"
+            )
         self.arrays = [np.asarray(a) for a in arrays]
         lengths = [len(a) for a in self.arrays]
         if len(set(lengths)) > 1:

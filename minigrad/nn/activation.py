@@ -59,9 +59,5 @@ class Softmax(Function):
 
     function, settings = staticmethod(softmax), {"axis": None}
 
-    def __init__(self, axis: int = -1, **others: Any) -> None:
-        if others:
-            raise TypeError(
-                f"Softmax: expected axis, got {', '.join(others)}; PyTorch's dim is called axis here"
-            )
+    def __init__(self, axis: int = -1) -> None:
         self.axis = axis

@@ -52,11 +52,12 @@ class ConvTranspose2d(Conv2d):
         stride: int | Pair = 1,
         padding: Padding = 0,
         output_padding: int | Pair = 0,
-        dilation: int | Pair = 1,
         groups: int = 1,
+        bias: bool = True,
+        dilation: int | Pair = 1,
         **settings: Any,
     ) -> None:
         pair(type(self).__name__, "output_padding", output_padding, 0)
         self.output_padding = output_padding
-        settings |= {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        super().__init__(in_channels, out_channels, kernel_size, **settings)
+        sizes = kernel_size, stride, padding, dilation
+        super().__init__(in_channels, out_channels, *sizes, groups, bias, **settings)

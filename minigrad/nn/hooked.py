@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..messages import Explained
+
 
 class Hook(NamedTuple):
     """A function that a module calls before or after its ``forward``."""
@@ -18,7 +20,7 @@ class Hook(NamedTuple):
         self.module._hooks = tuple(others)
 
 
-class Hooked:
+class Hooked(Explained):
     """Base class of Module: its hooks."""
 
     forward: Any

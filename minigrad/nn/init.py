@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import floating, real
+from ..messages import missing
 from ..ops.random import generator
 from ..ops.shape import require_size
 from ..tensor import Tensor, tensor
 
+__getattr__ = missing(__name__)
 Shape = tuple[int, ...]
 RNG = np.random.Generator
 Init = Callable[..., Any]

@@ -245,7 +245,7 @@ class GlobalAvgPool2d(Function):
 class Flatten(Function):
     """(n, ...) to (n, product of the rest)."""
 
-    function = staticmethod(flatten)
+    function, settings = staticmethod(flatten), {"start_axis": 1}
 
 
 class Sigmoid(Function):
@@ -280,6 +280,7 @@ class Dropout(Module):
         require_numbers("Dropout", p=p)
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: expected 0 <= p < 1, got {p}")
+        generator(rng)  # raises for what is none
         self.p, self.rng = p, rng
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 import numpy as np
 
 from .. import backend as backends
-from ..messages import require_state
+from ..messages import OF_OBJECTS, explain, explained, no_attribute, require_state
 from ..tape import now, revised, tracing
 from ..tensor import Tensor, tensor
 from .hooked import Hooked
@@ -37,9 +37,17 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data: Any, dtype: Any = None, backend: str | None = None) -> None:
+    @explained
+    def __init__(
+        self,
+        data: Any,
+        dtype: Any = None,
+        backend: str | None = None,
+        *,
+        requires_grad: bool = True,
+    ) -> None:
         super().__init__(tensor(data, dtype=dtype, backend=backend)._data)
-        self.requires_grad = True
+        self.requires_grad = requires_grad
 
 
 class Buffer(Tensor):
@@ -96,6 +104,8 @@ class Module(Hooked):
     training: bool = True
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "trainable" and type(self).__module__.startswith("minigrad."):
+            raise AttributeError(no_attribute(f"{type(self).__name__!r} object", name, OF_OBJECTS))
         old = vars(self).get(name)
         if isinstance(old, (Parameter, Buffer)):
             if value is old:  # after self.w -= a
@@ -128,6 +138,9 @@ class Module(Hooked):
             if tracer is not None:
                 tracer.before(self, args)
             return forward(*args, **kwargs)
+        except TypeError as error:
+            explain(error, self.forward, type(self).__name__)
+            raise
         finally:
             scope.reset(token)
 
@@ -139,6 +152,8 @@ class Module(Hooked):
 
     def train(self: Self, mode: bool = True) -> Self:
         """Set training mode here and in all modules below; return this module."""
+        if mode not in (False, True):
+            raise TypeError(f"train: expected mode as a bool, got {mode!r}")
         for module in self.modules():
             module.training = mode
         return self
@@ -204,6 +219,7 @@ class Module(Hooked):
         require_state(name, state)
         return load(f"load_state_dict into {name}", dict(self._state()), state, strict)
 
+    @explained
     def to(self: Self, backend: str) -> Self:
         """Move all parameters and buffers to a backend, in place, and return this module.
 
@@ -290,8 +306,9 @@ class Sequential(Container):
             x = layer(x)
         return x
 
-    def __getitem__(self, index: int) -> Module:
-        return self.layers[index]
+    def __getitem__(self, index: Any) -> Any:
+        found = self.layers[index]
+        return Sequential(*found) if isinstance(found, list) else found
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self.layers)
@@ -339,8 +356,9 @@ def require_module(expected: str, value: Any) -> None:
         return
     if isinstance(value, type) and issubclass(value, Module):
         got = f"the class {name}: call it, as in {name}()"
-    elif isinstance(value, (list, tuple)):
-        got = f"a {kind}: pass its layers one by one, as in Sequential(*layers)"
+    elif isinstance(value, (list, tuple, dict)):
+        rest = ".values()" * isinstance(value, dict)
+        got = f"a {kind}: pass its layers one by one, as in Sequential(*layers{rest})"
     elif callable(value) and name:
         got = f"the function {name}: use its layer (nn.ReLU() for relu), or call it in a Module's forward"
     else:

@@ -136,6 +136,8 @@ class LSTM(RNN):
         return state, state
 
     def step(self, projected: Tensor, state: Any) -> Any:
+        if isinstance(state, Tensor):
+            raise TypeError(f"{self.title()}: expected the state as a pair (h, c), got one Tensor")
         h, c = state
         gates, size = projected + linear(h, self.weight_hh), self.hidden_size
         i, f, g, o = (gates[:, k * size : (k + 1) * size] for k in range(4))

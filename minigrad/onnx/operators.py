@@ -107,7 +107,7 @@ def reduced(function: Operator) -> Operator:
     ) -> Tensor:
         if not axes and noop_with_empty_axes:
             return x
-        return function(x, axes or None, bool(keepdims)).astype(x.dtype)
+        return function(x, axis=axes or None, keepdims=bool(keepdims)).astype(x.dtype)
 
     return operator
 
@@ -267,7 +267,7 @@ def conv(
     claim((*weight.shape[:2], *filled), x.dtype)
     claim((whole[1] * x.shape[1] + 256, *filled), x.dtype)
     claim(shape, x.dtype, prod((*shape, len(weight), *filled)))
-    return conv_transpose2d(x, weight, bias, strides, ends, output_padding, dilations, group)
+    return conv_transpose2d(x, weight, bias, strides, ends, output_padding, group, dilations)
 
 
 def pooling(pool: Operator, counts_padding: bool) -> Operator:

@@ -45,7 +45,7 @@ def logsumexp(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """
     axes, _ = counted(x, axis, "logsumexp")
     wide = x.floating().widened()
-    top = max(wide.detach(), axes, keepdims=True)
+    top = max(wide.detach(), axis=axes, keepdims=True)
     top = where(abs(top) == math.inf, 0.0, top)  # inf - inf is no number
     y = sum((wide - top).exp(), axes, keepdims=True).log() + top
     return (y if keepdims else sum(y, axes)).astype(x.floating().dtype)
@@ -66,7 +66,7 @@ def prod(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     others = [i for i in range(x.ndim) if i not in axes]
     kept, n = [x.shape[i] for i in others], math.prod(x.shape[i] for i in axes)
     wide = x.widened() if floating(x.dtype) else x.astype(np.ones(0, x.dtype).prod().dtype)
-    y = wide.transpose(*others, *axes) if n else sum(wide, axes) + 1
+    y = wide.transpose((*others, *axes)) if n else sum(wide, axes) + 1
     y = y.reshape(*kept, n or 1)
     while y.shape[-1] > 1:
         even = y.shape[-1] // 2 * 2

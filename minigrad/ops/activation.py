@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..messages import other_keywords
+from ..messages import explained
 from ..op import Op
 from ..tensor import Tensor, apply
 from .checks import require_floating
@@ -74,7 +74,7 @@ class Softmax(Op):
         self.axis = axis
 
     def reference(self, x: Tensor) -> Tensor:
-        e = (x - x.max(self.axis, keepdims=True).detach()).exp()
+        e = (x - x.max(axis=self.axis, keepdims=True).detach()).exp()
         return e / e.sum(self.axis, keepdims=True)
 
     def forward(self, k: Any, x: Any) -> Any:
@@ -87,7 +87,7 @@ class Softmax(Op):
 
 class LogSoftmax(Softmax):
     def reference(self, x: Tensor) -> Tensor:
-        shifted = x - x.max(self.axis, keepdims=True).detach()
+        shifted = x - x.max(axis=self.axis, keepdims=True).detach()
         return shifted - shifted.exp().sum(self.axis, keepdims=True).log()
 
     def forward(self, k: Any, x: Any) -> Any:
@@ -132,7 +132,7 @@ def relu(x: Tensor) -> Tensor:
     return apply(RELU, x)
 
 
-@other_keywords
+@explained
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along ``axis``, computed from the largest element down so that nothing overflows.
 
@@ -154,7 +154,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     return apply(Softmax(axis), x.widened()).astype(x.dtype)
 
 
-@other_keywords
+@explained
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """log(softmax(x)) along ``axis``, without taking the logarithm of a rounded 0; errors as ``softmax``."""
     require_floating("log_softmax", x)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import floating, half
-from ..messages import not_a_tensor
+from ..messages import explained, not_a_tensor
 from ..op import Op
 from ..tensor import Tensor, apply
 from .methods import Operand, method, of_tensor
@@ -256,6 +256,7 @@ def minimum(a: Tensor, b: Operand) -> Tensor:
     return _binary(MINIMUM, a, b)
 
 
+@explained
 def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:
     """a where condition holds, b elsewhere; at least one of the three is a Tensor.
 

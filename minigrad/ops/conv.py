@@ -192,8 +192,8 @@ def conv_transpose2d(
     stride: int | Pair = 1,
     padding: int | tuple[Any, Any] = 0,
     output_padding: int | Pair = 0,
-    dilation: int | Pair = 1,
     groups: int = 1,
+    dilation: int | Pair = 1,
 ) -> Tensor:
     """The transpose of a convolution, which spreads each value over a window: images become larger.
 

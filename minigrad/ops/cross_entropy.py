@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from ..dtypes import floating
-from ..messages import other_keywords
+from ..messages import explained
 from ..op import Op
 from ..tensor import Tensor, apply
 from .activation import log_softmax, softmax
@@ -75,7 +75,7 @@ def _ones_at(labels: Tensor, like: Tensor) -> Tensor:
     return (labels.reshape(-1, 1) == classes).astype(like.dtype)
 
 
-@other_keywords
+@explained
 def softmax_cross_entropy(
     logits: Tensor,
     labels: Any,
@@ -156,7 +156,7 @@ def softmax_cross_entropy(
 
 def _rows(x: Tensor) -> Tensor:
     """(n, classes, ...) as (n * ..., classes)."""
-    return x.transpose(0, *range(2, x.ndim), 1).reshape(-1, x.shape[1])
+    return x.transpose((0, *range(2, x.ndim), 1)).reshape(-1, x.shape[1])
 
 
 def _refuse_labels(name: str, shape: Any, expected: Any, labels: Tensor) -> None:

@@ -140,7 +140,7 @@ def _lifted(x: Tensor, part: Any) -> Any:
     if index.dtype.kind not in "iub":
         raise IndexError(
             f"indexing a Tensor: expected ints, slices, None, ... or integer or boolean arrays, "
-            f"got {type(part).__name__} of dtype {index.dtype}"
+            f"got {type(part).__name__} of dtype {index.dtype}; cast it with .astype('int64')"
         )
     return index
 

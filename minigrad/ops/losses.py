@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import real
-from ..messages import other_keywords, require_numbers
+from ..messages import explained, require_numbers
 from ..op import Op
 from ..tensor import Tensor, apply
 from .activation import log_softmax
@@ -36,7 +36,7 @@ class OneHot(Op):
         return (labels.reshape(*labels.shape, 1) == row).astype(self.dtype)
 
 
-@other_keywords
+@explained
 def binary_cross_entropy_with_logits(
     logits: Tensor, targets: Operand, reduction: str = "mean", *, pos_weight: Any = None
 ) -> Tensor:
@@ -89,7 +89,7 @@ def binary_cross_entropy_with_logits(
     return _reduced(losses, reduction).astype(logits.dtype)
 
 
-@other_keywords
+@explained
 def mse_loss(prediction: Tensor, target: Operand, reduction: str = "mean") -> Tensor:
     """Squared differences, averaged over all elements by default.
 
@@ -113,7 +113,9 @@ def mse_loss(prediction: Tensor, target: Operand, reduction: str = "mean") -> Te
     require_floating("mse_loss", prediction)
     target = prediction.lift(target, "mse_loss")
     if prediction.shape != target.shape:
-        raise ValueError(f"mse_loss: shapes {prediction.shape} and {target.shape} differ")
+        raise ValueError(
+            f"mse_loss: shapes {prediction.shape} and {target.shape} differ; reshape one"
+        )
     require_reduction("mse_loss", reduction)
     squares = (prediction.widened() - target.widened()) ** 2
     return _reduced(squares, reduction).astype(promoted(prediction.dtype, target.dtype))

@@ -7,13 +7,13 @@ every method all the same.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..messages import no_attribute, not_a_tensor, other_keywords
+from ..messages import explain, explained, no_attribute, not_a_tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 #: the class Tensor, which inherits this table
@@ -58,7 +58,10 @@ class Methods(Generic[Tensor]):
         def var(self, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor: ...
         def argmax(self, axis: int | None = None) -> Tensor: ...
 
-        mean = max = min = logsumexp = prod = sum
+        def max(self, *, axis: Axes = None, keepdims: bool = False) -> Tensor: ...
+
+        mean = logsumexp = prod = sum
+        min = max
         std = var
         argmin = cumsum = argmax
 
@@ -92,8 +95,7 @@ class Methods(Generic[Tensor]):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            functions = getattr(sys.modules.get("minigrad"), "__all__", ())  # gone at exit
-            raise AttributeError(no_attribute(f"{type(self).__name__!r} object", name, functions))
+            raise AttributeError(no_attribute(f"{type(self).__name__!r} object", name))
 
     __hash__ = object.__hash__
 
@@ -121,12 +123,17 @@ for _module, _names in LATER.items():
 
 def of_tensor(function: Function) -> Function:
     """Decorate a function of a Tensor: any other first argument is a TypeError that names the function."""
+    title = function.__name__.strip("_")
 
     @wraps(function)
     def checked(x: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(x, Methods):
-            raise TypeError(f"{function.__name__.strip('_')}: {not_a_tensor(x)}")
-        return function(x, *args, **kwargs)
+            raise TypeError(f"{title}: {not_a_tensor(x)}")
+        try:
+            return function(x, *args, **kwargs)
+        except TypeError as error:
+            explain(error, function, title)
+            raise
 
     return checked  # type: ignore[return-value]
 
@@ -135,9 +142,12 @@ def method(*names: str) -> Callable[[Function], Function]:
     """Decorate a function of a Tensor that is also a method under its own name, or under ``names``."""
 
     def decorate(function: Function) -> Function:
-        function = other_keywords(function)
-        for name in names or (function.__name__,):
-            setattr(Methods, name, function)
+        title = names[0] if names else function.__name__
+        names_of = signature(function).parameters.keys()
+        plain = title[0] == "_" or names_of <= {"x", "self", "shape"} or "others" in names_of
+        code = function if plain else explained(function, title)
+        for name in names or (title,):
+            setattr(Methods, name, code)
         return of_tensor(function)
 
     return decorate

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import require_numbers
+from ..messages import explained, require_numbers
 from ..op import Op
 from ..tensor import Tensor, apply
 from .checks import require_floating
@@ -86,6 +86,7 @@ class DropoutMask(Op):
         return k.dropout_mask(x, self.p, self.draw())
 
 
+@explained
 def dropout(x: Tensor, p: float = 0.5, rng: np.random.Generator | None = None) -> Tensor:
     """Zero each element with probability ``p`` and scale the rest by 1/(1-p), so that the mean stays.
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from ..messages import other_keywords
 from ..tensor import Tensor
 from .methods import Axes, method, of_tensor
 from .shape import broadcast_to, integers, one_axis, reshape, sizes, transpose
@@ -90,7 +89,6 @@ def repeat(x: Tensor, *repeats: int, axis: Any = ...) -> Tensor:
 
 
 @of_tensor
-@other_keywords
 def split(
     x: Tensor, *given: Any, sizes: Any = None, sections: int | None = None, axis: int = 0
 ) -> tuple[Tensor, ...]:

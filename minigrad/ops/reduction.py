@@ -7,6 +7,7 @@ from functools import lru_cache
 from operator import index
 from typing import Any
 
+from ..messages import require_numbers
 from ..op import Op
 from ..tensor import Tensor, apply
 from .arithmetic import where
@@ -19,6 +20,9 @@ class Reduction(Op):
     __slots__ = ("axes", "keepdims", "shape")
 
     def __init__(self, axes: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> None:
+        if not isinstance(keepdims, bool):
+            name = type(self).__name__.lower()
+            raise TypeError(f"{name}: expected keepdims as a bool, got {keepdims!r}")
         self.axes, self.keepdims, self.shape = axes, keepdims, shape
 
     def expand(self, y: Tensor) -> Tensor:
@@ -93,7 +97,10 @@ def normalize_axes(axis: Axes, ndim: int, name: str) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     try:
-        axes = tuple(map(index, axis if isinstance(axis, (tuple, list)) else (axis,)))
+        given = axis if isinstance(axis, (tuple, list)) else (axis,)
+        axes = tuple(map(index, given))
+        if bool in map(type, given):  # PyTorch's unbiased
+            raise TypeError
     except TypeError:
         raise TypeError(
             f"{name}: expected axis as an int or a tuple of ints, got {axis!r}"
@@ -152,6 +159,7 @@ def std(x: Tensor, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> 
 
 
 def _variance(name: str, x: Tensor, axis: Axes, ddof: int, keepdims: bool) -> Tensor:
+    require_numbers(name, ddof=ddof)
     axes, count = counted(x, axis, name)
     if x.size and count <= ddof:
         raise ValueError(f"{name}: expected more than ddof={ddof} values, got shape {x.shape}")
@@ -161,14 +169,14 @@ def _variance(name: str, x: Tensor, axis: Axes, ddof: int, keepdims: bool) -> Te
 
 
 @method()
-def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Largest value over ``axis``; ties share the gradient equally."""
+def max(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Largest value over ``axis``, given by name; ties share the gradient equally."""
     return apply(Max(counted(x, axis, "max")[0], keepdims, x.shape), x)
 
 
 @method()
-def min(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Smallest value over ``axis``; ties share the gradient equally."""
+def min(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Smallest value over ``axis``, given by name; ties share the gradient equally."""
     return apply(Min(counted(x, axis, "min")[0], keepdims, x.shape), x)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import kind_of, not_a_tensor, other_keywords, require_numbers
+from ..messages import explained, kind_of, not_a_tensor, require_numbers
 from ..op import Op
 from ..tensor import Tensor, apply
 from .methods import method, of_tensor
@@ -124,24 +124,18 @@ def reshape(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
     return x if new == x.shape else apply(Reshape(x.shape, new), x)
 
 
-@of_tensor
-@other_keywords
-def flatten(x: Tensor, start_axis: int = 1, end_axis: int = -1) -> Tensor:
-    """Join the axes from ``start_axis`` to ``end_axis``: (n, ...) to (n, product of the rest) by default.
-
-    The method ``x.flatten()`` begins at axis 0, as PyTorch and NumPy do.
+@method()
+def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    """Join the axes from ``start_axis`` to ``end_axis``, both included: all of them by default.
 
     Examples
     --------
     >>> import minigrad as mg
     >>> x = mg.ones((5, 2, 3))
-    >>> mg.flatten(x).shape, x.flatten().shape
-    ((5, 6), (30,))
+    >>> mg.flatten(x).shape, x.flatten(1).shape
+    ((30,), (5, 6))
     """
-    if start_axis == 1 and x.ndim < 2:
-        raise ValueError(f"flatten: expected at least 2 axes, got shape {x.shape}")
-    if not x.ndim:
-        return reshape(x, 1)
+    x = x if x.ndim else reshape(x, 1)
     start, end = (one_axis("flatten", a, x, x.ndim) for a in (start_axis, end_axis))
     if start > end:
         raise ValueError(f"flatten: expected start_axis <= end_axis, got {start_axis}, {end_axis}")
@@ -149,26 +143,23 @@ def flatten(x: Tensor, start_axis: int = 1, end_axis: int = -1) -> Tensor:
     return reshape(x, *x.shape[:start], middle, *x.shape[end + 1 :])
 
 
-@method("flatten")
-def _flattened(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
-    """Join the axes from ``start_axis`` to ``end_axis``: all by default."""
-    return flatten(x, start_axis, end_axis)
-
-
-@method("transpose", "permute")
+@method()
 def transpose(x: Tensor, *axes: int | Sequence[int]) -> Tensor:
     """Axes in another order, given as ints or one tuple; reversed without one."""
     order = integers("transpose", axes) or tuple(reversed(range(x.ndim)))
     positive = tuple(a + x.ndim if a < 0 else a for a in order)
-    if sorted(positive) != list(range(x.ndim)):
+    unchanged = len(axes) == 2 and positive == (0, 1)  # what PyTorch calls exchanging these
+    if unchanged or sorted(positive) != list(range(x.ndim)):
         hint = f"; x.swapaxes{order} exchanges two" if len(order) == 2 else ""
-        raise ValueError(
-            f"transpose: axes {order} are not a permutation of {x.ndim} dimensions{hint}"
-        )
+        wrong = "change nothing" if unchanged else f"are not a permutation of {x.ndim} dimensions"
+        raise ValueError(f"transpose: axes {order} {wrong}{hint}")
     return apply(Transpose(positive), x)
 
 
-permute = transpose
+@method()
+def permute(x: Tensor, *axes: int | Sequence[int]) -> Tensor:
+    """Axes in another order, given as ints or one tuple."""
+    return transpose(x, integers("permute", axes))
 
 
 @method()
@@ -189,7 +180,7 @@ def broadcast_to(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
     return apply(BroadcastTo(x.shape, new), x)
 
 
-@other_keywords
+@explained
 def concatenate(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
     """Tensors joined along an existing axis; they agree in dtype and in every other dimension.
 
@@ -212,7 +203,7 @@ def concatenate(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Te
     return apply(Concatenate(axis, tuple(t.shape[axis] for t in tensors)), *tensors)
 
 
-@other_keywords
+@explained
 def stack(tensors: list[Tensor] | tuple[Tensor, ...], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis."""
     first = _first(tensors, "stack")
@@ -302,7 +293,10 @@ def integers(name: str, args: Any) -> Shape:
         return tuple(map(index, items))
     except TypeError:
         given = ", ".join(map(str, args))
-        raise TypeError(f"{name}: expected integers or one tuple of them, got {given}") from None
+        hint = "; a dtype is given by name" if isinstance(args[-1], (type, str, np.dtype)) else ""
+        raise TypeError(
+            f"{name}: expected integers or one tuple of them, got {given}{hint}"
+        ) from None
 
 
 def sizes(name: str, args: Any) -> Shape:

@@ -14,16 +14,8 @@ if TYPE_CHECKING:
     from .schedules import CosineAnnealingLR, ExponentialLR, StepLR
 
 __all__ = [
-    "SGD",
-    "Adam",
-    "AdamW",
-    "CosineAnnealingLR",
-    "ExponentialLR",
-    "Optimizer",
-    "RMSprop",
-    "StepLR",
-    "clip_grad_norm_",
-]
+    "SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "Optimizer", "RMSprop", "StepLR", "clip_grad_norm_",
+]  # fmt: skip
 
 #: names imported on first access, and their modules
 _LATER = {

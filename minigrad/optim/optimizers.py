@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import beside, where, writable
-from ..messages import kind_of, not_a_tensor, require_at_least_0, require_state
+from ..messages import (
+    Explained,
+    explained,
+    kind_of,
+    not_a_tensor,
+    require_at_least_0,
+    require_state,
+)
 from ..nn.module import load
 from ..op import Op
 from ..tape import untraced
@@ -38,7 +45,7 @@ def listed(name: str, params: Any, groups: bool = False) -> list[Any]:
     return found
 
 
-class Optimizer:
+class Optimizer(Explained):
     """Base class of optimizers: parameters, a learning rate, and state tensors for each parameter.
 
     float16 and bfloat16 parameters are updated in float32 and rounded once a step; their state is float32. An update
@@ -132,11 +139,10 @@ class Optimizer:
                 raise AttributeError(
                     f"{kind}.{name}: each of the {count} groups has its own; use {own}"
                 )
-            hint = "; give all groups at first" if name == "add_param_group" else ""
-            raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}")
+            super().__getattr__(name)
 
         def __setattr__(self, name: str, value: Any) -> None:
-            if self._groups and name in vars(self._groups[0]):
+            if name == "learning_rate" or (self._groups and name in vars(self._groups[0])):
                 self.__getattr__(name)
             super().__setattr__(name, value)
 
@@ -160,6 +166,7 @@ class Optimizer:
         """Raise for settings out of range: when the optimizer is made, and before each step changes anything."""
         require_at_least_0(type(self).__name__, lr=self.lr)
 
+    @explained
     def step(self) -> None:
         """Update every parameter that has a gradient; if anything is wrong, in any group, none."""
         updates: list[tuple[Update, list[Tensor]]] = []
@@ -299,6 +306,10 @@ class SGD(Optimizer):
     ) -> None:
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov needs momentum > 0")
+        if nesterov not in (False, True):  # the place of PyTorch's dampening
+            raise TypeError(
+                f"SGD: expected nesterov as a bool, got {nesterov!r}; there is no dampening"
+            )
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
         self.slots = ("velocity",) if momentum else ()
         super().__init__(params, lr)

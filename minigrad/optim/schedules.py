@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import kind_of, require_at_least_0, require_state
+from ..messages import Explained, kind_of, require_at_least_0, require_state
 from .optimizers import Optimizer
 
 
-class LRScheduler:
+class LRScheduler(Explained):
     """Base class of schedules: an optimizer, each of whose groups they set ``lr`` of, and the ``steps`` so far."""
 
     def __init__(self, optimizer: Optimizer) -> None:

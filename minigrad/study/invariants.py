@@ -151,7 +151,7 @@ def _scaled(v: Values, a: float, rng: np.random.Generator) -> list[Invariant]:
 def _rows(v: Values, t: Tensor) -> Tensor:
     """A row for each position, a column for each channel."""
     kept = tuple(i for i in range(t.ndim) if i not in v.axes)
-    return t.detach().transpose(*v.axes, *kept).reshape(v.m, -1)
+    return t.detach().transpose((*v.axes, *kept)).reshape(v.m, -1)
 
 
 def _worst(name: str, equation: str, expected: Tensor, received: Tensor) -> Invariant:

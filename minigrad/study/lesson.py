@@ -153,7 +153,7 @@ def _rounding(name: str, right: Values, tolerance: float) -> Tensor:
     """
 
     def size(off: float) -> Tensor:
-        most = right.x.abs().max(right.axes, keepdims=True)
+        most = right.x.abs().max(axis=right.axes, keepdims=True)
         changed = {
             "centered": lambda v: right.centered.abs() + off * most,
             "std": lambda v: right.std,

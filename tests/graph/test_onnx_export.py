@@ -177,7 +177,7 @@ FUNCTIONS = {
     "edges": lambda x, y: (mg.pad(x, (1, 2), mode="edge"), mg.pad(y, [(0, 0), (0, 3), (1, 2)], mode="wrap")),
     "clip": lambda x, y: x.clip(-0.5) + y.clip(high=0.1) + x.clip(-1, 1),
     "cast": lambda x, y: ((x * 3).astype(np.int32), (x > 0).astype(np.float64)),
-    "reductions": lambda x, y: (x.sum(), x.mean(1), x.var((0, 2), keepdims=True), x.max(2), y.min()),
+    "reductions": lambda x, y: (x.sum(), x.mean(1), x.var((0, 2), keepdims=True), x.max(axis=2), y.min()),
     "integer sums": lambda x, y: ((x > 0).sum(1), (x * 3).astype(np.int32).sum(), x.sum(()) + y),
     "argmax": lambda x, y: (x.argmax(), y.argmax(1), x.argmin(2)),
     "waves": lambda x, y: mg.sin(x) + mg.cos(y) + mg.softplus(x),

@@ -27,7 +27,7 @@ class Parts(nn.Module):
 
     def forward(self, x):
         half = x[:, : x.shape[1] // 2]
-        return mg.concatenate([mg.relu(x)[:, half.shape[1] :], half.transpose(0, 1).T.T], axis=1)
+        return mg.concatenate([mg.relu(x)[:, half.shape[1] :], half.transpose((0, 1)).T.T], axis=1)
 
 
 def norm(rng, features):

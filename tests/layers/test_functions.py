@@ -214,7 +214,7 @@ ERRORS = {
     ),
     "vector": (ValueError, "dense 'dense': expected inputs of at least 2", lambda: dense(mg.ones(3), 2)),
     "units": (ValueError, "dense 'dense': expected units to be a positive", lambda: dense(ones(), 0)),
-    "activation": (TypeError, "'str' object is not callable", lambda: dense(ones(), 2, "relu")),
+    "activation": (TypeError, "expected a function as activation, got 'relu'", lambda: dense(ones(), 2, "relu")),
     "activation_fails": (ZeroDivisionError, "division by zero", lambda: dense(ones(), 2, lambda x: 1 / 0)),
     "initializer": (
         TypeError, "dense 'a': variable 'a/bias': expected an initializer, a function of (shape, rng), got None",

@@ -25,7 +25,7 @@ def x(rng):
 def test_automatic_names(x):
     for _ in range(3):
         dense(x, 2, use_bias=False)
-        bn(x, False, training=True)
+        bn(x, 0, training=True)
     dense(x, 2, name="dense_3", use_bias=False)
     dense(x, 2, use_bias=False)
     kernels = [n for n in names() if "kernel" in n]

@@ -480,13 +480,13 @@ def test_maxout_takes_the_largest_piece_then_the_largest_place(rng, batch_norm):
     layer, x = MaxoutConv2d(2, 3, 4, 3, 1, 2, batch_norm, rng), values(5, 2, 6, 6)
     maps = layer.conv(x)
     maps = (layer.bn(maps) if batch_norm else maps).numpy()
-    pieces = np.stack([maps[:, 4 * c : 4 * c + 4].max(1) for c in range(3)], axis=1)
-    close(layer(x), pieces.reshape(5, 3, 3, 2, 3, 2).max((3, 5)), 1e-6)
+    pieces = np.stack([maps[:, 4 * c : 4 * c + 4].max(axis=1) for c in range(3)], axis=1)
+    close(layer(x), pieces.reshape(5, 3, 3, 2, 3, 2).max(axis=(3, 5)), 1e-6)
 
 
 def test_a_maxout_unit_is_the_largest_of_its_maps(rng):
     layer, x = Maxout(3, 2, 4, dtype="float64"), mg.tensor(rng.standard_normal((2, 5, 3)))
-    close(layer(x), layer.linear(x).numpy().reshape(2, 5, 2, 4).max(-1), 0)
+    close(layer(x), layer.linear(x).numpy().reshape(2, 5, 2, 4).max(axis=-1), 0)
 
 
 @pytest.mark.parametrize("factory", [maxout_network, maxout_mlp])

@@ -183,7 +183,7 @@ INT = {"dtype": "int64"}
 
 @error_table(
     {
-        "dim": (TypeError, "PyTorch's dim is called axis here", lambda: nn.Softmax(dim=1)),
+        "dim": (TypeError, "dim is called axis in minigrad", lambda: nn.Softmax(dim=1)),
         "approximation": (ValueError, "'none' or 'tanh'", lambda: nn.GELU("erf")(mg.ones(1))),
         "beta": (ValueError, "softplus: expected beta > 0", lambda: nn.Softplus(0)(mg.ones(1))),
         "1d": (

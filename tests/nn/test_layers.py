@@ -165,8 +165,8 @@ ERRORS = {
         f"Dropout: expected 0 <= p < 1, got {p}": lambda p=p: nn.Dropout(p)
         for p in [-0.1, 1, 1.5, np.nan]
     },
-    "flatten: expected at least 2 axes, got shape ()": lambda: nn.Flatten()(mg.ones(())),
-    "flatten: expected at least 2 axes, got shape (3,)": lambda: nn.Flatten()(mg.ones(3)),
+    "flatten: axis 1 is out of range for shape (1,)": lambda: nn.Flatten()(mg.ones(())),
+    "flatten: axis 1 is out of range for shape (3,)": lambda: nn.Flatten()(mg.ones(3)),
     f"Conv2d: {POSITIVE.format('in_channels', 0)}": lambda: nn.Conv2d(0, 1, 3),
     "Conv2d: expected groups to divide 4 and 6 channels, got 4": lambda: nn.Conv2d(
         4, 6, 3, groups=4

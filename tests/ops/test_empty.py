@@ -14,9 +14,9 @@ pytestmark = pytest.mark.usefixtures("backend")
 
 #: a function of a, b, ..., the shapes of these, and that of the value where it is not told by another row
 TABLE = """
-a.{r}(0)        | (3, 0) | (0,)
-a.{r}(1)        | (0, 3) | (0,)
-a.{r}(1)        | (0, 0) | (0,)
+a.{r}(axis=0)   | (3, 0) | (0,)
+a.{r}(axis=1)   | (0, 3) | (0,)
+a.{r}(axis=1)   | (0, 0) | (0,)
 a.sum(1)        | (3, 0) | (3,)
 a.sum()         | (3, 0) | ()
 {s}(a, 0)       | (3, 0) | (3, 0)
@@ -100,9 +100,9 @@ def test_value_and_derivatives(row, dtype):
 @pytest.mark.parametrize("name", ["mean", "var", "max", "min", "argmax"])
 def test_nothing_of_nothing_is_asked(name):
     """An error is for results that would be of no values; without results there is none."""
-    assert getattr(mg.zeros((0, 0)), name)(1).shape == (0,)
+    assert getattr(mg.zeros((0, 0)), name)(axis=1).shape == (0,)
     with refuses(ValueError, f"{name}: expected at least one value along (1,), got shape (3, 0)"):
-        getattr(mg.zeros((3, 0)), name)(1)
+        getattr(mg.zeros((3, 0)), name)(axis=1)
 
 
 @pytest.mark.parametrize(

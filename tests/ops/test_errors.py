@@ -51,12 +51,12 @@ log_softmax(zeros(2, 3), (0, 1)) -> TypeError: log_softmax: expected axis
 sum(zeros(2, 3), 2) -> ValueError: sum: axis 2 is out of range for 2 dimensions
 mean(zeros(2, 3), -3) -> ValueError: mean: axis -3 is out of range for 2 dimensions
 var(zeros(2, 3), 2) -> ValueError: var: axis 2 is out of range for 2 dimensions
-max(zeros(2, 3), -3) -> ValueError: max: axis -3 is out of range for 2 dimensions
-min(zeros(2, 3), 2) -> ValueError: min: axis 2 is out of range for 2 dimensions
+max(zeros(2, 3), axis=-3) -> ValueError: max: axis -3 is out of range for 2 dimensions
+min(zeros(2, 3), axis=2) -> ValueError: min: axis 2 is out of range for 2 dimensions
 argmax(zeros(2, 3), -3) -> ValueError: argmax: axis -3 is out of range for 2 dimensions
 zeros(2, 3).sum((0, -2)) -> ValueError: sum: an axis is given twice in (0, -2)
 zeros(2, 3).mean(1.0) -> TypeError: mean: expected axis as an int or a tuple of ints, got 1.0
-zeros(2, 3).max((0, 1.0)) -> TypeError: max: expected axis as an int or a tuple of ints, got (0, 1.0)
+zeros(2, 3).max(axis=(0, 1.0)) -> TypeError: max: expected axis as an int or a tuple of ints, got (0, 1.0)
 zeros(2, 3).var(0, ddof=2) -> ValueError: var: expected more than ddof=2 values, got shape (2, 3)
 
 zeros(2, 3).reshape(4) -> ValueError: reshape: shape (2, 3) (6 elements) does not fit (4,)

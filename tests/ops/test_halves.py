@@ -40,7 +40,7 @@ a.sum(0)                            | cancelling(N, 5)
 a.sum(1)                            | cancelling(N, 5).T
 a.mean(0)                           | cancelling(N, 3)
 a.var(0)                            | 100 + numbers(N, 3)
-a.max(0)                            | np.ones((3000, 2))
+a.max(axis=0)                       | np.ones((3000, 2))
 a.broadcast_to((N, 3))              | numbers(3)
 a * b                               | cancelling(N, 3), numbers(3)
 a * b                               | cancelling(N, 3), numbers()

@@ -464,7 +464,7 @@ def test_a_misfit_schedule_loads_nothing(state, error, message):
         (lambda p: CosineAnnealingLR(sgd(), 0), ValueError, "T_max >= 1, an int, got 0"),
         (lambda p: clip_grad_norm_([p, 1], 1), TypeError, "clip_grad_norm_, parameter 1: expected"),
         (lambda p: clip_grad_norm_(1, 1), TypeError, "clip_grad_norm_: expected a list of Tensors"),
-        (lambda p: SGD([p]).add_param_group({}), AttributeError, "give all groups at first"),
+        (lambda p: SGD([p]).add_param_group({}), AttributeError, "use all groups at first"),
         (lambda p: clip_grad_norm_([p], -1), ValueError, "max_norm >= 0, got -1"),
         (lambda p: clip_grad_norm_([p], 1, 0), ValueError, "norm_type > 0, got 0"),
         (lambda p: mg.optim.lr_scheduler, AttributeError, "minigrad.optim.StepLR"),

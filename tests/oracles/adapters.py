@@ -59,7 +59,7 @@ def axes(x, dim):
 
 def reduction(function):
     return lambda x, dim=None, keepdim=False, dtype=None: function(
-        x, axes(x, dim), keepdims=keepdim
+        x, axis=axes(x, dim), keepdims=keepdim
     )
 
 
@@ -67,7 +67,7 @@ def extreme(function, index=None):
     """The values, and the indices of those that ``argmax`` finds."""
 
     def adapter(x, dim=None, keepdim=False):
-        values = function(x, axes(x, dim), keepdims=keepdim)
+        values = function(x, axis=axes(x, dim), keepdims=keepdim)
         return values if dim is None else (values, index and index(x, dim, keepdim))
 
     return adapter
@@ -101,7 +101,7 @@ def einsum(operands, equation):
 
 
 def aminmax(x, dim=None, keepdim=False):
-    return tuple(f(x, axes(x, dim), keepdims=keepdim) for f in (mg.min, mg.max))
+    return tuple(f(x, axis=axes(x, dim), keepdims=keepdim) for f in (mg.min, mg.max))
 
 
 def var(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
