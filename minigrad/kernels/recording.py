@@ -204,7 +204,8 @@ class Recording:
     def like(self, array: Any) -> Any:
         """A watched array of the same form in memory of the recording."""
         loan = self.empty((array.nbytes,), np.uint8).base
-        return np.ndarray.__new__(Watched, array.shape, array.dtype, loan, 0, array.strides)
+        strides = np.empty_like(bare(array)).strides  # the array may be a part of another
+        return np.ndarray.__new__(Watched, array.shape, array.dtype, loan, 0, strides)
 
     def _add(self, memory: Memory) -> None:
         if memory.start not in self._memories:
