@@ -18,8 +18,8 @@ from ..tensor import Tensor
 from .guards import State, plainly_set
 
 if TYPE_CHECKING:
+    from .calls import Call, Value
     from .calls import Trace as Graph
-    from .calls import Value
 
 
 class Recorded:
@@ -56,18 +56,14 @@ class Recorded:
 
     def _record(self, graph: Graph) -> dict[Value, Any]:
         """Apply the calls; what leaves. The memory of the rest is used again as soon as it can."""
-        known, masks = dict(self._known), 0
-        for call, done in zip(graph.calls, graph.last_uses(), strict=True):
-            arrays = [None if v is None else known[v] for v in call.inputs]
+        known, seeds = dict(self._known), iter(self._seeds.reshape(-1, 1))
+
+        def forward(call: Call, arrays: list[Any]) -> tuple[Any, ...]:
             if isinstance(call.op, DropoutMask):
-                seed = self._seeds[masks : masks + 1]
-                made = (self._kernels.dropout_mask(arrays[0], call.op.p, seed),)
-                masks += 1
-            else:
-                made = call.forward(self._kernels, arrays, graph.title)
-            known.update(zip(call.outputs, made, strict=True))
-            for v in done:
-                del known[v]
+                return (self._kernels.dropout_mask(arrays[0], call.op.p, next(seeds)),)
+            return call.forward(self._kernels, arrays, graph.title)
+
+        graph.walk(known, forward)
         return {v: known[v] for v in graph.wanted()}
 
     def run(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]] | None:

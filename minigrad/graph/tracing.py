@@ -16,7 +16,7 @@ from ..op import Op
 from ..ops.indexing import NonZero
 from ..ops.random import DropoutMask, generator
 from ..optim.optimizers import Optimizer, Update
-from ..tape import FREED, HOST_WRITE, LITERAL, Leaf, Node, now, recording
+from ..tape import FREED, HOST_WRITE, LITERAL, Leaf, Node, Tracer, now, recording
 from ..tensor import Tensor
 from .calls import Call, Value, snake
 from .graph import Graph
@@ -25,8 +25,8 @@ from .outside import Outside
 from .structure import Signature
 
 
-class Capture:
-    """The tracer of one run of a function; see ``minigrad.tape.Tracer``.
+class Capture(Tracer):
+    """The tracer of one run of a function.
 
     With ``undo``, ``put_back`` undoes everything that the run changed.
     """
