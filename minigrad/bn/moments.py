@@ -65,7 +65,7 @@ class MeanM2(PerChannel):
         return mean, (weight * (xs - self.wide(mean, x)) ** 2).sum(axes)
 
     def forward(self, k: Any, x: Any, w: Any = None) -> Any:
-        return k.moments(x, self.kept) if w is None else k.weighted_moments(x, w, self.kept)
+        return k.moments(x, w, self.kept)
 
     def backward(self, node: Any, needs: Any, gmean: Tensor | None, gm2: Tensor | None) -> Any:
         (x, *weights), (mean,) = node.inputs, node.outputs

@@ -39,7 +39,7 @@ class Value:
     dtype: np.dtype
     kind: str
     name: str = ""
-    tensor: Tensor | None = None
+    tensor: Any = None
     leaf: Leaf | None = None
 
     @property

@@ -270,10 +270,12 @@ def same(a: Any, b: Any) -> bool:
     return repr(a) == repr(b) if isinstance(a, (float, np.floating)) else bool(a == b)
 
 
-def same_setting(owner: Any, name: str, before: Mapping[str, Any]) -> bool:
-    """Whether an attribute is what it was ``before``; where there is none, that of the class."""
-    default = getattr(type(owner), name, MISSING)
-    return same(before.get(name, default), vars(owner).get(name, default))
+def changed_settings(owner: Any, before: Mapping[str, Any]) -> Iterator[str]:
+    """The attributes that are not what they were ``before``; where there is none, that of the class counts."""
+    for name in {**before, **vars(owner)}:
+        default = getattr(type(owner), name, MISSING)
+        if not same(before.get(name, default), vars(owner).get(name, default)):
+            yield name
 
 
 def plain(value: Any) -> bool:

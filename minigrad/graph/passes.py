@@ -80,10 +80,7 @@ def _freeze(graph: G) -> G:
             f"{graph.title}: expected a graph of inference, but {what}; capture the model in eval mode, "
             "or take the second of minigrad.graphs"
         )
-    known = {}
-    for v in graph.state():
-        assert v.tensor is not None
-        known[v] = _constant(Tensor(v.tensor._data.copy()), v.name)
+    known = {v: _constant(Tensor(v.tensor._data.copy()), v.name) for v in graph.state()}
     guards = replace(graph.guards, modules={}, tensors=[], leaves={})
     inputs = any(kind.requires_grad for kind in graph.signature.kinds)
     differentiable = graph.differentiable and inputs

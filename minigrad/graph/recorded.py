@@ -106,8 +106,8 @@ class Recorded:
         if v in given:
             return given[v]
         if v.kind == "state":
-            assert v.tensor is not None
-            return v.tensor
+            tensor: Tensor = v.tensor
+            return tensor
         root: Value | None = v
         while root in self._views:
             root = self._views[root]

@@ -20,7 +20,7 @@ from ..tape import FREED, HOST_WRITE, LITERAL, Leaf, Node, Tracer, now, recordin
 from ..tensor import Tensor
 from .calls import Call, Value, snake
 from .graph import Graph
-from .guards import FREE, CaptureError, Guards, attributes, contexts, leaf_of, same_setting
+from .guards import FREE, CaptureError, Guards, attributes, changed_settings, contexts, leaf_of
 from .outside import Outside
 from .structure import Signature
 
@@ -262,9 +262,8 @@ class Capture(Tracer):
     def _require_same_settings(self, *owners: Any) -> None:
         """Raise if the function has set an attribute of these."""
         for owner in owners:
-            before = self._settings[owner]
-            for name in {**before, **vars(owner)}:
-                if name not in FREE and not same_setting(owner, name, before):
+            for name in changed_settings(owner, self._settings[owner]):
+                if name not in FREE:
                     raise _set_inside(f"{type(owner).__name__}.{name}")
 
     def _guards(self, outside: Outside) -> Guards:
@@ -289,7 +288,7 @@ class Capture(Tracer):
     def put_back(self) -> None:
         """Undo what the run changed."""
         for owner, before in self._settings.items():
-            if any(not same_setting(owner, name, before) for name in {**before, **vars(owner)}):
+            if any(changed_settings(owner, before)):
                 vars(owner).clear()
                 vars(owner).update(before)
         for t, array, time in self._copies.values():
