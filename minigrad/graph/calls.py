@@ -67,7 +67,7 @@ class Call:
     """
 
     op: Op
-    inputs: tuple[Value | None, ...]
+    inputs: tuple[Any, ...]
     outputs: tuple[Value, ...]
     layer: str = ""
     phase: str = "forward"

@@ -38,14 +38,11 @@ def _per_written(call: Call) -> int:
 
 
 def _matmul(call: Call) -> int:
-    a = call.inputs[0]
-    assert a is not None
-    return 2 * size(call.outputs[0]) * a.shape[-2 if call.op.ta else -1]  # type: ignore[attr-defined]
+    return 2 * size(call.outputs[0]) * call.inputs[0].shape[-2 if call.op.ta else -1]  # type: ignore[attr-defined]
 
 
-def _products(y: Value | None, weight: Value | None) -> int:
+def _products(y: Value | None, weight: Value) -> int:
     """Count the products that a layer's outputs are sums of: each is one of an output channel's weights, used once."""
-    assert weight is not None
     return 2 * size(y) * math.prod(weight.shape[1:])
 
 

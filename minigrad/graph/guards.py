@@ -39,7 +39,8 @@ MISSING: Any = object()
 #: attributes that decide nothing: whether a batch norm has checked its statistics, to warn of them
 FREE = frozenset({"_checked"})
 #: the tensors of an optimizer; its numbers are read at each step
-_tensors = attrgetter("params", "state", "steps")
+TENSORS = "params", "state", "steps"
+_tensors = attrgetter(*TENSORS)
 
 
 #: containers whose items are compared by identity first, with the attributes of modules
@@ -102,19 +103,16 @@ class Guards:
     free: frozenset[str] = FREE
 
     def __post_init__(self) -> None:
-        self._read, self._unread = list(self.containers), []
+        self._watched = [(c, items, before) for c, before in self.containers]
         for module in self.modules:
             for name, value in attributes(module, False).items():
-                for c in _containers(value):
-                    if name in self.mentioned:
-                        self._read.append((c, items(c)))
-                    else:
-                        self._unread.append((c, _others(c)))
+                found = items if name in self.mentioned else _others
+                self._watched += [(c, found, found(c)) for c in _containers(value)]
         # Compared at each call: arrays and the like, whose items are not objects that stay.
         self._opaque = [pair for pair in self.containers if not isinstance(pair[0], _LIVE)]
         self._optimizers = [o for o in self.modules if isinstance(o, Optimizer)]
         self._live = [vars(o).values() for o in self.modules if not isinstance(o, Optimizer)]
-        for c, _ in (*self._read, *self._unread):
+        for c, *_ in self._watched:
             if isinstance(c, _LIVE):
                 self._live += (c, c.values()) if isinstance(c, dict) else (c,)
         self._snapshot: tuple[int, list[int], list[Any]] = (-2, [], [])
@@ -151,8 +149,8 @@ class Guards:
         return ""
 
     def _changed(self) -> str:
-        for containers, found in ((self._read, items), (self._unread, _others)):
-            if reason := changed([], containers, found):
+        for c, found, content in self._watched:
+            if reason := changed([], [(c, content)], found):
                 return reason
         for module, before in self.modules.items():
             after = attributes(module)
@@ -193,7 +191,7 @@ def attributes(module: Any, copied: bool = True) -> dict[str, Any]:
     """
     own = vars(module)
     if isinstance(module, Optimizer):
-        own = dict(zip(("params", "state", "steps"), _tensors(module), strict=True))
+        own = dict(zip(TENSORS, _tensors(module), strict=True))
     else:
         own = {"training": module.training, **own}
     return {k: tuple(v) if copied and type(v) is list else v for k, v in own.items()}
@@ -318,9 +316,3 @@ class State:
         time = now() if self._versions else 0
         for version in self._versions:
             version[0] = time
-
-
-def plainly_set(optimizer: Optimizer) -> bool:
-    """Whether the settings of an optimizer are plain values, which change by assignment only."""
-    settings = vars(optimizer).keys() - {"params", "state", "steps"}
-    return all(plain(getattr(optimizer, name)) for name in settings)

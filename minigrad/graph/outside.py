@@ -242,7 +242,8 @@ def _dict(value: Any) -> Any:
 def _bases(value: Any) -> list[type]:
     """The classes that an object or class has attributes from, but for libraries' ones."""
     own = value.__mro__ if isinstance(value, type) else ()
-    return [cls for cls in (*own, *type(value).__mro__) if _users(cls)]
+    classes = (*own, *type(value).__mro__)
+    return [cls for cls in classes if not _library(sys.modules.get(cls.__module__))]
 
 
 def _specials(value: Any) -> set[str]:
@@ -264,8 +265,3 @@ def _library(module: ModuleType | None) -> bool:
         or module.__name__ in sys.stdlib_module_names
         or (file is not None and file.startswith(_LIBRARIES))
     )
-
-
-def _users(cls: type) -> bool:
-    """Whether a class is none of a library's."""
-    return not _library(sys.modules.get(cls.__module__))

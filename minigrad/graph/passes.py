@@ -173,7 +173,6 @@ def _with_scale(layer: Call, norm: Call) -> Call:
     x, weight, bias = layer.inputs
     _, gamma, beta, mean, var = map(_numbers, norm.inputs)
     eps: float = norm.op.eps  # type: ignore[attr-defined]
-    assert weight is not None and weight.tensor is not None
     scale = (1 if gamma is None else gamma) / np.sqrt(var + eps)
     shift = (0 if beta is None else beta) - mean * scale
     values = {

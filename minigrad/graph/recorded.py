@@ -15,7 +15,7 @@ import numpy as np
 from ..kernels.cuda import NotRecorded, lying, put_back
 from ..ops.random import DropoutMask
 from ..tensor import Tensor
-from .guards import State, plainly_set
+from .guards import TENSORS, State, plain
 
 if TYPE_CHECKING:
     from .calls import Call, Value
@@ -45,12 +45,10 @@ class Recorded:
             elif v.kind != "result":
                 self._known[v] = _room(kernels.xp, v, strides[v])
                 self._brought.append((v, strides[v]))
-        for op in self._state.settings:
-            if not plainly_set(op.optimizer):
+        for settings in self._state.settings.values():
+            if not all(plain(v) for name, v in settings.items() if name not in TENSORS):
                 raise NotRecorded("settings that may change without an assignment")
-        self._views = {
-            v: call.inputs[0] for call in graph.calls if call.op.aliases for v in call.outputs
-        }
+        self._bases = graph.bases()
         wanted, self._replay = kernels.launch.record(lambda: self._record(graph))
         self._known |= wanted
 
@@ -108,11 +106,8 @@ class Recorded:
         if v.kind == "state":
             tensor: Tensor = v.tensor
             return tensor
-        root: Value | None = v
-        while root in self._views:
-            root = self._views[root]
-        array = self._known[v]
-        return Tensor(array if root is not None and root.kind == "state" else array.copy(order="K"))
+        array, stays = self._known[v], self._bases.get(v, v).kind == "state"
+        return Tensor(array if stays else array.copy(order="K"))
 
 
 def _room(xp: Any, v: Value, strides: tuple[int, ...]) -> Any:
