@@ -74,10 +74,9 @@ class Guards:
     leaves : dict of Leaf to bool
         Whether it had a gradient, of leaves whose gradient is read before it is replaced.
     contexts : tuple
-    inner : list of Guards
-        Those of graphs that it includes.
-    decisions : list of (question, answer)
-        Questions about values that chose what was computed (``tape.decided``), to be asked again.
+    questions : list of callables
+        Asked at each replay, they return what has changed, as ``broken``: of graphs that it includes, and about values
+        that chose what was computed (``tape.decided``).
     free : set of str
         Attributes that may change.
     differentiates : bool
@@ -94,8 +93,7 @@ class Guards:
     modules: dict[Any, dict[str, Any]] = field(default_factory=dict)
     tensors: list[tuple[Tensor, str, Leaf | None]] = field(default_factory=list)
     leaves: dict[Leaf, bool] = field(default_factory=dict)
-    inner: list[Guards] = field(default_factory=list)
-    decisions: list[tuple[Callable[[], Any], Any]] = field(default_factory=list)
+    questions: list[Callable[[], str]] = field(default_factory=list)
     differentiates: bool = False
     names: list[Name] = field(default_factory=list)
     containers: list[tuple[Any, tuple[Any, ...]]] = field(default_factory=list)
@@ -139,14 +137,10 @@ class Guards:
             if reason := self._changed():
                 return reason
             self._snapshot = snapshot
-        if self.decisions:
-            with untraced():
-                if any(question() != answer for question, answer in self.decisions):
-                    return "values have changed that decide which layer computes"
-        for guards in self.inner:
-            if reason := guards.broken():
-                return reason
-        return ""
+        if not self.questions:
+            return ""
+        with untraced():
+            return next(filter(None, (question() for question in self.questions)), "")
 
     def _changed(self) -> str:
         for c, found, content in self._watched:

@@ -49,8 +49,7 @@ class Capture(Tracer):
         self._gradients: dict[Leaf, Tensor | None] = {}  # as they were before
         self._read_first: dict[Leaf, bool] = {}
         self._replaced: dict[Leaf, Tensor | None] = {}
-        self._inner: list[Guards] = []
-        self._decisions: list[tuple[Callable[[], Any], Any]] = []
+        self._questions: list[Callable[[], str]] = []
         self._copies: dict[int, tuple[Tensor, Any, int]] = {}
         self._generators: dict[int, tuple[np.random.Generator, Any]] = {}
         self._keep_generator(None)  # which layers that are created inside draw from
@@ -118,7 +117,8 @@ class Capture(Tracer):
         if isinstance(source, Leaf):
             self._read_gradient(source)
         elif not isinstance(source, Tensor):
-            self._decisions.append((source, how))
+            what = "values have changed that decide which layer computes"
+            self._questions.append(lambda: "" if source() == how else what)
         elif (v := self._values.get(id(source._data))) is None or v.kind != "constant":
             raise CaptureError(
                 f"capture: {how} reads the values of a tensor of shape {source.shape}: what Python does with them "
@@ -151,7 +151,8 @@ class Capture(Tracer):
 
     def _include(self, graph: Graph) -> None:
         """A graph that was captured before is replayed as a part."""
-        self._inner.append(replace(graph.guards, leaves={}, contexts=contexts()))
+        guards = replace(graph.guards, leaves={}, contexts=contexts())
+        self._questions.append(guards.broken)
         for leaf in graph.guards.leaves:
             self._read_gradient(leaf)
 
@@ -273,8 +274,7 @@ class Capture(Tracer):
             {owner: attributes(owner) for owner in (*self.modules, *self._optimizers)},
             [(t, backends.where(t._data), leaf_of(t)) for t in bound if t is not None],
             self._read_first,
-            self._inner,
-            self._decisions,
+            self._questions,
             any(call.phase == "backward" for call in self._calls),
             outside.names,
             outside.containers,
