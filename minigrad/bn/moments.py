@@ -56,11 +56,8 @@ class MeanM2(PerChannel):
     __slots__ = ()
 
     def reference(self, x: Tensor, w: Tensor | None = None) -> Any:
-        xs, axes, weight = (
-            x.astype(statistics_dtype(x.dtype)),
-            self.reduced(x),
-            1.0 if w is None else w,
-        )
+        xs, axes = x.astype(statistics_dtype(x.dtype)), self.reduced(x)
+        weight = 1.0 if w is None else w
         mean = (weight * xs).sum(axes) / self._divisor(x, w)
         return mean, (weight * (xs - self.wide(mean, x)) ** 2).sum(axes)
 
