@@ -95,6 +95,12 @@ CHANGED = {
         "optim.SGD(params, lr=0.001, momentum=0.0, nesterov=False, weight_decay=0.0)"
     ],
     "no_grad decorates with and without parentheses": ["no_grad(function=None)"],
+    "methods of graphs are functions, too": [
+        *(
+            f"Graph.{n}(graph)"
+            for n in ("dot", "fold_batch_norm", "fold_constants", "peak_bytes", "prune")
+        )
+    ],
 }
 
 #: reason: names that are gone
