@@ -3,6 +3,7 @@
 from .forms import batch_norm_forms
 from .gap import gap
 from .gradcheck import GradientError, gradcheck
+from .grading import grade
 from .hints import hints
 from .invariants import invariants
 from .jacobian import jacobian
@@ -11,5 +12,5 @@ from .paths import AblatedBatchNorm, ablated_batch_norm, batch_norm_paths
 
 __all__ = [
     "AblatedBatchNorm", "GradientError", "ablated_batch_norm", "batch_norm_forms", "batch_norm_paths", "check_step",
-    "gap", "gradcheck", "hints", "invariants", "jacobian",
+    "gap", "grade", "gradcheck", "hints", "invariants", "jacobian",
 ]  # fmt: skip

@@ -9,8 +9,9 @@ Cotangents of ones would prove nothing here: sum(batch_norm(x)) is constant, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from ..autograd import grad
 from ..bn.hooks import hold_statistics
 from ..dtypes import floating
 from ..messages import kind_of
+from ..op import Op
 from ..tape import no_grad
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor, apply, tensor
 
 #: distinguishes the default generators of checks from those that are seeded by a number
 _STREAM = 0x6D696E6967726164
@@ -31,7 +33,7 @@ class GradientError(AssertionError):
 
 
 def gradcheck(
-    fn: Callable[..., Tensor | Sequence[Tensor]],
+    fn: Any,
     inputs: Tensor | Sequence[Any],
     order: int = 2,
     step: float = 1e-5,
@@ -46,10 +48,12 @@ def gradcheck(
     ----------
     fn : callable
         Takes the inputs, returns a Tensor or a sequence of Tensors. Must be deterministic; running statistics of batch
-        norms do not move.
+        norms do not move. Or a pair of NumPy functions, ``out, cache = forward(*inputs)`` and
+        ``gradients = backward(gout, cache)``, checked to first order; a forward that returns an array alone has its
+        inputs as the cache.
     inputs : Tensor or sequence
-        float64 Tensors are checked, whether or not they require a gradient; integer and boolean Tensors, and
-        other values, are passed through. None is changed.
+        float64 Tensors, and arrays for a pair, are checked, whether or not they require a gradient; integer and boolean
+        Tensors, and other values, are passed through. None is changed.
     order : int
         1 checks gradients, 2 (the default) also gradients of gradients, and so on.
     step : float
@@ -82,14 +86,19 @@ def gradcheck(
     >>> import minigrad as mg, numpy as np
     >>> mg.gradcheck(mg.tanh, mg.tensor(np.array([0.3, -2.0])))
     True
+    >>> mg.gradcheck((np.tanh, lambda gy, x: gy * (1 - np.tanh(x) ** 2)), np.array([0.3, -2.0]))
+    True
     """
-    if not callable(fn):
+    given: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    if isinstance(fn, tuple) and all(map(callable, fn)):
+        given = [tensor(a, backend="numpy") if isinstance(a, np.ndarray) else a for a in given]
+        fn, order = partial(_numpy_pair, *fn), min(order, 1)
+    elif not callable(fn):
         raise TypeError(f"gradcheck: expected a function first, got {kind_of(fn)}")
     if order < 1:
         raise ValueError(f"gradcheck: expected order >= 1, got {order}")
     if directions < 1:
         raise ValueError(f"gradcheck: expected directions >= 1, got {directions}")
-    given: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
     checked = [i for i, x in enumerate(given) if isinstance(x, Tensor) and floating(x.dtype)]
     for i in checked:
         if given[i].dtype != np.float64:
@@ -99,19 +108,38 @@ def gradcheck(
     rng = own_stream(*(given[i].shape for i in checked)) if rng is None else rng
 
     def function(*xs: Tensor) -> list[Tensor]:
-        full = list(given)
-        for i, x in zip(checked, xs, strict=True):
-            full[i] = x
-        ys: Any = fn(*full)
+        moved = dict(zip(checked, xs, strict=True))
+        ys: Any = fn(*(moved.get(i, x) for i, x in enumerate(given)))
         return [y for y in (ys if isinstance(ys, (list, tuple)) else [ys]) if floating(y.dtype)]
 
-    points = [tensor(given[i].detach(), requires_grad=True) for i in checked]
+    points = [tensor(given[i], requires_grad=True, backend=given[i].backend) for i in checked]
     names = [f"input {i}" for i in checked]
     with hold_statistics():
         for n in range(1, order + 1):
             check = _Check(n, step, rtol, atol, directions, rng)
             function, points, names = check(function, points, names)
     return True
+
+
+def _numpy_pair(forward: Any, backward: Any, *inputs: Any) -> Tensor:
+    """Apply a forward and backward pass in NumPy as an op."""
+
+    def run(arrays: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+        copies = iter([a.copy() for a in arrays])
+        full = [next(copies) if isinstance(x, Tensor) else x for x in inputs]
+        result = forward(*full)
+        return (result[0], result[1:]) if isinstance(result, tuple) else (result, full)
+
+    class Pair(Op):
+        def forward(self, k: Any, *arrays: Any) -> Any:
+            return run(arrays)[0]
+
+        def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+            grads = backward(gy.numpy().copy(), *run([t.numpy() for t in node.inputs])[1])
+            grads = grads if isinstance(grads, (tuple, list)) else [grads]
+            return tuple(tensor(np.asarray(g), backend="numpy") for g in grads)
+
+    return apply(Pair(), *(x for x in inputs if isinstance(x, Tensor)))
 
 
 def own_stream(*shapes: tuple[int, ...]) -> np.random.Generator:
@@ -160,7 +188,7 @@ class _Check:
             gs = grad(used, xs, along, create_graph=True, allow_unused=True)
             return [x * 0 if g is None else g for x, g in zip(xs, gs, strict=True)]
 
-        us = [tensor(u, requires_grad=True) for u in cotangents]
+        us = [tensor(u, requires_grad=True, backend=u.backend) for u in cotangents]
         return gradients, [*points, *us], [*names, *(f"cotangent {j}" for j in range(len(us)))]
 
     @np.errstate(invalid="ignore", over="ignore")  # reported below
@@ -178,7 +206,8 @@ class _Check:
         received = float(terms.sum())
         ends = []
         for sign in (1, -1):
-            moved = tensor((points[i] + sign * self.step * v).detach(), requires_grad=True)
+            moved = points[i] + sign * self.step * v
+            moved = tensor(moved, requires_grad=True, backend=moved.backend)
             ys = function(*points[:i], moved, *points[i + 1 :])
             with no_grad():
                 ends.append([(y.detach() * u).numpy() for y, u in zip(ys, cotangents, strict=True)])

@@ -1,236 +1,316 @@
-"""Typical mistakes in differentiating batch norm by hand: a table of wrong rules.
+"""The space of mistakes in batch norm by hand: small edits of the usual derivations.
 
-Each replaces one or two lines of the tables in ``steps``; all other lines stay right, so a mistake made early shows in
-every value after it.
+A derivation is a table of lines like that of ``steps``. A mistake is an edit of a line's syntax tree: a term or factor
+dropped or used twice, another sign, count, power, axis or value. So there is no list of mistakes, and each can be shown
+as the line that it makes. Those that give equal numbers on a generic problem are one mistake, by the name of the
+likeliest, and those that give the right numbers there are none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import combinations, takewhile
-from typing import NamedTuple
+import ast
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from itertools import combinations
+from types import CodeType
+from typing import Any, NamedTuple
 
-from ..tensor import Tensor
-from .steps import RULES, Values
+import numpy as np
 
-Changed = dict[str, Callable[[Values], Tensor]]
+from .edits import compiled, edits, likely, text, together, unlikely
+from .factors import TERMS, explain
+from .steps import BACKWARD, FORWARD, RULES, Values
+
+STEPS = {name: rule.code for name, rule in RULES.items()}
+#: lines that replace those of the steps: the paper's equations (section 3) as in cs231n, ...
+PAPER = {
+    "inv_std": "var_eps ** -0.5",
+    "xhat": "centered * inv_std",
+    "y": "gamma * xhat + beta",
+    "gvar": "sum(gxhat * centered * -0.5 * (var + eps) ** -1.5)",
+    "gmean": "sum(gxhat * -1 / sqrt(var + eps)) + gvar * sum(-2 * centered) / n",
+    "gx": "gxhat / sqrt(var + eps) + gvar * 2 * centered / n + gmean / m",
+}
+#: ... Kratzert's graph, in which the inverse is a step of its own, ...
+GRAPH = PAPER | {
+    "std": "sqrt(var + eps)",
+    "inv_std": "1 / std",
+    "gstd": "-1 / std ** 2 * ginv_std",
+    "gvar_eps": "0.5 / sqrt(var + eps) * gstd",
+    "gvar": "gvar_eps",
+    "gcentered": "gxhat * inv_std + 2 * centered * gsquared",
+    "gmean": "-sum(gxhat) / std",
+    "gx": "gcentered + gmean / m",
+}
+#: ... and closed forms; those with gy take gamma out of the sums, which layer norm does not allow
+CLOSED = (
+    {"gx": "inv_std * (gxhat - average(gxhat) - xhat * average(gxhat * xhat) * m / n)"},
+    {"gx": "inv_std / m * (m * gxhat - sum(gxhat) - xhat * sum(gxhat * xhat) * m / n)"},
+    {"gx": "(gxhat - average(gxhat) - centered * sum(gxhat * centered) / n / var_eps) / std"},
+    {"gx": "gamma * inv_std * (gy - average(gy) - xhat * average(gy * xhat) * m / n)"},
+    {"gx": "gamma * inv_std / m * (m * gy - gbeta - xhat * ggamma * m / n)"},
+    {
+        "var": "sum((x - average(x)) ** 2) / n",
+        "xhat": "(x - mean) / sqrt(var + eps)",
+        "ggamma": "total((x - mean) * (var + eps) ** -0.5 * gy)",
+        "gx": "1 / m * gamma * (var + eps) ** -0.5 * (m * gy - sum(gy) - "
+        "(x - mean) * (var + eps) ** -1.0 * sum(gy * (x - mean)) * m / n)",
+    },
+)
+#: what some edits are called, and words in the names of mistakes, the likely ones first
+KNOWN = {
+    "var_eps for std": "missing square root", "var for var_eps": "eps left out", "missing term eps": "eps left out",
+    "x for centered": "mean not subtracted", "missing term mean": "mean not subtracted",
+    "missing term average(x)": "mean not subtracted", "missing term beta": "missing beta",
+    "missing term x": "missing x", "missing term var": "missing var",
+    "missing (var + eps) ** -0.5": "missing inv_std", "swapped beta and gamma": "swapped gamma and beta",
+}  # fmt: skip
+LIKELY = (
+    "missing term|missing beta|gbeta swapped",
+    "eps left|eps out|mean not",
+    "missing|sign|for mean|for sum|m - 1|D for m|power",
+    r"axis|twice|for m|\d for",
+    "",
+)
+
+
+class Arrays(Values):
+    """``Values`` in NumPy, by other ``lines``, with the functions and counts that edits use."""
+
+    def __init__(self, *given: Any, ddof: int = 0, shared: tuple[int, ...] | None = None) -> None:
+        super().__init__(*given)
+        #: ``shared``: the axes over which gamma's gradient is a sum, which are others in layer norm
+        self.given, self.ddof, self.shared = given, ddof, self.axes if shared is None else shared
+        self.n, (self.N, self.D, *image) = self.m - ddof, self.x.shape
+        self.HW = math.prod(image)
+        self.lines: dict[str, CodeType] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in vars(self).get("lines", ()):
+            return super().__getattr__(name)
+        value = vars(self)[name] = self.compute(self.lines[name])
+        return value
+
+    def sum(self, t: Any, axes: tuple[int, ...] = ()) -> Any:
+        return self.spread(t).sum(axes or self.axes, keepdims=True)
+
+    def average(self, t: Any, axes: tuple[int, ...] = ()) -> Any:
+        return self.spread(t).mean(axes or self.axes, keepdims=True)
+
+    def total(self, t: Any, axes: tuple[int, ...] = ()) -> Any:
+        return self.sum(t, axes or self.shared)
+
+    def sqrt(self, t: Any) -> Any:
+        return np.sqrt(t)
+
+    def spread(self, t: Any) -> Any:
+        return t if np.shape(t) == self.x.shape else np.broadcast_to(t, self.x.shape)
+
+    def by(self, lines: dict[str, CodeType], stale: Iterable[str] = STEPS, **more: Any) -> Arrays:
+        """The same problem by other lines; values that are not ``stale`` are taken over."""
+        other = Arrays.__new__(Arrays)
+        vars(other).update(vars(self) | {"lines": lines} | more)
+        for name in stale:
+            vars(other).pop(name, None)
+        return other
+
+    def again(self, **other: Any) -> Arrays:
+        """The same problem with other numbers."""
+        given = dict(zip(("x", "gamma", "beta", "gy", "axes", "eps"), self.given, strict=True))
+        options: dict[str, Any] = {"ddof": self.ddof, "shared": self.shared} | other
+        numbers = [options.pop(k, a) for k, a in given.items()]
+        return Arrays(*numbers, **options)
 
 
 class Mistake(NamedTuple):
-    """The name of a mistake, the right equation, and the rules that it replaces."""
+    """What is wrong, the line with it and the right one, and the values, or the answer, that come of it."""
 
     name: str
-    instead: str
-    changed: Changed
-    #: the axes that it sums over, for a mistake made in all lines
-    axes: tuple[int, ...] | None = None
+    wrong: str
+    right: str
+    made: Callable[[Arrays], Any]
 
-    def made_in(self, right: Values) -> Values:
-        """The values with this mistake."""
-        axes = right.axes if self.axes is None else self.axes
-        v = Values(right.x, right.gamma, right.beta, right.gy, axes, right.eps, self.changed)
-        if self.axes is None:
-            for name in takewhile(lambda name: name not in self.changed, RULES):
-                setattr(v, name, getattr(right, name))  # not affected
-        return v
+    def value(self, v: Arrays, name: str) -> Any:
+        made = self.made(v)
+        return getattr(made, name) if isinstance(made, Arrays) else made
 
 
-def direct(v: Values) -> Tensor:
-    return v.gxhat / v.std
+class Layout(NamedTuple):
+    """What a space of mistakes depends on, apart from the value that is asked for."""
+
+    ndim: int
+    axes: tuple[int, ...]
+    shared: tuple[int, ...]
+    ddof: int
+    affine: bool
+
+    def probe(self) -> Arrays:
+        """A generic problem: no two counts are equal, no value is special."""
+        rng = np.random.default_rng(3)
+        shape = (7, 5, 3, 4, *[2] * self.ndim)[: self.ndim]
+        wide = [1 if i in self.shared else n for i, n in enumerate(shape)]
+        gamma, beta = rng.uniform(0.5, 2, wide), rng.normal(0.3, 1, wide)
+        x, gy = rng.normal(0.7, 1.3, shape), rng.normal(0.2, 1, shape)
+        given = x, gamma if self.affine else gamma**0, beta * self.affine, gy
+        return Arrays(*given, self.axes, 0.07, ddof=self.ddof, shared=self.shared)
+
+    def others(self) -> Iterator[tuple[int, ...]]:
+        """Axes that one may sum over in error."""
+        for n in range(1, self.ndim + 1):
+            yield from (a for a in combinations(range(self.ndim), n) if a != self.axes)
+
+    def derivations(self) -> list[Derivation]:
+        closed = CLOSED if self.shared == self.axes else CLOSED[:3]
+        return [Derivation(f, self) for f in ({}, PAPER, GRAPH, *(GRAPH | form for form in closed))]
 
 
-def around(v: Values) -> Tensor:
-    """What reaches centered through the variance."""
-    return 2 * v.centered * v.gsquared
+class Derivation:
+    """Lines by name, in place of those of the steps, and what follows from what."""
+
+    def __init__(self, lines: dict[str, str], layout: Layout) -> None:
+        self.lines, self.layout = STEPS | lines, layout
+        for name, code in self.lines.items() if not layout.ddof else ():  # n is m
+            self.lines[name] = code.replace(" * m / n", "").replace("/ n", "/ m")
+        self.code = {name: compiled(code) for name, code in self.lines.items()}
+        self.needs: dict[str, set[str]] = {}
+        self.followers: dict[str, list[str]] = {}
+
+    def find(self, name: str) -> set[str]:
+        """The lines that a value is computed by, its own included."""
+        if name in self.lines and name not in self.needs:
+            self.needs[name] = {name}.union(*map(self.find, self.code[name].co_names))
+        return self.needs.get(name, set())
+
+    def mistakes(self, name: str, kind: Any) -> Iterator[tuple[str, Mistake]]:
+        """Edits of the lines that a value is computed by, each with its line."""
+        for line in (n for n in self.lines if n in self.find(name)):
+            right = self.lines[line]
+            found = edits(ast.parse(right, mode="eval").body, kind)
+            for what, tree in (*found, *(together(right) if kind is likely else ())):
+                code = text(tree)
+                used = compiled(code).co_names
+                if any(line in self.find(n) for n in used):
+                    continue
+                for axes in self.layout.others() if "other" in used else [()]:
+                    shown = _shown(line, code.replace("other", str(axes))), _shown(line, right)
+                    made = partial(self.wrong, line, compiled(code), axes)
+                    yield line, Mistake(KNOWN.get(what, what), *shown, made)
+
+    def wrong(self, line: str, code: CodeType, other: tuple[int, ...], v: Arrays) -> Arrays:
+        """The values with other code for a line, which may sum over other axes."""
+        right = vars(v).setdefault("derived", {})
+        if self not in right:
+            right[self] = v.by(self.code)
+        stale = self.followers.get(line) or [n for n in self.lines if line in self.find(n)]
+        self.followers[line] = stale
+        made: Arrays = right[self].by(self.code | {line: code}, stale, other=other)
+        return made
 
 
-def one_line(v: Values, sum_gy: Tensor, sum_gy_xhat: Tensor) -> Tensor:
-    """gx in closed form, with its two means given."""
-    return v.gamma / v.std * (v.gy - sum_gy - v.xhat * sum_gy_xhat)
+def is_likely(name: str) -> bool:
+    """Whether it is more than some value for another."""
+    return bool(re.search("|".join(LIKELY[:-1]), name))
 
 
-def mistake(name: str, instead: str, **changed: Callable[[Values], Tensor]) -> Mistake:
-    return Mistake(name, instead, changed)
+@cache
+def space(name: str, layout: Layout) -> tuple[Mistake, ...]:
+    """All mistakes that show in the value ``name``, the likely ones first."""
+    lines = [*STEPS, ""]
+    found = [e for d in layout.derivations() for e in d.mistakes(name, likely)]
+
+    def rank(entry: tuple[str, Mistake]) -> tuple[bool, int, int]:
+        line, mistake = entry
+        words = next(i for i, words in enumerate(LIKELY) if re.search(words, mistake.name))
+        early = name not in FORWARD and (line in FORWARD or not line)
+        return early, words, lines.index(line)
+
+    found += ((name if "swapped" in m.name else "", m) for m in whole(name, layout))
+    found.sort(key=rank)
+    probe = layout.probe()
+    right = getattr(probe, name)
+    distinct = {_print(right): Mistake("", "", "", lambda v: v)}
+    with np.errstate(all="ignore"):
+        for _, mistake in found:
+            value = np.asarray(mistake.value(probe, name))
+            if (key := _print(value)) not in distinct and np.isfinite(value).all():
+                if mistake.name.startswith("missing term") and value.shape == right.shape:
+                    words = explain(name, value, terms(name, probe), probe, 1e-12)
+                    mistake = mistake._replace(name=words or mistake.name.replace("term ", ""))
+                distinct[key] = mistake
+    return tuple(distinct.values())[1:]
 
 
-def undivided(v: Values) -> Tensor:
-    return v.gvar.broadcast_to(v.x.shape)
+def wide_space(name: str, layout: Layout) -> Iterator[Mistake]:
+    """Any value for any other in a line, not compared with each other."""
+    found = (m for d in layout.derivations() for _, m in d.mistakes(name, unlikely))
+    yield from {m.wrong: m for m in found}.values()
 
 
-def by_m_minus_1(v: Values) -> Tensor:
-    return (v.gvar / (v.m - 1)).broadcast_to(v.x.shape)
+def terms(name: str, v: Arrays) -> list[Any]:
+    """The values that add up to the value ``name``."""
+    return [v.compute(compiled(code)) for code in TERMS.get(name, {name: name}).values()]
 
 
-STD, XHAT, Y = "std = sqrt(var + eps)", "xhat = (x - mean) / std", "y = gamma xhat + beta"
-FORWARD = [
-    mistake("sum for mean", "mean = sum x / m", mean=lambda v: v.sum(v.x)),
-    mistake("sum for mean", "var = sum squared / m", var=lambda v: v.sum(v.squared)),
-    mistake("mean not subtracted", "centered = x - mean", centered=lambda v: v.x),
-    mistake("mean not subtracted", XHAT, xhat=lambda v: v.x / v.std),
-    mistake("eps left out", STD, var_eps=lambda v: v.var),
-    mistake("eps outside the square root", STD, std=lambda v: v.var.sqrt() + v.eps),
-    mistake(
-        "eps outside the square root",
-        STD,
-        std=lambda v: v.var.sqrt() + v.eps,
-        gvar_eps=lambda v: v.gstd / (2 * v.var.sqrt()),
-    ),
-    mistake("missing square root", STD, std=lambda v: v.var_eps),
-    mistake("missing inv_std", "xhat = centered / std", xhat=lambda v: v.centered),
-    mistake("missing gamma", "scaled = gamma xhat", scaled=lambda v: v.xhat),
-    mistake("missing beta", Y, y=lambda v: v.scaled),
-    mistake(
-        "swapped gamma and beta",
-        Y,
-        scaled=lambda v: v.beta * v.xhat,
-        y=lambda v: v.scaled + v.gamma,
-    ),
-]
-
-BY_MEAN, BY_VAR = "gmean / m", "gvar 2 (x - mean) / m"
-PATHS = [
-    mistake(
-        "missing mean path",
-        f"x also moves the mean: gx has the term {BY_MEAN}",
-        gx=lambda v: v.gcentered,
-    ),
-    mistake(
-        "missing variance path",
-        f"x also moves the variance: gx has the term {BY_VAR}",
-        gcentered=direct,
-    ),
-    mistake(
-        "missing mean and variance paths",
-        f"the statistics are no constants: gx has the terms {BY_MEAN} and {BY_VAR}",
-        gx=direct,
-    ),
-    mistake(
-        "missing direct path",
-        "x moves its own xhat first of all: gx has the term gxhat / std",
-        gx=lambda v: around(v) + v.gmean / v.m,
-    ),
-]
-
-GXHAT, GCENTERED = "gxhat = gy gamma", "gcentered = gxhat / std + ..."
-GGAMMA, SWAPPED = "ggamma = sum gy xhat", "swapped gamma and inv_std"
-FACTORS = [
-    mistake("missing 1/m", "gx has gmean / m", gx=lambda v: v.gcentered + v.gmean),
-    mistake("missing 1/m", "var = sum squared / m, so gsquared = gvar / m", gsquared=undivided),
-    mistake(
-        "missing 1/m",
-        f"both statistics are means: gx has {BY_MEAN} and {BY_VAR}",
-        gsquared=undivided,
-        gx=lambda v: v.gcentered + v.gmean,
-    ),
-    mistake("missing gamma", GXHAT, gxhat=lambda v: v.gscaled),
-    mistake(SWAPPED, GXHAT, gxhat=lambda v: v.gscaled / v.std),
-    mistake(SWAPPED, GCENTERED, gcentered=lambda v: v.gxhat * v.gamma + around(v)),
-    mistake(
-        SWAPPED,
-        f"{GXHAT} and {GCENTERED}",
-        gxhat=lambda v: v.gscaled / v.std,
-        gcentered=lambda v: v.gxhat * v.gamma + around(v),
-    ),
-    mistake("missing inv_std", GCENTERED, gcentered=lambda v: v.gxhat + around(v)),
-    mistake(
-        "missing factor 2",
-        "squared = centered centered: the gradient of centered is 2 centered gsquared",
-        gcentered=lambda v: direct(v) + v.centered * v.gsquared,
-    ),
-    mistake(
-        "missing factor 1/2",
-        "the derivative of a square root is 1 / (2 std)",
-        gvar_eps=lambda v: v.gstd / v.std,
-    ),
-    mistake(
-        "wrong power",
-        "gvar has (var + eps)^(-3/2), here it is ^(-1/2)",
-        gvar=lambda v: -0.5 * v.sum(v.gxhat * v.centered) / v.std,
-    ),
-    mistake(
-        "wrong power",
-        "gvar has (var + eps)^(-3/2), here it is ^(3/2)",
-        gvar=lambda v: -0.5 * v.sum(v.gxhat * v.centered) * v.var_eps * v.std,
-    ),
-    mistake("x for xhat", GGAMMA, ggamma=lambda v: v.sum(v.gscaled * v.x)),
-    mistake("centered for xhat", GGAMMA, ggamma=lambda v: v.sum(v.gscaled * v.centered)),
-    mistake("y for xhat", GGAMMA, ggamma=lambda v: v.sum(v.gscaled * v.y)),
-    mistake("gxhat for gy", GGAMMA, ggamma=lambda v: v.sum(v.gxhat * v.xhat)),
-]
-
-GBETA, GMEAN = "gbeta = sum gy", "gmean = -sum gcentered"
-GSTD = "the gradient of std is a sum over all that it divides"
-SUMS = [
-    mistake("mean for sum", GBETA, gbeta=lambda v: v.average(v.gy)),
-    mistake("mean for sum", GGAMMA, ggamma=lambda v: v.average(v.gscaled * v.xhat)),
-    mistake("mean for sum", GSTD, gstd=lambda v: -v.average(v.gxhat * v.xhat) / v.std),
-    mistake("mean for sum", GMEAN, gmean=lambda v: -v.average(v.gcentered)),
-    mistake("missing sum", GBETA, gbeta=lambda v: v.gy),
-    mistake("missing sum", GGAMMA, ggamma=lambda v: v.gscaled * v.xhat),
-    mistake("missing sum", GSTD, gstd=lambda v: -v.gxhat * v.xhat / v.std),
-    mistake("missing sum", GMEAN, gmean=lambda v: -v.gcentered),
-    mistake("missing sum", "gmean = -sum gxhat / std", gmean=lambda v: -direct(v)),
-]
-
-BIASED = "the biased variance normalizes: its sum is divided by m"
-UNBIASED = [
-    mistake("m - 1 for m", BIASED, var=lambda v: v.sum(v.squared) / (v.m - 1)),
-    mistake("m - 1 for m", BIASED, gsquared=by_m_minus_1),
-    mistake(
-        "m - 1 for m", BIASED, var=lambda v: v.sum(v.squared) / (v.m - 1), gsquared=by_m_minus_1
-    ),
-    mistake("m - 1 for m", "mean = sum x / m", gx=lambda v: v.gcentered + v.gmean / (v.m - 1)),
-]
+def _print(value: Any) -> tuple[Any, str]:
+    """What is the same for equal values."""
+    shape = tuple(n for n in value.shape if n != 1)
+    return shape, f"{float(value.ravel() @ np.cos(np.arange(value.size) ** 2 + 1.0)):.9e}"
 
 
-def mistakes(right: Values, name: str) -> Iterator[Mistake]:
-    """All mistakes that may show in the value called ``name``, the likely ones first."""
-    lines = list(RULES)
-    until = set(lines[: lines.index(name) + 1])
-    for m in _all(right):
-        if m.axes is not None or until.intersection(m.changed):
-            yield m
+def _shown(line: str, code: str) -> str:
+    """A line as a student would write it."""
+    code = re.sub(r"^spread\((.*)\)$", r"\1", code).replace("total(", "sum(")
+    code = re.sub(r"\bn\b", "(m - 1)", code)
+    return f"{line} = {code}"
 
 
-def _all(right: Values) -> Iterator[Mistake]:
-    yield from (*PATHS, *FACTORS, *FORWARD, *SUMS, *UNBIASED)
-    # The sign of the value that is asked for comes before those of the values it follows from.
-    for name in reversed(RULES):
-        yield Mistake("wrong sign", f"{name} has the other sign", {name: _minus(name)})
-    ndim = right.x.ndim
-    for n in range(1, ndim + 1):
-        for axes in combinations(range(ndim), n):
-            if axes != right.axes:
-                yield from _over(axes, right.axes)
+def whole(name: str, layout: Layout) -> Iterator[Mistake]:
+    """Mistakes that are not made in one line: in the variance, the counts, the axes, an image's layout, the name."""
+    biased, other = ("m", "m - 1")[:: -1 if layout.ddof else 1]
+    right = f"var by {biased}; or is ddof={1 - layout.ddof} meant?"
+    yield Mistake(
+        f"{other} for {biased}", f"var by {other}", right, lambda v: v.again(ddof=1 - v.ddof)
+    )
+    outside = {"var_eps": "var", "std": "sqrt(var) + eps", "gvar_eps": "gstd / (2 * sqrt(var))"}
+    made = partial(Arrays.by, lines=Derivation(outside, layout).code)
+    yield Mistake(
+        "eps outside the square root", "std = sqrt(var) + eps", "std = sqrt(var + eps)", made
+    )
+    counted = Derivation({"mean": "sum(x) / m"}, layout).code
+    for n in ("N", "D"):
+        for stale in (BACKWARD, STEPS):  # in the backward pass, or everywhere
+            made = partial(_recounted, counted, list(stale), n)
+            yield Mistake(f"{n} for m", f"m = {n}", "m values per channel", made)
+    for axes in layout.others():
+        wrong, right = f"sums and means over axes {axes}", f"over axes {layout.axes}"
+        yield Mistake("wrong axis", wrong, right, partial(Arrays.again, axes=axes, shared=axes))
+    if layout.axes == (0, *range(2, layout.ndim)) != (0,):
+        what, there = "reshape without transpose", "x.transpose(0, 2, 3, 1).reshape(-1, C)"
+        yield Mistake(what, "x.reshape(-1, C)", there, partial(_unturned, name))
+        back = "reshape(N, H, W, C).transpose(0, 3, 1, 2)"
+        yield Mistake(
+            what,
+            "reshape(N, C, H, W)",
+            back,
+            lambda v: np.moveaxis(v[name], 1, -1).reshape(v[name].shape),
+        )
+    yield Mistake("transposed", f"{name}.T", name, lambda v: v[name].T)
+    for value in RULES:
+        what = f"{value} for {name}"
+        what = "ggamma and gbeta swapped" if {name, value} == {"ggamma", "gbeta"} else what
+        yield Mistake(what, value, name, operator.itemgetter(value))
 
 
-def _minus(name: str) -> Callable[[Values], Tensor]:
-    return lambda v: -RULES[name].compute(v)
+def _recounted(lines: dict[str, CodeType], stale: Iterable[str], n: str, v: Arrays) -> Arrays:
+    assert v["y"] is not None  # the forward pass is computed before
+    return v.by(lines, stale, m=v[n], n=v[n])
 
 
-def _over(axes: tuple[int, ...], instead: tuple[int, ...]) -> Iterator[Mistake]:
-    """Sums and means over ``axes``: in one line, or in all."""
-
-    def total(t: Tensor) -> Tensor:
-        return t.sum(axes, keepdims=True)
-
-    def average(t: Tensor) -> Tensor:
-        return t.mean(axes, keepdims=True)
-
-    lines: list[Changed] = [
-        {"mean": lambda v: average(v.x)},
-        {"var": lambda v: average(v.squared)},
-        {"gbeta": lambda v: total(v.gy)},
-        {"ggamma": lambda v: total(v.gscaled * v.xhat)},
-        {"gstd": lambda v: -total(v.gxhat * v.xhat) / v.std},
-        {"gvar": lambda v: -0.5 * total(v.gxhat * v.centered) / v.std**3},
-        {"gmean": lambda v: -total(v.gcentered)},
-        {"gmean": lambda v: -total(v.gxhat) / v.std},
-        {"gx": lambda v: one_line(v, average(v.gy), v.average(v.gy * v.xhat))},
-        {"gx": lambda v: one_line(v, v.average(v.gy), average(v.gy * v.xhat))},
-        {"gx": lambda v: one_line(v, average(v.gy), average(v.gy * v.xhat))},
-    ]
-    says = f"sums and means run over axes {instead}, not {axes}"
-    for changed in lines:
-        yield Mistake("wrong axis", says, changed)
-    yield Mistake("wrong axis", says, {}, axes)
+def _unturned(name: str, v: Arrays) -> Any:
+    """The value if channels are taken from the last axis of rows that are no pixels."""
+    rows = {k: v[k].reshape(-1, v.D) for k in ("x", "gy", "gamma", "beta")}
+    value = v.again(**rows, axes=(0,), shared=(0,))[name]
+    return value.reshape(v.x.shape) if value.size == v.x.size else value

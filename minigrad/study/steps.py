@@ -9,7 +9,8 @@ length 1, so that code and equation read alike. All is Tensor arithmetic, so all
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
+from types import CodeType
 from typing import Any, NamedTuple
 
 from ..creation import full
@@ -20,75 +21,86 @@ from ..tensor import Tensor
 
 
 class Rule(NamedTuple):
-    """An equation, and the same as a function of ``Values``."""
+    """An equation in words, and the same as code in the names of ``Values``."""
 
     equation: str
-    compute: Callable[[Any], Tensor]
+    code: str
 
 
 FORWARD = {
-    "mean": Rule("mean of x", lambda v: v.average(v.x)),
-    "centered": Rule("x - mean", lambda v: v.x - v.mean),
-    "squared": Rule("centered centered", lambda v: v.centered * v.centered),
-    "var": Rule("mean of squared", lambda v: v.average(v.squared)),
-    "var_eps": Rule("var + eps", lambda v: v.var + v.eps),
-    "std": Rule("sqrt(var_eps)", lambda v: v.var_eps.sqrt()),
-    "xhat": Rule("centered / std", lambda v: v.centered / v.std),
-    "scaled": Rule("gamma xhat", lambda v: v.gamma * v.xhat),
-    "y": Rule("scaled + beta", lambda v: v.scaled + v.beta),
+    "mean": Rule("mean of x", "average(x)"),
+    "centered": Rule("x - mean", "x - mean"),
+    "squared": Rule("centered centered", "centered * centered"),
+    "var": Rule("mean of squared", "sum(squared) / n"),
+    "var_eps": Rule("var + eps", "var + eps"),
+    "std": Rule("sqrt(var_eps)", "sqrt(var_eps)"),
+    "xhat": Rule("centered / std", "centered / std"),
+    "scaled": Rule("gamma xhat", "gamma * xhat"),
+    "y": Rule("scaled + beta", "scaled + beta"),
 }
 
 BACKWARD = {
-    "gscaled": Rule("gy", lambda v: v.gy),
-    "gbeta": Rule("[6] sum gy", lambda v: v.sum(v.gy)),
-    "ggamma": Rule("[5] sum gscaled xhat", lambda v: v.sum(v.gscaled * v.xhat)),
-    "gxhat": Rule("[1] gscaled gamma", lambda v: v.gscaled * v.gamma),
-    "gstd": Rule("-sum gxhat xhat / std", lambda v: -v.sum(v.gxhat * v.xhat) / v.std),
-    "gvar_eps": Rule("gstd / (2 std)", lambda v: v.gstd / (2 * v.std)),
-    "gvar": Rule("[2] gvar_eps", lambda v: v.gvar_eps),
-    "gsquared": Rule("gvar / m", lambda v: (v.gvar / v.m).broadcast_to(v.x.shape)),
-    "gcentered": Rule(
-        "gxhat / std + 2 centered gsquared",
-        lambda v: v.gxhat / v.std + 2 * v.centered * v.gsquared,
-    ),
-    "gmean": Rule("[3] -sum gcentered", lambda v: -v.sum(v.gcentered)),
-    "gx": Rule("[4] gcentered + gmean / m", lambda v: v.gcentered + v.gmean / v.m),
+    "gscaled": Rule("gy", "gy"),
+    "gbeta": Rule("[6] sum gy", "total(gy)"),
+    "ggamma": Rule("[5] sum gscaled xhat", "total(gscaled * xhat)"),
+    "gxhat": Rule("[1] gscaled gamma", "gscaled * gamma"),
+    "gstd": Rule("-sum gxhat xhat / std", "-sum(gxhat * xhat) / std"),
+    "gvar_eps": Rule("gstd / (2 std)", "gstd / (2 * std)"),
+    "gvar": Rule("[2] gvar_eps", "gvar_eps"),
+    "gsquared": Rule("gvar / m", "spread(gvar / n)"),
+    "gcentered": Rule("gxhat / std + 2 centered gsquared", "gxhat / std + 2 * centered * gsquared"),
+    "gmean": Rule("[3] -sum gcentered", "-sum(gcentered)"),
+    "gx": Rule("[4] gcentered + gmean / m", "gcentered + gmean / m"),
 }
 
-RULES = FORWARD | BACKWARD
+#: what many derivations divide by in place of std
+INVERSE = {
+    "inv_std": Rule("1 / std", "1 / std"),
+    "ginv_std": Rule("sum gxhat centered", "sum(gxhat * centered)"),
+}
+
+RULES = FORWARD | INVERSE | BACKWARD
+CODE = {name: compile(rule.code, name, "eval") for name, rule in RULES.items()}
 
 
 class Values:
     """All values of one batch norm, by name: ``v.xhat``. Each is computed by its rule at its first use."""
 
     def __init__(
-        self,
-        x: Tensor,
-        gamma: Tensor,
-        beta: Tensor,
-        gy: Tensor,
-        axes: tuple[int, ...],
-        eps: float,
-        changed: Mapping[str, Callable[[Any], Tensor]] | None = None,
+        self, x: Any, gamma: Any, beta: Any, gy: Any, axes: tuple[int, ...], eps: float
     ) -> None:
         self.x, self.gamma, self.beta, self.gy = x, gamma, beta, gy
         self.axes, self.eps = axes, eps
-        self.m = math.prod(x.shape[i] for i in axes)
-        #: rules that replace those of the tables
-        self.changed = changed or {}
+        #: what the variance is divided by is called n, in derivations that may use the unbiased one
+        self.m = self.n = math.prod(x.shape[i] for i in axes)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in RULES:
+        if name not in CODE:
             raise AttributeError(name)
-        value = self.changed.get(name, RULES[name].compute)(self)
-        setattr(self, name, value)
+        value = vars(self)[name] = self.compute(CODE[name])
         return value
 
-    def sum(self, t: Tensor) -> Tensor:
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def compute(self, code: CodeType) -> Any:
+        names: Any = self
+        return eval(code, {}, names)
+
+    def sum(self, t: Any) -> Any:
         return t.sum(self.axes, keepdims=True)
 
-    def average(self, t: Tensor) -> Tensor:
+    def average(self, t: Any) -> Any:
         return t.mean(self.axes, keepdims=True)
+
+    #: the sum over all but gamma's axes, which is another one in layer norm
+    total = sum
+
+    def sqrt(self, t: Any) -> Any:
+        return t.sqrt()
+
+    def spread(self, t: Any) -> Any:
+        return t.broadcast_to(self.x.shape)
 
     def narrow(self, t: Tensor) -> Tensor:
         """Without the averaged axes, the shape of gamma, if it is a value per channel."""

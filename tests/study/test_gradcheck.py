@@ -211,6 +211,30 @@ def test_what_is_infinite_on_both_sides_is_wrong(order, fn):
         mg.gradcheck(fn, leaf([0.0]), order=2)
 
 
+def standardize(x, scale):
+    xhat = (x - x.mean(0)) / x.std(0)
+    return scale * xhat, (xhat, x.std(0), scale)
+
+
+def pair(factor):
+    def backward(gy, cache):
+        xhat, std, scale = cache
+        return scale / std * (gy - gy.mean(0) - factor * xhat * (gy * xhat).mean(0)), (
+            gy * xhat
+        ).sum(0)
+
+    return standardize, backward
+
+
+def test_a_pair_of_numpy_functions(inputs):
+    arrays = [t.numpy() for t in inputs[:2]]
+    assert mg.gradcheck(pair(1), arrays) and mg.gradcheck(
+        (np.sin, lambda gy, x: gy * np.cos(x)), arrays[0]
+    )
+    with refuses(GradientError, "order 1, input 0 of shape (5, 3)"):
+        mg.gradcheck(pair(0.5), arrays)
+
+
 def wrong_form(form):
     return Formula(lambda x: x + 0, lambda x, gy: form(gy))
 

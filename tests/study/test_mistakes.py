@@ -1,211 +1,248 @@
-"""check_step names each planted mistake. x is (m, C).
+"""Mistakes are named: those that people make, and random edits of right functions' syntax trees, which numbers judge.
 
-On NumPy alone, for time: test_lesson compares with all mistakes on every backend.
+On NumPy alone, for time: test_lesson runs on every backend.
 """
 
 from __future__ import annotations
+
+import ast
+import random
+import re
 
 import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.study import mistakes, steps
-from minigrad.study.steps import RULES
 
 EPS = 1e-3
-
-
-@pytest.fixture
-def numbers(rng):
-    """x, gamma, beta, gy as arrays."""
-    x, gy = rng.normal(1, 2, (7, 3)), rng.standard_normal((7, 3))
-    return x, rng.uniform(0.5, 2, 3), rng.standard_normal(3), gy
-
-
-def check(name, mine, numbers):
-    return mg.study.check_step(name, mine, *(mg.tensor(a) for a in numbers))
-
-
-def std(x, ddof=0):
-    return np.sqrt(x.var(0, ddof=ddof) + EPS)
-
-
-def xhat(x, scale=None):
-    return (x - x.mean(0)) / (std(x) if scale is None else scale)
-
-
-def gx(x, gamma, gy, mean_gy=None, mean_gyxhat=None, scale=None):
-    """The closed form, with other means and another standard deviation in it."""
-    scale = std(x) if scale is None else scale
-    h = xhat(x, scale)
-    mean_gy = gy.mean(0) if mean_gy is None else mean_gy
-    mean_gyxhat = (gy * h).mean(0) if mean_gyxhat is None else mean_gyxhat
-    return gamma / scale * (gy - mean_gy - h * mean_gyxhat)
-
-
-def gvar(x, gamma, gy, power=-1.5, factor=-0.5):
-    return (gy * gamma * (x - x.mean(0))).sum(0) * factor * (x.var(0) + EPS) ** power
-
-
-def by_equations(x, gy, gxhat=None, gvar=None, gmean=None, inv_std=None, m=None):
-    """gx by the paper's fourth equation, from what is given or right (for gamma = 1)."""
-    m = len(x) if m is None else m
-    d = x - x.mean(0)
-    inv_std = 1 / std(x) if inv_std is None else inv_std
-    gxhat = gy if gxhat is None else gxhat
-    gvar = (gxhat * d).sum(0) * -0.5 / std(x) ** 3 if gvar is None else gvar
-    gmean = -(gxhat * inv_std).sum(0) if gmean is None else gmean
-    return gxhat * inv_std + gvar * 2 * d / m + gmean / m
-
-
-def eps_outside(x):
-    return x.std(0) + EPS
-
-
-#: name | mistake | expression of x, g (gamma), b (beta) and gy
-PLANTED = """
-mean | sum for mean | x.sum(0)
-mean | wrong axis | x.mean(1)
-mean | wrong axis | x.mean()
-mean | wrong sign | -x.mean(0)
-centered | mean not subtracted | x
-centered | wrong sign | x.mean(0) - x
-centered | sum for mean | x - x.sum(0)
-centered | wrong axis | x - x.mean(1, keepdims=True)
-squared | mean not subtracted | x ** 2
-var | m - 1 for m | x.var(0, ddof=1)
-var | sum for mean | ((x - x.mean(0)) ** 2).sum(0)
-var | mean not subtracted | (x ** 2).mean(0)
-var | wrong axis | x.var(1)
-var | wrong axis | x.var()
-var_eps | eps left out | x.var(0)
-std | eps outside the square root | eps_outside(x)
-std | eps left out | x.std(0)
-std | missing square root | x.var(0) + EPS
-std | m - 1 for m | std(x, ddof=1)
-xhat | eps outside the square root | xhat(x, eps_outside(x))
-xhat | eps left out | xhat(x, x.std(0))
-xhat | missing square root | xhat(x, x.var(0) + EPS)
-xhat | m - 1 for m | xhat(x, std(x, ddof=1))
-xhat | mean not subtracted | x / std(x)
-xhat | missing inv_std | x - x.mean(0)
-xhat | wrong axis | xhat(x.T).T
-xhat | wrong sign | -xhat(x)
-scaled | missing gamma | xhat(x)
-y | missing gamma | xhat(x) + b
-y | missing beta | g * xhat(x)
-y | swapped gamma and beta | b * xhat(x) + g
-y | eps outside the square root | g * xhat(x, eps_outside(x)) + b
-y | m - 1 for m | g * xhat(x, std(x, ddof=1)) + b
-gbeta | mean for sum | gy.mean(0)
-gbeta | wrong axis | gy.sum(1)
-gbeta | wrong axis | gy.sum()
-gbeta | missing sum | gy
-gbeta | wrong sign | -gy.sum(0)
-ggamma | mean for sum | (gy * xhat(x)).mean(0)
-ggamma | missing sum | gy * xhat(x)
-ggamma | wrong axis | (gy * xhat(x)).sum(1)
-ggamma | x for xhat | (gy * x).sum(0)
-ggamma | centered for xhat | (gy * (x - x.mean(0))).sum(0)
-ggamma | y for xhat | (gy * (g * xhat(x) + b)).sum(0)
-ggamma | gxhat for gy | (gy * g * xhat(x)).sum(0)
-ggamma | wrong sign | -(gy * xhat(x)).sum(0)
-ggamma | eps outside the square root | (gy * xhat(x, eps_outside(x))).sum(0)
-gxhat | missing gamma | gy
-gxhat | swapped gamma and inv_std | gy / std(x)
-gxhat | wrong sign | -gy * g
-gstd | wrong sign | (gy * g * xhat(x)).sum(0) / std(x)
-gstd | mean for sum | -(gy * g * xhat(x)).mean(0) / std(x)
-gvar | missing gamma | gvar(x, 1, gy)
-gvar | swapped gamma and inv_std | gvar(x, 1 / std(x), gy)
-gvar | wrong sign | gvar(x, g, gy, factor=0.5)
-gvar | missing factor 1/2 | gvar(x, g, gy, factor=-1)
-gvar | wrong power | gvar(x, g, gy, power=-0.5)
-gvar | wrong power | gvar(x, g, gy, power=1.5)
-gvar | mean for sum | gvar(x, g, gy) / len(x)
-gvar | missing sum | gy * g * (x - x.mean(0)) * -0.5 / std(x) ** 3
-gvar | wrong axis | (gy * g * (x - x.mean(0))).sum(1, keepdims=True) * -0.5 * std(x) ** (-3)
-gvar | wrong axis | (gy * g * xhat(x)).sum(1, keepdims=True) * -0.5 / std(x) ** 2
-gvar | eps outside the square root | (gy * g * (x - x.mean(0))).sum(0) * -0.5 / (eps_outside(x) ** 2 * x.std(0))
-gsquared | missing 1/m | np.tile(gvar(x, g, gy), (7, 1))
-gsquared | m - 1 for m | np.tile(gvar(x, g, gy) / 6, (7, 1))
-gmean | mean for sum | -(gy * g / std(x)).mean(0)
-gmean | missing sum | -gy * g / std(x)
-gmean | missing sum | -gx(x, g, gy, mean_gy=0)
-gmean | wrong axis | -(gy * g).sum(1, keepdims=True) / std(x)
-gmean | wrong axis | -gx(x, g, gy, mean_gy=0).sum(1)
-gmean | wrong sign | (gy * g / std(x)).sum(0)
-gmean | missing gamma | -(gy / std(x)).sum(0)
-gmean | missing inv_std | -(gy * g).sum(0)
-gmean | swapped gamma and inv_std | -(gy * g * g).sum(0)
-gmean | eps left out | -(gy * g / x.std(0)).sum(0)
-gcentered | missing variance path | gy * g / std(x)
-gcentered | missing factor 2 | gy * g / std(x) + gvar(x, g, gy) * (x - x.mean(0)) / len(x)
-gx | missing mean path | gx(x, g, gy, mean_gy=0)
-gx | missing variance path | gx(x, g, gy, mean_gyxhat=0)
-gx | missing mean and variance paths | g * gy / std(x)
-gx | missing direct path | gx(x, g, gy) - g * gy / std(x)
-gx | missing 1/m | gx(x, g, gy, gy.sum(0), (gy * xhat(x)).sum(0))
-gx | missing 1/m | gx(x, g, gy, gy.sum(0))
-gx | missing 1/m | gx(x, g, gy, None, (gy * xhat(x)).sum(0))
-gx | m - 1 for m | gx(x, g, gy, None, (gy * xhat(x)).sum(0) / 6)
-gx | m - 1 for m | gx(x, g, gy, gy.sum(0) / 6)
-gx | m - 1 for m | gx(x, g, gy, scale=std(x, ddof=1))
-gx | m - 1 for m | gx(x, g, gy, None, (gy * xhat(x, std(x, 1))).sum(0) / 6, scale=std(x, ddof=1))
-gx | eps outside the square root | gx(x, g, gy, scale=eps_outside(x))
-gx | eps left out | gx(x, g, gy, scale=x.std(0))
-gx | missing square root | gx(x, g, gy, scale=x.var(0) + EPS)
-gx | missing gamma | gx(x, 1, gy)
-gx | wrong sign | -gx(x, g, gy)
-gx | wrong sign | gx(x, g, gy, -gy.mean(0))
-gx | wrong sign | gx(x, g, gy, None, -(gy * xhat(x)).mean(0))
-gx | wrong axis | gx(x, g, gy, gy.mean(1, keepdims=True))
-gx | wrong axis | gx(x, g, gy, None, (gy * xhat(x)).mean(1, keepdims=True))
-gx | wrong axis | gx(x, g, gy, gy.mean(1, keepdims=True), (gy * xhat(x)).mean(1, keepdims=True))
-gx | wrong axis | gx(x, g, gy, gy.mean())
-gx | missing factor 2 | gx(x, g, gy, None, (gy * xhat(x)).mean(0) / 2)
-gx | missing factor 1/2 | by_equations(x, gy * g, gvar=gvar(x, g, gy, factor=-1))
-gx | wrong power | by_equations(x, gy * g, gvar=gvar(x, g, gy, -0.5))
-gx | mean for sum | by_equations(x, gy * g, gvar=gvar(x, g, gy) / 7)
-gx | mean for sum | by_equations(x, gy * g, gmean=-(gy * g / std(x)).mean(0))
-gx | missing inv_std | by_equations(x, gy * g, inv_std=1)
-gx | swapped gamma and inv_std | by_equations(x, gy / std(x))
-gx | swapped gamma and inv_std | by_equations(x, gy * g, inv_std=g)
-gx | swapped gamma and inv_std | by_equations(x, gy / std(x), inv_std=g)
+SHAPES = (7, 3), (6, 4), (5, 8), (9, 5), (12, 2)
+STATISTICS = """
+m = len(x)
+mu = x.mean(axis=0)
+xmu = x - mu
+var = np.mean(xmu ** 2, axis=0)
+std = np.sqrt(var + eps)
+ivar = 1 / std
+xhat = xmu * ivar
 """
-PLANTED = [tuple(row.split(" | ")) for row in PLANTED.strip().splitlines()]
+SUMS = """
+dbeta = np.sum(dout, axis=0)
+dgamma = np.sum(dout * xhat, axis=0)
+"""
+#: outputs | derivation
+RIGHT = {
+    "y": """
+mu = 1 / m * np.sum(x, axis=0)
+xmu = x - mu
+var = 1 / m * np.sum(xmu ** 2, axis=0)
+y = gamma * (xmu / np.sqrt(var + eps)) + beta
+""",
+    "dbeta dgamma dx of cs231n": f"""{SUMS}
+dxhat = dout * gamma
+dvar = np.sum(dxhat * (x - mu) * -0.5 * (var + eps) ** -1.5, axis=0)
+dmu = np.sum(dxhat * -1 / np.sqrt(var + eps), axis=0) + dvar * np.sum(-2 * (x - mu), axis=0) / m
+dx = dxhat / np.sqrt(var + eps) + dvar * 2 * (x - mu) / m + dmu / m
+""",
+    "dbeta dgamma dx of a graph": f"""{SUMS}
+dxhat = dout * gamma
+divar = np.sum(dxhat * xmu, axis=0)
+dstd = -1 / std ** 2 * divar
+dvar = 0.5 / std * dstd
+dxmu = dxhat * ivar + 2 * xmu * (1 / m * np.ones(x.shape) * dvar)
+dmu = -1 * np.sum(dxmu, axis=0)
+dx = dxmu + 1 / m * np.ones(x.shape) * dmu
+""",
+    "dbeta dgamma dx of backward_alt": """
+dbeta = np.sum(dout, axis=0)
+dgamma = np.sum((x - mu) * (var + eps) ** -0.5 * dout, axis=0)
+dx = 1 / m * gamma * (var + eps) ** -0.5 * (
+    m * dout - np.sum(dout, axis=0) - (x - mu) * (var + eps) ** -1.0 * np.sum(dout * (x - mu), axis=0))
+""",
+    "dbeta dgamma dx of makemore": f"""{SUMS}
+dx = gamma * ivar / m * (m * dout - np.sum(dout, axis=0) - xhat * np.sum(dout * xhat, axis=0))
+""",
+}
 
 
-def made(code, numbers):
-    return eval(code, globals() | dict(zip(["x", "g", "b", "gy"], numbers, strict=True)))
+def problem(shape):
+    rng = np.random.default_rng(shape[0])
+    x, gy = rng.normal(1, 2, shape), rng.normal(0.2, 1, shape)
+    return x, rng.uniform(0.5, 2, shape[1]), rng.standard_normal(shape[1]), gy
 
 
-@pytest.mark.parametrize(("name", "mistake", "code"), PLANTED)
-def test_planted_mistakes_are_named(numbers, name, mistake, code):
-    mine = made(code, numbers)
-    verdict = check(name, mine, numbers)
-    assert (verdict.verdict, verdict.mistake) == ("wrong", mistake)
-    assert f"Likely mistake: {mistake}. Remember: " in str(verdict)
-    assert str(verdict).startswith(f"{name} is wrong")
+def run(code, numbers):
+    values = {"np": np, "eps": EPS} | dict(
+        zip(("x", "gamma", "beta", "dout"), numbers, strict=True)
+    )
+    with np.errstate(all="ignore"):
+        exec(STATISTICS + code, values)
+    return values
 
 
-def test_planted_mistakes_are_named_in_float32(numbers):
-    for name, mistake, code in PLANTED[::9]:
-        mine = np.asarray(made(code, numbers), np.float32)
-        assert check(name, mine, numbers).mistake == mistake
+def check(name, mine, numbers, **options):
+    return mg.study.check_step(name, np.asarray(mine), *numbers, **options)
 
 
-def test_every_known_mistake_is_planted(numbers):
-    tensors = [mg.tensor(a) for a in numbers]
-    right = steps.problem("test", *tensors, 1, EPS)
-    names = {m.name for name in RULES for m in mistakes.mistakes(right, name)}
-    assert names == {mistake for _, mistake, _ in PLANTED}
+def places(node, parent=None, field=None):
+    """Every expression in a line, and where it is."""
+    if isinstance(node, ast.expr) and not isinstance(node, (ast.Attribute, ast.Tuple)):
+        yield node, parent, field
+    for name, child in ast.iter_fields(node):
+        if isinstance(child, ast.expr) and name != "func":
+            yield from places(child, node, (name, None))
+        for i, item in enumerate(child if name == "args" else ()):
+            yield from places(item, node, (name, i))
 
 
-def test_the_sign_that_is_asked_for_is_named(numbers):
-    """A wrong sign of gscaled, say, would give the same."""
-    x, gamma, _, gy = numbers
-    for name, mine in (("gx", -gx(x, gamma, gy)), ("gvar", -gvar(x, gamma, gy))):
-        for answer in (mine, mine.astype(np.float32)):
-            words = f"Remember: {name} has the other sign."
-            assert str(check(name, answer, numbers)).endswith(words)
+def edits(node, names):
+    """What may be in an expression's place."""
+    kinds = (
+        {"x", "xmu", "xhat", "dout", "dxhat"} & names,
+        {"mu", "var", "std", "ivar", "gamma", "beta"} & names,
+    )
+    match node:
+        case ast.BinOp(a, op, b):
+            yield from (a, b, ast.BinOp(b, op, a), ast.UnaryOp(ast.USub(), node))
+            yield from (ast.BinOp(a, o(), b) for o in (ast.Add, ast.Sub, ast.Mult, ast.Div))
+        case ast.Call(ast.Attribute(_, "sum"), [a]):
+            yield from (a, ast.UnaryOp(ast.USub(), node))
+            yield ast.Call(ast.Name("np.mean"), [a], node.keywords)
+            yield ast.Call(
+                node.func, [a], ast.parse("f(axis=1, keepdims=True)").body[0].value.keywords
+            )
+        case ast.UnaryOp(_, a):
+            yield a
+        case ast.Constant(c):
+            yield from map(ast.Constant, {0.5, 1, 2, 3} - {c, 0})
+        case ast.Name("m"):
+            yield from (ast.Name("(m - 1)"), ast.Name("x.shape[1]"), ast.Constant(1))
+        case ast.Name(name):
+            yield from (
+                ast.Name(n) for kind in kinds if name in kind for n in sorted(kind - {name})
+            )
+
+
+def edited(code, choose):
+    """The code with a random edit, and what it is."""
+    tree = ast.parse(code)
+    line = choose.choice(tree.body)
+    names = {"x", "gamma", "beta", "dout"} | {
+        s.targets[0].id for s in tree.body if s.lineno < line.lineno
+    }
+    names |= {"mu", "xmu", "var", "std", "ivar", "xhat"} if "dbeta" in code else set()
+    node, parent, (field, i) = choose.choice(
+        [p for p in places(line.value, line, ("value", None)) if p[2]]
+    )
+    new = choose.choice([*edits(node, names), node])
+    if i is None:
+        setattr(parent, field, new)
+    else:
+        getattr(parent, field)[i] = new
+    return ast.unparse(tree), f"{ast.unparse(line)}"
+
+
+def random_answers(count, seed, number=1):
+    """name | what was edited | answers on all problems | whether they are right"""
+    choose = random.Random(seed)
+    problems = [problem(shape) for shape in SHAPES]
+    while count > 0:
+        outputs, code = choose.choice(list(RIGHT.items()))
+        wrong, what = edited(code, choose)
+        for _ in range(number - 1):
+            wrong, more = edited(wrong, choose)
+            what += f" & {more}"
+        try:
+            made = [run(wrong, numbers) for numbers in problems]
+        except (ValueError, NameError):
+            continue
+        for name in outputs.split(" of ")[0].split():
+            mine, right = (
+                [np.asarray(v[name]) for v in run]
+                for run in (made, [run(code, n) for n in problems])
+            )
+            if all(np.isfinite(a).all() for a in mine):
+                equal = all(
+                    a.shape == b.shape and np.allclose(a, b, rtol=1e-9)
+                    for a, b in zip(mine, right, strict=True)
+                )
+                count -= not equal
+                yield name, what, list(zip(mine, problems, strict=True)), equal
+
+
+def test_random_edits_are_named_and_none_misnamed():
+    """One name on every shape: no two mistakes give equal numbers on all of them."""
+    unnamed, wrong = [], 0
+    for name, what, answers, right in random_answers(30, seed=0):
+        verdicts = [check(name, *a) for a in answers[: 5 if right or wrong % 5 == 0 else 1]]
+        assert {v.verdict for v in verdicts} == {"exact" if right else "wrong"}, what
+        assert len({re.sub("factor.*", "", v.mistake or "") for v in verdicts}) == 1, (
+            what,
+            verdicts,
+        )
+        wrong += not right
+        unnamed += [what] * (not right and verdicts[0].mistake is None)
+    assert len(unnamed) <= 1, unnamed
+
+
+def test_pairs_of_random_edits_are_named():
+    answers = [(name, a) for name, _, a, right in random_answers(8, seed=4, number=2) if not right]
+    assert sum(check(name, *a[0]).mistake is None for name, a in answers) <= 1
+
+
+#: name | mistake | expression
+PLANTED = """
+mean | sum for mean | x.sum(axis=0)
+centered | wrong sign | -xmu
+xhat | eps outside the square root | xmu / (np.sqrt(var) + eps)
+xhat | mean not subtracted | x * ivar
+xhat | wrong axis | (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + eps)
+inv_std | missing square root | 1 / (var + eps)
+y | swapped gamma and beta | beta * xhat + gamma
+y | missing beta | gamma * xhat
+y | m - 1 for m | gamma * xmu / np.sqrt(x.var(0, ddof=1) + eps) + beta
+dbeta | mean for sum | dout.mean(0)
+dgamma | ggamma and gbeta swapped | dout.sum(0)
+dgamma | eps left out | (dout * xmu / np.sqrt(var)).sum(0)
+dxhat | transposed | (dout * gamma).T
+dvar | missing inv_std | -0.5 * (dout * gamma * xmu).sum(0) / std ** 2
+dvar | wrong sign | 0.5 * (dout * gamma * xmu).sum(0) / std ** 3
+dstd | missing inv_std | -1 / std * (dout * gamma * xmu).sum(0)
+dsq | missing 1/m | np.ones(x.shape) * dvar
+dmu | missing gamma | -(dout * ivar).sum(0)
+dx | missing mean path | dx + gamma * ivar * dout.mean(0)
+dx | missing variance path | gamma * ivar * (dout - dout.mean(0))
+dx | missing mean and variance paths | gamma * ivar * dout
+dx | missing factor 2 | gamma * ivar * (dout - dout.mean(0) - xhat * (dout * xhat).mean(0) / 2)
+dx | missing gamma | dx / gamma
+dx | gamma twice | dx * gamma
+dx | missing inv_std | dx / ivar
+dx | missing square root | dx * ivar
+dx | missing 1/m | dx * m
+dx | 1/m twice | dx / m
+dx | D for m | gamma * ivar / 3 * (3 * dout - dbeta - xhat * dgamma)
+dx | wrong sign | -dx
+dx | transposed | dx.T
+dx | missing 1/m (mean and variance paths) | gamma * ivar * (dout - dbeta - xhat * dgamma)
+dx | missing gamma (direct and variance paths), missing mean path | ivar * (dout - xhat * dgamma / m)
+dx | not finite | dx + np.nan
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake", "code"), [row.split(" | ") for row in PLANTED.strip().splitlines()]
+)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_planted_mistakes_are_named(name, mistake, code, dtype):
+    numbers = problem(SHAPES[0])
+    mine = eval(code, run(RIGHT["dbeta dgamma dx of cs231n"], numbers))
+    verdict = check(name, mine.astype(dtype), numbers)
+    assert (verdict.verdict, verdict.mistake) == ("wrong", mistake), str(verdict)
+    assert f"Likely mistake: {mistake}" in str(verdict) or mistake == "not finite"
+
+
+def test_the_first_wrong_line_is_named():
+    """Not a later one, in which it shows as well."""
+    numbers = problem(SHAPES[0])
+    wrong = RIGHT["dbeta dgamma dx of a graph"].replace("std ** 2", "std")
+    for name in ("dstd", "dvar", "dx"):
+        assert "missing inv_std, gstd = " in str(check(name, run(wrong, numbers)[name], numbers))

@@ -1,0 +1,224 @@
+"""Grade a batch norm's forward and backward pass, written in NumPy by hand, on problems that tell mistakes apart."""
+
+from __future__ import annotations
+
+import html
+import math
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .lesson import EXACT, OTHER_EPS, Verdict, _equal, judge
+from .mistakes import Arrays
+from .steps import table
+
+#: by norm: shapes, the axes of the statistics, and those that gamma's gradient sums over
+NORMS: dict[str, tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...]]] = {
+    "batch": ([(7, 3), (4, 6)], (0,), (0,)),
+    "image": ([(5, 3, 2, 7), (3, 5, 2, 2)], (0, 2, 3), (0, 2, 3)),
+    "layer": ([(7, 4), (3, 6)], (1,), (0,)),
+}
+
+
+@dataclass(frozen=True)
+class Grade:
+    """The result of ``grade``; ``str`` gives it as a table.
+
+    Attributes
+    ----------
+    verdicts : dict of str to Verdict
+        By output: out, dbeta, dgamma, dx; and for running statistics running_mean, running_var and test.
+    notes : tuple of str
+        What is right in its own way: another eps, the unbiased variance.
+    """
+
+    verdicts: dict[str, Verdict]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def right(self) -> bool:
+        return self.first is None
+
+    @property
+    def first(self) -> str | None:
+        """The output that is wrong first."""
+        return next((name for name, v in self.verdicts.items() if v.verdict == "wrong"), None)
+
+    def __bool__(self) -> bool:
+        return self.right
+
+    def __str__(self) -> str:
+        rows = [(name, v.verdict, v.mistake or "") for name, v in self.verdicts.items()]
+        first = [str(self.verdicts[self.first])] if self.first else []
+        return "\n".join([table(rows), *first, *self.notes])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def grade(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    norm: str = "batch",
+    eps: float = 1e-3,
+) -> Grade:
+    """Grade the forward and backward pass of a batch norm in NumPy, with the names and calls of cs231n's assignment.
+
+    ::
+
+        out, cache = forward(x, gamma, beta, bn_param)
+        dx, dgamma, dbeta = backward(dout, cache)
+
+    ``bn_param`` is a dict with mode, eps, momentum, running_mean and running_var. If the forward pass updates the last
+    two, they are graded as well, and so is the mode "test".
+
+    Parameters
+    ----------
+    forward, backward : callables
+    norm : {"batch", "image", "layer"}
+        Batch norm of (N, D), of images (N, C, H, W), or layer norm of (N, D).
+    eps : float
+        The eps in ``bn_param``.
+
+    Returns
+    -------
+    Grade
+        False, and says so, if an output is wrong: which first, by how much, and the likely mistake. A variance with
+        m - 1 for m is right if the gradients agree with it.
+
+    Raises
+    ------
+    ValueError
+        For a norm of another name.
+
+    Examples
+    --------
+    >>> import minigrad as mg, numpy as np
+    >>> def forward(x, gamma, beta, bn_param):
+    ...     std = np.sqrt(x.var(0) + bn_param["eps"])
+    ...     xhat = (x - x.mean(0)) / std
+    ...     return gamma * xhat + beta, (xhat, gamma, std)
+    >>> def backward(dout, cache):
+    ...     xhat, gamma, std = cache
+    ...     dx = gamma / std * (dout - dout.mean(0))
+    ...     return dx, (dout * xhat).sum(0), dout.sum(0)
+    >>> print(mg.study.grade(forward, backward))
+    out     exact
+    dbeta   exact
+    dgamma  exact
+    dx      wrong  missing variance path
+    dx is wrong by up to 0.34. Likely mistake: missing variance path, gcentered = gxhat / std.
+    Right is: gcentered = gxhat / std + 2 * centered * gsquared.
+    No running statistics are kept.
+    """
+    if norm not in NORMS:
+        raise ValueError(f"grade: expected a norm out of {', '.join(NORMS)}, got {norm!r}")
+    shapes, axes, shared = NORMS[norm]
+    problems = [_problem(shape, axes, shared, eps, seed) for seed, shape in enumerate(shapes)]
+    graded = [_graded(forward, backward, v, norm) for v in problems]
+    return min(graded, key=lambda g: g.right)  # the first that is wrong
+
+
+def _problem(shape: Any, axes: Any, shared: Any, eps: float, seed: int) -> Arrays:
+    rng = np.random.default_rng(100 + seed)
+    wide = [1 if i in shared else n for i, n in enumerate(shape)]
+    gamma, beta = rng.uniform(0.5, 2, wide), rng.normal(0.5, 1, wide)
+    x, gy = rng.normal(1, 2, shape), rng.normal(0.3, 1, shape)
+    return Arrays(x, gamma, beta, gy, axes, eps, shared=shared)
+
+
+def _graded(forward: Any, backward: Any, v: Arrays, norm: str) -> Grade:
+    """The grade on one problem."""
+    momentum, kept = 0.7, norm != "layer"
+    before = {"running_mean": v.mean.ravel() + 1, "running_var": v.var.ravel() + 2} if kept else {}
+    settings: dict[str, Any] = {"mode": "train", "eps": v.eps, "momentum": momentum}
+    param = settings | {k: a.copy() for k, a in before.items()}
+    given = v.x.copy(), v.gamma.ravel(), v.beta.ravel()
+    try:
+        out, cache = forward(*given, param)
+    except Exception as error:
+        return Grade({"out": _raised("out", error)})
+    v, notes = _variant(out, v)
+    notes += ["forward changes x."] * (not np.array_equal(given[0], v.x))
+    verdicts = {"out": judge("out", out, v, warn=False)}
+    try:
+        grads = dict(zip(("dx", "dgamma", "dbeta"), backward(v.gy.copy(), cache), strict=True))
+    except Exception as error:
+        return Grade(verdicts | {"dx": _raised("dx", error)}, tuple(notes))
+    for name in ("dbeta", "dgamma", "dx"):
+        verdicts[name] = judge(name, grads[name], v, warn=False)
+    moved = [k for k in before if not np.array_equal(param.get(k, before[k]), before[k])]
+    if kept and not moved:
+        notes.append("No running statistics are kept.")
+    for name in moved:
+        verdicts[name], note = _running(name, param[name], before[name], v, momentum)
+        notes += [note] * bool(note)
+    if moved and norm == "batch":
+        mean, var = before.values()
+        right = (v.x - mean) / np.sqrt(var + v.eps) * v.gamma + v.beta
+        try:
+            test, _ = forward(*given, settings | {"mode": "test"} | before)
+            verdicts["test"], _ = _one_of(
+                "test", test, {"": right}, {"batch statistics in test mode": v.y}
+            )
+        except Exception as error:
+            verdicts["test"] = _raised("test", error)
+    return Grade(verdicts, tuple(notes))
+
+
+def _variant(out: Any, v: Arrays) -> tuple[Arrays, list[str]]:
+    """The problem with the eps and the variance that the forward pass uses, if it is right with them."""
+    for ddof in (0, 1):
+        for eps in (v.eps, *OTHER_EPS):
+            other = v.again(ddof=ddof, eps=eps)
+            if np.shape(out) == v.x.shape and _equal(out, other.y, "y", other, EXACT):
+                notes = ["Normalizes by the unbiased variance, m - 1 for m."] * ddof
+                return other, notes + [f"eps is {eps:g}, not {v.eps:g}."] * (eps != v.eps)
+    return v, []
+
+
+def _running(name: str, mine: Any, old: Any, v: Arrays, keep: float) -> tuple[Verdict, str]:
+    """The verdict on a running average with the momentum ``keep``, and which variance it is of."""
+    new = {"": v.mean.ravel()}
+    if name == "running_var":
+        biased = np.mean((v.x - v.mean) ** 2, v.axes)
+        new = {
+            "biased, as in cs231n": biased,
+            "unbiased, as in the paper": biased * v.m / (v.m - 1),
+        }
+    wrong = {}
+    for a in (v.std.ravel(), *new.values()):
+        wrong["momentum and 1 - momentum swapped"] = (1 - keep) * old + keep * a
+        wrong["old average dropped"], wrong["momentum left out"] = (1 - keep) * a, a
+        found = _one_of(name, mine, {w: keep * old + (1 - keep) * a for w, a in new.items()}, wrong)
+        if found[0].verdict == "exact" or found[0].mistake:
+            break
+    return found
+
+
+def _one_of(
+    name: str, mine: Any, right: dict[str, Any], wrong: dict[str, Any]
+) -> tuple[Verdict, str]:
+    """The verdict on a value that may be one of several, and which."""
+
+    def first(values: dict[str, Any]) -> Any:
+        fits = {k: a for k, a in values.items() if np.shape(mine) == a.shape}
+        return next((k for k, a in fits.items() if np.allclose(mine, a, 1e-9, 1e-12)), None)
+
+    which = first(right)
+    if which is not None:
+        return Verdict("exact", 0.0, None, f"{name} is exact."), which and f"{name} is {which}."
+    mistake, value = first(wrong), next(iter(right.values()))
+    far = float(abs(mine - value).max()) if np.shape(mine) == value.shape else math.nan
+    likely = f" Likely mistake: {mistake}." if mistake else ""
+    return Verdict("wrong", far, mistake, f"{name} is wrong by up to {far:.2g}.{likely}"), ""
+
+
+def _raised(name: str, error: Exception) -> Verdict:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    words = f"{type(error).__name__}: {error}"
+    says = f"{name} is missing: line {where.lineno}, {where.line or where.name}: {words}."
+    return Verdict("wrong", np.nan, words, says)
