@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Protocol, Union, overload
+from typing import TYPE_CHECKING, Any, Union, overload
 
 from .contexts import Block, Function, Override
 from .op import Op
@@ -36,11 +36,11 @@ if hasattr(os, "register_at_fork"):  # a forked child does not have the thread t
     )
 
 
-class Tracer(Protocol):
-    """Tracer protocol: receives every applied op and every read on the host (implemented by graph capture)."""
+class Tracer:
+    """Base class of tracers: receives every applied op and every read on the host, and ignores them."""
 
     #: the node whose backward is being computed
-    node: Node | None
+    node: Node | None = None
 
     def before(self, op: Any, inputs: tuple[Any, ...]) -> None:
         """``op``, or ``HOST_WRITE``, is about to be applied; or a module or captured graph to be called."""

@@ -95,6 +95,12 @@ CHANGED = {
         "optim.SGD(params, lr=0.001, momentum=0.0, nesterov=False, weight_decay=0.0)"
     ],
     "no_grad decorates with and without parentheses": ["no_grad(function=None)"],
+    "methods of graphs are functions, too": [
+        *(
+            f"Graph.{n}(graph)"
+            for n in ("dot", "fold_batch_norm", "fold_constants", "peak_bytes", "prune")
+        )
+    ],
     "the unbiased variance may normalize": [
         "study.check_step(name, mine, x, gamma, beta, gy, axis=1, eps=0.001, ddof=0)"
     ],

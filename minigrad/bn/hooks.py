@@ -32,12 +32,18 @@ Merge = Callable[[Any, Moments], Moments]
 Normalized = tuple[Tensor, list[Statistics]]
 
 
+def update(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
+    """Update the running statistics unless they are frozen."""
+    if layer.moving:
+        layer.move_statistics(mean, var, m)
+
+
 @dataclass(frozen=True)
 class Hooks:
-    """The active hooks: ``merge`` before normalizing, ``collect`` in place of the running statistics."""
+    """The active hooks: ``merge`` before normalizing, ``collect`` in place of updating the running statistics."""
 
     merge: Merge | None = None
-    collect: Collector | None = None
+    collect: Collector = update
 
 
 def current() -> Hooks:
@@ -86,7 +92,7 @@ def hold_statistics(model: Module | None = None) -> Override:
 
     def holding(outer: Hooks | None) -> Hooks:
         held = None if model is None else set(model.modules())
-        onward = outer.collect if outer and outer.collect else update
+        onward = (outer or Hooks()).collect
 
         def collect(layer: Any, *statistics: Any) -> None:
             if held is not None and layer not in held:
@@ -147,7 +153,7 @@ def _forward(layer: BatchNorm, x: Tensor, weight: Any, by_batch: Any) -> Tensor:
         y, own = normalize(layer, x, weight, layer.gamma, layer.beta)
         found = [own]
     for batch in found if layer.training else ():
-        collect(layer, *batch)
+        current().collect(layer, *batch)
     return y
 
 
@@ -182,17 +188,6 @@ def _merged(layer: BatchNorm, x: Tensor, weight: Any) -> Moments:
             "inference call model.eval() first, in training use larger batches, or drop_last=True"
         )
     return found
-
-
-def collect(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
-    """Send the statistics of a training batch to the collector; by default, update the running statistics."""
-    (current().collect or update)(layer, mean, var, m)
-
-
-def update(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
-    """Update the running statistics unless they are frozen."""
-    if layer.moving:
-        layer.move_statistics(mean, var, m)
 
 
 def accepts(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> bool:

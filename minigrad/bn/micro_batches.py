@@ -26,7 +26,7 @@ from ..nn.module import Module
 from ..ops.random import generator
 from ..tape import no_grad
 from ..tensor import Tensor
-from .hooks import accepts, collect, hold_statistics, merging_statistics, statistics
+from .hooks import accepts, current, hold_statistics, merging_statistics, statistics
 from .moments import Moments, merge_moments
 from .variants import BatchRenorm
 
@@ -85,7 +85,7 @@ def micro_batch_backward(
     total = run.backward()
     for call in run.calls:
         if call.layer.training:
-            collect(call.layer, *statistics(call.layer, call.whole))
+            current().collect(call.layer, *statistics(call.layer, call.whole))
     return total
 
 

@@ -10,8 +10,11 @@ equation 2.1): the statistics of micro-batches, of processes and of whole data s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add, mul
 from typing import Any
 
 from ..ops.arithmetic import where
@@ -43,55 +46,43 @@ class Moments:
 
 
 class MeanM2(PerChannel):
-    """Mean and M2, the sum of squared deviations, per channel."""
+    """Mean and M2, the sum of squared deviations, per channel.
+
+    With weights, a position counts as often as its weight says; x has to be finite where that is 0.
+    """
 
     num_outputs = 2
     saves_outputs = (0,)
     __slots__ = ()
 
-    def reference(self, x: Tensor) -> Any:
+    def reference(self, x: Tensor, w: Tensor | None = None) -> Any:
         xs, axes = x.astype(statistics_dtype(x.dtype)), self.reduced(x)
-        mean = xs.mean(axes)
-        return mean, ((xs - self.wide(mean, x)) ** 2).sum(axes)
+        weight = 1.0 if w is None else w
+        mean = (weight * xs).sum(axes) / self._divisor(x, w)
+        return mean, (weight * (xs - self.wide(mean, x)) ** 2).sum(axes)
 
-    def forward(self, k: Any, x: Any) -> Any:
-        return k.moments(x, self.kept)
-
-    def backward(self, node: Any, needs: Any, gmean: Tensor | None, gm2: Tensor | None) -> Any:
-        (x,), (mean,) = node.inputs, node.outputs
-        gx = None
-        if gmean is not None:
-            gx = (self.wide(gmean, x) / (x.size // mean.size)).broadcast_to(x.shape)
-        if gm2 is not None:
-            through = self.wide(gm2, x) * 2 * self.deviation(x, mean)
-            gx = through if gx is None else gx + through
-        return None if gx is None else gx.astype(x.dtype)
-
-
-class WeightedMeanM2(PerChannel):
-    """Mean and M2 where a position counts as often as its weight says; x has to be finite where that is 0."""
-
-    num_outputs = 2
-    saves_outputs = (0,)
-    __slots__ = ()
-
-    def reference(self, x: Tensor, w: Tensor) -> Any:
-        xs, axes, count = x.astype(w.dtype), self.reduced(x), _divisor(w)
-        mean = (w * xs).sum(axes) / count
-        return mean, (w * (xs - self.wide(mean, x)) ** 2).sum(axes)
-
-    def forward(self, k: Any, x: Any, w: Any) -> Any:
-        return k.weighted_moments(x, w, self.kept)
+    def forward(self, k: Any, x: Any, w: Any = None) -> Any:
+        return k.moments(x, w, self.kept)
 
     def backward(self, node: Any, needs: Any, gmean: Tensor | None, gm2: Tensor | None) -> Any:
-        (x, w), (mean,) = node.inputs, node.outputs
-        gx = None
+        (x, *weights), (mean,) = node.inputs, node.outputs
+        terms = []
         if gmean is not None:
-            gx = w * (self.wide(gmean, x) / _divisor(w))
+            share = self.wide(gmean, x) / self._divisor(x, *weights)
+            terms.append(share.broadcast_to(x.shape))
         if gm2 is not None:
-            through = w * (self.wide(gm2, x) * 2 * (x.astype(w.dtype) - self.wide(mean, x)))
-            gx = through if gx is None else gx + through
-        return None if gx is None else gx.astype(x.dtype), None
+            d = x.astype(mean.dtype) - self.wide(mean, x) if weights else self.deviation(x, mean)
+            terms.append(self.wide(gm2, x) * 2 * d)
+        terms = [reduce(mul, weights, term) for term in terms]
+        gx = reduce(add, terms).astype(x.dtype) if terms else None
+        return gx, *(None for _ in weights)
+
+    def _divisor(self, x: Tensor, w: Tensor | None = None) -> Any:
+        """The number of values, or the sum of their weights; 1 where that is 0: the mean of no values is 0."""
+        if w is None:
+            return math.prod(x.shape[i] for i in self.reduced(x))
+        count = w.sum()
+        return count + (count == 0).astype(count.dtype)
 
 
 def moments(x: Tensor, axis: Axes = 1, weight: Any = None) -> Moments:
@@ -248,14 +239,8 @@ def position_weights(name: str, x: Tensor, weight: Any, axis: Axes) -> Tensor:
 
 def _weighted(w: Tensor, x: Tensor, channels: PerChannel) -> tuple[Moments, Tensor, Tensor]:
     """The moments of x; x minus a constant near its mean, for precision at a large mean; and the mean of that."""
-    op = WeightedMeanM2(channels.kept)
+    op = MeanM2(channels.kept)
     shift, _ = apply(op, x.detach(), w)
     centered = x.astype(shift.dtype) - channels.wide(shift, x)
     offset, m2 = apply(op, centered, w)
     return Moments(w.sum(), shift + offset, m2), centered, offset
-
-
-def _divisor(w: Tensor) -> Tensor:
-    """The sum of weights, or 1 where that is 0: the mean of no values is 0."""
-    count = w.sum()
-    return count + (count == 0).astype(count.dtype)

@@ -134,8 +134,8 @@ class BatchRenorm(BatchNorm):
 
     def bounds(self) -> tuple[float, float]:
         """Current r_max and d_max."""
-        seen = int(self.num_batches.item())
-        r, d = (b(seen) if callable(b) else b for b in (self.r_max, self.d_max))
+        bounds = self.r_max, self.d_max
+        r, d = (b(int(self.num_batches.item())) if callable(b) else b for b in bounds)
         require_numbers("BatchRenorm", r_max=r, d_max=d)
         if not r >= 1 or not d >= 0:
             raise ValueError(f"BatchRenorm: expected r_max >= 1 and d_max >= 0, got {r} and {d}")

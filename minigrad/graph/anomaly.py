@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from ..backend import by_type
 from ..dtypes import floating
 from ..nn.module import Module, scope
 from ..op import Op
-from ..tape import LITERAL, Node, tracing
+from ..tape import LITERAL, Tracer, tracing
 from ..tensor import Tensor
 from .calls import snake
 
@@ -20,19 +19,11 @@ from .calls import snake
 MOST = 100_000
 
 
-class Anomalies:
-    """The tracer; see ``minigrad.tape.Tracer``."""
-
-    node: Node | None = None
+class Anomalies(Tracer):
+    """The tracer."""
 
     def __init__(self) -> None:
         self._scopes: dict[int, tuple[Module, ...]] = {}  # by the time of the node
-
-    def before(self, op: Any, inputs: tuple[Any, ...]) -> None:
-        """Nothing has been computed yet."""
-
-    def host_read(self, source: Any, how: Any) -> None:
-        """Reading is allowed."""
 
     def applied(
         self, op: Op, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,7 @@ class Value:
     dtype: np.dtype
     kind: str
     name: str = ""
-    tensor: Tensor | None = None
+    tensor: Any = None
     leaf: Leaf | None = None
 
     @property
@@ -67,7 +67,7 @@ class Call:
     """
 
     op: Op
-    inputs: tuple[Value | None, ...]
+    inputs: tuple[Any, ...]
     outputs: tuple[Value, ...]
     layer: str = ""
     phase: str = "forward"
@@ -179,13 +179,27 @@ class Trace(Replays):
                 known[v] = v.leaf.grad
         return known
 
-    def compute(self, kernels: Any, known: dict[Value, Any], keep: bool = False) -> None:
-        """Apply the ops to the arrays ``known`` and add the outputs; without ``keep`` drop those of no further use."""
+    def walk(
+        self,
+        known: dict[Value, Any],
+        apply: Callable[[Call, list[Any]], Iterable[Any]],
+        keep: bool = False,
+    ) -> None:
+        """Add what ``apply(call, inputs)`` computes to ``known``; without ``keep`` drop it after its last use."""
         for call, done in zip(self.calls, self.last_uses(), strict=True):
-            arrays = [None if v is None else known[v] for v in call.inputs]
-            known.update(zip(call.outputs, call.forward(kernels, arrays, self.title), strict=True))
+            inputs = [None if v is None else known[v] for v in call.inputs]
+            known.update(zip(call.outputs, apply(call, inputs), strict=True))
+            for v in () if keep else done:
+                del known[v]
+
+    def compute(self, kernels: Any, known: dict[Value, Any], keep: bool = False) -> None:
+        """Compute all results from the arrays that are ``known``, as ``walk`` does."""
+
+        def forward(call: Call, arrays: list[Any]) -> tuple[Any, ...]:
+            made = call.forward(kernels, arrays, self.title)
             for v in call.written:
                 if v.tensor is not None:
                     v.tensor._bump()
-            for v in () if keep else done:
-                del known[v]
+            return made
+
+        self.walk(known, forward, keep)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import accumulate
 
 from ..dtypes import floating
 from ..nn.module import Parameter
@@ -37,14 +38,11 @@ def _per_written(call: Call) -> int:
 
 
 def _matmul(call: Call) -> int:
-    a = call.inputs[0]
-    assert a is not None
-    return 2 * size(call.outputs[0]) * a.shape[-2 if call.op.ta else -1]  # type: ignore[attr-defined]
+    return 2 * size(call.outputs[0]) * call.inputs[0].shape[-2 if call.op.ta else -1]  # type: ignore[attr-defined]
 
 
-def _products(y: Value | None, weight: Value | None) -> int:
+def _products(y: Value | None, weight: Value) -> int:
     """Count the products that a layer's outputs are sums of: each is one of an output channel's weights, used once."""
-    assert weight is not None
     return 2 * size(y) * math.prod(weight.shape[1:])
 
 
@@ -69,8 +67,7 @@ RULES: dict[str, Rule] = {
     "batch_norm": 6,  # sum; x - mean, its square, their sum; scale, shift
     "batch_norm_grad": 9,  # xhat 2; gbeta 1, ggamma 2; gx 4
     "frozen_batch_norm": 2,  # scale, shift
-    "mean_m2": 4,
-    "weighted_mean_m2": 6,
+    "mean_m2": lambda call: (4 if len(call.inputs) == 1 else 6) * size(call.inputs[0]),
     "sigmoid": 4,  # negative, exp, 1 +, 1 /
     "sigmoid_grad": 3,
     "softmax log_softmax softmax_cross_entropy": 5,  # max, subtract, exp, sum, divide
@@ -113,11 +110,10 @@ def parameters(call: Call) -> list[Value]:
 
 
 def peak(graph: Trace) -> int:
-    """Return the bytes of an arena for the results, each of which needs memory up to its last use.
+    """Return the most bytes of results that are in memory at once during a replay, each up to its last use.
 
     Results of the graph and gradients are kept to the end. Views need no memory; what an op allocates and frees itself
-    is not counted. Large results are placed first, each at the lowest offset that is free while it is needed (Pisarchyk
-    & Lee 2020, arXiv:2001.03288, "greedy by size").
+    is not counted.
     """
     base = graph.bases()
     lives: dict[Value, tuple[int, int]] = {}
@@ -125,14 +121,9 @@ def peak(graph: Trace) -> int:
         for v in (base.get(v, v) for v in values):
             if v.kind == "result":
                 lives[v] = lives.get(v, (i, i))[0], i
-    placed: list[tuple[int, int, Value]] = []
-    for v in sorted(lives, key=lambda v: -v.nbytes):
-        first, last = lives[v]
-        start = 0
-        for begin, end, other in sorted(placed, key=lambda place: place[0]):
-            if lives[other][0] <= last and first <= lives[other][1]:
-                if begin - start >= v.nbytes:
-                    break
-                start = max(start, end)
-        placed.append((start, start + -(-max(v.nbytes, 1) // LINE) * LINE, v))
-    return max((end for _, end, _ in placed), default=0)
+    changes = [0] * (len(graph.calls) + 2)
+    for v, (first, last) in lives.items():
+        room = -(-max(v.nbytes, 1) // LINE) * LINE
+        changes[first] += room
+        changes[last + 1] -= room
+    return max(accumulate(changes))

@@ -29,7 +29,6 @@ FONT = 'fontname="Helvetica,Arial,sans-serif"'
 MADE = {
     "batch_norm": {1: "mean", 2: "var", 3: "1/std"},
     "mean_m2": {0: "mean", 1: "M2"},
-    "weighted_mean_m2": {0: "mean", 1: "M2"},
 }
 #: which inputs of ops are running statistics: mean and variance
 TAKEN = {"frozen_batch_norm": (3, 4), "move_statistics": (0, 1)}

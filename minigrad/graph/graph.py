@@ -14,7 +14,7 @@ from ..kernels.numba import NumbaKernels
 from ..kernels.recording import dense
 from ..tape import moving, recording, tracing
 from ..tensor import Tensor, apply, literal
-from .calls import Trace, Value
+from .calls import Call, Trace, Value
 from .costs import peak
 from .drawing import dot, svg
 from .passes import fold_batch_norm, fold_constants, prune
@@ -72,14 +72,6 @@ class Graph(Trace):
             "it again there, or use minigrad.jit, which does so by itself"
         )
 
-    def __str__(self) -> str:
-        """Return a table of the calls with parameters, bytes and FLOPs."""
-        return table(self)
-
-    def dot(self) -> str:
-        """Return a drawing as DOT text, which Graphviz and others read."""
-        return dot(self)
-
     def svg(self) -> str:
         """Return a drawing as SVG text.
 
@@ -97,45 +89,9 @@ class Graph(Trace):
         except (ImportError, RuntimeError):
             return None
 
-    def peak_bytes(self) -> int:
-        """Return the most bytes of results that are in memory at once during a replay."""
-        return peak(self)
-
-    def prune(self) -> Graph:
-        """Return this graph without the calls whose results are not used."""
-        return prune(self)
-
-    def fold_constants(self) -> Graph:
-        """Return this graph with everything that depends on constants alone computed in advance."""
-        return fold_constants(self)
-
-    def fold_batch_norm(self) -> Graph:
-        """Return this graph for inference, each batch norm merged into the weights of the layer before it.
-
-        Parameters and buffers become constants and no longer follow the model's. A batch norm is kept where the value
-        between it and the linear layer or convolution is used elsewhere or returned, where its input comes from
-        something else, and where its statistics are computed. Folding a folded graph changes nothing.
-
-        Returns
-        -------
-        Graph
-            Its ``differences`` tell how much the results change, since the arithmetic is rounded in another order.
-
-        Raises
-        ------
-        ValueError
-            For a graph that trains.
-
-        Examples
-        --------
-        >>> import minigrad as mg
-        >>> model = mg.nn.Sequential(mg.nn.Linear(3, 2, bias=False), mg.nn.BatchNorm(2))
-        >>> _, eval_graph = mg.graphs(model, mg.ones((4, 3)))
-        >>> folded = eval_graph.fold_batch_norm()
-        >>> [call.name for call in folded.calls], list(folded.differences)
-        (['linear'], ['1'])
-        """
-        return fold_batch_norm(self)
+    __str__, dot = table, dot
+    peak_bytes = peak
+    prune, fold_constants, fold_batch_norm = prune, fold_constants, fold_batch_norm
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the computation on other arguments.
@@ -225,15 +181,16 @@ class Graph(Trace):
         for v in self.constants():
             literal(known[v])
         ambient = recording.get()
-        for call in self.calls:
-            arguments = [None if v is None else known[v] for v in call.inputs]
+
+        def reapply(call: Call, arguments: list[Any]) -> tuple[Any, ...]:
             token = recording.set(ambient and call.recorded)
             try:
                 result = apply(call.op, *arguments)
             finally:
                 recording.reset(token)
-            outputs = result if isinstance(result, tuple) else (result,)
-            known.update(zip(call.outputs, outputs, strict=False))
+            return result if isinstance(result, tuple) else (result,)[: len(call.outputs)]
+
+        self.walk(known, reapply)
         return self._finish(known)
 
     def _replay(self, inputs: list[Tensor]) -> list[Tensor]:

@@ -39,7 +39,8 @@ MISSING: Any = object()
 #: attributes that decide nothing: whether a batch norm has checked its statistics, to warn of them
 FREE = frozenset({"_checked"})
 #: the tensors of an optimizer; its numbers are read at each step
-_tensors = attrgetter("params", "state", "steps")
+TENSORS = "params", "state", "steps"
+_tensors = attrgetter(*TENSORS)
 
 
 #: containers whose items are compared by identity first, with the attributes of modules
@@ -73,10 +74,9 @@ class Guards:
     leaves : dict of Leaf to bool
         Whether it had a gradient, of leaves whose gradient is read before it is replaced.
     contexts : tuple
-    inner : list of Guards
-        Those of graphs that it includes.
-    decisions : list of (question, answer)
-        Questions about values that chose what was computed (``tape.decided``), to be asked again.
+    questions : list of callables
+        Asked at each replay, they return what has changed, as ``broken``: of graphs that it includes, and about values
+        that chose what was computed (``tape.decided``).
     free : set of str
         Attributes that may change.
     differentiates : bool
@@ -93,8 +93,7 @@ class Guards:
     modules: dict[Any, dict[str, Any]] = field(default_factory=dict)
     tensors: list[tuple[Tensor, str, Leaf | None]] = field(default_factory=list)
     leaves: dict[Leaf, bool] = field(default_factory=dict)
-    inner: list[Guards] = field(default_factory=list)
-    decisions: list[tuple[Callable[[], Any], Any]] = field(default_factory=list)
+    questions: list[Callable[[], str]] = field(default_factory=list)
     differentiates: bool = False
     names: list[Name] = field(default_factory=list)
     containers: list[tuple[Any, tuple[Any, ...]]] = field(default_factory=list)
@@ -102,19 +101,16 @@ class Guards:
     free: frozenset[str] = FREE
 
     def __post_init__(self) -> None:
-        self._read, self._unread = list(self.containers), []
+        self._watched = [(c, items, before) for c, before in self.containers]
         for module in self.modules:
             for name, value in attributes(module, False).items():
-                for c in _containers(value):
-                    if name in self.mentioned:
-                        self._read.append((c, items(c)))
-                    else:
-                        self._unread.append((c, _others(c)))
+                found = items if name in self.mentioned else _others
+                self._watched += [(c, found, found(c)) for c in _containers(value)]
         # Compared at each call: arrays and the like, whose items are not objects that stay.
         self._opaque = [pair for pair in self.containers if not isinstance(pair[0], _LIVE)]
         self._optimizers = [o for o in self.modules if isinstance(o, Optimizer)]
         self._live = [vars(o).values() for o in self.modules if not isinstance(o, Optimizer)]
-        for c, _ in (*self._read, *self._unread):
+        for c, *_ in self._watched:
             if isinstance(c, _LIVE):
                 self._live += (c, c.values()) if isinstance(c, dict) else (c,)
         self._snapshot: tuple[int, list[int], list[Any]] = (-2, [], [])
@@ -141,18 +137,14 @@ class Guards:
             if reason := self._changed():
                 return reason
             self._snapshot = snapshot
-        if self.decisions:
-            with untraced():
-                if any(question() != answer for question, answer in self.decisions):
-                    return "values have changed that decide which layer computes"
-        for guards in self.inner:
-            if reason := guards.broken():
-                return reason
-        return ""
+        if not self.questions:
+            return ""
+        with untraced():
+            return next(filter(None, (question() for question in self.questions)), "")
 
     def _changed(self) -> str:
-        for containers, found in ((self._read, items), (self._unread, _others)):
-            if reason := changed([], containers, found):
+        for c, found, content in self._watched:
+            if reason := changed([], [(c, content)], found):
                 return reason
         for module, before in self.modules.items():
             after = attributes(module)
@@ -193,7 +185,7 @@ def attributes(module: Any, copied: bool = True) -> dict[str, Any]:
     """
     own = vars(module)
     if isinstance(module, Optimizer):
-        own = dict(zip(("params", "state", "steps"), _tensors(module), strict=True))
+        own = dict(zip(TENSORS, _tensors(module), strict=True))
     else:
         own = {"training": module.training, **own}
     return {k: tuple(v) if copied and type(v) is list else v for k, v in own.items()}
@@ -270,10 +262,12 @@ def same(a: Any, b: Any) -> bool:
     return repr(a) == repr(b) if isinstance(a, (float, np.floating)) else bool(a == b)
 
 
-def same_setting(owner: Any, name: str, before: Mapping[str, Any]) -> bool:
-    """Whether an attribute is what it was ``before``; where there is none, that of the class."""
-    default = getattr(type(owner), name, MISSING)
-    return same(before.get(name, default), vars(owner).get(name, default))
+def changed_settings(owner: Any, before: Mapping[str, Any]) -> Iterator[str]:
+    """The attributes that are not what they were ``before``; where there is none, that of the class counts."""
+    for name in {**before, **vars(owner)}:
+        default = getattr(type(owner), name, MISSING)
+        if not same(before.get(name, default), vars(owner).get(name, default)):
+            yield name
 
 
 def plain(value: Any) -> bool:
@@ -316,9 +310,3 @@ class State:
         time = now() if self._versions else 0
         for version in self._versions:
             version[0] = time
-
-
-def plainly_set(optimizer: Optimizer) -> bool:
-    """Whether the settings of an optimizer are plain values, which change by assignment only."""
-    settings = vars(optimizer).keys() - {"params", "state", "steps"}
-    return all(plain(getattr(optimizer, name)) for name in settings)

@@ -55,7 +55,9 @@ class Jit(Replays, Generic[P, R]):
                 if tensors is not None:
                     break
         else:
-            return self._capture(args, kwargs)
+            result, graph = run(self.function, args, kwargs, title_of(self.function), undo=False)
+            self._keep(graph)
+            return result
         if len(self._kept) > 1:
             with suppress(KeyError):  # another thread has made room
                 self._kept.move_to_end(graph)
@@ -84,11 +86,6 @@ class Jit(Replays, Generic[P, R]):
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)
-
-    def _capture(self, args: Any, kwargs: Any) -> Any:
-        result, graph = run(self.function, args, kwargs, title_of(self.function), undo=False)
-        self._keep(graph)
-        return result
 
     def _keep(self, graph: Graph) -> None:
         with suppress(KeyError):  # other threads make room too

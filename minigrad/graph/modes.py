@@ -49,7 +49,7 @@ def graphs(model: Module, *example_inputs: Any, **keywords: Any) -> tuple[Graph,
             f"graphs: expected a Module, which has two modes, got {type(model).__name__}; "
             "minigrad.capture takes any function"
         )
-    modes = [(module, vars(module).get("training")) for module in model.modules()]
+    before = {module: {**vars(module)} for module in model.modules()}
     try:
         with warnings.catch_warnings():
             # That a new network was not trained yet is no mistake here.
@@ -57,13 +57,9 @@ def graphs(model: Module, *example_inputs: Any, **keywords: Any) -> tuple[Graph,
             train = capture(model.train(), *example_inputs, **keywords)
             eval_ = capture(model.eval(), *example_inputs, **keywords)
     finally:
-        for module, mode in modes:
-            if (
-                mode is None
-            ):  # it had only the default of its class; a guard would see an attribute of its own
-                vars(module).pop("training", None)
-            else:
-                module.training = mode
+        for module, attributes in before.items():
+            vars(module).pop("training", None)  # it may have been the default of its class
+            vars(module).update(attributes)
     for graph, mode in ((train, "train"), (eval_, "eval")):
         graph.title = f"{graph.title}, {mode}"
         graph.guards.free |= {"training"}

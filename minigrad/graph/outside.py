@@ -49,6 +49,12 @@ _CONTAINERS: tuple[type, ...] = (
     *(UserDict, UserList, ChainMap, MappingProxyType),
     *(type({}.keys()), type({}.values()), type({}.items())),
 )
+#: objects that wrap others, and the attributes under which these are found
+_WRAPPERS: tuple[type, ...] = (
+    *(MethodType, BuiltinMethodType, MethodWrapperType, partial, partialmethod),
+    *(classmethod, staticmethod, property, cached_property, Optimizer, LRScheduler),
+)
+_PARTS = "__self__", "__func__", "func", "args", "keywords", "fget", "groups", "optimizer"
 #: methods that make an object, which are of no interest once it is made
 _MAKING = {"__init__", "__new__", "__post_init__"}
 #: methods that ``dataclass`` writes, which read every field
@@ -127,27 +133,16 @@ class Outside:
         if isinstance(value, (Tensor, Graph)) or plain(value) or id(value) in self._seen:
             return
         self._seen[id(value)] = value
+        for name in _PARTS if isinstance(value, _WRAPPERS) else ():
+            self.visit(getattr(value, name, None))
         if isinstance(value, Module):
             self.modules[value] = None
             for module in value.modules():
                 self.visit(module)
         elif isinstance(value, (Optimizer, LRScheduler)):
-            self.visit(value.groups if isinstance(value, Optimizer) else value.optimizer)
             self.settings[value] = None
         elif isinstance(value, FunctionType):
             self._function(value)
-        elif isinstance(value, MethodType):
-            self.visit((value.__self__, value.__func__))
-        elif isinstance(value, (BuiltinMethodType, MethodWrapperType)):
-            self.visit(value.__self__)
-        elif isinstance(value, (partial, partialmethod)):
-            self.visit((value.func, value.args, value.keywords))
-        elif isinstance(value, (classmethod, staticmethod)):
-            self.visit(value.__func__)
-        elif isinstance(value, property):
-            self.visit(value.fget)
-        elif isinstance(value, cached_property):
-            self.visit(value.func)
         elif isinstance(value, _CONTAINERS):
             self._container(value)
         if not isinstance(value, ModuleType) or not _library(value):
@@ -247,7 +242,8 @@ def _dict(value: Any) -> Any:
 def _bases(value: Any) -> list[type]:
     """The classes that an object or class has attributes from, but for libraries' ones."""
     own = value.__mro__ if isinstance(value, type) else ()
-    return [cls for cls in (*own, *type(value).__mro__) if _users(cls)]
+    classes = (*own, *type(value).__mro__)
+    return [cls for cls in classes if not _library(sys.modules.get(cls.__module__))]
 
 
 def _specials(value: Any) -> set[str]:
@@ -269,8 +265,3 @@ def _library(module: ModuleType | None) -> bool:
         or module.__name__ in sys.stdlib_module_names
         or (file is not None and file.startswith(_LIBRARIES))
     )
-
-
-def _users(cls: type) -> bool:
-    """Whether a class is none of a library's."""
-    return not _library(sys.modules.get(cls.__module__))

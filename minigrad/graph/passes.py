@@ -80,10 +80,7 @@ def _freeze(graph: G) -> G:
             f"{graph.title}: expected a graph of inference, but {what}; capture the model in eval mode, "
             "or take the second of minigrad.graphs"
         )
-    known = {}
-    for v in graph.state():
-        assert v.tensor is not None
-        known[v] = _constant(Tensor(v.tensor._data.copy()), v.name)
+    known = {v: _constant(Tensor(v.tensor._data.copy()), v.name) for v in graph.state()}
     guards = replace(graph.guards, modules={}, tensors=[], leaves={})
     inputs = any(kind.requires_grad for kind in graph.signature.kinds)
     differentiable = graph.differentiable and inputs
@@ -91,7 +88,31 @@ def _freeze(graph: G) -> G:
 
 
 def fold_batch_norm(graph: G) -> G:
-    """Fold each batch norm into the layer before it; see ``Graph.fold_batch_norm``."""
+    """Return this graph for inference, each batch norm merged into the weights of the layer before it.
+
+    Parameters and buffers become constants and no longer follow the model's. A batch norm is kept where the value
+    between it and the linear layer or convolution is used elsewhere or returned, where its input comes from
+    something else, and where its statistics are computed. Folding a folded graph changes nothing.
+
+    Returns
+    -------
+    Graph
+        Its ``differences`` tell how much the results change, since the arithmetic is rounded in another order.
+
+    Raises
+    ------
+    ValueError
+        For a graph that trains.
+
+    Examples
+    --------
+    >>> import minigrad as mg
+    >>> model = mg.nn.Sequential(mg.nn.Linear(3, 2, bias=False), mg.nn.BatchNorm(2))
+    >>> _, eval_graph = mg.graphs(model, mg.ones((4, 3)))
+    >>> folded = eval_graph.fold_batch_norm()
+    >>> [call.name for call in folded.calls], list(folded.differences)
+    (['linear'], ['1'])
+    """
     frozen = fold_constants(_freeze(graph))
     makers = {v: call for call in frozen.calls for v in call.outputs}
     users = Counter(v for call in frozen.calls for v in call.inputs)
@@ -152,7 +173,6 @@ def _with_scale(layer: Call, norm: Call) -> Call:
     x, weight, bias = layer.inputs
     _, gamma, beta, mean, var = map(_numbers, norm.inputs)
     eps: float = norm.op.eps  # type: ignore[attr-defined]
-    assert weight is not None and weight.tensor is not None
     scale = (1 if gamma is None else gamma) / np.sqrt(var + eps)
     shift = (0 if beta is None else beta) - mean * scale
     values = {

@@ -15,11 +15,11 @@ import numpy as np
 from ..kernels.cuda import NotRecorded, lying, put_back
 from ..ops.random import DropoutMask
 from ..tensor import Tensor
-from .guards import State, plainly_set
+from .guards import TENSORS, State, plain
 
 if TYPE_CHECKING:
+    from .calls import Call, Value
     from .calls import Trace as Graph
-    from .calls import Value
 
 
 class Recorded:
@@ -45,29 +45,23 @@ class Recorded:
             elif v.kind != "result":
                 self._known[v] = _room(kernels.xp, v, strides[v])
                 self._brought.append((v, strides[v]))
-        for op in self._state.settings:
-            if not plainly_set(op.optimizer):
+        for settings in self._state.settings.values():
+            if not all(plain(v) for name, v in settings.items() if name not in TENSORS):
                 raise NotRecorded("settings that may change without an assignment")
-        self._views = {
-            v: call.inputs[0] for call in graph.calls if call.op.aliases for v in call.outputs
-        }
+        self._bases = graph.bases()
         wanted, self._replay = kernels.launch.record(lambda: self._record(graph))
         self._known |= wanted
 
     def _record(self, graph: Graph) -> dict[Value, Any]:
         """Apply the calls; what leaves. The memory of the rest is used again as soon as it can."""
-        known, masks = dict(self._known), 0
-        for call, done in zip(graph.calls, graph.last_uses(), strict=True):
-            arrays = [None if v is None else known[v] for v in call.inputs]
+        known, seeds = dict(self._known), iter(self._seeds.reshape(-1, 1))
+
+        def forward(call: Call, arrays: list[Any]) -> tuple[Any, ...]:
             if isinstance(call.op, DropoutMask):
-                seed = self._seeds[masks : masks + 1]
-                made = (self._kernels.dropout_mask(arrays[0], call.op.p, seed),)
-                masks += 1
-            else:
-                made = call.forward(self._kernels, arrays, graph.title)
-            known.update(zip(call.outputs, made, strict=True))
-            for v in done:
-                del known[v]
+                return (self._kernels.dropout_mask(arrays[0], call.op.p, next(seeds)),)
+            return call.forward(self._kernels, arrays, graph.title)
+
+        graph.walk(known, forward)
         return {v: known[v] for v in graph.wanted()}
 
     def run(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]] | None:
@@ -110,13 +104,10 @@ class Recorded:
         if v in given:
             return given[v]
         if v.kind == "state":
-            assert v.tensor is not None
-            return v.tensor
-        root: Value | None = v
-        while root in self._views:
-            root = self._views[root]
-        array = self._known[v]
-        return Tensor(array if root is not None and root.kind == "state" else array.copy(order="K"))
+            tensor: Tensor = v.tensor
+            return tensor
+        array, stays = self._known[v], self._bases.get(v, v).kind == "state"
+        return Tensor(array if stays else array.copy(order="K"))
 
 
 def _room(xp: Any, v: Value, strides: tuple[int, ...]) -> Any:

@@ -95,10 +95,7 @@ class Replay:
                 known[v], memory = recording.brought(source._data)
                 self._brought.append((memory, known[v].strides, v.dtype))
         try:
-            for call, done in zip(graph.calls, graph.last_uses(), strict=True):
-                self._apply(call, recording, known)
-                for v in done:
-                    del known[v]
+            graph.walk(known, partial(self._apply, recording))
         finally:
             self._state.touch()
         self.steps = recording.steps
@@ -131,8 +128,7 @@ class Replay:
                 values.append(source)
         return values
 
-    def _apply(self, call: Call, recording: Recording, known: dict[Value, Any]) -> None:
-        inputs = [None if v is None else known[v] for v in call.inputs]
+    def _apply(self, recording: Recording, call: Call, inputs: list[Any]) -> list[Any]:
         reason = "an optimizer's settings may change" if isinstance(call.op, Update) else ""
         changes = bool(call.op.writes)
         compute = call.op.forward if changes else call.compute
@@ -140,8 +136,8 @@ class Replay:
             made = recording.apply(compute, inputs, reason, changes)
         except (TypeError, ValueError) as error:
             raise call.located(error, self._title) from error
-        known.update(zip(call.outputs, made, strict=True))
         self.calls += [call] * (len(recording.steps) - len(self.calls))
+        return made
 
     def _source(
         self, recording: Recording, known: dict[Value, Any], inputs: list[Value], v: Value

@@ -16,17 +16,17 @@ from ..op import Op
 from ..ops.indexing import NonZero
 from ..ops.random import DropoutMask, generator
 from ..optim.optimizers import Optimizer, Update
-from ..tape import FREED, HOST_WRITE, LITERAL, Leaf, Node, now, recording
+from ..tape import FREED, HOST_WRITE, LITERAL, Leaf, Node, Tracer, now, recording
 from ..tensor import Tensor
 from .calls import Call, Value, snake
 from .graph import Graph
-from .guards import FREE, CaptureError, Guards, attributes, contexts, leaf_of, same_setting
+from .guards import FREE, CaptureError, Guards, attributes, changed_settings, contexts, leaf_of
 from .outside import Outside
 from .structure import Signature
 
 
-class Capture:
-    """The tracer of one run of a function; see ``minigrad.tape.Tracer``.
+class Capture(Tracer):
+    """The tracer of one run of a function.
 
     With ``undo``, ``put_back`` undoes everything that the run changed.
     """
@@ -49,8 +49,7 @@ class Capture:
         self._gradients: dict[Leaf, Tensor | None] = {}  # as they were before
         self._read_first: dict[Leaf, bool] = {}
         self._replaced: dict[Leaf, Tensor | None] = {}
-        self._inner: list[Guards] = []
-        self._decisions: list[tuple[Callable[[], Any], Any]] = []
+        self._questions: list[Callable[[], str]] = []
         self._copies: dict[int, tuple[Tensor, Any, int]] = {}
         self._generators: dict[int, tuple[np.random.Generator, Any]] = {}
         self._keep_generator(None)  # which layers that are created inside draw from
@@ -119,7 +118,8 @@ class Capture:
         if isinstance(source, Leaf):
             self._read_gradient(source)
         elif not isinstance(source, Tensor):
-            self._decisions.append((source, how))
+            what = "values have changed that decide which layer computes"
+            self._questions.append(lambda: "" if source() == how else what)
         elif (v := self._values.get(id(source._data))) is None or v.kind != "constant":
             raise CaptureError(
                 f"capture: {how} reads the values of a tensor of shape {source.shape}: what Python does with them "
@@ -152,7 +152,8 @@ class Capture:
 
     def _include(self, graph: Graph) -> None:
         """A graph that was captured before is replayed as a part."""
-        self._inner.append(replace(graph.guards, leaves={}, contexts=contexts()))
+        guards = replace(graph.guards, leaves={}, contexts=contexts())
+        self._questions.append(guards.broken)
         for leaf in graph.guards.leaves:
             self._read_gradient(leaf)
 
@@ -263,9 +264,8 @@ class Capture:
     def _require_same_settings(self, *owners: Any) -> None:
         """Raise if the function has set an attribute of these."""
         for owner in owners:
-            before = self._settings[owner]
-            for name in {**before, **vars(owner)}:
-                if name not in FREE and not same_setting(owner, name, before):
+            for name in changed_settings(owner, self._settings[owner]):
+                if name not in FREE:
                     raise _set_inside(f"{type(owner).__name__}.{name}")
 
     def _guards(self, outside: Outside) -> Guards:
@@ -275,8 +275,7 @@ class Capture:
             {owner: attributes(owner) for owner in (*self.modules, *self._optimizers)},
             [(t, backends.where(t._data), leaf_of(t)) for t in bound if t is not None],
             self._read_first,
-            self._inner,
-            self._decisions,
+            self._questions,
             any(call.phase == "backward" for call in self._calls),
             outside.names,
             outside.containers,
@@ -290,7 +289,7 @@ class Capture:
     def put_back(self) -> None:
         """Undo what the run changed."""
         for owner, before in self._settings.items():
-            if any(not same_setting(owner, name, before) for name in {**before, **vars(owner)}):
+            if any(changed_settings(owner, before)):
                 vars(owner).clear()
                 vars(owner).update(before)
         for t, array, time in self._copies.values():

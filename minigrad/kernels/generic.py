@@ -188,12 +188,13 @@ class Kernels(ConvolutionKernels, Updates):
         inv_std = self._standardize(y, gamma, beta, var, kept, eps)
         return y.astype(x.dtype, copy=False), mean, var, inv_std
 
-    def moments(self, x: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
-        """The mean, and the sum of the squared deviations from it."""
-        return self.deviations(x, kept)[1:]
+    def moments(self, x: Array, w: Array | None, kept: tuple[int, ...]) -> tuple[Array, Array]:
+        """The mean, and the sum of the squared deviations from it.
 
-    def weighted_moments(self, x: Array, w: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
-        """The same where a position counts as often as its weight says; w has one element along the kept axes."""
+        A position counts as often as its weight says; w has one element along the kept axes.
+        """
+        if w is None:
+            return self.deviations(x, kept)[1:]
         axes, _, wide, _ = layout(x.shape, kept)
         x, count = x.astype(w.dtype, copy=False), w.sum()
         count += count == 0  # of nothing the mean is 0

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from . import pool
 from .numba import NumbaKernels
@@ -55,7 +56,7 @@ class Memory:
     """
 
     def __init__(self, array: Any, buffer: Any, owned: bool = False) -> None:
-        self.start, self.stop = np.lib.array_utils.byte_bounds(array)
+        self.start, self.stop = byte_bounds(array)
         self.buffer, self.owned = buffer, owned
         #: where steps take arrays in it: arguments, index, offset, shape, dtype, strides
         self.uses: list[tuple[list[Any], int, int, Any, Any, Any]] = []
@@ -67,24 +68,25 @@ class Memory:
 
     def use(self, arguments: list[Any], i: int, array: Any) -> None:
         """Note that ``arguments[i]`` is an array like this one, in this memory."""
-        offset = _address(array) - self.start
+        offset = array.ctypes.data - self.start
         self.uses.append((arguments, i, offset, array.shape, array.dtype, array.strides))
 
     def view(self, array: Any) -> Any:
         """A plain array of the same place and form, which does not keep the memory from being used again."""
         if self.buffer is None:
             return bare(array)
-        offset = _address(array) - self.start
+        offset = array.ctypes.data - self.start
         return np.ndarray(array.shape, array.dtype, self.buffer, offset, array.strides)
 
     def largest(self) -> Any:
         """The largest C-contiguous array from the start on that holds all uses; the memory as bytes otherwise."""
-        ends = [offset + _extent(shape, d, strides) for *_, offset, shape, d, strides in self.uses]
-        for _, _, offset, shape, dtype, strides in self.uses:
-            array = in_order(np.ndarray(shape, dtype, self.buffer, offset, strides))
-            if not offset and array.flags.c_contiguous and array.nbytes >= max(ends):
-                return array
-        return self.buffer
+        views = [
+            in_order(np.ndarray(shape, dtype, self.buffer, offset, strides))
+            for *_, offset, shape, dtype, strides in self.uses
+        ]
+        whole = self.start, max(byte_bounds(view)[1] for view in views)
+        fits = (v for v in views if v.flags.c_contiguous and byte_bounds(v) == whole)
+        return next(fits, self.buffer)
 
     def expect(self, array: Any) -> None:
         """Prepare for ``bind``, of arrays like this one."""
@@ -125,17 +127,6 @@ def in_order(array: Any) -> Any:
     if array.flags.c_contiguous:
         return array
     return array.transpose(sorted(range(array.ndim), key=lambda i: (-array.strides[i], i)))
-
-
-def _extent(shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...]) -> int:
-    """Bytes from the first element of an array to the end of its last."""
-    steps = zip(shape, strides, strict=True)
-    return dtype.itemsize + sum((n - 1) * max(stride, 0) for n, stride in steps)
-
-
-def _address(array: Any) -> int:
-    first: int = array.__array_interface__["data"][0]
-    return first
 
 
 class Recording:
@@ -192,7 +183,7 @@ class Recording:
             self.idle = [b for b in self.idle if b is not block]
         else:
             whole = np.empty(size + LINE, np.uint8)
-            skip = -_address(whole) % LINE
+            skip = -whole.ctypes.data % LINE
             block = whole[skip : skip + size]
             self.blocks.append(block)
         self._add(Memory(block, block, owned=True))
@@ -204,7 +195,8 @@ class Recording:
     def like(self, array: Any) -> Any:
         """A watched array of the same form in memory of the recording."""
         loan = self.empty((array.nbytes,), np.uint8).base
-        return np.ndarray.__new__(Watched, array.shape, array.dtype, loan, 0, array.strides)
+        strides = np.empty_like(bare(array)).strides  # the array may be a part of another
+        return np.ndarray.__new__(Watched, array.shape, array.dtype, loan, 0, strides)
 
     def _add(self, memory: Memory) -> None:
         if memory.start not in self._memories:
@@ -213,7 +205,7 @@ class Recording:
 
     def find(self, array: Any) -> Memory | None:
         """The memory that an array is in."""
-        start = _address(array)
+        start = array.ctypes.data
         i = bisect_right(self._starts, start) - 1
         memory = self._memories[self._starts[i]] if i >= 0 else None
         return memory if memory is not None and start < memory.stop else None

@@ -19,8 +19,6 @@ current: ContextVar[Any] = ContextVar("current", default=None)
 
 #: arguments of ufuncs that say how, not what
 _HOW = {"axis", "casting", "dtype", "keepdims", "order", "subok"}
-
-
 #: functions of NumPy that write into an argument
 _WRITES = {np.copyto, np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis}
 
@@ -54,18 +52,9 @@ class Watched(np.ndarray):
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         found = super().__array_function__(function, types, args, kwargs)
         # What makes arrays or views is seen by the memory that they are in; what writes, or gives numbers, is not.
-        if (
-            function in _WRITES
-            or "out" in kwargs
-            or not isinstance(found, (np.ndarray, list, tuple))
-        ):
+        reads = not isinstance(found, (np.ndarray, list, tuple))
+        if reads or function in _WRITES or "out" in kwargs:
             _unknown(function.__name__)
-        return found
-
-    def __getitem__(self, key: Any) -> Any:
-        found = super().__getitem__(key)
-        if not isinstance(found, np.ndarray):
-            _unknown("a number taken out of an array")
         return found
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -73,12 +62,11 @@ class Watched(np.ndarray):
         target = whole[key]
         recording = current.get()
         whole[key] = value
-        if recording is None or not (
-            isinstance(target, np.ndarray) and np.may_share_memory(target, whole)
-        ):
-            _unknown("an indexed assignment")
-        else:
+        view = isinstance(target, np.ndarray) and np.may_share_memory(target, whole)
+        if recording is not None and view:
             recording.note(np.copyto, (target, bare(value)))
+        else:
+            _unknown("an indexed assignment")
 
     def fill(self, value: Any) -> None:
         self[...] = value
@@ -119,19 +107,13 @@ def _noticing(name: str) -> Callable[..., Any]:
 #: methods that change an array in a way that is not noted
 _CHANGES = {"sort", "partition", "put", "byteswap", "setfield", "resize", "setflags"}
 _VALUES = {
-    "__bool__",
-    "__complex__",
-    "__contains__",
-    "__float__",
-    "__format__",
-    "__index__",
-    "__int__",
+    f"__{name}__"
+    for name in ["bool", "complex", "contains", "float", "format", "getitem", "index", "int"]
 }
-_METHODS = {
-    name for name in dir(np.ndarray) if name[0] != "_" and callable(getattr(np.ndarray, name))
-}
-for _name in (_METHODS | _VALUES) - vars(Watched).keys():
-    setattr(Watched, _name, _noticing(_name))
+for _name in dir(np.ndarray):
+    own = _name in _VALUES or (_name[0] != "_" and callable(getattr(np.ndarray, _name)))
+    if own and _name not in vars(Watched):
+        setattr(Watched, _name, _noticing(_name))
 
 
 def _into(function: Callable[..., Any], how: dict[str, Any], target: Any, *inputs: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from .. import tape
 from ..backend import by_type
 from ..checkpoint import write_whole
 from ..nn.module import Buffer
@@ -124,10 +125,7 @@ class Writer:
 
     def _require_unshared(self, call: Any, later: list[Any]) -> None:
         """Refuse an in-place change of memory that a view reads later: ONNX values share no memory."""
-        base: dict[Any, Any] = {}
-        for c in self.graph.calls:
-            if c.op.aliases:
-                base[c.outputs[0]] = base.get(c.inputs[0], c.inputs[0])
+        base = self.graph.bases()
         memory = {base.get(v, v) for v in call.written}
         used = {*self.graph.wanted(), *(v for c in later for v in c.inputs)}
         made = {*call.written, *(v for c in later for v in c.outputs)}
@@ -172,16 +170,13 @@ class Writer:
         return outputs
 
 
-class Tracer:
+class Tracer(tape.Tracer):
     """Tracer that writes every applied op. A tensor that none of them computed is a constant."""
-
-    node: Any = None
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
-        self._known: dict[
-            int, tuple[Wire, Any]
-        ] = {}  # with the arrays, so that their ids stay unique
+        # With the arrays, so that their ids stay unique.
+        self._known: dict[int, tuple[Wire, Any]] = {}
 
     def know(self, t: Tensor, name: str) -> Tensor:
         self._known[id(t._data)] = Wire(name, t.shape, t.dtype), t._data
@@ -199,9 +194,6 @@ class Tracer:
         for y, name in zip(outputs, made, strict=True):
             if name is not None:
                 self.know(y, name)
-
-    def __getattr__(self, event: str) -> Any:  # other events are ignored
-        return lambda *args: None
 
 
 # --- rules: functions of the writer, the op and its inputs ---

@@ -219,3 +219,18 @@ def test_threads_may_share_it():
     finally:
         sys.setswitchinterval(before)
     assert errors == []
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: mg.sigmoid(x[:, 1:3]),
+        lambda x: mg.sigmoid(x[::2].T),
+        lambda x: mg.sigmoid(mg.broadcast_to(x[:1], (6, 40))),
+    ],
+)
+def test_outputs_of_parts_of_arrays_are_compact(backend, function):
+    compiled = mg.jit(function)
+    for i in range(4):
+        x = mg.tensor(np.random.default_rng(i).normal(size=(6, 40)), dtype="float32")
+        np.testing.assert_array_equal(compiled(x).numpy(), function(x).numpy())

@@ -130,7 +130,7 @@ step: 5x6 float32, 5 int64 -> () float32
     update    2 ops                                                                    214
     total     17 ops                                                      91  2,084  3,069
 
-results in memory at once: 1,408 bytes"""
+results in memory at once: 1,344 bytes"""
 
 
 def test_tables_read_as_written_here(backend, rng):

@@ -167,7 +167,7 @@ FUSED = [
     (batch_norm.BatchNormGrad(KEPT[0], ddof=1), X, C, C, C, X),
     (moments.MeanM2(KEPT[0]), X),
     (
-        moments.WeightedMeanM2(KEPT[0]),
+        moments.MeanM2(KEPT[0]),
         X,
         Sample((4, 1, 2), lambda rng, s: rng.integers(3, size=s) / 2, np.float32),
     ),

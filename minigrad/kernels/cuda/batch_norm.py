@@ -138,14 +138,9 @@ class _Run:
 class BatchNormKernels(LaunchedKernels):
     """Batch norm, and what it consists of."""
 
-    def moments(self, x: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
-        return self._moments(_Run(self, kept, x, result=False), None)
-
-    def weighted_moments(self, x: Array, w: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
+    def moments(self, x: Array, w: Array | None, kept: tuple[int, ...]) -> tuple[Array, Array]:
         run = _Run(self, kept, x, result=False)
-        return self._moments(run, run.view.take(self.xp, w))
-
-    def _moments(self, run: _Run, weights: Array | None) -> tuple[Array, Array]:
+        weights = None if w is None else run.view.take(self.xp, w)
         (x,), parts = run.arrays, run.parts()
         mean, m2 = run.empty(2)
         run(STATISTICS, x, self.given(weights), parts, weighted=(int(weights is not None),))

@@ -1,0 +1,1 @@
+"""One claim about batch norm each, with one figure and one table: python -m examples.why NAME."""
