@@ -64,7 +64,7 @@ def test_they_print_what_is_committed(path, tmp_path):
     each_printed, seconds = json.loads(done.stdout)
     assert seconds < 60
     for found, cell in zip(each_printed, cells(path), strict=True):
-        assert words(found) == words(printed(cell)), "run it again and save it: " + source(cell)
+        assert words(found) == words(printed(cell)), "run .ci/lessons.py: " + source(cell)
 
 
 @each
