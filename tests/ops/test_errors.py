@@ -32,6 +32,13 @@ where(True, 1, 0) -> TypeError: where: expected a minigrad Tensor, got bool
 zeros(2) + '2' -> TypeError: add: expected a minigrad Tensor, got str
 zeros(2) * None -> TypeError: multiply: expected a minigrad Tensor, got None
 zeros(2) + 1j -> TypeError: add: expected a minigrad Tensor, got complex
+zeros(2) - {} -> TypeError: subtract: expected a minigrad Tensor, got dict
+zeros(2) / '1' -> TypeError: divide: expected a minigrad Tensor, got str
+zeros(2) ** None -> TypeError: power: expected a minigrad Tensor, got None
+zeros(2) < '1' -> TypeError: comparison: expected a minigrad Tensor, got str
+'1' + zeros(2) -> TypeError: add: expected a minigrad Tensor, got str
+zeros(2) // 2 -> TypeError: unsupported operand
+zeros(2) % 2 -> TypeError: unsupported operand
 ones(2).clip() -> ValueError: clip: expected a lower bound
 ones(2).clip(2, 1) -> ValueError: clip: expected low <= high, got low=2 and high=1
 
@@ -182,7 +189,6 @@ entropy(labels=[[1, 0, 0], [0, 1, 0]]) -> ValueError: expected labels of shape (
 entropy(labels=[0.0, 1.0]) -> TypeError: softmax_cross_entropy: expected integer labels, got float64
 entropy(labels=[True, False]) -> TypeError: softmax_cross_entropy: expected integer labels, got bool
 entropy((2,)) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes), got (2,)
-entropy((2,)) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes)
 entropy((0, 3), labels=[]) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes), got (0, 3)
 entropy((2, 0)) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes), got (2, 0)
 entropy(reduction='average') -> ValueError: expected reduction 'mean', 'sum' or 'none', got 'average'
