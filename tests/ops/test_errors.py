@@ -54,6 +54,11 @@ softmax(zeros(2, 3), 2) -> ValueError: softmax: axis 2 is out of range for 2 dim
 log_softmax(zeros(2, 3), 2) -> ValueError: log_softmax: axis 2 is out of range for 2 dimensions
 softmax(zeros(())) -> ValueError: softmax: axis -1 is out of range for 0 dimensions
 log_softmax(zeros(2, 3), (0, 1)) -> TypeError: log_softmax: expected axis
+exp(3.0) -> TypeError: expected a minigrad Tensor, got float
+mean([1.0]) -> TypeError: expected a minigrad Tensor, got list
+reshape(None, 3) -> TypeError: expected a minigrad Tensor, got None
+pad(np.ones(3), 1) -> TypeError: expected a minigrad Tensor, got numpy.ndarray
+maximum([1.0], ones(3)) -> TypeError: expected a minigrad Tensor, got list
 
 sum(zeros(2, 3), 2) -> ValueError: sum: axis 2 is out of range for 2 dimensions
 mean(zeros(2, 3), -3) -> ValueError: mean: axis -3 is out of range for 2 dimensions
