@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import operator
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import device, equal, error_table, leaf, refuses
+from helpers import device, equal, error_table, leaf, python, refuses
 
 import minigrad as mg
 from minigrad import backend as backends
@@ -519,22 +515,10 @@ def test_detach_shares_the_data_and_not_the_history():
 # --- in a fresh interpreter ---
 
 
-def run(code, **environment):
-    folder = Path(__file__).parent
-    path = os.pathsep.join([str(folder), str(folder.parent)])
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_importing_minigrad_imports_nothing_heavy():
     heavy = {"matplotlib", "cupy", "tqdm", "safetensors", "torch"}
     code = f"import sys, minigrad; print(*sorted({heavy} & set(sys.modules)))"
-    result = run(code)
+    result = python("-c", code)
     assert (result.returncode, result.stdout.strip(), result.stderr) == (0, "", "")
 
 
@@ -550,12 +534,12 @@ STRICT = "import minigrad as mg, strict; mg.backend.register('strict', strict.lo
     ],
 )
 def test_the_environment_chooses_the_backend(name, code, expected):
-    result = run(code, MINIGRAD_BACKEND=name)
+    result = python("-c", code, MINIGRAD_BACKEND=name)
     assert (result.stdout.strip(), result.stderr) == (expected, "")
 
 
 def test_an_unknown_backend_in_the_environment_is_an_error():
-    result = run("import minigrad as mg; mg.zeros(1)", MINIGRAD_BACKEND="tpu")
+    result = python("-c", "import minigrad as mg; mg.zeros(1)", MINIGRAD_BACKEND="tpu")
     assert result.returncode != 0
     assert "ValueError: unknown backend 'tpu'" in result.stderr
 

@@ -11,19 +11,6 @@ from minigrad.ops.batch_norm import BatchNorm
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-LAYOUTS = [
-    ((6, 3), (1,)),
-    ((4, 3, 2), (1,)),
-    ((3, 2, 2, 3), (1,)),
-    ((3, 2, 2, 3), (3,)),
-    ((3, 2, 2, 3), (1, 3)),
-    ((2, 5, 3), (0,)),
-]
-
-
-def channels(shape, kept):
-    return tuple(shape[i] for i in kept)
-
 
 # --- numbers by hand ---
 

@@ -27,10 +27,6 @@ def refuse(reason, *, when):
 # --- arithmetic ---
 
 
-def total(x, dims=(), keepdim=False):
-    return x.sum(axes(x, dims), keepdims=keepdim)
-
-
 def clamp(x, low=None, high=None):
     """The bounds are Tensors; where x equals one, the gradient goes to x alone."""
     x = x if low is None else mg.where(x < low, low, x)
