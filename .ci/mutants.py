@@ -161,8 +161,8 @@ TABLE = r"""
 -         most = 1 - 0.5 * (a == b).astype(gy.dtype)
 +         most = 1 - 0.0 * (a == b).astype(gy.dtype)
 @ ops/arithmetic.py | ops/test_every_op.py -k "minimum"
--         return a > b
-+         return a < b
+-     ufunc, loses = "minimum", staticmethod(operator.gt)
++     ufunc, loses = "minimum", staticmethod(operator.lt)
 @ ops/arithmetic.py | ops/test_every_op.py -k "where"
 - return None, apply(self, condition, gy, zero), apply(self, condition, zero, gy)
 + return None, apply(self, condition, gy, zero), apply(self, condition, gy, zero)
@@ -176,11 +176,11 @@ TABLE = r"""
 -         return a if floating(a) else b
 +         return np.promote_types(a, b)
 @ ops/elementwise.py | ops/test_every_op.py -k "tanh"
--         return gy * (1 - y * y)
-+         return gy * (1 - y)
+- of_y=lambda gy, y: gy * (1 - y * y)
++ of_y=lambda gy, y: gy * (1 - y)
 @ ops/elementwise.py | ops/test_every_op.py -k "sqrt"
--         return gy / (2 * y)
-+         return gy / y
+- of_y=lambda gy, y: gy / (2 * y)
++ of_y=lambda gy, y: gy / y
 @ ops/elementwise.py | ops/test_edges.py
 -             gy = gy * (x >= self.low).astype(gy.dtype)
 +             gy = gy * (x > self.low).astype(gy.dtype)
@@ -194,16 +194,14 @@ TABLE = r"""
 - return (self.expand(g) * (chosen / chosen.sum(self.axes, keepdims=True))).astype(gy.dtype)
 + return (self.expand(g) * chosen).astype(gy.dtype)
 @ ops/reduction.py | ops/test_every_op.py -k "var"
--     return (squares / (count - ddof)).astype(x.dtype)
-+     return (squares / count).astype(x.dtype)
+- return sum(deviation * deviation, axes, keepdims) / (count - ddof)
++ return sum(deviation * deviation, axes, keepdims) / count
 @ ops/reduction.py | ops/test_edges.py
 -     positive = sorted(a % ndim for a in axes)
 +     positive = sorted(abs(a) for a in axes)
 @ ops/reduction.py | ops/test_edges.py ops/test_halves.py
-- wide = x.widened()
--     return (sum(wide, axes, keepdims)
-+ wide = x
-+     return (sum(wide, axes, keepdims)
+- return (sum(x.widened(), axes, keepdims)
++ return (sum(x, axes, keepdims)
 @ ops/shape.py | ops/test_every_op.py -k "transpose"
 -         inverse = tuple(sorted(range(len(self.order)), key=self.order.__getitem__))
 +         inverse = self.order
@@ -262,18 +260,18 @@ TABLE = r"""
 -         return y * (gy - (gy * y).sum(self.axis, keepdims=True))
 +         return y * (gy - gy.sum(self.axis, keepdims=True))
 @ ops/normalization.py | ops/test_every_op.py -k "group_norm or instance_norm"
--         trailing = y.ndim - axis - len(shape)
-+         trailing = 0
+-     wide = (*shape, *[1] * (x.ndim - features.stop))
++     wide = shape
 @ ops/normalization.py | ops/test_edges.py ops/test_halves.py
--     y = x.widened()
-+     y = x
-@ ops/loss.py | ops/test_every_op.py -k "cross_entropy"
+- shape, y = x.shape[features], x.widened()
++ shape, y = x.shape[features], x
+@ ops/cross_entropy.py | ops/test_every_op.py -k "cross_entropy"
 -         gy = gy if self.weight is None else gy * self.weight
 +         pass
-@ ops/loss.py | ops/test_edges.py ops/test_every_op.py -k "cross_entropy"
+@ ops/cross_entropy.py | ops/test_edges.py ops/test_every_op.py -k "cross_entropy"
 -             through = p * (gp - (gp * p).sum(axis=1, keepdims=True))
 +             through = p * gp
-@ ops/loss.py | ops/test_errors.py -k "mse"
+@ ops/losses.py | ops/test_errors.py -k "mse"
 -     if prediction.shape != target.shape:
 +     if False:
 @ ops/random.py | ops/test_edges.py
@@ -448,7 +446,7 @@ TABLE = r"""
 @ graph/guards.py | graph/test_stale.py
 -             if leaf_of(t) is not leaf:
 +             if False:
-@ graph/guards.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
+@ graph/guards.py | test_moving.py
 -             if (now_at := where(t._data)) != was:
 +             if (now_at := where(t._data)) != was and False:
 @ graph/guards.py | graph/test_stale.py graph/test_capture.py -k "not thousand and not any_setting"
@@ -458,8 +456,8 @@ TABLE = r"""
 -         if on and not was:
 +         if False:
 @ graph/guards.py | graph/test_stale.py
-- [guards.broken() for guards in self.inner]
-+ []
+-         for guards in self.inner:
++         for guards in ():
 @ graph/guards.py | graph/test_stale.py graph/test_outside.py
 -     return repr(a) == repr(b) if isinstance(a, (float, np.floating)) else bool(a == b)
 +     return bool(a == b)

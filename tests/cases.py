@@ -410,6 +410,9 @@ KEYS = {
     "lists apart": ([0, 1], slice(None), [1, 1]),
     "a boolean list": [True, False],
     "a boolean list on axis 1": (slice(None), [True, False, True]),
+    "an ellipsis and a boolean list": (..., [True, False]),
+    "a new axis and a boolean list": (None, [True, False], 0),
+    "a NumPy integer": np.int64(1),
 }
 
 INDEXING = {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -59,6 +62,24 @@ def refuses(error, words):
 def settle():
     """Wait for the device, which then tells what was wrong with values."""
     mg.ones(1).numpy()
+
+
+def python(*arguments, cwd=None, **environment):
+    """A Python process that finds the modules that this one finds, when it has ended."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def subclasses(kind):
+    """A class and all that are derived from it."""
+    return {kind}.union(*map(subclasses, kind.__subclasses__()))
 
 
 def double(layer):

@@ -91,16 +91,6 @@ def test_to_torch(torch, trained, x):
     close(model.eval()(mg.tensor(x)), evaluated(trained, x), 1e-6)
 
 
-def test_training_goes_on_alike(torch, trained, x):
-    """After a load the next batch moves the statistics of both to the same place."""
-    model = twin()
-    from_torch(model, trained.state_dict())
-    with torch.no_grad():
-        close(model(mg.tensor(x)), trained(torch.from_numpy(x)).numpy(), 1e-5)
-    for name, array in to_torch(model).items():
-        close(array, trained.state_dict()[name].numpy(), 1e-5)
-
-
 def test_through_files(torch, trained, x, tmp_path):
     theirs = pytest.importorskip("safetensors.torch")
     theirs.save_file(trained.state_dict(), tmp_path / "theirs.safetensors")

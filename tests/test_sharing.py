@@ -1,13 +1,12 @@
 """What several threads add to, and what forked children draw: nothing is lost, and nothing is drawn twice."""
 
 import os
-import subprocess
 import sys
 from threading import Thread
 
 import numpy as np
 import pytest
-from helpers import equal
+from helpers import equal, python
 
 import minigrad as mg
 from minigrad import nn
@@ -93,14 +92,7 @@ def child(f):
 
 
 def forked(code):
-    done = subprocess.run(
-        [sys.executable, "-c", FORKS + code],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = python("-c", FORKS + code)
     return done.stdout.strip() + done.stderr.strip().rpartition("\n")[2]
 
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import operator
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import device, equal, error_table, leaf, refuses
+from helpers import device, equal, error_table, leaf, python, refuses
 
 import minigrad as mg
 from minigrad import backend as backends
-from minigrad.messages import kind_of
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -129,13 +124,6 @@ def test_other_arrays_are_wrapped_where_they_are():
 def test_wrapped_arrays_hold_real_numbers(array):
     with refuses(TypeError, f"tensor: expected numbers, got {array.dtype}"):
         mg.Tensor(array)
-
-
-def test_numbers_take_the_byte_order_of_this_machine():
-    swapped = np.array([1.5, -2]).astype(np.dtype(np.float32).newbyteorder("S"))
-    x = mg.tensor(swapped)
-    assert x.dtype == np.float32 and x.dtype.isnative
-    np.testing.assert_array_equal(mg.relu(x).numpy(), [1.5, 0])
 
 
 @WRAPS
@@ -326,7 +314,7 @@ def test_data_is_checked(backend, error, words, call):
 
 # --- operators ---
 
-#: of a Tensor holding 2, 3 and something holding 4, 5
+#: of a Tensor holding 2, 3 and something holding 2, 5 or one number
 OPERATORS = ["add", "sub", "mul", "truediv", "pow", "lt", "le", "gt", "ge", "eq", "ne"]
 
 
@@ -335,17 +323,17 @@ OPERATORS = ["add", "sub", "mul", "truediv", "pow", "lt", "le", "gt", "ge", "eq"
 @pytest.mark.parametrize(
     "other",
     [
-        *(4, 2.5, True, np.float64(2.5), np.int64(4), [4, 5]),
-        lambda: device(np.array([4.0, 5.0], np.float32)),
+        *(4, 2.5, True, np.float64(2.5), np.int64(4), [2, 5]),
+        lambda: device(np.array([2.0, 5.0], np.float32)),
         lambda: device(np.array(4, np.float32)),
-        lambda: mg.tensor([4, 5]),
+        lambda: mg.tensor([2, 5]),
     ],
     ids=["int", "float", "bool", "float64", "int64", "list", "array", "array of no axes", "tensor"],
 )
 def test_operators_take_anything_on_either_side(name, side, other):
     operate = getattr(operator, name)
     other = other() if callable(other) else other
-    t, values = mg.tensor([2, 3]), np.float32([2, 3])
+    t, values = leaf([2, 3], np.float32), np.float32([2, 3])
     if isinstance(other, mg.Tensor):
         plain = other.numpy()
     else:
@@ -354,6 +342,7 @@ def test_operators_take_anything_on_either_side(name, side, other):
     expected = operate(values, plain) if side == "left" else operate(plain, values)
     assert isinstance(result, mg.Tensor)
     assert result.dtype == expected.dtype
+    assert result.requires_grad == (result.dtype != bool)
     np.testing.assert_allclose(result.numpy(), expected, rtol=1e-6)
 
 
@@ -393,25 +382,6 @@ def test_tensors_hash_by_identity_and_none_equals_none():
     assert len({a, b, a}) == 2
     assert (a == None, a != None) == (False, True)  # noqa: E711
     assert a not in [None]
-
-
-@error_table(
-    {
-        **{
-            f"{name} with {kind}": (TypeError, f"{name}: expected a minigrad Tensor, got {kind}",
-                                    lambda fn=fn, other=other: fn(mg.ones(2), other))
-            for name, fn in [("add", operator.add), ("subtract", operator.sub), ("power", operator.pow),
-                             ("divide", operator.truediv), ("comparison", operator.lt)]
-            for kind, other in [("str", "1"), ("None", None), ("complex", 1j), ("dict", {})]
-        },
-        "reflected": (TypeError, "add: expected a minigrad Tensor, got str", lambda: "1" + mg.ones(2)),
-        "floor division": (TypeError, "//: no operator of a Tensor; use x.numpy()", lambda: mg.ones(2) // 2),
-        "remainder": (TypeError, "%: no operator of a Tensor", lambda: mg.ones(2) % 2),
-    }
-)  # fmt: skip
-def test_operands_that_are_refused(error, words, call):
-    with refuses(error, words):
-        call()
 
 
 MIXED = {
@@ -545,22 +515,10 @@ def test_detach_shares_the_data_and_not_the_history():
 # --- in a fresh interpreter ---
 
 
-def run(code, **environment):
-    folder = Path(__file__).parent
-    path = os.pathsep.join([str(folder), str(folder.parent)])
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_importing_minigrad_imports_nothing_heavy():
     heavy = {"matplotlib", "cupy", "tqdm", "safetensors", "torch"}
     code = f"import sys, minigrad; print(*sorted({heavy} & set(sys.modules)))"
-    result = run(code)
+    result = python("-c", code)
     assert (result.returncode, result.stdout.strip(), result.stderr) == (0, "", "")
 
 
@@ -576,30 +534,14 @@ STRICT = "import minigrad as mg, strict; mg.backend.register('strict', strict.lo
     ],
 )
 def test_the_environment_chooses_the_backend(name, code, expected):
-    result = run(code, MINIGRAD_BACKEND=name)
+    result = python("-c", code, MINIGRAD_BACKEND=name)
     assert (result.stdout.strip(), result.stderr) == (expected, "")
 
 
 def test_an_unknown_backend_in_the_environment_is_an_error():
-    result = run("import minigrad as mg; mg.zeros(1)", MINIGRAD_BACKEND="tpu")
+    result = python("-c", "import minigrad as mg; mg.zeros(1)", MINIGRAD_BACKEND="tpu")
     assert result.returncode != 0
     assert "ValueError: unknown backend 'tpu'" in result.stderr
-
-
-FUNCTIONS = [
-    *(mg.exp, mg.abs, mg.sum, mg.mean),
-    lambda x: mg.reshape(x, 3),
-    lambda x: mg.pad(x, 1),
-    lambda x: mg.matmul(x, mg.ones(3)),
-    lambda x: mg.maximum(x, mg.ones(3)),
-]
-
-
-@pytest.mark.parametrize("call", FUNCTIONS)
-@pytest.mark.parametrize("value", [3.0, [1.0], np.ones(3), None], ids=repr)
-def test_functions_of_tensors_name_what_they_got(call, value):
-    with pytest.raises(TypeError, match=f"expected a minigrad Tensor, got {kind_of(value)}"):
-        call(value)
 
 
 def test_dtypes_are_numpys_own_objects():

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
+from helpers import python
 from test_layering import ROOT
 
 pytest.importorskip("mypy")
@@ -90,23 +88,13 @@ MISTAKES = {
 }
 
 
-def python(folder, *arguments):
-    """Standard output of Python in a folder, where minigrad is found by the environment."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env=os.environ | {"MYPYPATH": str(ROOT), "PYTHONPATH": str(ROOT)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-
-
 def test_a_users_script(tmp_path):
     lines = [*(f"reveal_type({expression})" for expression in TYPES), *MISTAKES]
     (tmp_path / "user.py").write_text("\n".join([SCRIPT, *lines]), "utf-8")
     options = "--strict --follow-imports=silent --no-error-summary --no-color-output --no-pretty"
-    said = python(tmp_path, "-m", "mypy", *options.split(), "user.py")
+    said = python(
+        "-m", "mypy", *options.split(), "user.py", cwd=tmp_path, MYPYPATH=str(ROOT)
+    ).stdout
     shown = re.findall(r'note: Revealed type is "(.*)"', said)
     shown = [re.sub(r"\b[a-z_.]+\.(?=[A-Z])", "", kind).replace("builtins.", "") for kind in shown]
     assert dict(zip(TYPES, shown, strict=True)) == TYPES, said
@@ -115,4 +103,4 @@ def test_a_users_script(tmp_path):
 
 def test_the_script_runs(tmp_path):
     (tmp_path / "user.py").write_text(f"{SCRIPT}\nprint(len(losses))", "utf-8")
-    assert python(tmp_path, "user.py") == "2\n"
+    assert python("user.py", cwd=tmp_path).stdout == "2\n"

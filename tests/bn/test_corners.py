@@ -65,15 +65,6 @@ def test_a_merged_batch_of_one_value_is_refused():
         nn.BatchNorm(3, **F64)(mg.ones((1, 3), dtype=np.float64))
 
 
-def test_an_update_is_a_change_in_place(rng):
-    bn, x = nn.BatchNorm(3, **F64), normal(rng, 8, 3, requires_grad=True)
-    for buffer in (bn.running_mean, bn.running_var):
-        y = (x * buffer.detach()).sum()
-        bn(x)
-        with pytest.raises(RuntimeError, match="changed in place"):
-            y.backward()
-
-
 # --- running statistics that were not updated yet ---
 
 

@@ -60,15 +60,6 @@ def test_large_means_with_weights(rng):
     close(bn.running_var, there.var(0, ddof=1), 1e-4)
 
 
-def test_float16(rng):
-    x = mg.tensor(rng.standard_normal((64, 2)) + 1e4, dtype="float16")
-    for found in [mg.moments(x), mg.moments(x, weight=device(np.ones(64)))]:
-        assert {t.dtype.name for t in (found.count, found.mean, found.m2)} == {"float32"}
-        close(found.mean, x.numpy().astype(np.float64).mean(0), 1e-6)
-    y, _ = mg.weighted_batch_norm(x, device(np.ones(64)), None, None)
-    assert y.dtype == np.float16
-
-
 def test_weights_may_be_lists_and_stay_constants(rng):
     """Values of weight 0 may be anything."""
     x = normal(rng, 3, 2, requires_grad=True)

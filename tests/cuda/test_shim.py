@@ -41,8 +41,8 @@ template <class T> __global__ void turned(T* y) {
 TYPES = {"Half": np.float16, "BFloat16": ml_dtypes.bfloat16}
 
 
-def launched(instance, *args, order=(0, 1), kernels=KERNELS):
-    (function,) = emulator.functions(source("common.cuh") + kernels, [instance])
+def launched(instance, *args, order=(0, 1)):
+    (function,) = emulator.functions(source("common.cuh") + KERNELS, [instance])
     emulator.run(function, (1, 1, 1), [StrictArray(a) if np.ndim(a) else a for a in args], order)
     return args
 
@@ -86,20 +86,10 @@ def test_threads_that_wait_at_different_barriers_are_reported():
         launched("waiting<THREADS>", np.empty(THREADS, np.float32))
 
 
-def turned(order=(0, 1), kernels=KERNELS):
-    return launched("turned<float>", np.empty(THREADS, np.float32), order=order, kernels=kernels)[0]
-
-
-@pytest.mark.parametrize("barrier", [True, False])
-def test_the_order_of_the_threads_shows_a_missing_barrier(barrier):
-    missing = KERNELS.replace(
-        "    __syncthreads();\n    y[threadIdx.x] = x", "    y[threadIdx.x] = x"
-    )
-    first, last = (turned(order, KERNELS if barrier else missing) for order in ORDERS[:2])
-    assert (first == last).all() == barrier
-
-
 def test_kernels_may_be_launched_from_several_threads():
+    def turned():
+        return launched("turned<float>", np.empty(THREADS, np.float32))[0]
+
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: turned(), range(400)))
     np.testing.assert_array_equal(found, np.tile(np.arange(THREADS)[::-1], (400, 1)))

@@ -140,29 +140,10 @@ class TestCapturingLeavesNoTrace:
 
 class TestWhatIsInAGraph:
     def test_a_training_step(self, backend, rng):
+        """Its calls are in the table of test_showing."""
         model = network()
         optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         graph = mg.capture(step_of(model, optimizer), *batches(rng)[0])
-        found = [(call.phase, call.layer, call.name) for call in graph.calls]
-        assert found == [
-            ("forward", "0", "linear"),
-            ("forward", "1", "batch_norm"),
-            ("update", "1", "move_statistics"),
-            ("forward", "2", "sigmoid"),
-            ("forward", "3", "dropout_mask"),
-            ("forward", "3", "multiply"),
-            ("forward", "4", "linear"),
-            ("forward", "", "softmax_cross_entropy"),
-            ("backward", "", "softmax_cross_entropy_grad"),
-            ("backward", "4", "mat_mul"),
-            ("backward", "4", "mat_mul"),
-            ("backward", "4", "sum"),
-            ("backward", "3", "multiply"),
-            ("backward", "2", "sigmoid_grad"),
-            ("backward", "1", "batch_norm_grad"),
-            ("backward", "0", "mat_mul"),
-            ("update", "", "update"),
-        ]
         assert [v.name for v in graph.inputs] == ["x", "t"]
         names = {v.name for v in graph.state()}
         assert set(model.state_dict()) | {"steps"} | {f"velocity.{i}" for i in range(5)} == names
@@ -171,16 +152,6 @@ class TestWhatIsInAGraph:
         assert first.outputs[0].dtype == np.float32
         assert first.outputs[0].nbytes == 160
         assert first.inputs[1].tensor is model[0].weight
-
-    def test_modes_are_two_graphs(self, backend, rng):
-        model, x = network(), batches(rng)[0][0]
-        names = {}
-        for mode in (True, False):
-            model.train(mode)
-            model[1].running_mean.data = mg.full(8, 0.5).data
-            names[mode] = [call.name for call in mg.capture(model, x).calls]
-        assert names[True][:3] == ["linear", "batch_norm", "move_statistics"]
-        assert names[False] == ["linear", "frozen_batch_norm", "sigmoid", "linear"]
 
     def test_inputs_have_the_names_of_arguments(self, backend):
         def f(a, pair, *rest, k):
@@ -260,11 +231,6 @@ class TestDifferentiating:
 
         graph = mg.capture(f, mg.ones(1))
         equal(mg.grad(graph(mg.ones(1)).sum(), w), np.array([1], "f"))
-
-    def test_a_gradient_inside(self, backend):
-        x = mg.tensor([1.0, 2.0], requires_grad=True)
-        graph = mg.capture(lambda x: mg.grad((x**3).sum(), x), x)
-        equal(graph(mg.tensor([2.0, 3.0], requires_grad=True)), np.array([12, 27], "f"))
 
     def test_no_tape_is_kept_where_none_is_needed(self, backend, rng):
         model, x = network(), batches(rng)[0][0]

@@ -10,6 +10,7 @@ import threading
 
 import numpy as np
 import pytest
+from helpers import python
 
 import minigrad as mg
 from minigrad.kernels.threads import AVAILABLE, BUSY, PAUSED, WANTED
@@ -46,13 +47,7 @@ def test_several_python_threads_train_at_once(threads):
 
 
 def run(code, **environment):
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = python("-c", code, **environment)
     return done.stdout.strip() or done.stderr.strip().rpartition("\n")[2]
 
 

@@ -91,13 +91,6 @@ def test_later_calls_make_none(x):
     assert kernels(net) == ["net/last/kernel"]
 
 
-def test_each_template_owns_its_variables(net, x):
-    other = make("net", network)
-    other(x)
-    assert net.variables().keys() == other.variables().keys()
-    assert not {id(v) for v in net.parameters()} & {id(v) for v in other.parameters()}
-
-
 def test_in_a_scope(x):
     net = make("net", lambda x: dense(x, 2))
     with layers.variable_scope("a", reuse=None):
@@ -131,22 +124,6 @@ def test_regularization_loss(x):
 
 
 # --- failures ---
-
-
-def test_a_first_call_that_fails_leaves_nothing(x):
-    broken = [True]
-
-    def failing(x):
-        y = network(x)
-        return 1 / 0 if broken else y
-
-    net = make("net", failing)
-    with pytest.raises(ZeroDivisionError):
-        net(x)
-    assert not net.variables() and len(list(net.modules())) == 1
-    broken.clear()
-    net(x)
-    assert list(net.trainable_variables()) == under("net", TRAINABLE)
 
 
 def test_nor_in_another_template(x):

@@ -38,22 +38,6 @@ def test_float16(rng):
     assert y.dtype == np.float16 and np.isfinite(y.numpy()).all()
 
 
-def test_torch(rng, torch):
-    """Over another sequence; over its own as part of the encoder's layer in test_papers."""
-    layer, x, memory = Attention(6, 3, dtype="float64"), normal(rng, 2, 4, 6), normal(rng, 2, 5, 6)
-    parts = layer.query, layer.key, layer.value
-    theirs = torch.nn.MultiheadAttention(6, 3, batch_first=True, dtype=torch.float64)
-    state = {
-        "in_proj_weight": mg.concatenate([p.weight for p in parts]),
-        "in_proj_bias": mg.concatenate([p.bias for p in parts]),
-        "out_proj.weight": layer.output.weight,
-        "out_proj.bias": layer.output.bias,
-    }
-    theirs.load_state_dict({name: torch.tensor(t.numpy()) for name, t in state.items()})
-    expected, _ = theirs(*(torch.tensor(t.numpy()) for t in (x, memory, memory)))
-    close(layer(x, memory), expected.detach().numpy(), 1e-10)
-
-
 @pytest.mark.parametrize(
     ("words", "call"),
     {

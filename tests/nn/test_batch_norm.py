@@ -92,57 +92,6 @@ class TestBatchNorm:
         for name, a in state.items():
             np.testing.assert_array_equal(a, np.full((2, 3), values[name], np.float32), strict=True)
 
-    @pytest.mark.parametrize("training", [True, False])
-    def test_a_bias_before_it(self, rng, training):
-        """In training the mean takes it away again: its gradient is zero (arXiv:1502.03167, section 3.2)."""
-        linear = double(nn.Linear(3, 2, dtype=np.float64))
-        net = nn.Sequential(linear, double(nn.BatchNorm(2, dtype=np.float64))).train(training)
-        (net(normal(rng, 5, 3)) * normal(rng, 5, 2)).sum().backward()
-        assert abs(linear.weight.grad.numpy()).min() > 1e-3
-        zero = abs(linear.bias.grad.numpy()) < 1e-14
-        assert zero.all() if training else not zero.any()
-
-    @pytest.mark.parametrize("training", [True, False])
-    def test_float16(self, rng, training):
-        bn = nn.BatchNorm(3, momentum=0.5).train(training)
-        bn.num_batches.data = bn.num_batches.data + 1
-        x = (1000 + normal(rng, 64, 3)).astype(np.float16)
-        y = bn(x)
-        assert y.dtype == np.float16
-        assert {t.dtype.name for t in bn.parameters() + bn.buffers()} == {"float32", "int64"}
-        if training:
-            exact = x.numpy().astype(np.float64)
-            close(bn.running_mean, exact.mean(0) / 2, 1e-6)
-            close(bn.running_var, 0.5 + exact.var(0, ddof=1) / 2, 1e-5)
-        y.backward(y.filled(1))
-        np.testing.assert_array_equal(bn.beta.grad.numpy(), np.full(3, 64, np.float32), strict=True)
-
-    @pytest.mark.parametrize("shape", [(8, 3), (4, 3, 5)])
-    def test_twenty_steps_of_torch(self, rng, torch, shape):
-        """Outputs, gradients, parameters under SGD, running statistics, then eval."""
-        ours = nn.BatchNorm(3, momentum=0.99, eps=1e-3, dtype=np.float64)
-        theirs = torch.nn.BatchNorm1d(3, momentum=0.01, eps=1e-3, dtype=torch.float64)
-        optimizers = [
-            o.SGD(m.parameters(), 0.1) for o, m in [(mg.optim, ours), (torch.optim, theirs)]
-        ]
-        for step in range(20):
-            values, gy = rng.standard_normal(shape) * (step + 1) + step, rng.standard_normal(shape)
-            x, x_torch = mg.tensor(values, requires_grad=True), torch.tensor(values)
-            x_torch.requires_grad = True
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            y, y_torch = ours(x), theirs(x_torch)
-            y.backward(mg.tensor(gy))
-            y_torch.backward(torch.tensor(gy))
-            for optimizer in optimizers:
-                optimizer.step()
-            close(y, y_torch.detach().numpy(), 1e-10)
-            close(x.grad, x_torch.grad.numpy(), 1e-10)
-            states = (layer.state_dict().values() for layer in (ours, theirs))
-            for a, b in zip(*states, strict=True):
-                close(a, b.numpy(), 1e-10)
-        close(ours.eval()(x), theirs.eval()(x_torch).detach().numpy(), 1e-10)
-
 
 def fed(**settings):
     """A float64 layer of three features that has seen four batches."""

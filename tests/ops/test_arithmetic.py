@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import operator
 
 import numpy as np
 import pytest
@@ -12,8 +11,6 @@ from helpers import device, equal, leaf
 import minigrad as mg
 
 pytestmark = pytest.mark.usefixtures("backend")
-
-COMPARISONS = ["eq", "ne", "lt", "le", "gt", "ge"]
 
 
 @pytest.mark.parametrize(
@@ -101,18 +98,3 @@ def test_derivatives_of_powers_by_the_exponent():
     with np.errstate(divide="ignore"):
         a, b = leaf([0.0]), leaf([-1.0])
         equal(mg.grad(a**b, b), [-np.inf])
-
-
-@pytest.mark.parametrize("name", COMPARISONS)
-def test_comparisons_are_numpys(rng, name):
-    compare = getattr(operator, name)
-    a, b = rng.integers(0, 3, (3, 4)), rng.integers(0, 3, 4)
-    x = mg.tensor(a.astype(float), requires_grad=True)
-    for result, expected in [
-        (compare(x, mg.tensor(b)), compare(a, b)),
-        (compare(x, 1), compare(a, 1)),
-        (compare(1, x), compare(1, a)),
-        (compare(device(b), x), compare(b, a)),
-    ]:
-        equal(result, expected)
-        assert result.dtype == bool and not result.requires_grad

@@ -32,6 +32,13 @@ where(True, 1, 0) -> TypeError: where: expected a minigrad Tensor, got bool
 zeros(2) + '2' -> TypeError: add: expected a minigrad Tensor, got str
 zeros(2) * None -> TypeError: multiply: expected a minigrad Tensor, got None
 zeros(2) + 1j -> TypeError: add: expected a minigrad Tensor, got complex
+zeros(2) - {} -> TypeError: subtract: expected a minigrad Tensor, got dict
+zeros(2) / '1' -> TypeError: divide: expected a minigrad Tensor, got str
+zeros(2) ** None -> TypeError: power: expected a minigrad Tensor, got None
+zeros(2) < '1' -> TypeError: comparison: expected a minigrad Tensor, got str
+'1' + zeros(2) -> TypeError: add: expected a minigrad Tensor, got str
+zeros(2) // 2 -> TypeError: //: no operator of a Tensor; use x.numpy()
+zeros(2) % 2 -> TypeError: %: no operator of a Tensor
 ones(2).clip() -> ValueError: clip: expected a lower bound
 ones(2).clip(2, 1) -> ValueError: clip: expected low <= high, got low=2 and high=1
 
@@ -47,6 +54,11 @@ softmax(zeros(2, 3), 2) -> ValueError: softmax: axis 2 is out of range for 2 dim
 log_softmax(zeros(2, 3), 2) -> ValueError: log_softmax: axis 2 is out of range for 2 dimensions
 softmax(zeros(())) -> ValueError: softmax: axis -1 is out of range for 0 dimensions
 log_softmax(zeros(2, 3), (0, 1)) -> TypeError: log_softmax: expected axis
+exp(3.0) -> TypeError: expected a minigrad Tensor, got float
+mean([1.0]) -> TypeError: expected a minigrad Tensor, got list
+reshape(None, 3) -> TypeError: expected a minigrad Tensor, got None
+pad(np.ones(3), 1) -> TypeError: expected a minigrad Tensor, got numpy.ndarray
+maximum([1.0], ones(3)) -> TypeError: expected a minigrad Tensor, got list
 
 sum(zeros(2, 3), 2) -> ValueError: sum: axis 2 is out of range for 2 dimensions
 mean(zeros(2, 3), -3) -> ValueError: mean: axis -3 is out of range for 2 dimensions
@@ -182,7 +194,6 @@ entropy(labels=[[1, 0, 0], [0, 1, 0]]) -> ValueError: expected labels of shape (
 entropy(labels=[0.0, 1.0]) -> TypeError: softmax_cross_entropy: expected integer labels, got float64
 entropy(labels=[True, False]) -> TypeError: softmax_cross_entropy: expected integer labels, got bool
 entropy((2,)) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes), got (2,)
-entropy((2,)) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes)
 entropy((0, 3), labels=[]) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes), got (0, 3)
 entropy((2, 0)) -> ValueError: softmax_cross_entropy: expected logits of shape (n, classes), got (2, 0)
 entropy(reduction='average') -> ValueError: expected reduction 'mean', 'sum' or 'none', got 'average'

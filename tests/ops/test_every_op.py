@@ -7,7 +7,7 @@ from types import FunctionType
 import numpy as np
 import pytest
 from cases import CASES, Sample, channels, integers, normal
-from helpers import close, device
+from helpers import close, device, subclasses
 
 import minigrad as mg
 from minigrad import backend as backends
@@ -75,10 +75,6 @@ def test_every_differentiable_op_is_in_a_case(rng):
     ops = {op for op in subclasses(Op) if op.__module__.startswith(("minigrad.ops", "minigrad.bn"))}
     concrete = {op for op in ops if op.differentiable and op.forward is not Op.forward}
     assert {op.__name__ for op in concrete - used} == set()
-
-
-def subclasses(kind):
-    return {kind}.union(*map(subclasses, kind.__subclasses__()))
 
 
 @pytest.mark.parametrize(

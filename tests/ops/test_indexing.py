@@ -56,44 +56,11 @@ def test_index_arrays(wrap, index):
     equal(mg.tensor(values)[wrap(index), 1], values[index, 1])
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        lambda m: (m > 0,),
-        lambda m: (m.any(axis=1),),
-        lambda m: (slice(1), m[0]),
-        lambda m: (..., m[0]),
-        lambda m: (None, m[:, 0], 0),
-        lambda m: (m[:, 1], slice(None)),
-    ],
-    ids=["all axes", "the first", "the second", "after an ellipsis", "after a new axis", "a slice"],
-)
-def test_masks(key):
-    values = np.arange(6.0).reshape(3, 2)
-    mask = np.array([[True, False], [False, False], [True, True]])
-    parts = key(mask)
-    wrapped = tuple(mg.tensor(p) if isinstance(p, np.ndarray) else p for p in parts)
-    equal(mg.tensor(values)[wrapped], values[parts])
-
-
-def test_numpy_integers_are_ints():
-    x = mg.arange(3)
-    assert x[np.int64(2)].item() == 2
-    assert x[np.int64(2)].shape == ()
-
-
 def test_iterating_goes_along_the_first_axis():
     x = leaf([[1.0, 2.0], [3.0, 4.0]])
     first, second = x
     (first * second).sum().backward()
     equal(x.grad, [[3, 4], [1, 2]])
-
-
-def test_a_picked_copy_does_not_share_memory():
-    x = mg.zeros(3)
-    y = x[[0, 1]]
-    x.data = x.data + 1
-    equal(y, [0, 0])
 
 
 def test_picking_keeps_the_indices_only(rng):

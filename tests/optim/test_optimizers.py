@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import close, equal
+from helpers import close, content, equal
 
 import minigrad as mg
 from minigrad.optim import (
@@ -64,10 +64,6 @@ class Problem:
 
     def values(self):
         return [p.numpy() for p in self.params]
-
-
-def content(optimizer):
-    return {name: (a.dtype, a.tobytes()) for name, a in optimizer.state_dict().items()}
 
 
 def sgd(lr=0.1, **settings):

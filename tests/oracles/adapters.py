@@ -27,19 +27,6 @@ def refuse(reason, *, when):
 # --- arithmetic ---
 
 
-def total(x, dims=(), keepdim=False):
-    return x.sum(axes(x, dims), keepdims=keepdim)
-
-
-def lerp(a, b, weight):
-    return a + weight * (b - a)
-
-
-def added(product):
-    """``beta * x + alpha * product(...)``, PyTorch's addmm and its kin."""
-    return lambda x, *factors, alpha=1, beta=1: beta * x + alpha * product(*factors)
-
-
 def clamp(x, low=None, high=None):
     """The bounds are Tensors; where x equals one, the gradient goes to x alone."""
     x = x if low is None else mg.where(x < low, low, x)
@@ -66,9 +53,9 @@ def reduction(function):
 def extreme(function, index=None):
     """The values, and the indices of those that ``argmax`` finds."""
 
-    def adapter(x, dim=None, keepdim=False):
+    def adapter(x, dim, keepdim=False):
         values = function(x, axis=axes(x, dim), keepdims=keepdim)
-        return values if dim is None else (values, index and index(x, dim, keepdim))
+        return values, index and index(x, dim, keepdim)
 
     return adapter
 
@@ -100,39 +87,17 @@ def einsum(operands, equation):
     return mg.einsum(equation, *operands)
 
 
-def aminmax(x, dim=None, keepdim=False):
-    return tuple(f(x, axis=axes(x, dim), keepdims=keepdim) for f in (mg.min, mg.max))
+def deviation(function):
+    """var and std."""
 
+    def adapter(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
+        ddof = int(unbiased) if correction is None else correction
+        return function(x, axes(x, dim), ddof=ddof, keepdims=keepdim)
 
-def var(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
-    if isinstance(dim, bool):  # var(x, unbiased)
-        dim, unbiased = None, dim
-    ddof = int(unbiased) if correction is None else correction
-    return x.var(axes(x, dim), ddof=ddof, keepdims=keepdim)
-
-
-def var_mean(x, dim=None, *args, **kwargs):
-    over = None if isinstance(dim, bool) else axes(x, dim)
-    return var(x, dim, *args, **kwargs), x.mean(over, keepdims=kwargs.get("keepdim", False))
-
-
-def std(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
-    if isinstance(dim, bool):  # std(x, unbiased)
-        dim, unbiased = None, dim
-    ddof = int(unbiased) if correction is None else correction
-    return x.std(axes(x, dim), ddof=ddof, keepdims=keepdim)
-
-
-def std_mean(*args, **kwargs):
-    variance, mean = var_mean(*args, **kwargs)
-    return variance.sqrt(), mean
+    return adapter
 
 
 # --- products and windows ---
-
-
-def outer(a, b):
-    return a[:, None] * b
 
 
 def number(value):
@@ -172,35 +137,15 @@ def batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.
     return mg.frozen_batch_norm(x, weight, bias, mean, var, eps=eps)
 
 
-def native_batch_norm(x, weight, bias, *args):
-    """Its mean and 1 / sqrt(var + eps) are those of the batch in training, and empty otherwise."""
-    *statistics, training, _, eps = args
-    if not training:
-        return mg.frozen_batch_norm(x, weight, bias, *statistics, eps=eps), None, None
-    y, mean, variance = mg.batch_norm(x, weight, bias, eps=eps)
-    return y, mean, 1 / (variance + eps).sqrt()
-
-
 def layer_norm(x, shape, weight=None, bias=None, eps=1e-5):
     refuse("negative eps", when=eps < 0)
     refuse("one value to normalize", when=math.prod(shape) == 1)
     return mg.layer_norm(x, weight, bias, ndim=len(shape), eps=eps)
 
 
-def native_layer_norm(x, shape, weight, bias, eps):
-    refuse("what PyTorch itself fails at", when=weight is None and bias is not None)
-    over = tuple(range(x.ndim - len(shape), x.ndim))
-    deviation = 1 / (x.var(over, keepdims=True) + eps).sqrt()
-    return layer_norm(x, shape, weight, bias, eps), x.mean(over, keepdims=True), deviation
-
-
 def group_norm(x, groups, weight=None, bias=None, eps=1e-5):
     refuse("negative eps", when=eps < 0)
     return mg.group_norm(x, groups, weight, bias, eps)
-
-
-def native_group_norm(x, weight, bias, n, channels, size, groups, eps):
-    return group_norm(x, groups, weight, bias, eps), None, None
 
 
 def instance_norm(
@@ -237,11 +182,6 @@ def binary_cross_entropy_with_logits(x, target, weight=None, reduction="mean", p
     return losses if reduction == "none" else getattr(losses, reduction)()
 
 
-def l1_loss(x, target, reduction="mean"):
-    distance = abs(x - target)
-    return distance if reduction == "none" else getattr(distance, reduction)()
-
-
 def with_dtype(function):
     return lambda x, dim, dtype=None: function(
         x if dtype is None else x.astype(dtype), axes(x, dim)
@@ -249,13 +189,6 @@ def with_dtype(function):
 
 
 # --- shapes ---
-
-
-def unflatten(x, dim, sizes):
-    dim %= x.ndim
-    known = -math.prod(sizes)
-    sizes = [x.shape[dim] // known if n == -1 else n for n in sizes]
-    return x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
 
 
 def squeeze(x, dim=None):
@@ -277,11 +210,6 @@ def repeat_interleave(x, repeats, dim=None, output_size=None):
     return x.reshape(1).repeat(repeats, axis=0) if not x.ndim else x.repeat(repeats, axis=dim)
 
 
-def movedim(x, source, destination):
-    order = dict(zip((d % x.ndim for d in destination), (s % x.ndim for s in source), strict=True))
-    return x.transpose([order[i] for i in range(x.ndim)])
-
-
 def expand(x, shape):
     lead = len(shape) - x.ndim
     return x.broadcast_to(tuple(x.shape[i - lead] if n == -1 else n for i, n in enumerate(shape)))
@@ -290,17 +218,6 @@ def expand(x, shape):
 def cat(tensors, dim=0):
     refuse("an empty tensor of another number of axes", when=len({t.ndim for t in tensors}) > 1)
     return mg.concatenate(tensors, dim)
-
-
-def stacked(axis):
-    """hstack and vstack."""
-
-    def adapter(tensors):
-        if tensors[0].ndim == 1:
-            return mg.concatenate(tensors) if axis else mg.stack(tensors)
-        return mg.concatenate(tensors, axis)
-
-    return adapter
 
 
 def along(x, dim, key):
@@ -313,10 +230,6 @@ def unbind(x, dim=0):
 
 def split(x, sizes, dim=0):
     return x.split(sizes, dim)
-
-
-def chunk(x, chunks, dim=0):
-    return split(x, math.ceil(x.shape[dim] / chunks), dim)
 
 
 def index_select(x, dim, index):
@@ -356,10 +269,6 @@ def softplus(x, beta=1, threshold=20):
     return mg.where(x * beta > threshold, x, mg.softplus(x, beta))
 
 
-def masked_fill(x, mask, value):
-    return mg.where(mask, value, x)
-
-
 # --- creation and dtypes ---
 
 
@@ -368,37 +277,15 @@ def created(function):
     return lambda shape, *value, dtype=np.float32, **_: function(tuple(shape), *value, dtype=dtype)
 
 
-def created_like(function):
-    def adapter(x, *value, dtype=None, **_):
-        return function(x.shape, *value, dtype=dtype or x.dtype)
-
-    return adapter
-
-
-def new(function):
-    def adapter(x, shape, *value, dtype=None, **_):
-        return function(tuple(shape), *value, dtype=dtype or x.dtype)
-
-    return adapter
-
-
 def arange(start=0, end=None, step=1, **options):
     whole = all(isinstance(n, int) for n in (start, step, end or 0))
     return mg.arange(start, end, step, dtype=options.get("dtype", "int64" if whole else "float32"))
-
-
-def cast(dtype):
-    return lambda x, **_: x.astype(dtype)
 
 
 def to(x, *args, **_):
     """Devices and flags are PyTorch's own; a tensor stands for its dtype."""
     dtypes = [getattr(a, "dtype", a) for a in args if isinstance(a, (np.dtype, mg.Tensor))]
     return x.astype(dtypes[0]) if dtypes else x
-
-
-def same(x, **_):
-    return x
 
 
 ADAPTERS = {
@@ -408,22 +295,14 @@ ADAPTERS = {
     "rsub": lambda a, b, alpha=1: b - alpha * a,
     "mul": lambda a, b: a * b,
     "div.no_rounding_mode": lambda a, b: a / b,
-    "true_divide": lambda a, b: a / b,
     "pow": lambda a, b: a**b,
     "float_power": lambda a, b: a**b,
-    "__radd__": lambda a, b: b + a,
     "__rsub__": lambda a, b: b - a,
     "__rmul__": lambda a, b: b * a,
     "__rdiv__": lambda a, b: b / a,
     "__rpow__": lambda a, b: b**a,
     "__rmatmul__": lambda a, b: b @ a,
     "neg": lambda x: -x,
-    "square": lambda x: x**2,
-    "reciprocal": lambda x: 1 / x,
-    "rsqrt": lambda x: x**-0.5,
-    "lerp": lerp,
-    "addcmul": lambda x, a, b, value=1: x + value * a * b,
-    "addcdiv": lambda x, a, b, value=1: x + value * (a / b),
     "eq": lambda a, b: a == b,
     "ne": lambda a, b: a != b,
     "lt": lambda a, b: a < b,
@@ -443,29 +322,17 @@ ADAPTERS = {
     "abs": mg.abs,
     "maximum": mg.maximum,
     "minimum": mg.minimum,
-    "max.binary": mg.maximum,
-    "min.binary": mg.minimum,
     "where": lambda a, condition, b: mg.where(condition, a, b),
-    "masked_fill": masked_fill,
     "clamp": clamp,
-    "clamp_min": lambda x, low: clamp(x, low),
-    "clamp_max": lambda x, high: clamp(x, None, high),
     "nn.functional.relu": mg.relu,
-    "nn.functional.relu6": lambda x: x.clip(0, 6),
     "nn.functional.hardtanh": lambda x, min_val=-1, max_val=1: x.clip(min_val, max_val),
     "softmax": with_dtype(mg.softmax),
-    "softmax.with_dtype": with_dtype(mg.softmax),
     "log_softmax": with_dtype(mg.log_softmax),
-    "log_softmax.with_dtype": with_dtype(mg.log_softmax),
-    "nn.functional.softmin": with_dtype(lambda x, axis: mg.softmax(-x, axis)),
     # reductions
     "sum": reduction(mg.sum),
     "mean": reduction(mg.mean),
     "amax": reduction(mg.max),
     "amin": reduction(mg.min),
-    "aminmax": aminmax,
-    "max.reduction_no_dim": extreme(mg.max),
-    "min.reduction_no_dim": extreme(mg.min),
     "max.reduction_with_dim": extreme(mg.max, argmax),
     "min.reduction_with_dim": extreme(mg.min),
     "argmax": argmax,
@@ -473,29 +340,15 @@ ADAPTERS = {
     "prod": reduction(mg.prod),
     "logsumexp": reduction(mg.logsumexp),
     "cumsum": cumsum,
-    "var": var,
-    "var.unbiased": var,
-    "var_mean": var_mean,
-    "var_mean.unbiased": var_mean,
-    "std": std,
-    "std.unbiased": std,
-    "std_mean": std_mean,
-    "std_mean.unbiased": std_mean,
+    "var": deviation(mg.var),
+    "std": deviation(mg.std),
     # products
     "matmul": mg.matmul,
     "mm": mg.matmul,
     "bmm": mg.matmul,
     "mv": mg.matmul,
     "dot": mg.matmul,
-    "vdot": mg.matmul,
-    "outer": outer,
     "einsum": einsum,
-    "addmm": added(mg.matmul),
-    "addmm.decomposed": added(mg.matmul),
-    "addmv": added(mg.matmul),
-    "addr": added(outer),
-    "addbmm": added(lambda a, b: mg.matmul(a, b).sum(0)),
-    "baddbmm": added(mg.matmul),
     "nn.functional.linear": mg.linear,
     # windows
     "nn.functional.conv1d": batched(mg.conv1d, 3),
@@ -505,67 +358,39 @@ ADAPTERS = {
     "nn.functional.avg_pool2d": batched(avg_pool2d, 4),
     # normalization
     "nn.functional.batch_norm": batch_norm,
-    "nn.functional.batch_norm.without_cudnn": batch_norm,
-    "native_batch_norm": native_batch_norm,
-    "_native_batch_norm_legit": native_batch_norm,
     "nn.functional.layer_norm": layer_norm,
-    "native_layer_norm": native_layer_norm,
     "nn.functional.group_norm": group_norm,
-    "native_group_norm": native_group_norm,
     "nn.functional.instance_norm": instance_norm,
     # losses
     "nn.functional.mse_loss": mg.mse_loss,
-    "nn.functional.l1_loss": l1_loss,
     "nn.functional.cross_entropy": cross_entropy,
     "nn.functional.binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
     # shapes
     "reshape": mg.reshape,
     "view": lambda x, shape: x.view(shape),
-    "view_copy": mg.reshape,
     "reshape_as": lambda x, other: x.reshape(other.shape),
-    "view_as": lambda x, other: x.reshape(other.shape),
     "ravel": mg.ravel,
     "flatten": lambda x, start_dim=0, end_dim=-1: x.flatten(start_dim, end_dim),
-    "unflatten": unflatten,
     "squeeze": squeeze,
     "squeeze.multiple": squeeze,
-    "squeeze_copy": squeeze,
     "unsqueeze": mg.unsqueeze,
-    "unsqueeze_copy": mg.unsqueeze,
     "transpose": swap,
-    "transpose_copy": swap,
     "T": lambda x: x.T,
-    "t": lambda x: x.T,
-    "t_copy": lambda x: x.T,
-    "mT": lambda x: swap(x, -1, -2),
     "permute": mg.permute,
-    "permute_copy": mg.transpose,
-    "movedim": movedim,
     "broadcast_to": mg.broadcast_to,
     "expand": expand,
-    "expand_copy": expand,
-    "expand_as": lambda x, other: x.broadcast_to(other.shape),
     "cat": cat,
     "tile": lambda x, reps: x.tile(reps),
-    "repeat": lambda x, reps: x.tile(reps),
     "repeat_interleave": repeat_interleave,
     "stack": lambda tensors, dim=0: mg.stack(tensors, dim),
-    "hstack": stacked(1),
-    "vstack": stacked(0),
     "unbind": unbind,
-    "unbind_copy": unbind,
     "split": split,
-    "split.list_args": split,
     "split_with_sizes": split,
-    "chunk": chunk,
     "__getitem__": lambda x, key: x[key],
     "select": along,
     "narrow": narrow,
-    "narrow_copy": narrow,
     "slice": slice_,
     "flip": flip,
-    "fliplr": lambda x: flip(x, [1]),
-    "flipud": lambda x: flip(x, [0]),
     "index_select": index_select,
     "nn.functional.embedding": embedding,
     **{
@@ -576,29 +401,14 @@ ADAPTERS = {
     "nn.functional.silu": mg.silu,
     "nn.functional.leaky_relu": mg.leaky_relu,
     "nn.functional.softplus": softplus,
-    "constant_pad_nd": lambda x, widths, value=0.0: pad(x, widths, value=value),
     # creation and dtypes
     "zeros": created(mg.zeros),
     "ones": created(mg.ones),
     "full": created(mg.full),
     "zeros_like": lambda x, dtype=None, **_: mg.zeros_like(x, dtype=dtype),
     "ones_like": lambda x, dtype=None, **_: mg.ones_like(x, dtype=dtype),
-    "full_like": created_like(mg.full),
-    "new_zeros": new(mg.zeros),
-    "new_ones": new(mg.ones),
-    "new_full": new(mg.full),
     "arange": arange,
     "to": to,
-    "bool": cast("bool"),
-    "byte": cast("uint8"),
-    "short": cast("int16"),
-    "int": cast("int32"),
-    "long": cast("int64"),
-    "half": cast("float16"),
-    "float": cast("float32"),
-    "double": cast("float64"),
     "clone": mg.clone,
-    "contiguous": same,
-    "positive": same,
     "item": lambda x: x.item(),
 }
