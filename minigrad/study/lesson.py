@@ -149,6 +149,10 @@ def judge(said: str, mine: Any, v: Arrays, affine: bool = True, warn: bool = Tru
     """The verdict on ``mine`` as the value of ``v`` that the user calls ``said``."""
     name, dtype = canonical(said) or said, str(getattr(mine, "dtype", "float64"))
     answer, right, near = tensor(mine, dtype=np.float64).numpy(), v[name], CLOSE.get(dtype, 1e-6)
+    if _fits(answer, v.mean) and right.shape == v.x.shape and not np.ptp(right, v.axes).any():
+        answer = np.broadcast_to(
+            answer.reshape(v.mean.shape), v.x.shape
+        )  # gsquared, once a channel
     layout = Layout(v.x.ndim, v.axes, v.shared, v.ddof, affine)
     fits, difference = _fits(answer, right), math.nan
     with np.errstate(all="ignore"):
@@ -180,11 +184,23 @@ def judge(said: str, mine: Any, v: Arrays, affine: bool = True, warn: bool = Tru
         shape = v.x.shape if right.shape == v.x.shape else tuple(n for n in right.shape if n != 1)
         far = f": expected shape {shape}, got {answer.shape}"
     if not found:
-        says = f"It looks like no known mistake. Right is: {name} = {RULES[name].equation}."
+        says = f"It looks like no known mistake. Right is: {_equation(name)}."
         return Verdict("wrong", difference, None, f"{said} is wrong{far}. {says}")
     others = [f" Or: {says}" for mistake, says in found[1:] if is_likely(mistake)]
     says = f"{said} is wrong{far}. Likely mistake: {found[0][1]}{''.join(others[:1])}"
     return Verdict("wrong", difference, found[0][0], says)
+
+
+def _numbers(mine: Any, right: Any, v: Arrays) -> Any:
+    """An answer in float64; gsquared, which is the same in all of a channel, may be given once."""
+    answer = tensor(mine, dtype=np.float64).numpy()
+    if right.shape != v.x.shape or not _fits(answer, v.mean) or np.ptp(right, v.axes).any():
+        return answer
+    return np.broadcast_to(answer.reshape(v.mean.shape), v.x.shape)
+
+
+def _equation(name: str) -> str:
+    return f"{name} = {RULES[name].equation.rpartition('] ')[2]}"
 
 
 def _right(
@@ -228,7 +244,7 @@ def _rarely(
     if fits:
         answer = answer.reshape(v[name].shape)
         if words := explain(name, answer, terms(name, v), v, tolerance):
-            yield [(words, f"{words}. Right is: {name} = {RULES[name].equation}.")]
+            yield [(words, f"{words}. Right is: {_equation(name)}.")]
     if v.x.size <= LARGE:
         yield from filter(
             None, (_named(name, answer, v, [m], tolerance) for m in wide_space(name, layout))
@@ -238,12 +254,8 @@ def _rarely(
         if isinstance(made, Arrays):
             words = explain(name, answer, terms(name, made), v, tolerance)
             if words and "wrong factor" not in words:
-                yield [
-                    (
-                        f"{m.name}, {words}",
-                        f"{m.name}, {m.wrong}, and {words}. Right is: {m.right}.",
-                    )
-                ]
+                says = f"{m.name}, {m.wrong}, and {words}. Right is: {m.right}."
+                yield [(f"{m.name}, {words}", says)]
 
 
 def _equal(answer: Any, other: Any, name: str, v: Arrays, tolerance: float) -> bool:

@@ -66,19 +66,14 @@ def _start_rehearsal() -> None:
     """Start the second process, once, where it has a core and this one is an interpreter; it ends with this one."""
     global _started
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    python = sys.executable or ""
-    if (
-        _started
-        or REHEARSAL in sys.modules
-        or cores == 1
-        or "python" not in os.path.basename(python).lower()
-    ):
+    program = os.path.basename(sys.executable or "").lower()
+    if _started or REHEARSAL in sys.modules or cores == 1 or "python" not in program:
         return
     _started = True
     code = f"from {REHEARSAL} import rehearse; rehearse()"
     paths = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
     silent: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-    process = subprocess.Popen([python, "-c", code], env=os.environ | paths, **silent)
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | paths, **silent)
     atexit.register(_end, process)
 
 
