@@ -29,7 +29,7 @@ NEEDED = "checkpoint kernels"
 
 #: what is counted: (lines at most today, lines at most in the end)
 LINES = {
-    "minigrad": (25_294, 12_000),
+    "minigrad": (25_291, 12_000),
     "engine": (8_081, 4_000),
     "tests": (27_435, 15_000),
 }

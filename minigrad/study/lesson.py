@@ -148,11 +148,7 @@ def check_step(
 def judge(said: str, mine: Any, v: Arrays, affine: bool = True, warn: bool = True) -> Verdict:
     """The verdict on ``mine`` as the value of ``v`` that the user calls ``said``."""
     name, dtype = canonical(said) or said, str(getattr(mine, "dtype", "float64"))
-    answer, right, near = tensor(mine, dtype=np.float64).numpy(), v[name], CLOSE.get(dtype, 1e-6)
-    if _fits(answer, v.mean) and right.shape == v.x.shape and not np.ptp(right, v.axes).any():
-        answer = np.broadcast_to(
-            answer.reshape(v.mean.shape), v.x.shape
-        )  # gsquared, once a channel
+    answer, right, near = _numbers(mine, v[name], v), v[name], CLOSE.get(dtype, 1e-6)
     layout = Layout(v.x.ndim, v.axes, v.shared, v.ddof, affine)
     fits, difference = _fits(answer, right), math.nan
     with np.errstate(all="ignore"):
@@ -164,12 +160,7 @@ def judge(said: str, mine: Any, v: Arrays, affine: bool = True, warn: bool = Tru
         if not word and not found:
             word, says = _right(name, answer, v, dtype, (EXACT, near))
         if word:
-            same = (
-                _named(name, right, v, space(name, layout), EXACT)
-                if warn and v.x.size <= LARGE
-                else []
-            )
-            hidden = tuple(dict.fromkeys(mistake for mistake, _ in same if is_likely(mistake)))
+            hidden = _hidden(name, v, layout) if warn and v.x.size <= LARGE else ()
             says = f"{said} is {word}{says.format(difference)}"
             if hidden:
                 says += f" But some mistakes do not show on this problem: {', '.join(hidden[:3])}."
@@ -189,6 +180,12 @@ def judge(said: str, mine: Any, v: Arrays, affine: bool = True, warn: bool = Tru
     others = [f" Or: {says}" for mistake, says in found[1:] if is_likely(mistake)]
     says = f"{said} is wrong{far}. Likely mistake: {found[0][1]}{''.join(others[:1])}"
     return Verdict("wrong", difference, found[0][0], says)
+
+
+def _hidden(name: str, v: Arrays, layout: Layout) -> tuple[str, ...]:
+    """Likely mistakes that would have given the right numbers on this problem."""
+    same = _named(name, v[name], v, space(name, layout), EXACT)
+    return tuple(dict.fromkeys(mistake for mistake, _ in same if is_likely(mistake)))
 
 
 def _numbers(mine: Any, right: Any, v: Arrays) -> Any:
