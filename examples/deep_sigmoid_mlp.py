@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from examples.experiment import (
     Split,
     add_options,
     choose_backend,
+    descent,
     flatten_state,
     interruption,
     load,
@@ -90,21 +91,6 @@ class Curves:
         return cls(*(np.full(s, np.nan) for s in (shape, shape, (*shape, len(PERCENTILES), units))))
 
 
-def descent(model: MLP, lr: float) -> Callable[[mg.Tensor, mg.Tensor], mg.Tensor]:
-    """A step of plain SGD that returns the loss, captured in its first two calls and replayed from then on."""
-    optimizer = mg.optim.SGD(model.parameters(), lr)
-
-    @mg.jit
-    def descend(x: mg.Tensor, labels: mg.Tensor) -> mg.Tensor:
-        optimizer.zero_grad()
-        loss = mg.softmax_cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return descend
-
-
 @dataclass
 class Run:
     """The state of the whole experiment between two steps, in ``run`` of ``seeds``."""
@@ -127,7 +113,8 @@ class Run:
             MLP(sizes, batch_norm=bool(i), rng=np.random.default_rng(seed))
             for i in range(len(NETWORKS))
         ]
-        self.descents = [descent(m, self.settings.lr) for m in self.models]
+        lr = self.settings.lr
+        self.descents = [descent(m, mg.optim.SGD(m.parameters(), lr)) for m in self.models]
 
     def batches(self) -> Iterator[tuple[mg.Tensor, mg.Tensor]]:
         """The batches from this step on; their order depends on seed and epoch alone."""

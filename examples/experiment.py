@@ -8,7 +8,7 @@ import io
 import math
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -216,3 +216,18 @@ def write_csv(path: Path, head: list[str], rows: Iterable[Iterable]) -> None:
 
 if __name__ == "__main__":
     sys.exit("experiment.py is no program; one is: python -m examples.deep_sigmoid_mlp")
+
+
+def descent(
+    model: Callable[[mg.Tensor], mg.Tensor], optimizer: mg.optim.Optimizer, jit: bool = True
+) -> Callable[[mg.Tensor, mg.Tensor], mg.Tensor]:
+    """A training step that returns the loss; with ``jit`` captured in its first two calls and replayed afterwards."""
+
+    def descend(x: mg.Tensor, labels: mg.Tensor) -> mg.Tensor:
+        optimizer.zero_grad()
+        loss = mg.softmax_cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return mg.jit(descend) if jit else descend

@@ -1,4 +1,4 @@
-"""The command line of ``examples.why``: run one claim, print its table and what comes out, write figure and CSV."""
+"""Command line of ``examples.why``: run an experiment on a claim, print its table and finding, save figure and CSV."""
 
 from __future__ import annotations
 

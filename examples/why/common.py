@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 import minigrad as mg
-from examples.experiment import Split, legend_below, load, tidy
+from examples.experiment import Split, descent, legend_below, load, tidy
 from examples.figure_one import log_axis
 from minigrad import nn
 
@@ -83,21 +83,6 @@ def batches(split: Split, size: int, seed: int) -> Iterator[tuple[mg.Tensor, ...
     """Endless batches of a size."""
     rng = np.random.default_rng([seed, size])
     return chain.from_iterable(repeat(mg.data.DataLoader(split, size, drop_last=True, rng=rng)))
-
-
-def descent(
-    model: Callable[[mg.Tensor], mg.Tensor], optimizer: mg.optim.Optimizer, jit: bool = True
-) -> Callable[[mg.Tensor, mg.Tensor], mg.Tensor]:
-    """A step of training that returns the loss."""
-
-    def descend(x: mg.Tensor, labels: mg.Tensor) -> mg.Tensor:
-        optimizer.zero_grad()
-        loss = mg.softmax_cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return mg.jit(descend) if jit else descend
 
 
 def train(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from examples.experiment import Split, accuracy
+from examples.experiment import Split, accuracy, descent
 from examples.why import common as why
 from examples.why.common import Row, Settings
 from minigrad import nn
@@ -53,7 +53,7 @@ def run(settings: Settings) -> list[Row]:
         model = why.network((64, 100, 100, 100, 10), lambda n: nn.BatchNorm(n, momentum=0), seed)
         buffers = [b for name, b in model.named_buffers() if "running" in name]
         averages = {m: why.copies(buffers) for m in MOMENTA}
-        descend = why.descent(model, mg.optim.SGD(model.parameters(), LR))
+        descend = descent(model, mg.optim.SGD(model.parameters(), LR))
         for step, batch in enumerate(islice(why.batches(training, BATCH, seed), settings.steps), 1):
             descend(*batch)
             last = why.copies(buffers)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from examples.experiment import descent
 from examples.why import common as why
 from examples.why.common import Row, Settings
 from minigrad import nn
@@ -65,7 +66,7 @@ def run(settings: Settings) -> list[Row]:
     every = max(1, settings.steps // EVALUATIONS)
     for seed, (kind, rate) in settings.runs(product(why.NORMS, RATES)):
         model = why.network(SIZES, why.NORMS[kind], seed)
-        descend = why.descent(model, mg.optim.SGD(model.parameters(), rate))
+        descend = descent(model, mg.optim.SGD(model.parameters(), rate))
         for step, batch in enumerate(islice(why.batches(training, 64, seed), settings.steps), 1):
             before = why.copies(model.parameters()) if step % every == 0 else None
             loss = descend(*batch).item()

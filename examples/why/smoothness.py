@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from examples.experiment import descent
 from examples.why import common as why
 from examples.why.common import Row, Settings
 from minigrad import nn
@@ -73,7 +74,7 @@ def run(settings: Settings) -> list[Row]:
         rng = np.random.default_rng([seed, 2])
         chosen: why.Norm | None = (lambda n: Noise(n, rng)) if kind == NOISY else why.NORMS[kind]  # noqa: B023
         model = why.network(SIZES, chosen, seed)
-        descend = why.descent(model, mg.optim.SGD(model.parameters(), LR), jit=kind != NOISY)
+        descend = descent(model, mg.optim.SGD(model.parameters(), LR), jit=kind != NOISY)
         losses = []
         for step, batch in enumerate(islice(why.batches(training, 64, seed), settings.steps)):
             if step % every == 0 and kind != NOISY:
