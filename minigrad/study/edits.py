@@ -70,7 +70,8 @@ def likely(node: Any, under: bool) -> Edits:
             yield _power(b), _op(a, "*" if divided else "/", b)
             yield _power(a), _op(b, "/", a)
             yield from ((f"{sign} for a product", _op(a, sign, b)) for sign in "+-")
-        case ast.BinOp(a, ast.Pow(), _):
+        case ast.BinOp(a, ast.Pow(), b):
+            yield from ((f"{sign} for a power", _op(a, sign, b)) for sign in "+-*/")
             for power in (-3, -2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2, 3):
                 yield f"wrong power of {text(a)}", _op(a, "**", ast.Constant(power))
         case ast.UnaryOp(_, a):
@@ -82,8 +83,6 @@ def likely(node: Any, under: bool) -> Edits:
                 yield f"{text(a.right)} outside the square root", moved
         case ast.Call(ast.Name("average"), [a]):
             yield "sum for mean", _call("sum", a)
-            for name, count in _leaf(ast.Name("m")):
-                yield name, _op(_call("sum", a), "/", count)
             yield from _of_sums(node, a)
         case ast.Call(ast.Name("sum" | "total"), [a]):
             yield "mean for sum", _call("average", a)
@@ -143,7 +142,7 @@ def _inverse(node: ast.expr) -> str:
 
 
 def _missing(node: ast.expr, under: bool) -> str:
-    words = _inverse(node) if under else text(node)
+    words = (_inverse(node) if under else text(node)).replace("1 / m", "1/m")
     return f"missing {words}" if re.search("[a-z]", words) else f"missing factor {words}"
 
 

@@ -19,7 +19,7 @@ from ..ops.batch_norm import Axes
 from ..tape import no_grad
 from ..tensor import tensor
 from .edits import compiled
-from .factors import explain
+from .factors import explain, fits
 from .mistakes import Arrays, Layout, Mistake, is_likely, space, terms, wide_space
 from .steps import RULES, problem
 
@@ -150,9 +150,9 @@ def judge(said: str, mine: Any, v: Arrays, affine: bool = True, warn: bool = Tru
     name, dtype = canonical(said) or said, str(getattr(mine, "dtype", "float64"))
     answer, right, near = _numbers(mine, v[name], v), v[name], CLOSE.get(dtype, 1e-6)
     layout = Layout(v.x.ndim, v.axes, v.shared, v.ddof, affine)
-    fits, difference = _fits(answer, right), math.nan
+    shaped, difference = fits(answer.shape, right.shape), math.nan
     with np.errstate(all="ignore"):
-        if fits:
+        if shaped:
             difference = float(abs(answer.reshape(right.shape) - right).max())
         word, says = _right(name, answer, v, dtype, (EXACT,))
         # A mistake may be a small one: what it gives to the last digit is no right answer that was rounded.
@@ -169,14 +169,15 @@ def judge(said: str, mine: Any, v: Arrays, affine: bool = True, warn: bool = Tru
             found = [("not finite", "NaN or infinity, of a division by 0: eps left out?")]
         found = found or _named(name, answer, v, space(name, layout), near)
         rarely = _rarely(name, answer, v, layout, near if dtype in CLOSE else 1e-10)
-        found = found or next(rarely, [])
+        found = found or next(filter(None, rarely), [])
     far = f" by up to {difference:.2g}" if np.isfinite(difference) else ""
-    if not fits:
+    if not shaped:
         shape = v.x.shape if right.shape == v.x.shape else tuple(n for n in right.shape if n != 1)
         far = f": expected shape {shape}, got {answer.shape}"
     if not found:
-        says = f"It looks like no known mistake. Right is: {_equation(name)}."
-        return Verdict("wrong", difference, None, f"{said} is wrong{far}. {says}")
+        mistake, says = (None, " It looks like no known mistake.") if shaped else ("wrong shape", "")
+        says = f"{said} is wrong{far}.{says} Right is: {_equation(name)}."
+        return Verdict("wrong", difference, mistake, says)
     others = [f" Or: {says}" for mistake, says in found[1:] if is_likely(mistake)]
     says = f"{said} is wrong{far}. Likely mistake: {found[0][1]}{''.join(others[:1])}"
     return Verdict("wrong", difference, found[0][0], says)
@@ -191,7 +192,7 @@ def _hidden(name: str, v: Arrays, layout: Layout) -> tuple[str, ...]:
 def _numbers(mine: Any, right: Any, v: Arrays) -> Any:
     """An answer in float64; gsquared, which is the same in all of a channel, may be given once."""
     answer = tensor(mine, dtype=np.float64).numpy()
-    if right.shape != v.x.shape or not _fits(answer, v.mean) or np.ptp(right, v.axes).any():
+    if right.shape != v.x.shape or not fits(answer.shape, v.mean.shape) or np.ptp(right, v.axes).any():
         return answer
     return np.broadcast_to(answer.reshape(v.mean.shape), v.x.shape)
 
@@ -216,7 +217,7 @@ def _right(
             return word, f": the largest difference, {{:.2g}}, is {left}"
         # a smaller eps than rounding shows is one left out
         others = {eps: v.again(eps=eps)[name] for eps in (0, *OTHER_EPS)}
-        if _fits(answer, v[name]):
+        if fits(answer.shape, v[name].shape):
             far = {eps: abs(answer.reshape(a.shape) - a).max() for eps, a in others.items()}
             eps = min(far, key=lambda eps: far[eps])
             if far[eps] < far[0] / 2 and _equal(answer, others[eps], name, v, tolerance):
@@ -237,28 +238,26 @@ def _rarely(
     name: str, answer: Any, v: Arrays, layout: Layout, tolerance: float
 ) -> Iterator[list[tuple[str, str]]]:
     """What ``_named`` gives for factors at the answer's terms, any value for any other, and a mistake with factors."""
-    fits = _fits(answer, v[name])
-    if fits:
-        answer = answer.reshape(v[name].shape)
-        if words := explain(name, answer, terms(name, v), v, tolerance):
-            yield [(words, f"{words}. Right is: {_equation(name)}.")]
+    words = explain(name, answer, terms(name, v), v, tolerance)
+    factors = [(words, f"{words}. Right is: {_equation(name)}.")] if words else []
+    if words and "wrong factor" not in words:
+        yield factors
     if v.x.size <= LARGE:
-        yield from filter(
-            None, (_named(name, answer, v, [m], tolerance) for m in wide_space(name, layout))
-        )
-    for m in space(name, layout) if fits and v.x.size <= LARGE else ():
-        made = m.made(v)
-        if isinstance(made, Arrays):
-            words = explain(name, answer, terms(name, made), v, tolerance)
-            if words and "wrong factor" not in words:
-                says = f"{m.name}, {m.wrong}, and {words}. Right is: {m.right}."
-                yield [(f"{m.name}, {words}", says)]
+        yield from (_named(name, answer, v, [m], tolerance) for m in wide_space(name, layout))
+        for m in space(name, layout):
+            made = m.made(v)
+            if isinstance(made, Arrays):
+                words = explain(name, answer, terms(name, made), v, tolerance)
+                if words and "wrong factor" not in words:
+                    says = f"{m.name}, {m.wrong}, and {words}. Right is: {m.right}."
+                    yield [(f"{m.name}, {words}", says)]
+    yield factors
 
 
 def _equal(answer: Any, other: Any, name: str, v: Arrays, tolerance: float) -> bool:
     """Whether two values are equal but for rounding."""
     answer, other = np.asarray(answer), np.asarray(other)
-    if not _fits(answer, other) or not np.isfinite(other).all():
+    if not fits(answer.shape, other.shape) or not np.isfinite(other).all():
         return False
     far, size = abs(answer.reshape(other.shape) - other), abs(other)
     known = vars(v).setdefault("rounding", {})
@@ -283,8 +282,3 @@ def _rounding(name: str, v: Arrays, tolerance: float) -> Any:
         vars(terms).update(centered=centered, std=v.std)
         sizes.append(terms[name])
     return tolerance * sizes[0] + sizes[1] - sizes[0]
-
-
-def _fits(a: Any, b: Any) -> bool:
-    """Whether shapes are equal but for axes of length 1."""
-    return [n for n in a.shape if n != 1] == [n for n in b.shape if n != 1]

@@ -27,35 +27,42 @@ from .steps import BACKWARD, FORWARD, RULES, Values
 STEPS = {name: rule.code for name, rule in RULES.items()}
 #: lines that replace those of the steps: the paper's equations (section 3) as in cs231n, ...
 PAPER = {
-    "inv_std": "var_eps ** -0.5",
-    "xhat": "centered * inv_std",
+    "mean": "1 / m * sum(x)",
+    "var": "1 / n * sum((x - mean) ** 2)",
+    "inv_std": "(var + eps) ** -0.5",
+    "xhat": "(x - mean) / sqrt(var + eps)",
     "y": "gamma * xhat + beta",
-    "gvar": "sum(gxhat * centered * -0.5 * (var + eps) ** -1.5)",
-    "gmean": "sum(gxhat * -1 / sqrt(var + eps)) + gvar * sum(-2 * centered) / n",
-    "gx": "gxhat / sqrt(var + eps) + gvar * 2 * centered / n + gmean / m",
+    "ggamma": "total((x - mean) * (var + eps) ** -0.5 * gy)",
+    "gvar": "sum(gxhat * (x - mean) * -0.5 * (var + eps) ** -1.5)",
+    "gmean": "sum(gxhat * -1 / sqrt(var + eps)) + gvar * sum(-2 * (x - mean)) / n",
+    "gx": "gxhat / sqrt(var + eps) + gvar * 2 * (x - mean) / n + gmean / m",
 }
 #: ... Kratzert's graph, in which the inverse is a step of its own, ...
-GRAPH = PAPER | {
+GRAPH = {
+    "mean": "1 / m * sum(x)",
+    "var": "1 / n * sum(centered ** 2)",
     "std": "sqrt(var + eps)",
-    "inv_std": "1 / std",
+    "xhat": "centered * inv_std",
+    "ggamma": "total(gy * xhat)",
     "gstd": "-1 / std ** 2 * ginv_std",
     "gvar_eps": "0.5 / sqrt(var + eps) * gstd",
     "gvar": "gvar_eps",
+    "gsquared": "spread(1 / n * gvar)",
     "gcentered": "gxhat * inv_std + 2 * centered * gsquared",
-    "gmean": "-sum(gxhat) / std",
-    "gx": "gcentered + gmean / m",
+    "gmean": "-1 * sum(gcentered)",
+    "gx": "gcentered + 1 / m * gmean",
 }
 #: ... and closed forms; those with gy take gamma out of the sums, which layer norm does not allow
 CLOSED = (
-    {"gx": "inv_std * (gxhat - average(gxhat) - xhat * average(gxhat * xhat) * m / n)"},
+    {
+        "gmean": "-sum(gxhat) / std",
+        "gx": "inv_std * (gxhat - average(gxhat) - xhat * average(gxhat * xhat) * m / n)",
+    },
     {"gx": "inv_std / m * (m * gxhat - sum(gxhat) - xhat * sum(gxhat * xhat) * m / n)"},
     {"gx": "(gxhat - average(gxhat) - centered * sum(gxhat * centered) / n / var_eps) / std"},
     {"gx": "gamma * inv_std * (gy - average(gy) - xhat * average(gy * xhat) * m / n)"},
     {"gx": "gamma * inv_std / m * (m * gy - gbeta - xhat * ggamma * m / n)"},
     {
-        "var": "sum((x - average(x)) ** 2) / n",
-        "xhat": "(x - mean) / sqrt(var + eps)",
-        "ggamma": "total((x - mean) * (var + eps) ** -0.5 * gy)",
         "gx": "1 / m * gamma * (var + eps) ** -0.5 * (m * gy - sum(gy) - "
         "(x - mean) * (var + eps) ** -1.0 * sum(gy * (x - mean)) * m / n)",
     },
@@ -218,14 +225,13 @@ def is_likely(name: str) -> bool:
 @cache
 def space(name: str, layout: Layout) -> tuple[Mistake, ...]:
     """All mistakes that show in the value ``name``, the likely ones first."""
-    lines = [*STEPS, ""]
+    lines, forward = [*STEPS, ""], (*FORWARD, "inv_std", "")
     found = [e for d in layout.derivations() for e in d.mistakes(name, likely)]
 
     def rank(entry: tuple[str, Mistake]) -> tuple[bool, int, int]:
         line, mistake = entry
         words = next(i for i, words in enumerate(LIKELY) if re.search(words, mistake.name))
-        early = name not in FORWARD and (line in FORWARD or not line)
-        return early, words, lines.index(line)
+        return name not in forward and line in forward, words, lines.index(line)
 
     found += ((name if "swapped" in m.name else "", m) for m in whole(name, layout))
     found.sort(key=rank)

@@ -77,6 +77,7 @@ batch | - dbeta / len(dout) | - 0 | dx | missing mean path
 batch | dx, dgamma, dbeta% | dx, dbeta, dgamma% | dbeta | ggamma and gbeta swapped
 batch | dx, dgamma, dbeta% | dx, dgamma% | dx | ValueError
 batch | xhat = (x | raise KeyError("x"); xhat = (x | out | KeyError: 'x'
+batch | - xhat * | - xhat**2 / xhat * | dx | NaN or infinity
 layer | (dxhat * xhat).mean(axis=1 | (dxhat * xhat).mean(axis=0 | dx | wrong axis
 image | len(dout) | 5 | dx | N for m
 """

@@ -224,6 +224,8 @@ dx | wrong sign | -dx
 dx | transposed | dx.T
 dx | missing 1/m (mean and variance paths) | gamma * ivar * (dout - dbeta - xhat * dgamma)
 dx | missing gamma (direct and variance paths), missing mean path | ivar * (dout - xhat * dgamma / m)
+dx | wrong factor 1.001 | 1.001 * dx
+dx | wrong factor (variance path) | gamma * ivar * (dout - dout.mean(0) + xhat * [1, 2, 4])
 dx | not finite | dx + np.nan
 """
 
