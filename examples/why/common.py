@@ -154,6 +154,7 @@ def finish(
 ) -> None:
     """Labels and scales, a grid, and a legend below the panel; ``log`` makes the vertical axis logarithmic."""
     panel.set(**settings)
+    panel.title.set_fontsize(10)
     if log:
         log_axis(panel)
     if settings.get("xscale") == "log":

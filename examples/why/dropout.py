@@ -1,4 +1,4 @@
-"""Batch norm takes dropout's place, and does not go well with dropout before it.
+"""Batch norm takes dropout's place, and dropout before it shifts its variances.
 
 Ioffe & Szegedy 2015 (arXiv:1502.03167), sections 3.4 and 4.2.1: batch norm regularizes, and their networks without
 dropout are as good. Li et al. 2018 (arXiv:1801.05134) on the two together: dropout adds variance to what a following
@@ -28,7 +28,7 @@ from examples.why.common import Row, Settings
 from minigrad import nn, study
 
 PAPER = "Ioffe & Szegedy 2015, arXiv:1502.03167, section 4.2.1; Li et al. 2018, arXiv:1801.05134, Figure 1."
-DEFAULT, FULL, SECONDS = Settings(steps=1000), Settings(steps=3000, seeds=5), 16
+DEFAULT, FULL, SECONDS = Settings(steps=1000), Settings(steps=3000, seeds=5), 120
 EXAMPLES = 512  # few, so that a network without any regularization overfits
 PROBABILITIES = (0.0, 0.1, 0.3, 0.5, 0.7)
 

@@ -24,7 +24,7 @@ from examples.why.common import Row, Settings
 from minigrad import nn
 
 PAPER = "Ioffe & Szegedy 2015, arXiv:1502.03167, section 3.3 (no figure); cs231n, assignment 2."
-DEFAULT, FULL, SECONDS = Settings(steps=200), Settings(steps=400, seeds=5), 15
+DEFAULT, FULL, SECONDS = Settings(steps=200), Settings(steps=400, seeds=5), 40
 DEVIATIONS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 OPTIMIZERS = {"Adam": partial(mg.optim.Adam, lr=1e-3), "SGD": partial(mg.optim.SGD, lr=0.1)}
 GOOD = 0.8  # a test accuracy that counts as trained

@@ -23,8 +23,8 @@ from examples.why import common as why
 from examples.why.common import Row, Settings
 from minigrad import nn
 
-PAPER = "Luo et al. 2019, arXiv:1809.00846, sections 2 and 5."
-DEFAULT, FULL, SECONDS = Settings(steps=300), Settings(steps=1000, seeds=5), 10
+PAPER = "Luo et al. 2019, arXiv:1809.00846, sections 2 (gamma decay) and 5 (batch sizes, gamma decay, in CNNs)."
+DEFAULT, FULL, SECONDS = Settings(steps=300), Settings(steps=1000, seeds=10), 60
 EXAMPLES, BATCH = 512, 64
 NOISE, DECAY = "examples normalized together", "decay of gamma"
 CASES = [*product([NOISE], (64, 32, 16, 8, 4)), *product([DECAY], (0.0, 0.003, 0.01, 0.03))]
@@ -90,13 +90,17 @@ def table(rows: list[Row]) -> str:
 
 
 def draw(figure: Any, rows: list[Row]) -> None:
-    measures = {"train_loss": "training loss", "test_loss": "test loss", "gamma": "rms of gamma"}
-    left, right = figure.subplots(1, 2, sharey=True)
-    for panel, what in ((left, NOISE), (right, DECAY)):
-        chosen = [r for r in rows if r["what"] == what]
-        for (measure, label), color in zip(measures.items(), why.PALETTE, strict=False):
-            why.curve(panel, chosen, "at", measure, color, label)
-        why.finish(panel, 3, legend=panel is left, xlabel=what)
+    panels = figure.subplots(2, 2, sharex="col", sharey="row")
+    for row, (measure, label) in zip(
+        panels, (("test_loss", "test loss"), ("gamma", "rms of gamma")), strict=True
+    ):
+        for panel, what, color in zip(row, (NOISE, DECAY), why.PALETTE, strict=False):
+            why.curve(panel, [r for r in rows if r["what"] == what], "at", measure, color, what)
+            why.finish(panel, legend=False)
+        row[0].set_ylabel(label)
+    for panel, what in zip(panels[1], (NOISE, DECAY), strict=True):
+        panel.set_xlabel(what)
+    left = panels[1, 0]
     left.set_xscale("log", base=2)
     sizes = why.values([r for r in rows if r["what"] == NOISE], "at")
     left.set_xticks(sizes, [str(s) for s in sizes])

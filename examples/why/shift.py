@@ -22,8 +22,10 @@ from examples.why import common as why
 from examples.why.common import Row, Settings
 from minigrad import nn
 
-PAPER = "Santurkar et al. 2018, arXiv:1805.11604, Definition 2.1 and Figure 3: as much shift, or more, with it."
-DEFAULT, FULL, SECONDS = Settings(steps=150), Settings(steps=500, seeds=5), 10
+PAPER = (
+    "Santurkar et al. 2018, arXiv:1805.11604, Definition 2.1 and Figure 3: as much or more with it."
+)
+DEFAULT, FULL, SECONDS = Settings(steps=150), Settings(steps=500, seeds=5), 35
 SIZES, RATES, EVALUATIONS = (64, *[64] * 6, 10), (0.003, 0.01, 0.03, 0.1, 0.3), 15
 
 
@@ -118,7 +120,11 @@ def averages(rows: list[Row], measure: str) -> list[Row]:
 
 
 def draw(figure: Any, rows: list[Row]) -> None:
-    titles = {"cosine": "cosine", "relative": "distance / |G|", "train_loss": "training loss"}
+    titles = {
+        "cosine": "cosine of G and G'",
+        "relative": "|G - G'| / |G|",
+        "train_loss": "training loss",
+    }
     for i, (panel, (measure, title)) in enumerate(
         zip(figure.subplots(1, 3), titles.items(), strict=True)
     ):
