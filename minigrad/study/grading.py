@@ -21,6 +21,8 @@ NORMS: dict[str, tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...]]]
     "image": ([(5, 3, 2, 7), (3, 5, 2, 2)], (0, 2, 3), (0, 2, 3)),
     "layer": ([(7, 11), (13, 6)], (1,), (0,)),
 }
+#: what a value is called, and the value
+Named = list[tuple[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,8 @@ def _graded(forward: Any, backward: Any, v: Arrays, norm: str) -> Grade:
         right = (v.x - mean) / np.sqrt(var + v.eps) * v.gamma + v.beta
         try:
             test, _ = forward(*given, settings | {"mode": "test"} | before)
-            verdicts["test"], _ = _one_of(
-                "test", test, {"": right}, {"batch statistics in test mode": v.y}
-            )
+            wrong = [("batch statistics in test mode", v.y)]
+            verdicts["test"], _ = _one_of("test", test, [("", right)], wrong)
         except Exception as error:
             verdicts["test"] = _raised("test", error)
     return Grade(verdicts, tuple(notes))
@@ -188,33 +189,26 @@ def _running(name: str, mine: Any, old: Any, v: Arrays, keep: float) -> tuple[Ve
     new = {"": v.mean.ravel()}
     if name == "running_var":
         biased = np.mean((v.x - v.mean) ** 2, v.axes)
-        new = {
-            "biased, as in cs231n": biased,
-            "unbiased, as in the paper": biased * v.m / (v.m - 1),
-        }
-    wrong = {}
-    for a in (v.std.ravel(), *new.values()):
-        wrong["momentum and 1 - momentum swapped"] = (1 - keep) * old + keep * a
-        wrong["old average dropped"], wrong["momentum left out"] = (1 - keep) * a, a
-        found = _one_of(name, mine, {w: keep * old + (1 - keep) * a for w, a in new.items()}, wrong)
-        if found[0].verdict == "exact" or found[0].mistake:
-            break
-    return found
+        unbiased = biased * v.m / (v.m - 1)
+        new = {"biased, as in cs231n": biased, "unbiased, as in the paper": unbiased}
+    wrong = []
+    for a in (*new.values(), v.std.ravel()):
+        wrong.append(("momentum and 1 - momentum swapped", (1 - keep) * old + keep * a))
+        wrong += [("old average dropped", (1 - keep) * a), ("momentum left out", a)]
+    right = [(words, keep * old + (1 - keep) * a) for words, a in new.items()]
+    return _one_of(name, mine, right, wrong)
 
 
-def _one_of(
-    name: str, mine: Any, right: dict[str, Any], wrong: dict[str, Any]
-) -> tuple[Verdict, str]:
+def _one_of(name: str, mine: Any, right: Named, wrong: Named) -> tuple[Verdict, str]:
     """The verdict on a value that may be one of several, and which."""
 
-    def first(values: dict[str, Any]) -> Any:
-        fits = {k: a for k, a in values.items() if np.shape(mine) == a.shape}
-        return next((k for k, a in fits.items() if np.allclose(mine, a, 1e-9, 1e-12)), None)
+    def fits(a: Any) -> bool:
+        return np.shape(mine) == a.shape and np.allclose(mine, a, 1e-9, 1e-12)
 
-    which = first(right)
-    if which is not None:
-        return Verdict("exact", 0.0, None, f"{name} is exact."), which and f"{name} is {which}."
-    mistake, value = first(wrong), next(iter(right.values()))
+    for words, _ in (known for known in right if fits(known[1])):
+        return Verdict("exact", 0.0, None, f"{name} is exact."), words and f"{name} is {words}."
+    value = right[0][1]
+    mistake = next((words for words, a in wrong if fits(a)), None)
     far = float(abs(mine - value).max()) if np.shape(mine) == value.shape else math.nan
     likely = f" Likely mistake: {mistake}." if mistake else ""
     return Verdict("wrong", far, mistake, f"{name} is wrong by up to {far:.2g}.{likely}"), ""

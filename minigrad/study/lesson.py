@@ -175,7 +175,9 @@ def judge(said: str, mine: Any, v: Arrays, affine: bool = True, warn: bool = Tru
         shape = v.x.shape if right.shape == v.x.shape else tuple(n for n in right.shape if n != 1)
         far = f": expected shape {shape}, got {answer.shape}"
     if not found:
-        mistake, says = (None, " It looks like no known mistake.") if shaped else ("wrong shape", "")
+        mistake, says = (
+            (None, " It looks like no known mistake.") if shaped else ("wrong shape", "")
+        )
         says = f"{said} is wrong{far}.{says} Right is: {_equation(name)}."
         return Verdict("wrong", difference, mistake, says)
     others = [f" Or: {says}" for mistake, says in found[1:] if is_likely(mistake)]
@@ -192,7 +194,11 @@ def _hidden(name: str, v: Arrays, layout: Layout) -> tuple[str, ...]:
 def _numbers(mine: Any, right: Any, v: Arrays) -> Any:
     """An answer in float64; gsquared, which is the same in all of a channel, may be given once."""
     answer = tensor(mine, dtype=np.float64).numpy()
-    if right.shape != v.x.shape or not fits(answer.shape, v.mean.shape) or np.ptp(right, v.axes).any():
+    if (
+        right.shape != v.x.shape
+        or not fits(answer.shape, v.mean.shape)
+        or np.ptp(right, v.axes).any()
+    ):
         return answer
     return np.broadcast_to(answer.reshape(v.mean.shape), v.x.shape)
 
