@@ -237,7 +237,8 @@ def _named(
     """The mistakes that give the answer, and the same as sentences."""
     same = (m for m in mistakes if _equal(answer, m.value(v, name), name, v, tolerance))
     some = islice(same, 1 if v.x.size > LARGE else None)
-    return [(m.name, f"{m.name}, {m.wrong}. Right is: {m.right}.") for m in some]
+    says = {f"{m.name}, {m.wrong}. Right is: {m.right}.": m.name for m in some}
+    return [(mistake, sentence) for sentence, mistake in says.items()]
 
 
 def _rarely(

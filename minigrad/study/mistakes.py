@@ -249,10 +249,11 @@ def space(name: str, layout: Layout) -> tuple[Mistake, ...]:
     return tuple(distinct.values())[1:]
 
 
-def wide_space(name: str, layout: Layout) -> Iterator[Mistake]:
+@cache
+def wide_space(name: str, layout: Layout) -> tuple[Mistake, ...]:
     """Any value for any other in a line, not compared with each other."""
     found = (m for d in layout.derivations() for _, m in d.mistakes(name, unlikely))
-    yield from {m.wrong: m for m in found}.values()
+    return tuple({m.wrong: m for m in found}.values())
 
 
 def terms(name: str, v: Arrays) -> list[Any]:
