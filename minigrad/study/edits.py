@@ -15,7 +15,8 @@ from typing import Any
 
 FULL = ("x", "centered", "squared", "xhat", "scaled", "y", "gy", "gxhat")
 CHANNEL = ("mean", "var", "var_eps", "std", "inv_std", "gamma", "beta")
-OTHER = ("m", "eps", "gbeta", "ggamma", "gcentered", "gvar", "gsquared", "gmean")
+OLD = ("old_mean", "old_var")
+OTHER = ("m", "eps", "gbeta", "ggamma", "gcentered", "gvar", "gsquared", "gmean", "momentum", *OLD)
 Edits = Iterator[tuple[str, Any]]
 
 
@@ -59,6 +60,8 @@ def likely(node: Any, under: bool) -> Edits:
             yield f"missing term {text(a)}", ast.UnaryOp(ast.USub(), b) if minus else b
             yield "wrong sign", _op(a, "+" if minus else "-", b)
             yield "wrong sign", _op(b, "-", a)
+            if minus:
+                yield f"{text(b)} for {text(node)}", b
             yield f"{text(b)} as a factor", _op(a, "*", b)
             yield f"{text(b)} as a divisor", _op(a, "/", b)
         case ast.BinOp(a, ast.Mult() | ast.Div() as op, b):
@@ -84,8 +87,10 @@ def likely(node: Any, under: bool) -> Edits:
         case ast.Call(ast.Name("average"), [a]):
             yield "sum for mean", _call("sum", a)
             yield from _of_sums(node, a)
+        case ast.Call(ast.Name("variance"), [a]):
+            yield "wrong axis", _call("variance", a, ast.Name("other"))
         case ast.Call(ast.Name("sum" | "total"), [a]):
-            yield "mean for sum", _call("average", a)
+            yield "mean for sum", _call("average", a, *_shared(node))
             yield from _of_sums(node, a)
         case _:
             yield from _leaf(node)
@@ -94,22 +99,34 @@ def likely(node: Any, under: bool) -> Edits:
 def _leaf(node: Any) -> Edits:
     match node:
         case ast.Constant(value):
-            yield from ((f"{c:g} for {value!r}", ast.Constant(c)) for c in (0.5, 1, 1.5, 2, 3, 4))
+            yield from (
+                (f"{c:g} for {value!r}", ast.Constant(c)) for c in (-1, 0.5, 1, 1.5, 2, 3, 4)
+            )
         case ast.Name("m" | "n" as name):
             right = "m" if name == "m" else "m - 1"
             for count in ("m - 1", "m", "N", "D", "HW", "1"):
                 yield f"{count} for {right}", ast.parse(count, mode="eval").body
         case ast.Name(name):
-            kind = FULL if name in FULL else CHANNEL if name in CHANNEL else ()
+            kinds = {FULL: FULL, CHANNEL: CHANNEL, OLD: (*OLD, *CHANNEL)}
+            kind = next((others for names, others in kinds.items() if name in names), ())
             yield from ((f"{other} for {name}", ast.Name(other)) for other in kind)
+
+
+def _shared(node: Any) -> list[ast.expr]:
+    """The axes of a sum, if they are not those of the statistics."""
+    return [ast.Name("shared")] if text(node.func) == "total" else []
 
 
 def _of_sums(node: Any, a: Any) -> Edits:
     yield "missing sum", a
+    variance = _call("variance", a, *_shared(node))
+    yield f"variance for {text(node.func)}", variance
+    yield f"standard deviation for {text(node.func)}", _call("sqrt", variance)
     yield "1/m twice", _op(node, "/", ast.Name("m"))
     yield "m for 1/m", _op(_call("sum", a), "*", ast.Name("m"))
     yield from ((f"factor {f:g}", _op(ast.Constant(f), "*", node)) for f in (0.5, 2, 3))
-    yield from (("wrong axis", _call(name, a, ast.Name("other"))) for name in ("average", "sum"))
+    mean, total = (_call(name, a, ast.Name("other")) for name in ("average", "sum"))
+    yield from (("wrong axis", new) for new in (mean, total, _op(ast.Name("m"), "*", mean)))
 
 
 def unlikely(node: ast.expr, under: bool) -> Edits:

@@ -17,7 +17,7 @@ import numpy as np
 TERMS = {
     "gx": {"direct": "gxhat / std", "mean": "gmean / m", "variance": "gvar * 2 * centered / n"},
     "gcentered": {"direct": "gxhat / std", "variance": "gvar * 2 * centered / n"},
-    "y": {"scaled": "scaled", "beta": "beta"},
+    "y": {"scale": "scaled", "shift": "beta"},
     "centered": {"x": "x", "mean": "mean"},
 }
 #: what the exponents of each unit mean: -1, 2, m, m / (m - 1), gamma, std, D

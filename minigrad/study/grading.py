@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ NORMS: dict[str, tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...]]]
     "image": ([(5, 3, 2, 7), (3, 5, 2, 2)], (0, 2, 3), (0, 2, 3)),
     "layer": ([(7, 11), (13, 6)], (1,), (0,)),
 }
-#: what a value is called, and the value
-Named = list[tuple[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -132,13 +129,16 @@ def _problem(shape: Any, axes: Any, shared: Any, eps: float, seed: int) -> Array
     x, gy = rng.normal(1, 2, shape), rng.normal(0.3, 1, shape)
     if seed:
         x[tuple(slice(None) if i in axes else 0 for i in range(x.ndim))] = 0.3  # var = 0
-    return Arrays(x, gamma, beta, gy, axes, eps, shared=shared)
+    old_mean = x.mean(axes, keepdims=True) + 1
+    running = 0.7, old_mean, old_mean**2 + 2
+    return Arrays(x, gamma, beta, gy, axes, eps, shared=shared, running=running)
 
 
 def _graded(forward: Any, backward: Any, v: Arrays, norm: str) -> Grade:
     """The grade on one problem."""
-    momentum, kept = 0.7, norm != "layer"
-    before = {"running_mean": v.mean.ravel() + 1, "running_var": v.var.ravel() + 2} if kept else {}
+    momentum, *old = v.running
+    before = dict(zip(("running_mean", "running_var"), map(np.ravel, old), strict=True))
+    before = {} if norm == "layer" else before
     settings: dict[str, Any] = {"mode": "train", "eps": v.eps, "momentum": momentum}
     param = settings | {k: a.copy() for k, a in before.items()}
     given = v.x.copy(), v.gamma.ravel(), v.beta.ravel()
@@ -156,18 +156,18 @@ def _graded(forward: Any, backward: Any, v: Arrays, norm: str) -> Grade:
     for name in ("dbeta", "dgamma", "dx"):
         verdicts[name] = judge(name, grads[name], v, warn=False)
     moved = [k for k in before if not np.array_equal(param.get(k, before[k]), before[k])]
-    if kept and not moved:
+    if before and not moved:
         notes.append("No running statistics are kept.")
     for name in moved:
-        verdicts[name], note = _running(name, param[name], before[name], v, momentum)
-        notes += [note] * bool(note)
-    if moved and norm == "batch":
-        mean, var = before.values()
-        right = (v.x - mean) / np.sqrt(var + v.eps) * v.gamma + v.beta
+        each = [judge(name, param[name], v.again(ddof=n), warn=False) for n in (0, 1)]
+        verdicts[name] = min(each, key=lambda found: (found.verdict == "wrong", not found.mistake))
+        if name == "running_var" and verdicts[name].verdict != "wrong":
+            kind = ("biased, as in cs231n", "unbiased, as in the paper")[each.index(verdicts[name])]
+            notes.append(f"running_var is {kind}.")
+    if moved:
         try:
             test, _ = forward(*given, settings | {"mode": "test"} | before)
-            wrong = [("batch statistics in test mode", v.y)]
-            verdicts["test"], _ = _one_of("test", test, [("", right)], wrong)
+            verdicts["test"] = judge("test", test, v, warn=False)
         except Exception as error:
             verdicts["test"] = _raised("test", error)
     return Grade(verdicts, tuple(notes))
@@ -182,36 +182,6 @@ def _variant(out: Any, v: Arrays) -> tuple[Arrays, list[str]]:
                 notes = ["Normalizes by the unbiased variance, m - 1 for m."] * ddof
                 return other, notes + [f"eps is {eps:g}, not {v.eps:g}."] * (eps != v.eps)
     return v, []
-
-
-def _running(name: str, mine: Any, old: Any, v: Arrays, keep: float) -> tuple[Verdict, str]:
-    """The verdict on a running average with the momentum ``keep``, and which variance it is of."""
-    new = {"": v.mean.ravel()}
-    if name == "running_var":
-        biased = np.mean((v.x - v.mean) ** 2, v.axes)
-        unbiased = biased * v.m / (v.m - 1)
-        new = {"biased, as in cs231n": biased, "unbiased, as in the paper": unbiased}
-    wrong = []
-    for a in (*new.values(), v.std.ravel()):
-        wrong.append(("momentum and 1 - momentum swapped", (1 - keep) * old + keep * a))
-        wrong += [("old average dropped", (1 - keep) * a), ("momentum left out", a)]
-    right = [(words, keep * old + (1 - keep) * a) for words, a in new.items()]
-    return _one_of(name, mine, right, wrong)
-
-
-def _one_of(name: str, mine: Any, right: Named, wrong: Named) -> tuple[Verdict, str]:
-    """The verdict on a value that may be one of several, and which."""
-
-    def fits(a: Any) -> bool:
-        return np.shape(mine) == a.shape and np.allclose(mine, a, 1e-9, 1e-12)
-
-    for words, _ in (known for known in right if fits(known[1])):
-        return Verdict("exact", 0.0, None, f"{name} is exact."), words and f"{name} is {words}."
-    value = right[0][1]
-    mistake = next((words for words, a in wrong if fits(a)), None)
-    far = float(abs(mine - value).max()) if np.shape(mine) == value.shape else math.nan
-    likely = f" Likely mistake: {mistake}." if mistake else ""
-    return Verdict("wrong", far, mistake, f"{name} is wrong by up to {far:.2g}.{likely}"), ""
 
 
 def _raised(name: str, error: Exception) -> Verdict:

@@ -20,13 +20,13 @@ from ..tape import no_grad
 from ..tensor import tensor
 from .edits import compiled
 from .factors import explain, fits
-from .mistakes import Arrays, Layout, Mistake, is_likely, space, terms, wide_space
+from .mistakes import RUNNING, STEPS, Arrays, Layout, Mistake, is_likely, space, terms, wide_space
 from .steps import RULES, problem
 
 #: Rounding errors relative to the size of a value's terms: some thousand roundings of float64, some ten of the others.
 EXACT, CLOSE = 1e-12, {"float32": 1e-6, "float16": 1e-2, "bfloat16": 1e-2}
 #: the rules with every minus a plus: the sizes of their terms
-SIZES = {name: compiled(rule.code.replace("-", "+")) for name, rule in RULES.items()}
+SIZES = {name: compiled(code.replace("-", "+")) for name, code in STEPS.items()}
 ALIASES = {
     "out": "y", "mu": "mean", "sample_mean": "mean", "xmu": "centered", "sq": "squared", "sample_var": "var",
     "x_hat": "xhat", "x_norm": "xhat", "ivar": "inv_std", "invstd": "inv_std", "sqrtvar": "std",
@@ -204,7 +204,7 @@ def _numbers(mine: Any, right: Any, v: Arrays) -> Any:
 
 
 def _equation(name: str) -> str:
-    return f"{name} = {RULES[name].equation.rpartition('] ')[2]}"
+    return f"{name} = {RUNNING.get(name) or RULES[name].equation.rpartition('] ')[2]}"
 
 
 def _right(
@@ -281,7 +281,8 @@ def _rounding(name: str, v: Arrays, tolerance: float) -> Any:
     It is proportional to the size of a value's terms. A centered value has the rounding error of x as well, which stays
     when the mean is subtracted.
     """
-    positive = {k: abs(v[k]) for k in ("x", "gamma", "beta", "gy")}
+    positive: dict[str, Any] = {k: abs(v[k]) for k in ("x", "gamma", "beta", "gy")}
+    positive["running"] = tuple(map(abs, v.running))
     sizes = []
     for off in (0.0, tolerance / 4):
         terms = v.again(**positive).by(SIZES)

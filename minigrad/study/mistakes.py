@@ -24,11 +24,17 @@ from .edits import compiled, edits, likely, text, together, unlikely
 from .factors import TERMS, explain
 from .steps import BACKWARD, FORWARD, RULES, Values
 
-STEPS = {name: rule.code for name, rule in RULES.items()}
+#: the running averages, and the output in test mode
+RUNNING = {
+    "running_mean": "momentum * old_mean + (1 - momentum) * mean",
+    "running_var": "momentum * old_var + (1 - momentum) * var",
+    "test": "gamma * (x - old_mean) / sqrt(old_var + eps) + beta",
+}
+STEPS = {name: rule.code for name, rule in RULES.items()} | RUNNING
 #: lines that replace those of the steps: the paper's equations (section 3) as in cs231n, ...
 PAPER = {
     "mean": "1 / m * sum(x)",
-    "var": "1 / n * sum((x - mean) ** 2)",
+    "var": "variance(x)",
     "inv_std": "(var + eps) ** -0.5",
     "xhat": "(x - mean) / sqrt(var + eps)",
     "y": "gamma * xhat + beta",
@@ -40,7 +46,7 @@ PAPER = {
 #: ... Kratzert's graph, in which the inverse is a step of its own, ...
 GRAPH = {
     "mean": "1 / m * sum(x)",
-    "var": "1 / n * sum(centered ** 2)",
+    "var": "1 / n * sum((x - mean) ** 2)",
     "std": "sqrt(var + eps)",
     "xhat": "centered * inv_std",
     "ggamma": "total(gy * xhat)",
@@ -73,6 +79,7 @@ KNOWN = {
     "x for centered": "mean not subtracted", "missing term mean": "mean not subtracted",
     "missing term average(x)": "mean not subtracted", "missing term beta": "missing beta",
     "missing term x": "missing x", "missing term var": "missing var",
+    "y for test": "batch statistics in test mode", "test for y": "running statistics in training",
     "missing (var + eps) ** -0.5": "missing inv_std", "swapped beta and gamma": "swapped gamma and beta",
 }  # fmt: skip
 LIKELY = (
@@ -87,13 +94,20 @@ LIKELY = (
 class Arrays(Values):
     """``Values`` in NumPy, by other ``lines``, with the functions and counts that edits use."""
 
-    def __init__(self, *given: Any, ddof: int = 0, shared: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self,
+        *given: Any,
+        ddof: int = 0,
+        shared: tuple[int, ...] | None = None,
+        running: tuple[Any, Any, Any] = (np.nan, np.nan, np.nan),
+    ) -> None:
         super().__init__(*given)
         #: ``shared``: the axes over which gamma's gradient is a sum, which are others in layer norm
         self.given, self.ddof, self.shared = given, ddof, self.axes if shared is None else shared
+        self.running = self.momentum, self.old_mean, self.old_var = running
         self.n, (self.N, self.D, *image) = self.m - ddof, self.x.shape
         self.HW = math.prod(image)
-        self.lines: dict[str, CodeType] = {}
+        self.lines = {name: compiled(code) for name, code in RUNNING.items()}
 
     def __getattr__(self, name: str) -> Any:
         if name not in vars(self).get("lines", ()):
@@ -106,6 +120,9 @@ class Arrays(Values):
 
     def average(self, t: Any, axes: tuple[int, ...] = ()) -> Any:
         return self.spread(t).mean(axes or self.axes, keepdims=True)
+
+    def variance(self, t: Any, axes: tuple[int, ...] = ()) -> Any:
+        return self.spread(t).var(axes or self.axes, ddof=self.ddof, keepdims=True)
 
     def total(self, t: Any, axes: tuple[int, ...] = ()) -> Any:
         return self.sum(t, axes or self.shared)
@@ -127,7 +144,8 @@ class Arrays(Values):
     def again(self, **other: Any) -> Arrays:
         """The same problem with other numbers."""
         given = dict(zip(("x", "gamma", "beta", "gy", "axes", "eps"), self.given, strict=True))
-        options: dict[str, Any] = {"ddof": self.ddof, "shared": self.shared} | other
+        options: dict[str, Any] = {"ddof": self.ddof, "shared": self.shared}
+        options |= {"running": self.running} | other
         numbers = [options.pop(k, a) for k, a in given.items()]
         return Arrays(*numbers, **options)
 
@@ -161,8 +179,9 @@ class Layout(NamedTuple):
         wide = [1 if i in self.shared else n for i, n in enumerate(shape)]
         gamma, beta = rng.uniform(0.5, 2, wide), rng.normal(0.3, 1, wide)
         x, gy = rng.normal(0.7, 1.3, shape), rng.normal(0.2, 1, shape)
-        given = x, gamma if self.affine else gamma**0, beta * self.affine, gy
-        return Arrays(*given, self.axes, 0.07, ddof=self.ddof, shared=self.shared)
+        given = x, gamma if self.affine else gamma**0, beta * self.affine, gy, self.axes, 0.07
+        old = (x**2).mean(self.axes, keepdims=True)
+        return Arrays(*given, ddof=self.ddof, shared=self.shared, running=(0.6, 0.3 - old, old))
 
     def others(self) -> Iterator[tuple[int, ...]]:
         """Axes that one may sum over in error."""
@@ -269,7 +288,7 @@ def _print(value: Any) -> tuple[Any, str]:
 
 def _shown(line: str, code: str) -> str:
     """A line as a student would write it."""
-    code = re.sub(r"^spread\((.*)\)$", r"\1", code).replace("total(", "sum(")
+    code = re.sub(r"^spread\((.*)\)$|, shared\b", r"\1", code).replace("total(", "sum(")
     code = re.sub(r"\bn\b", "(m - 1)", code)
     return f"{line} = {code}"
 
@@ -304,11 +323,17 @@ def whole(name: str, layout: Layout) -> Iterator[Mistake]:
             back,
             lambda v: np.moveaxis(v[name], 1, -1).reshape(v[name].shape),
         )
+    if name.startswith("running"):
+        what, right = "momentum and 1 - momentum swapped", RUNNING[name]
+        wrong = right.replace("(1 - momentum)", "@").replace("momentum", "(1 - momentum)")
+        shown = _shown(name, wrong.replace("@", "momentum")), _shown(name, right)
+        yield Mistake(what, *shown, lambda v: v.by(v.lines, momentum=1 - v.momentum))
     yield Mistake("transposed", f"{name}.T", name, lambda v: v[name].T)
-    for value in RULES:
+    for value in STEPS:
         what = f"{value} for {name}"
         what = "ggamma and gbeta swapped" if {name, value} == {"ggamma", "gbeta"} else what
-        yield Mistake(what, value, name, operator.itemgetter(value))
+        shown = f"{name} = {value}", _shown(name, STEPS[name])
+        yield Mistake(KNOWN.get(what, what), *shown, operator.itemgetter(value))
 
 
 def _recounted(lines: dict[str, CodeType], stale: Iterable[str], n: str, v: Arrays) -> Arrays:

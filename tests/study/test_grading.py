@@ -71,14 +71,22 @@ batch | mu, v = | x -= 1; mu, v = | running_mean | forward changes x.
 batch | x.var(axis=0) | x.var(axis=0, ddof=1) | dx | m for m - 1
 batch | np.sqrt(v + eps) | np.sqrt(v) + eps | out | eps outside the square root
 batch | momentum * mean + (1 - momentum) | (1 - momentum) * mean + momentum | running_mean | swapped
-batch | momentum * var + (1 - momentum) * v | v | running_var | momentum left out
+batch | momentum * var + (1 - momentum) * v | v | running_var | var for old_var
 batch | == "test" | == "eval" | test | batch statistics in test mode
 batch | - dbeta / len(dout) | - 0 | dx | missing mean path
 batch | dx, dgamma, dbeta% | dx, dbeta, dgamma% | dbeta | ggamma and gbeta swapped
 batch | dx, dgamma, dbeta% | dx, dgamma% | dx | ValueError
 batch | xhat = (x | raise KeyError("x"); xhat = (x | out | KeyError: 'x'
 batch | - xhat * | - xhat**2 / xhat * | dx | NaN or infinity
+batch | momentum * var + (1 - momentum) * v% | momentum * var + momentum * v% | running_var | momentum for 1 - momentum
+batch | np.sqrt(var + eps) | (var + eps) | test | missing square root
+batch | 1 - momentum) * mu | 1 - momentum) * mu[0] | running_mean | wrong
+image | == "test" | == "eval" | test | batch statistics in test mode
+image | x.mean(axis=0) | x.sum(axis=0) / 5 | out | N for m
 layer | (dxhat * xhat).mean(axis=1 | (dxhat * xhat).mean(axis=0 | dx | wrong axis
+layer | x.mean(axis=1 | x.mean(axis=0 | out | wrong axis
+layer | x.var(axis=1 | x.var(axis=0 | out | wrong axis
+layer | (dout * xhat).sum(axis=0) | (dout * xhat).mean(axis=0) | dgamma | mean for sum
 image | len(dout) | 5 | dx | N for m
 """
 EDITS = [row.split(" | ") for row in EDITS.strip().splitlines()]
