@@ -155,16 +155,18 @@ def _graded(forward: Any, backward: Any, v: Arrays, norm: str) -> Grade:
         return Grade(verdicts | {"dx": _raised("dx", error)}, tuple(notes))
     for name in ("dbeta", "dgamma", "dx"):
         verdicts[name] = judge(name, grads[name], v, warn=False)
-    moved = [k for k in before if not np.array_equal(param.get(k, before[k]), before[k])]
-    if before and not moved:
+    kept = any(not np.array_equal(param.get(k, a), a) for k, a in before.items())
+    if before and not kept:
         notes.append("No running statistics are kept.")
-    for name in moved:
-        each = [judge(name, param[name], v.again(ddof=n), warn=False) for n in (0, 1)]
+    for name in before if kept else ():
+        each = [
+            judge(name, param.get(name, before[name]), v.again(ddof=n), warn=False) for n in (0, 1)
+        ]
         verdicts[name] = min(each, key=lambda found: (found.verdict == "wrong", not found.mistake))
         if name == "running_var" and verdicts[name].verdict != "wrong":
             kind = ("biased, as in cs231n", "unbiased, as in the paper")[each.index(verdicts[name])]
             notes.append(f"running_var is {kind}.")
-    if moved:
+    if kept:
         try:
             test, _ = forward(*given, settings | {"mode": "test"} | before)
             verdicts["test"] = judge("test", test, v, warn=False)

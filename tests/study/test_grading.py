@@ -80,6 +80,7 @@ batch | xhat = (x | raise KeyError("x"); xhat = (x | out | KeyError: 'x'
 batch | - xhat * | - xhat**2 / xhat * | dx | NaN or infinity
 batch | momentum * var + (1 - momentum) * v% | momentum * var + momentum * v% | running_var | momentum for 1 - momentum
 batch | np.sqrt(var + eps) | (var + eps) | test | missing square root
+batch | momentum * mean + (1 - momentum) * mu | mean | running_mean | old_mean
 batch | 1 - momentum) * mu | 1 - momentum) * mu[0] | running_mean | wrong
 image | == "test" | == "eval" | test | batch statistics in test mode
 image | x.mean(axis=0) | x.sum(axis=0) / 5 | out | N for m
