@@ -48,7 +48,7 @@ def evaluate(text: str, names: Mapping[str, Any]) -> Any:
     """The value of an expression; ``Refused`` says what is not allowed in it, and what is."""
     if len(text) > LENGTH:
         raise refuse(f"At most {LENGTH} characters.", f"最多 {LENGTH} 个字符。")
-    if found := re.search(r"[^\w\s.+\-*/()]", text, re.ASCII):
+    if found := re.search(r"[^\w\s.,+\-*/()]", text, re.ASCII):
         power = " A power is **." if found[0] == "^" else ""
         raise refuse(f"{found[0]} is not allowed.{power}", f"不允许使用 {found[0]}。")
     try:
@@ -92,7 +92,7 @@ def walk(node: ast.AST, names: Mapping[str, Any], depth: int) -> Any:
         case ast.Call():
             english = "A function is called as sum(a) or a.sum(), without an axis: it runs over the points."
             raise refuse(english, "函数写作 sum(a) 或 a.sum(),不写 axis:它遍历所有点。")
-    kind = type(node).__name__
+    kind = type(getattr(node, "op", node)).__name__
     raise refuse(f"{kind} is not allowed.", f"不允许使用 {kind}。")
 
 
