@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ import pytest
 import minigrad as mg
 from examples.bn_lab import __main__ as job
 from examples.bn_lab import channel, expressions, fields, server, sessions
+from minigrad import nn
 from minigrad.study.paths import PATHS
 
 ROOT = Path(__file__).parents[2]
@@ -298,3 +300,265 @@ def test_export_is_one_file(tmp_path, capsys):
 def test_fields_describe_themselves():
     with pytest.raises(fields.Refused, match="a: expected one of b, c"):
         fields.read(b'{"a": "d"}', {"a": fields.choice("b", "c")})
+
+
+# --- in a browser
+
+OUT = ROOT / "out" / "bn_lab"
+WRONG = [text for text, verdict in VERDICTS.items() if verdict != "exact"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window, by selenium."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("there is no chromium, or no chromedriver: apt-get install chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for word in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-dev-shm-usage",
+        "lang=en-US",
+        "hide-scrollbars",
+    ):
+        options.add_argument(f"--{word}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    made = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    OUT.mkdir(parents=True, exist_ok=True)
+    yield made
+    made.quit()
+
+
+class Page:
+    def __init__(self, browser, address, width=1280, height=800, dark=False):
+        self.browser = browser
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        browser.get(address)
+        self.wait("return numbers !== null && document.querySelector('[data-drag]') !== null")
+
+    def __call__(self, script, *arguments):
+        return self.browser.execute_script(script, *arguments)
+
+    def wait(self, script, *arguments):
+        wait_for(lambda: self(script, *arguments))
+
+    def find(self, selector):
+        return self.browser.find_element("css selector", selector)
+
+    def text(self, selector):
+        return self("return document.querySelector(arguments[0]).textContent", selector)
+
+    def click(self, *ids):
+        for name in ids:
+            self.find(f"#{name}").click()
+
+    def settled(self):
+        """The problem of the page, once its answer is shown."""
+        self.wait("return JSON.stringify(numbers.nodes.x.value) === JSON.stringify(problem.x)")
+        problem = self("return problem")
+        return {k: problem[k] for k in (*PROBLEM, "lr", "paths")}
+
+    def picture(self, name):
+        self.browser.save_screenshot(str(OUT / f"{name}.png"))
+
+
+@pytest.fixture
+def page(lab, browser):
+    """The page, whose console stays empty."""
+    yield Page(browser, lab.address)
+    assert browser.get_log("browser") == []
+    browser.get("about:blank")
+
+
+def test_an_answer_that_is_changed_shows_on_the_page(page, monkeypatch):
+    answer = channel.channel
+
+    def changed(**problem):
+        found = answer(**problem)
+        found["nodes"]["mean"]["value"], found["total"]["sum"] = [7.77], 55.5
+        return found
+
+    assert "mean 0.917 u" in page.text("#plot") and page.text("#sum-total") == "Σ 0 1/u"
+    monkeypatch.setattr(channel, "channel", changed)
+    page.click("shift")
+    page.wait("return document.querySelector('#plot').textContent.includes('mean 7.77 u')")
+    assert (
+        page.text("#sum-total") == "Σ 55.5 1/u"
+        and "7.77" in page.text("#nodes")
+        and "7.77" in page.text("#graph")
+    )
+
+
+def test_points_and_arrows_follow_pointer_and_keys(page):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    for what, way in (("x", (60, 0)), ("gy", (0, -25))):
+        before = page("return problem")[what]
+        handle = page.find(f"[data-drag='{what}:2']")
+        ActionChains(page.browser).drag_and_drop_by_offset(handle, *way).perform()
+        after = page("return problem")[what]
+        assert after[2] > before[2] + 0.5 and [*after[:2], *after[3:]] == [*before[:2], *before[3:]]
+        for key, step in (("ArrowRight", 1), ("ArrowDown", -1)):
+            value, code = after[2], {"ArrowRight": "\ue014", "ArrowDown": "\ue015"}[key]
+            page.find(f"[data-drag='{what}:2']").send_keys(code)
+            after = page("return problem")[what]
+            assert (after[2] - value) * step > 0.05
+        assert page("return document.activeElement.getAttribute('aria-label')") == f"{what} 3"
+    found = channel.channel(**page.settled())
+    assert page("return numbers") == found
+    assert page(
+        f"return t('sumStory') && fmt({found['nodes']['mean']['value'][0]!r})"
+    ) in page.text("#plot")
+    page.picture("dragged")
+
+
+def test_presets_and_sliders(page):
+    for name, words in (("two", "wherever"), ("constant", "beta"), ("tiny", "eps decides"), ("random", "other"),
+                        ("shift", "Nothing else"), ("scale", "xhat and y stay"), ("again", "no y moves")):  # fmt: skip
+        page.click(name)
+        page.settled()
+        page.wait(
+            "return document.querySelector('#story').textContent.includes(arguments[0])", words
+        )
+        assert page.text("#sum-total") == "Σ 0 1/u"
+        page.picture(f"preset_{name}")
+    for name, value in (("m", 16), ("gamma", -2), ("eps", -1), ("rate", 10)):
+        page(
+            "const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.oninput()",
+            name,
+            value,
+        )
+    given = page.settled()
+    assert (len(given["x"]), given["gamma"], given["eps"], given["lr"]) == (16, -2, 0.1, 10)
+    page.wait("return document.querySelectorAll('[data-drag]').length === 32")
+    page.click("apply")
+    assert page.settled()["x"] != given["x"]
+
+
+def test_paths_are_switched_off_one_by_one(page):
+    for i, path in enumerate(PATHS, 1):
+        page.click(f"path-{path}")
+        assert page.find(f"#path-{path}").get_attribute("aria-pressed") in ("true", "false")
+        page.wait(
+            "return numbers.total.sum !== null && problem.paths.length === arguments[0]", 3 - i
+        )
+        page.wait(
+            f"return document.querySelector('#graph .mg-{path}').getAttribute('opacity') === '0.15'"
+        )
+        found = channel.channel(**page.settled())["total"]["sum"]
+        assert (
+            page.text("#sum-total")
+            == f"Σ {page('return fmt(arguments[0])', found if i < 3 else 0)} 1/u"
+        )
+        page.picture(f"without_{path}")
+
+
+def test_derivations_are_checked_as_they_are_typed(page):
+    page.click("tab-check")
+    for text in [RIGHT, *WRONG[:5], "gy[0]"]:
+        field = page.find("#expression")
+        field.clear()
+        field.send_keys(text)
+        verdict = "exact" if text == RIGHT else "refused" if "[" in text else "wrong"
+        page.wait("return verdict?.of === arguments[0]", text)
+        assert page("return $('verdict').className") == f"verdict {verdict}"
+        if VERDICTS.get(text) not in ("wrong", "exact", None):
+            assert VERDICTS[text].replace("not finite", "NaN") in page.text("#verdict")
+        page.picture(f"derivation_{verdict}")
+    page("$('asked').value = 'gbeta'; $('asked').onchange()")
+    page.find("#examples button:last-child").click()
+    page.wait("return document.querySelector('#verdict').classList.contains('exact')")
+
+
+def test_train_against_eval(page):
+    page.click("tab-running")
+    page.wait("return layer !== null && layer.batches === 1")
+    layer, rng = nn.BatchNorm(1, momentum=0.9, dtype=np.float64), np.random.default_rng(1)
+    for i in range(4):
+        batch = channel.column(rng.normal(1, 2, 8))
+        y = layer.train()(batch)
+        if i:
+            page.click("next")
+            page.wait("return layer.batches === arguments[0]", i + 1)
+    found = page("return layer")
+    assert found["train"] == channel.listed(y) and found["eval"] == channel.listed(
+        layer.eval()(batch)
+    )
+    assert found["running"] == {"mean": layer.running_mean.item(), "var": layer.running_var.item()}
+    page.find("#lines [data-drag='x:0']").send_keys("\ue014" * 8)
+    page.wait("return layer.x[0] !== arguments[0]", found["x"][0])
+    page.click("other", "look")
+    page.wait("return layer.gap > arguments[0]", found["gap"] + 0.5)
+    after = page("return layer")
+    assert after["running"] == found["running"] and after["batches"] == 4
+    assert page("return fmt(layer.gap)") in page.text("#statistics")
+    page.picture("train_and_eval")
+
+
+def test_a_short_training(page, lab):
+    page.click("tab-training")
+    page("$('steps').value = 90")
+    page.click("start")
+    page.wait(
+        "return document.querySelector('#state').textContent === 'step 90 of 90' && !latest.running"
+    )
+    records = lab.lab.training.records
+    assert page("return records") == records and records[-1]["step"] == 90
+    assert page("return document.querySelector('canvas').width") == len(records)
+    page("$('shown').value = 0; $('shown').oninput()")
+    assert page("return document.querySelector('output[for=shown]').textContent") == "0"
+    page.picture("training")
+    page("$('steps').value = 5000")
+    page.click("start")
+    page.wait("return records.length > 1")
+    page.click("stop")
+    page.wait("return !$('start').disabled")
+    page.click("start")
+    wait_for(lambda: lab.lab.training.running)
+    page.browser.get("about:blank")
+    wait_for(lambda: not lab.lab.training.running and not lab.lab.sessions)
+
+
+def test_phone_dark_and_chinese(lab, browser):
+    page = Page(browser, lab.address, 390, 844, dark=True)
+    for language in ("en", "zh"):
+        for part in ("channel", "running", "check", "training"):
+            page.click(f"tab-{part}")
+            page.wait("return arguments[0] !== 'running' || layer !== null", part)
+            assert page("return document.documentElement.scrollWidth") <= 390
+            small = "return [...document.querySelectorAll('button, select, input:not([type=range])')].filter(" \
+                "(e) => e.offsetHeight && e.offsetHeight < 24).length"  # fmt: skip
+            assert page(small) == 0
+            page.picture(f"phone_{part}_{language}")
+        texts = page("return [...document.querySelectorAll('[data-t]')].map((e) => e.textContent)")
+        assert all(texts) and page("return document.documentElement.lang") == language
+        page.click("language")
+    assert page(
+        "return Object.values(TEXT).every((pair) => pair.length === 2 && pair[0] && pair[1])"
+    )
+    names = "return [...document.querySelectorAll('button, input, select, [role=slider]')].filter((e) => " \
+        "!(e.textContent || e.getAttribute('aria-label') || e.labels?.length)).map((e) => e.id)"  # fmt: skip
+    assert page(names) == [] and browser.get_log("browser") == []
+
+
+def test_the_exported_page_computes_what_minigrad_does(browser, tmp_path):
+    (tmp_path / "page.html").write_text(server.exported(), "utf-8")
+    page = Page(browser, (tmp_path / "page.html").as_uri())
+    page.click("shift", "path-mean")
+    assert page("return document.querySelectorAll('[role=tab]').length") == 1
+    given = list(problems(1000))
+    for problem, found in zip(
+        given, page("return arguments[0].map(offline.channel)", given), strict=True
+    ):
+        right = channel.channel(**problem)
+        numbers, expected = np.array(flat(found)), np.array(flat(right))
+        scale = np.abs(flat(right["paths"])).max() * max(1, *np.abs(problem["x"]))
+        np.testing.assert_allclose(numbers, expected, rtol=1e-7, atol=1e-11 * scale)
+    assert browser.get_log("browser") == []
