@@ -8,11 +8,9 @@ until Ctrl-C; --export writes the part that needs no server to one file. Takes a
 from __future__ import annotations
 
 import sys
-import threading
 import webbrowser
 from pathlib import Path
 
-from examples.bn_lab.channel import channel
 from examples.bn_lab.server import Server, exported
 from examples.experiment import make_parser, natural
 from minigrad.checkpoint import write_whole
@@ -36,9 +34,6 @@ def main(argv: list[str] | None = None) -> None:
     sys.setswitchinterval(5e-4)  # a drag doesn't wait for a check that computes
     server = Server(args.port)
     print(f"{server.address}\nCtrl-C ends it.", flush=True)
-    # compiled kernels are loaded meanwhile
-    warm = threading.Thread(target=channel, args=([0, 1], [1, 0], 1, 0, 1e-3, 1), daemon=True)
-    warm.start()
     if args.open:
         webbrowser.open(server.address)
     try:

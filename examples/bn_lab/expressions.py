@@ -29,7 +29,7 @@ FUNCTIONS = {
     "sqrt": np.sqrt,
 }
 ALLOWED = "Allowed are names, numbers, + - * / **, brackets, and sum, mean, sqrt."
-ALLOWED_ZH = "允许:名称、数字、+ - * / **、圆括号,以及 sum、mean、sqrt。"
+ALLOWED_ZH = "允许：名称、数字、+ - * / **、圆括号，以及 sum、mean、sqrt。"
 #: gradients that can be asked for
 ASKED = ("gx", "ggamma", "gbeta", "gxhat", "gvar", "gmean")
 
@@ -72,17 +72,15 @@ def walk(node: ast.AST, names: Mapping[str, Any], depth: int) -> Any:
         case ast.Name(id=name) if name in names:
             return names[name]
         case ast.Name(id=name):
-            words = name, ", ".join(names)
-            raise refuse(
-                "There is no {}. Names: {}.".format(*words), "没有 {}。名称:{}。".format(*words)
-            )
+            known = ", ".join(names)
+            raise refuse(f"There is no {name}. Names: {known}.", f"没有 {name}。名称：{known}。")
         case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
             return OPERATORS[type(op)](inner(operand))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
             a, b = inner(left), inner(right)
             if isinstance(op, ast.Pow) and not (np.ndim(b) == 0 and abs(b) <= POWER):
-                words = f"Exponents are numbers up to {POWER}.", f"指数必须是不超过 {POWER} 的数。"
-                raise refuse(*words)
+                english = f"Exponents are numbers up to {POWER}."
+                raise refuse(english, f"指数必须是不超过 {POWER} 的数。")
             return OPERATORS[type(op)](a, b)
         case (
             ast.Call(func=ast.Name(id=name), args=[of], keywords=[])
@@ -91,7 +89,7 @@ def walk(node: ast.AST, names: Mapping[str, Any], depth: int) -> Any:
             return FUNCTIONS[name](inner(of))
         case ast.Call():
             english = "A function is called as sum(a) or a.sum(), without an axis: it runs over the points."
-            raise refuse(english, "函数写作 sum(a) 或 a.sum(),不写 axis:它遍历所有点。")
+            raise refuse(english, "函数写作 sum(a) 或 a.sum()，不写 axis：它遍历所有点。")
     kind = type(getattr(node, "op", node)).__name__
     raise refuse(f"{kind} is not allowed.", f"不允许使用 {kind}。")
 
@@ -107,18 +105,14 @@ def judge(
     pairs = [x, rng.normal(1, 2, len(x))], [gamma, 1.7], [beta, -0.6], [gy, rng.normal(size=len(x))]
     given = [mg.tensor(np.array(pair, dtype=float).T) for pair in pairs]
     v = problem("bn_lab", *given, axis=1, eps=eps)
-    plain: dict[str, Any] = {"eps": np.float64(eps), "m": np.float64(v.m)}
+    names = {n: np.asarray(v[n] if n in ("eps", "m") else v[n].numpy()) for n in known(name)}
     right = v[name].numpy()
     try:
-        mine = evaluate(
-            expression, {n: plain[n] if n in plain else v[n].numpy() for n in known(name)}
-        )
+        mine = evaluate(expression, names)
         if mine.size > right.size:
             english = f"{name} is one number, and this is one for each point: is a sum missing?"
-            raise Refused(422, english, f"{name} 是一个数,而这里每个点各有一个值:是否少了求和?")
+            raise Refused(422, english, f"{name} 是一个数，而这里每个点各有一个值：是否少了求和？")
     except Refused as refused:  # as one types: no error of the request
         return {"verdict": "refused", "sentence": str(refused), "zh": refused.content["zh"]}
     verdict = mg.study.check_step(name, np.broadcast_to(mine, right.shape), *given, axis=1, eps=eps)
-    far = verdict.difference
-    found = {"difference": far if np.isfinite(far) else None, "mistake": verdict.mistake}
-    return {"verdict": verdict.verdict, "sentence": verdict.sentence, **found}
+    return {name: getattr(verdict, name) for name in ("verdict", "sentence", "mistake")}

@@ -19,11 +19,9 @@ from examples.bn_lab.sessions import REQUESTS, Lab
 
 HERE = Path(__file__).parent
 BODY, CONNECTIONS, PATIENCE = 64 * 1024, 32, 5.0
-POLICY = (
-    "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; img-src data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; "
+    "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -62,8 +60,8 @@ class Server(ThreadingHTTPServer):
         with self.lock:
             self.waiting[request] = time.monotonic()
             full = len(self.waiting) > CONNECTIONS
-            if full and self.drop(min(self.waiting, key=self.waiting.__getitem__)) is request:
-                return
+            if full:
+                self.drop(min(self.waiting, key=self.waiting.__getitem__))
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
@@ -74,17 +72,14 @@ class Server(ThreadingHTTPServer):
                 self.drop(request)
         self.lab.forget_silent_pages()
 
-    def drop(self, request: socket.socket) -> socket.socket:
-        """Close a connection; the thread that reads from it ends."""
+    def drop(self, request: socket.socket) -> None:
+        """Shut a connection down, so that the thread that reads from it ends."""
         del self.waiting[request]
+        body = encoded({"error": "too slow, or too many connections"})
         with suppress(OSError):
             request.settimeout(0.1)
-            request.sendall(
-                b"HTTP/1.0 503 Service Unavailable\r\n\r\n"
-                + encoded({"error": "too slow, or too many"})
-            )
+            request.sendall(b"HTTP/1.0 503 Service Unavailable\r\n\r\n" + body)
             request.shutdown(socket.SHUT_RDWR)
-        return request
 
     def close_request(self, request: Any) -> None:
         with self.lock:
@@ -110,17 +105,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.permitted():
             raise Refused(404, "there is one page")
         nonce = secrets.token_urlsafe(16)
-        policy = {"Content-Security-Policy": POLICY.format(nonce)}
-        self.reply(
-            200,
-            self.server.page.replace("NONCE", nonce).encode(),
-            "text/html; charset=utf-8",
-            policy,
-        )
+        page = self.server.page.replace("NONCE", nonce)
+        self.reply(200, page.encode(), "text/html; charset=utf-8", nonce)
 
     def do_POST(self) -> None:
-        name = self.permitted()
-        if name not in REQUESTS:
+        if (name := self.permitted()) not in REQUESTS:
             raise Refused(404, "there is no such request")
         body = self.body()
         with self.server.lock:
@@ -150,30 +139,20 @@ class Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(length))
 
     def handle_one_request(self) -> None:
-        """As in the base class, with errors as JSON."""
         try:
             super().handle_one_request()
         except Refused as refused:
             self.reply(refused.status, encoded(refused.content))
-        except OSError:
-            raise
-        except Exception as error:  # a bug: say so, and go on
-            self.reply(500, encoded({"error": f"{type(error).__name__}: {error}"}))
-            raise
 
     def reply(
-        self, status: int, body: bytes, kind: str = "application/json", more: Any = None
+        self, status: int, body: bytes, kind: str = "application/json", nonce: str = ""
     ) -> None:
         self.close_connection = True
         self.send_response(status)
-        headers = {
-            "Content-Type": kind,
-            "Content-Length": str(len(body)),
-            **HEADERS,
-            **(more or {}),
-        }
-        for name, value in headers.items():
-            self.send_header(name, value)
+        for name, value in HEADERS.items():
+            self.send_header(name, value.format(nonce))
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 

@@ -29,7 +29,7 @@ REQUESTS = {
     "channel": CHANNEL | {"lr": number(0, 100), "paths": several(choice(*PATHS), 0, len(PATHS))},
     "running": SESSION | {
         "action": choice("reset", "train", "look", "move"), "population": choice(*POPULATIONS),
-        "momentum": number(0, 1), "x": several(ANY, 0, 64),
+        "momentum": number(0, 1), "x": several(ANY, 2, 64),
     },
     "check": CHANNEL | {"name": choice(*expressions.ASKED), "expression": text(2000)},
     "train": SESSION | {"lr": number(1e-6, 1e3), "std": number(1e-6, 100), "steps": number(10, 5000)},
@@ -50,30 +50,26 @@ class Session:
         self.layer = nn.BatchNorm(1, momentum=0.9, dtype=np.float64)
 
     def answer(self, action: str, population: str, momentum: float, x: list) -> dict[str, Any]:
-        """A batch in training and in eval: a new one, unless it is moved; to "train" updates the running statistics."""
+        """A batch in training and in eval: a new one, unless it is moved; "train" updates the running statistics."""
         if action == "reset":
             self.reset()
-        layer, trains = self.layer, action in ("train", "reset")
-        layer.momentum = momentum
-        moved = action == "move" and len(x) > 1
-        given = channel.column(x if moved else self.rng.normal(*POPULATIONS[population], 8))
+        layer, trains, self.layer.momentum = self.layer, action in ("reset", "train"), momentum
+        given = channel.column(
+            x if action == "move" else self.rng.normal(*POPULATIONS[population], 8)
+        )
         with mg.no_grad():
             y, mean, var = mg.batch_norm(given, layer.gamma, layer.beta, eps=layer.eps)
             if trains:
                 y = layer.train()(given)
             z = layer.eval()(given)
-        running = {"mean": layer.running_mean.item(), "var": layer.running_var.item()}
         if trains:
-            self.history = [*self.history, [mean.item(), running["mean"]]][-200:]
+            self.history = [*self.history, [mean.item(), layer.running_mean.item()]][-200:]
         return {
-            "x": channel.listed(given),
+            **{k: channel.listed(v) for k, v in (("x", given), ("train", y), ("eval", z))},
             "batch": {"mean": mean.item(), "var": var.item()},
-            "running": running,
-            "batches": layer.num_batches.item(),
-            "train": channel.listed(y),
-            "eval": channel.listed(z),
+            "running": {"mean": layer.running_mean.item(), "var": layer.running_var.item()},
             "gap": abs(y - z).max().item(),
-            "eps": layer.eps,
+            "batches": layer.num_batches.item(),
             "history": self.history,
         }
 
@@ -103,13 +99,15 @@ class Lab:
         if name == "running":
             with session.lock:
                 return session.answer(**values)
+        if name == "check":
+            return self.check(**values)
         return getattr(self, name)(key, **values)
 
     def open(self) -> dict[str, Any]:
         with self.lock:
             if len(self.sessions) >= SESSIONS:
                 english = f"{SESSIONS} pages are open: close one, and reload this"
-                raise Refused(429, english, f"已打开 {SESSIONS} 个页面:请关闭一个,再刷新本页")
+                raise Refused(429, english, f"已打开 {SESSIONS} 个页面：请关闭一个，再刷新本页")
             self.sessions[key := secrets.token_urlsafe(12)] = Session()
         return {"session": key, "names": {n: expressions.known(n) for n in expressions.ASKED}}
 
@@ -125,17 +123,13 @@ class Lab:
         for key in gone:
             self.close(key)
 
-    def check(self, key: str, **question: Any) -> dict[str, Any]:
-        if not self.checking.acquire(timeout=SILENCE):
-            raise Refused(503, "another expression is being checked", "正在检查另一个表达式")
-        try:
+    def check(self, **question: Any) -> dict[str, Any]:
+        with self.checking:
             return expressions.judge(**question)
-        finally:
-            self.checking.release()
 
     def train(self, key: str, lr: float, std: float, steps: float) -> dict[str, Any]:
         if not self.training.start(key, lr, std, int(steps)):
-            raise Refused(409, "a training is running: stop it first", "已有训练在运行:请先停止")
+            raise Refused(409, "a training is running: stop it first", "已有训练在运行：请先停止")
         return {"run": self.training.run}
 
     def stop(self, key: str) -> dict[str, Any]:

@@ -129,7 +129,7 @@ REFUSED = {
     "open(x)": "without an axis", "gy.mean(0)": "without an axis", "sum(x, y)": "without an axis",
     "x ** 99": "Exponents", "x ** x": "Exponents", "9 ** 9 ** 9": "Exponents", "1e999 * x": "Constant",
     "True": "Constant", "x < y": "< is not allowed", "x // y": "FloorDiv", "x @ y": "@ is not allowed",
-    "x and y": "BoolOp", "1j": "Constant",
+    "x and y": "And", "1j": "Constant",
 }  # fmt: skip
 
 
