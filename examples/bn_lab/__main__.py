@@ -11,7 +11,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from examples.bn_lab.server import Server, exported
+from examples.bn_lab.server import Server, page
 from examples.experiment import make_parser, natural
 from minigrad.checkpoint import write_whole
 from minigrad.command import command
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--export", type=Path, metavar="FILE.html", help="write the page without a server, and end")
     args = parser.parse_args(argv)
     if args.export:
-        write_whole(args.export, exported().encode())
+        write_whole(args.export, page(exported=True).encode())
         print(f"page: {args.export}")
         return
     if args.port > 65535:
@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         server.serve_forever()
     finally:
+        server.lab.training.stop()
         server.server_close()
 
 

@@ -29,15 +29,15 @@ HEADERS = {
 }
 
 
-def page(offline: str = "") -> str:
-    """The page; with ``offline``, JavaScript that computes one channel, it needs no server."""
-    svg, equations = drawing()
-    html = (HERE / "page.html").read_text("utf-8").replace("<!-- graph -->", svg)
-    return html.replace("/* equations */", json.dumps(equations)).replace("/* offline */", offline)
-
-
-def exported() -> str:
-    return page((HERE / "offline.js").read_text("utf-8"))
+def page(exported: bool = False) -> str:
+    """The page; if exported with the JavaScript that computes one channel, so that it needs no server."""
+    text, (svg, equations) = (HERE / "page.html").read_text("utf-8"), drawing()
+    text = text.replace("<!-- graph -->", svg).replace("/* equations */", json.dumps(equations))
+    return (
+        text.replace("/* offline */", (HERE / "offline.js").read_text("utf-8"))
+        if exported
+        else text
+    )
 
 
 class Server(ThreadingHTTPServer):
@@ -91,10 +91,6 @@ class Server(ThreadingHTTPServer):
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
-    def server_close(self) -> None:
-        self.lab.training.stop()
-        super().server_close()
-
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
@@ -105,8 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.permitted():
             raise Refused(404, "there is one page")
         nonce = secrets.token_urlsafe(16)
-        page = self.server.page.replace("NONCE", nonce)
-        self.reply(200, page.encode(), "text/html; charset=utf-8", nonce)
+        self.reply(200, self.server.page.replace("NONCE", nonce).encode(), nonce)
 
     def do_POST(self) -> None:
         if (name := self.permitted()) not in REQUESTS:
@@ -144,14 +139,14 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as refused:
             self.reply(refused.status, encoded(refused.content))
 
-    def reply(
-        self, status: int, body: bytes, kind: str = "application/json", nonce: str = ""
-    ) -> None:
+    def reply(self, status: int, body: bytes, nonce: str = "") -> None:
         self.close_connection = True
         self.send_response(status)
         for name, value in HEADERS.items():
             self.send_header(name, value.format(nonce))
-        self.send_header("Content-Type", kind)
+        self.send_header(
+            "Content-Type", "text/html; charset=utf-8" if nonce else "application/json"
+        )
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -1,4 +1,4 @@
-"""What each request is answered with, and the sessions: one for each open page, while it is heard of."""
+"""What each request is answered with, and the sessions: one for each open page while it is heard of."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ POINTS = SESSION | {"x": several(ANY, 2, 64), "gy": several(ANY, 2, 64)}
 CHANNEL = POINTS | {"gamma": number(-100, 100), "beta": number(-100, 100), "eps": number(1e-12, 10)}
 #: the fields of each request
 REQUESTS = {
-    "open": {},
-    "close": SESSION,
+    "open": {}, "close": SESSION, "stop": SESSION,
     "channel": CHANNEL | {"lr": number(0, 100), "paths": several(choice(*PATHS), 0, len(PATHS))},
     "running": SESSION | {
         "action": choice("reset", "train", "look", "move"), "population": choice(*POPULATIONS),
@@ -33,7 +32,6 @@ REQUESTS = {
     },
     "check": CHANNEL | {"name": choice(*expressions.ASKED), "expression": text(2000)},
     "train": SESSION | {"lr": number(1e-6, 1e3), "std": number(1e-6, 100), "steps": number(10, 5000)},
-    "stop": SESSION,
     "progress": SESSION | {"since": number(0, 1000)},
 }  # fmt: skip
 
@@ -64,10 +62,19 @@ class Session:
             z = layer.eval()(given)
         if trains:
             self.history = [*self.history, [mean.item(), layer.running_mean.item()]][-200:]
+
+        def line(mean: mg.Tensor, var: mg.Tensor) -> dict[str, float]:
+            """Statistics, and the affine map that normalizing by them is."""
+            at = channel.column([0, 1])
+            y0, y1 = mg.frozen_batch_norm(
+                at, layer.gamma, layer.beta, mean, var, eps=layer.eps
+            ).numpy()[:, 0]
+            return {"mean": mean.item(), "var": var.item(), "scale": y1 - y0, "shift": y0}
+
         return {
             **{k: channel.listed(v) for k, v in (("x", given), ("train", y), ("eval", z))},
-            "batch": {"mean": mean.item(), "var": var.item()},
-            "running": {"mean": layer.running_mean.item(), "var": layer.running_var.item()},
+            "batch": line(mean, var),
+            "running": line(layer.running_mean, layer.running_var),
             "gap": abs(y - z).max().item(),
             "batches": layer.num_batches.item(),
             "history": self.history,
@@ -100,8 +107,17 @@ class Lab:
             with session.lock:
                 return session.answer(**values)
         if name == "check":
-            return self.check(**values)
-        return getattr(self, name)(key, **values)
+            with self.checking:
+                return expressions.judge(**values)
+        if name == "progress":
+            return self.training.progress(key, int(values["since"]))
+        if name == "train" and not self.training.start(key, **values):
+            raise Refused(409, "a training is running: stop it first", "已有训练在运行：请先停止")
+        if name == "close":
+            self.close(key)
+        if name == "stop":
+            self.training.stop(key)
+        return {"run": self.training.run}
 
     def open(self) -> dict[str, Any]:
         with self.lock:
@@ -111,10 +127,10 @@ class Lab:
             self.sessions[key := secrets.token_urlsafe(12)] = Session()
         return {"session": key, "names": {n: expressions.known(n) for n in expressions.ASKED}}
 
-    def close(self, key: str) -> dict[str, Any]:
+    def close(self, key: str) -> None:
         with self.lock:
             self.sessions.pop(key, None)
-        return self.stop(key)
+        self.training.stop(key)
 
     def forget_silent_pages(self) -> None:
         with self.lock:
@@ -122,19 +138,3 @@ class Lab:
             gone = [key for key, session in self.sessions.items() if session.seen < late]
         for key in gone:
             self.close(key)
-
-    def check(self, **question: Any) -> dict[str, Any]:
-        with self.checking:
-            return expressions.judge(**question)
-
-    def train(self, key: str, lr: float, std: float, steps: float) -> dict[str, Any]:
-        if not self.training.start(key, lr, std, int(steps)):
-            raise Refused(409, "a training is running: stop it first", "已有训练在运行：请先停止")
-        return {"run": self.training.run}
-
-    def stop(self, key: str) -> dict[str, Any]:
-        self.training.stop(key)
-        return {}
-
-    def progress(self, key: str, since: float) -> dict[str, Any]:
-        return self.training.progress(key, int(since))

@@ -1,20 +1,19 @@
 """Training in the background: the sigmoid MLP on digits, without and with batch norm, in a process of its own.
 
-A process can be stopped at once, and leaves the server's interpreter to the requests. As a program it takes learning
-rate, deviation and steps, and writes a line of JSON for each record; it ends when nobody reads them.
+It can be stopped at once, and leaves the server's interpreter to the requests. As a program it takes learning rate,
+deviation and steps, and writes a line of JSON for each record; it ends when nobody reads them.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from itertools import chain, count
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +41,20 @@ class Training:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def start(self, owner: str, lr: float, std: float, steps: int) -> bool:
+    def start(self, owner: str, lr: float, std: float, steps: float) -> bool:
         """Start a run; False if there is one."""
         with self.lock:
             if self.running:
                 return False
-            # one core: the other one answers the page
+            # one core: the other one answers the page; a session of its own: Ctrl-C is for the server
             env = os.environ | {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "NUMBA")}
             env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])
-            command = [sys.executable, "-m", __name__, str(lr), str(std), str(steps)]
-            pipes = {"stdout": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-            # in a session of its own, since Ctrl-C is for the server
-            self.process = subprocess.Popen(command, env=env, start_new_session=True, **pipes)
-            self.owner, self.records, self.steps, self.run = owner, [], steps, self.run + 1
-            pair = self.process, self.records
-            threading.Thread(target=self.read, args=pair, daemon=True).start()
+            command = [sys.executable, "-m", __name__, str(lr), str(std), str(int(steps))]
+            pipe = subprocess.PIPE
+            self.process = subprocess.Popen(command, env=env, stdout=pipe, start_new_session=True)
+            self.owner, self.records, self.steps, self.run = owner, [], int(steps), self.run + 1
+            reading = self.process, self.records
+            threading.Thread(target=self.read, args=reading, daemon=True).start()
             return True
 
     @staticmethod
@@ -76,32 +74,30 @@ class Training:
     def progress(self, owner: str, since: int) -> dict[str, Any]:
         if owner != self.owner:
             return {"running": self.running, "mine": False, "records": []}
-        found = {"run": self.run, "steps": self.steps, "records": self.records[since:]}
-        failed = self.process.poll() not in (None, 0, -9)
-        return {"running": self.running, "mine": True, "failed": failed, **found}
+        state = {
+            "mine": True,
+            "running": self.running,
+            "failed": self.process.poll() not in (None, 0, -9),
+        }
+        return state | {"run": self.run, "steps": self.steps, "records": self.records[since:]}
 
 
 def sigmoid_inputs(model: MLP, x: mg.Tensor) -> Iterator[dict[str, Any]]:
-    """A summary of what enters the sigmoids of each hidden layer; as in training, x is normalized as one batch."""
+    """What enters the sigmoids of each hidden layer; as in training, x is normalized as one batch.
+
+    A histogram, mean and deviation, and the share at which the sigmoid's slope is below 0.02, |z| > 4.
+    """
     with mg.no_grad(), nn.hold_statistics():
         for layer in model.hidden:
-            z = layer(x)
-            yield summary(z.numpy())
-            x = mg.sigmoid(z)
-
-
-def summary(z: np.ndarray) -> dict[str, Any]:
-    """A histogram, mean and deviation, and the share at which the sigmoid's slope is below 0.02, |z| > 4."""
-    z = z[np.isfinite(z)].astype(float)
-    counts = np.histogram(np.clip(z, EDGES[0], EDGES[-1]), EDGES)[0].tolist()
-    numbers = (z.mean(), z.std(), (abs(z) > 4).mean()) if z.size else [None] * 3
-    return dict(
-        zip(("counts", "mean", "std", "flat"), (counts, *map(finite, numbers)), strict=True)
-    )
-
-
-def finite(value: Any) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+            x = layer(x)
+            z = x.numpy()[np.isfinite(x.numpy())].astype(float)
+            counts = np.histogram(np.clip(z, EDGES[0], EDGES[-1]), EDGES)[0].tolist()
+            numbers = (z.mean(), z.std(), (abs(z) > 4).mean()) if z.size else (0, 0, 0)
+            yield {
+                "counts": counts,
+                **dict(zip(("mean", "std", "flat"), map(float, numbers), strict=True)),
+            }
+            x = mg.sigmoid(x)
 
 
 def run(lr: float, std: float, steps: int) -> Iterator[dict[str, Any]]:
@@ -113,16 +109,14 @@ def run(lr: float, std: float, steps: int) -> Iterator[dict[str, Any]]:
         if isinstance(module, nn.BatchNorm):
             module.on_nonfinite = "skip"  # a run that diverges is shown
     descents = [descent(m, mg.optim.SGD(m.parameters(), lr)) for m in models]
-    epochs = (
-        mg.data.DataLoader(data["train"], BATCH, drop_last=True, rng=np.random.default_rng(epoch))
-        for epoch in count()
-    )
-    losses, at = [], {0, *evaluations(steps, RECORDS)}
-    for step, batch in zip(range(steps + 1), chain.from_iterable(epochs), strict=False):
+    loader = mg.data.DataLoader(data["train"], BATCH, drop_last=True, rng=np.random.default_rng(0))
+    batches = chain.from_iterable(repeat(loader))
+    losses, at = [[np.nan] * 2], {0, *evaluations(steps, RECORDS)}
+    for step, batch in zip(range(steps + 1), batches, strict=False):
         if step in at:
             yield {
                 "step": step,
-                "loss": [*map(finite, np.mean(losses, axis=0))] if losses else [None, None],
+                "loss": [float(v) if np.isfinite(v) else None for v in np.mean(losses, axis=0)],
                 "accuracy": [accuracy(m, *data["test"]) for m in models],
                 "layers": [list(sigmoid_inputs(m, images)) for m in models],
             }
