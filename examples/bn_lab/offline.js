@@ -21,10 +21,7 @@ window.offline = {
     const part = (values) => ({values, sum: sum(values), along: sum(times(values, xhat))});
     const node = (value, gradient) => ({value: [value].flat(), gradient: [gradient].flat()});
     const moved = x.map((v, i) => v - lr * total[i]);
-    const state = (a) => {
-      const {mean, variance, std, loss} = statistics(a);
-      return {mean, var: variance, std, loss};
-    };
+    const state = ({mean, variance, std, loss}) => ({mean, var: variance, std, loss});
     return {
       nodes: {
         mean: node(mean, gmean), centered: node(centered, gcentered), squared: node(squared, x.map(() => gsquared)),
@@ -34,7 +31,7 @@ window.offline = {
       },
       paths: Object.fromEntries(Object.entries(parts).map(([name, a]) => [name, part(a)])),
       total: part(total),
-      step: {x: moved, before: state(x), after: state(moved)},
+      step: {x: moved, before: state(statistics(x)), after: state(statistics(moved))},
     };
   },
 };

@@ -59,8 +59,7 @@ class Server(ThreadingHTTPServer):
         """Start a thread; where too many are busy, close the connection that has been silent for longest."""
         with self.lock:
             self.waiting[request] = time.monotonic()
-            full = len(self.waiting) > CONNECTIONS
-            if full:
+            if len(self.waiting) > CONNECTIONS:
                 self.drop(min(self.waiting, key=self.waiting.__getitem__))
         super().process_request(request, client_address)
 

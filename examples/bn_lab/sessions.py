@@ -52,9 +52,8 @@ class Session:
         if action == "reset":
             self.reset()
         layer, trains, self.layer.momentum = self.layer, action in ("reset", "train"), momentum
-        given = channel.column(
-            x if action == "move" else self.rng.normal(*POPULATIONS[population], 8)
-        )
+        normal = POPULATIONS[population]
+        given = channel.column(x if action == "move" else self.rng.normal(*normal, 8))
         with mg.no_grad():
             y, mean, var = mg.batch_norm(given, layer.gamma, layer.beta, eps=layer.eps)
             if trains:
@@ -65,11 +64,9 @@ class Session:
 
         def line(mean: mg.Tensor, var: mg.Tensor) -> dict[str, float]:
             """Statistics, and the affine map that normalizing by them is."""
-            at = channel.column([0, 1])
-            y0, y1 = mg.frozen_batch_norm(
-                at, layer.gamma, layer.beta, mean, var, eps=layer.eps
-            ).numpy()[:, 0]
-            return {"mean": mean.item(), "var": var.item(), "scale": y1 - y0, "shift": y0}
+            given = channel.column([0, 1]), layer.gamma, layer.beta, mean, var
+            y0, y1 = channel.listed(mg.frozen_batch_norm(*given, eps=layer.eps))
+            return {"mean": mean.item(), "scale": y1 - y0, "shift": y0}
 
         return {
             **{k: channel.listed(v) for k, v in (("x", given), ("train", y), ("eval", z))},
