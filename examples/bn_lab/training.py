@@ -126,6 +126,7 @@ def run(lr: float, std: float, steps: int) -> Iterator[dict[str, Any]]:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # of statistics before the first step
+    getattr(os, "nice", int)(10)  # the page goes first
     try:
         with np.errstate(all="ignore"):
             for record in run(float(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])):
