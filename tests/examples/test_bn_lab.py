@@ -320,10 +320,9 @@ def browser():
 class Page:
     """The page in a browser; scripts see its names."""
 
-    def __init__(self, browser, address, width=1280, height=800, dark=False):
+    def __init__(self, browser, address, dark=False):
         self.browser = browser
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.resize(1280, 800)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         browser.get(address)
@@ -331,6 +330,10 @@ class Page:
 
     def __call__(self, expression, *arguments):
         return self.browser.execute_script(f"return {expression}", *arguments)
+
+    def resize(self, width, height):
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
     def wait(self, expression, *arguments):
         wait_for(lambda: self(expression, *arguments))
@@ -490,7 +493,9 @@ def test_a_short_training(page, lab):
 
 
 def test_phone_dark_and_chinese(lab, browser):
-    page = Page(browser, lab.address, 390, 844, dark=True)
+    page = Page(browser, lab.address, dark=True)
+    page.resize(390, 844)
+    page.wait("$('plot').viewBox.baseVal.width < 390")
     for language in ("en", "zh"):
         for part in ("channel", "running", "check", "training"):
             page.click(f"tab-{part}")
