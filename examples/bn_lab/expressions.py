@@ -97,13 +97,12 @@ def walk(node: ast.AST, names: Mapping[str, Any], depth: int) -> Any:
 def judge(
     name: str, expression: str, x: Numbers, gy: Numbers, gamma: float, beta: float, eps: float
 ) -> dict[str, Any]:
-    """The verdict of ``study.check_step`` on an expression for the gradient called ``name``.
-
-    It is checked on this channel and on a second one, so that a gamma of 1, say, does not hide a mistake.
-    """
-    rng = np.random.default_rng(len(x))
-    pairs = [x, rng.normal(1, 2, len(x))], [gamma, 1.7], [beta, -0.6], [gy, rng.normal(size=len(x))]
-    given = [mg.tensor(np.array(pair, dtype=float).T) for pair in pairs]
+    """The verdict of ``study.check_step`` on an expression for the gradient called ``name``."""
+    # on this channel, with 5 points at least, and three more: few points, or a gamma of 1, hide mistakes
+    xs, gys = np.random.default_rng(len(x)).normal(1, 2, (2, 4, max(5, len(x))))
+    xs[0, : len(x)], gys[0, : len(x)] = x, gy
+    rows = xs, [gamma, 1.7, 0.6, -1.3], [beta, -0.6, 0.3, 1], gys
+    given = [mg.tensor(np.array(row, dtype=float).T) for row in rows]
     v = problem("bn_lab", *given, axis=1, eps=eps)
     names = {n: np.asarray(v[n] if n in ("eps", "m") else v[n].numpy()) for n in known(name)}
     right = v[name].numpy()
