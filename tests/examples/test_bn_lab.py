@@ -375,6 +375,16 @@ def test_an_answer_that_is_changed_shows_on_the_page(page, monkeypatch):
     assert "7.77" in page.text("nodes") and "7.77" in page.text("graph")
 
 
+def test_the_page_goes_on_beside_64_connections(page):
+    address = page.browser.current_url.split("/")[2].split(":")
+    many = [socket.create_connection(address, timeout=20) for _ in range(64)]
+    for _ in range(3):
+        page.click("shift")
+        assert page.settled()["x"] == page("numbers.nodes.x.value")
+    for s in many:
+        s.close()
+
+
 def test_points_and_arrows_follow_pointer_and_keys(page):
     from selenium.webdriver.common.action_chains import ActionChains
 
