@@ -11,6 +11,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
+from examples.bn_lab.channel import channel
 from examples.bn_lab.server import Server, page
 from examples.experiment import make_parser, natural
 from minigrad.checkpoint import write_whole
@@ -33,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--port: expected at most 65535, got {args.port}")
     sys.setswitchinterval(5e-4)  # a drag doesn't wait for a check that computes
     server = Server(args.port)
+    channel([0, 1], [1, 0], 1, 0, 1e-3, 1)  # loads the compiled kernels
     print(f"{server.address}\nCtrl-C ends it.", flush=True)
     if args.open:
         webbrowser.open(server.address)
