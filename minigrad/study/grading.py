@@ -148,20 +148,18 @@ def _graded(forward: Any, backward: Any, v: Arrays, norm: str) -> Grade:
         return Grade({"out": _raised("out", error)})
     v, notes = _variant(out, v)
     notes += ["forward changes x."] * (not np.array_equal(given[0], v.x))
-    verdicts = {"out": judge("out", out, v, warn=False)}
+    verdicts = {"out": _judged("out", out, v)}
     try:
         grads = dict(zip(("dx", "dgamma", "dbeta"), backward(v.gy.copy(), cache), strict=True))
     except Exception as error:
         return Grade(verdicts | {"dx": _raised("dx", error)}, tuple(notes))
     for name in ("dbeta", "dgamma", "dx"):
-        verdicts[name] = judge(name, grads[name], v, warn=False)
+        verdicts[name] = _judged(name, grads[name], v)
     kept = any(not np.array_equal(param.get(k, a), a) for k, a in before.items())
     if before and not kept:
         notes.append("No running statistics are kept.")
     for name in before if kept else ():
-        each = [
-            judge(name, param.get(name, before[name]), v.again(ddof=n), warn=False) for n in (0, 1)
-        ]
+        each = [_judged(name, param.get(name), v.again(ddof=n)) for n in (0, 1)]
         verdicts[name] = min(each, key=lambda found: (found.verdict == "wrong", not found.mistake))
         if name == "running_var" and verdicts[name].verdict != "wrong":
             kind = ("biased, as in cs231n", "unbiased, as in the paper")[each.index(verdicts[name])]
@@ -169,7 +167,7 @@ def _graded(forward: Any, backward: Any, v: Arrays, norm: str) -> Grade:
     if kept:
         try:
             test, _ = forward(*given, settings | {"mode": "test"} | before)
-            verdicts["test"] = judge("test", test, v, warn=False)
+            verdicts["test"] = _judged("test", test, v)
         except Exception as error:
             verdicts["test"] = _raised("test", error)
     return Grade(verdicts, tuple(notes))
@@ -186,8 +184,18 @@ def _variant(out: Any, v: Arrays) -> tuple[Arrays, list[str]]:
     return v, []
 
 
+def _judged(name: str, mine: Any, v: Arrays) -> Verdict:
+    try:
+        return judge(name, mine, v, warn=False)
+    except (TypeError, ValueError) as error:  # no numbers
+        says = f"{name} is missing: {str(error).removeprefix('tensor: ')}."
+        return Verdict("wrong", np.nan, "no numbers", says)
+
+
 def _raised(name: str, error: Exception) -> Verdict:
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    words = f"{type(error).__name__}: {error}"
-    says = f"{name} is missing: line {where.lineno}, {where.line or where.name}: {words}."
-    return Verdict("wrong", np.nan, words, says)
+    """The verdict on what a function did not return: where in it an error was raised, or what it has to return."""
+    where, words = traceback.extract_tb(error.__traceback__)[-1], f"{type(error).__name__}: {error}"
+    place = f"line {where.lineno}, {where.line or where.name}"
+    if where.filename == __file__:
+        place = f"expected {'dx, dgamma, dbeta' if name == 'dx' else 'out, cache'} to be returned"
+    return Verdict("wrong", np.nan, words, f"{name} is missing: {place}: {words}.")

@@ -75,7 +75,8 @@ batch | momentum * var + (1 - momentum) * v | v | running_var | var for old_var
 batch | == "test" | == "eval" | test | batch statistics in test mode
 batch | - dbeta / len(dout) | - 0 | dx | missing mean path
 batch | dx, dgamma, dbeta% | dx, dbeta, dgamma% | dbeta | ggamma and gbeta swapped
-batch | dx, dgamma, dbeta% | dx, dgamma% | dx | ValueError
+batch | dx, dgamma, dbeta% | dx, dgamma% | dx | expected dx, dgamma, dbeta to be returned: ValueError
+batch | dx, dgamma, dbeta% | dx, None, dbeta% | dgamma | dgamma is missing: expected numbers, got None.
 batch | xhat = (x | raise KeyError("x"); xhat = (x | out | KeyError: 'x'
 batch | - xhat * | - xhat**2 / xhat * | dx | NaN or infinity
 batch | momentum * var + (1 - momentum) * v% | momentum * var + momentum * v% | running_var | momentum for 1 - momentum
