@@ -101,6 +101,9 @@ CHANGED = {
             for n in ("dot", "fold_batch_norm", "fold_constants", "peak_bytes", "prune")
         )
     ],
+    "batches are shared among processes": [
+        "data.DataLoader(arrays, batch_size, shuffle=True, drop_last=False, rng=None, backend=None, shard=None)"
+    ],
     "the unbiased variance may normalize": [
         "study.check_step(name, mine, x, gamma, beta, gy, axis=1, eps=0.001, ddof=0)"
     ],
