@@ -25,7 +25,7 @@ import os
 import sys
 import time
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from itertools import accumulate
 from typing import Any
@@ -45,8 +45,10 @@ from .optim.optimizers import listed
 from .tape import no_grad
 from .tensor import Tensor, apply
 
-#: set by what starts processes: mpiexec of MPICH and Intel, of Open MPI, and PMIx (Slurm)
-LAUNCHED = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK"
+#: set by mpiexec and srun
+LAUNCHED = {"PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK"}
+#: bytes of all small messages, 8 of them for what all agree on: of one size, so that what does not match still arrives
+SLOT = 4096
 
 
 class Alone:
@@ -55,17 +57,18 @@ class Alone:
     rank, size = 0, 1
 
     def agree(self, what: str) -> None:
-        """Raise RuntimeError on all processes unless all come with the same text."""
+        """Raise RuntimeError on all processes unless all come with the same text, as all collectives do."""
+        self.all_gather(np.empty(0), what)
 
-    def all_gather(self, x: Any) -> Any:
+    def all_gather(self, x: Any, what: str) -> Any:
         """The arrays of all processes along a new first axis."""
         return x[None].copy()
 
-    def all_reduce(self, x: Any) -> Any:
+    def all_reduce(self, x: Any, what: str) -> Any:
         """The sum of all processes' arrays, of one axis."""
         return x.copy()
 
-    def broadcast(self, value: Any) -> Any:
+    def broadcast(self, value: Any, what: str = "broadcast") -> Any:
         """The object of rank 0."""
         return value
 
@@ -76,34 +79,37 @@ class Mpi(Alone):
     def __init__(self, comm: Any) -> None:
         self.comm, self.rank, self.size = comm, comm.rank, comm.size
 
-    def agree(self, what: str) -> None:
-        own, found = np.array(zlib.crc32(what.encode()), np.uint32), np.empty(self.size, np.uint32)
-        self.comm.Allgather(own, found)
-        if (found != own).any():
+    def all_gather(self, x: Any, what: str) -> Any:
+        slot, slots = np.zeros(SLOT, np.uint8), np.empty((self.size, SLOT), np.uint8)
+        slot[:4] = np.array([zlib.crc32(what.encode())], np.uint32).view(np.uint8)
+        if small := x.nbytes <= SLOT - 8:
+            slot[8 : 8 + x.nbytes] = np.ascontiguousarray(x).reshape(-1).view(np.uint8)
+        self.comm.Allgather(slot, slots)
+        if (slots[:, :4] != slot[:4]).any():
             texts = reversed([*enumerate(self.comm.allgather(what[:200]))])
             places = sorted((r, text) for text, r in {text: r for r, text in texts}.items())
             raise RuntimeError(
-                f"the processes have come apart: {'; '.join(f'rank {r} at {t}' for r, t in places)}; all must do the "
-                "same in the same order, with the same model and features"
+                f"the processes do not do the same: {'; '.join(f'rank {r} is at {t}' for r, t in places)}"
             )
-
-    def all_gather(self, x: Any) -> Any:
+        if small:
+            return slots[:, 8 : 8 + x.nbytes].copy().view(x.dtype).reshape(self.size, *x.shape)
         found = np.empty((self.size, *x.shape), x.dtype)
         self.comm.Allgather(np.ascontiguousarray(x), found)
         return found
 
-    def all_reduce(self, x: Any) -> Any:
-        if x.nbytes <= 4096:  # one message
-            return self.all_gather(x).sum(axis=0, dtype=x.dtype)
+    def all_reduce(self, x: Any, what: str) -> Any:
+        if x.nbytes <= SLOT - 8:
+            return self.all_gather(x, what).sum(axis=0, dtype=x.dtype)
+        self.agree(what)
         # Each process adds up one share: no MPI has to promise that all get the same bits.
-        padded = np.zeros((self.size, -(-x.size // self.size)), x.dtype)
-        padded.reshape(-1)[: x.size] = x
+        padded = np.resize(x, (self.size, -(-x.size // self.size)))
         parts = np.empty_like(padded)
         self.comm.Alltoall(padded, parts)
         self.comm.Allgather(parts.sum(axis=0), padded)
         return padded.reshape(-1)[: x.size]
 
-    def broadcast(self, value: Any) -> Any:
+    def broadcast(self, value: Any, what: str = "broadcast") -> Any:
+        self.agree(what)
         return self.comm.bcast(value if self.rank == 0 else None)
 
     def end(self, kind: Any, error: Any, trace: Any = None) -> None:
@@ -124,8 +130,10 @@ class Mpi(Alone):
 @cache
 def init() -> Any:
     """Join the processes that ``mpiexec`` started, if nothing here has yet; errors on one end all from then on."""
-    if not any(name in os.environ for name in LAUNCHED):
+    if not os.environ.keys() & LAUNCHED:
         return Alone()
+    if int(os.environ.get("MPI_LOCALNRANKS", 0)) > (os.cpu_count() or 1):  # MPICH would wait busily
+        os.environ.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
     try:
         from mpi4py import MPI
     except ImportError as error:
@@ -168,9 +176,8 @@ class AllReduce(Op):
 
     def forward(self, k: Any, *xs: Any) -> Any:
         flat = k.xp.concatenate([x.reshape(-1) for x in xs])
-        there = communicator(flat.__class__)
-        there.agree(f"all_reduce {flat.dtype} {[x.shape for x in xs]}")
-        flat = there.all_reduce(flat)
+        what = f"all_reduce {flat.dtype} {[x.shape for x in xs]}"
+        flat = communicator(flat.__class__).all_reduce(flat, what)
         if self.divisor > 1:
             flat /= self.divisor
         ends = accumulate(x.size for x in xs)
@@ -196,9 +203,8 @@ class MergeMoments(Op):
 
     def forward(self, k: Any, count: Any, mean: Any, m2: Any) -> Any:
         flat = k.xp.concatenate([count.reshape(-1), mean.reshape(-1), m2.reshape(-1)])
-        there = communicator(flat.__class__)
-        there.agree(f"the statistics of a batch norm, {flat.dtype} {mean.shape}")
-        rows, n = there.all_gather(flat), 1 + mean.size
+        what = f"the statistics of a batch norm, {flat.dtype} {mean.shape}"
+        rows, n = communicator(flat.__class__).all_gather(flat, what), 1 + mean.size
         counts, means = rows[:, :1], rows[:, 1:n]
         with np.errstate(all="ignore"):  # what is not finite is refused where it is used
             total = counts.sum(axis=0)
@@ -222,10 +228,7 @@ def all_reduce(*tensors: Tensor) -> Any:
 
 
 def mean(x: Tensor, count: float = 1) -> Tensor:
-    """Mean of x over all processes, weighted by their counts; of a part's mean loss, that of the whole batch.
-
-    Needed before ``backward`` where parts differ in size: ``average_gradients`` weights all processes alike.
-    """
+    """Mean over all processes, weighted by ``count``: from the mean losses of parts of any sizes, the whole batch's."""
     total, counts = all_reduce(x.widened() * count, x.widened().lift(float(count), "mean"))
     return total / counts
 
@@ -241,14 +244,11 @@ def average_gradients(model: Any) -> None:
                 p.grad = g.astype(p.dtype)
 
 
-@dataclass(frozen=True)
-class Merging:
-    """Merges the moments of ``layers`` over all processes. Equal ones are the same setting to a captured graph."""
-
-    layers: frozenset[Module]
+class Merging(frozenset[Any]):
+    """Merges the moments of its layers over all processes. Equal ones are the same setting to a captured graph."""
 
     def __call__(self, layer: Any, own: Moments) -> Moments:
-        if layer not in self.layers:
+        if layer not in self:
             return own
         return Moments(*apply(MergeMoments(), own.count, own.mean, own.m2))
 
@@ -260,14 +260,14 @@ def synchronized(model: Module) -> Override:
     before they normalize and enter the running statistics, and gradients flow through them to all processes. A context
     manager, and a decorator of a training step. ValueError inside of ``merging_statistics``.
     """
-    layers = frozenset(m for m in model.modules() if isinstance(m, BatchNorm))
+    layers = {m for m in model.modules() if isinstance(m, BatchNorm)}
 
     def merging(outer: bn.Hooks | None) -> bn.Hooks | None:
         before = outer or bn.Hooks()
         if not isinstance(before.merge, (Merging, type(None))):
             raise ValueError("synchronized: merging_statistics has merged the statistics already")
-        both = layers | before.merge.layers if before.merge else layers
-        return outer if size() == 1 else replace(before, merge=Merging(both))
+        both = Merging(layers.union(before.merge or ()))
+        return outer if size() == 1 else replace(before, merge=both)
 
     return Override(hooks.variable, merging)
 
@@ -284,8 +284,8 @@ def broadcast(*owners: Any) -> None:
     """Load rank 0's state on all processes, into models and optimizers: what has a ``state_dict``."""
     for owner in owners:
         state = owner.state_dict()
-        init().agree(f"broadcast {[(n, a.shape, str(a.dtype)) for n, a in state.items()]}")
-        owner.load_state_dict(init().broadcast(state))
+        what = f"broadcast {[(n, a.shape, str(a.dtype)) for n, a in state.items()]}"
+        owner.load_state_dict(init().broadcast(state, what))
 
 
 def save(path: str | os.PathLike[str], state: Any) -> None:

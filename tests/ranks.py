@@ -194,7 +194,7 @@ def collectives():
 def helpers():
     """Seeds, states and checkpoints; a checkpoint of one process goes on with several."""
     dist.manual_seed(5)
-    drawn = dist.init().all_gather(mg.rand(8).numpy())
+    drawn = dist.init().all_gather(mg.rand(8).numpy(), "")
     assert len({row.tobytes() for row in drawn}) == dist.size()
     dist.manual_seed(5)
     assert drawn[dist.rank()].tobytes() == mg.rand(8).numpy().tobytes()

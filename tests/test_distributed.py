@@ -66,10 +66,10 @@ def test_processes(processes, check):
     {
         "raises": "rank 1 ends all: ValueError: this part has no labels",
         "is killed": "signal 9",
-        "exits": "rank 1 at the end of the program",
-        "has another model": "rank 1 at broadcast [('0.weight', (4, 1, 3, 3)",
-        "has other gradients": "rank 1 at all_reduce float64 [(10,)",
-        "has other features": "rank 1 at the statistics of a batch norm, float32 (5,)",
+        "exits": "rank 1 is at the end of the program",
+        "has another model": "rank 1 is at broadcast [('0.weight', (4, 1, 3, 3)",
+        "has other gradients": "rank 1 is at all_reduce float64 [(10,)",
+        "has other features": "rank 1 is at the statistics of a batch norm, float32 (5,)",
     }.items(),
 )
 def test_one_ends_all(what, words):

@@ -14,12 +14,14 @@ class Nccl:
         token = host.broadcast(self.nccl.get_unique_id() if self.rank == 0 else None)
         self.channel = self.nccl.NcclCommunicator(self.size, token, self.rank)
 
-    def all_gather(self, x: Any) -> Any:
+    def all_gather(self, x: Any, what: str) -> Any:
         """The arrays of all processes along a new first axis."""
+        self.agree(what)
         return self._send(self.channel.allGather, x, (self.size, *x.shape))
 
-    def all_reduce(self, x: Any) -> Any:
+    def all_reduce(self, x: Any, what: str) -> Any:
         """The sum of all processes' arrays."""
+        self.agree(what)
         return self._send(self.channel.allReduce, x, x.shape, self.nccl.NCCL_SUM)
 
     def _send(self, collective: Any, x: Any, shape: tuple[int, ...], *how: int) -> Any:
