@@ -7,7 +7,7 @@ test accuracies that are printed. Then batches are small, two images for each pr
 each part, and by those of the whole batch (minigrad.distributed.synchronized). By itself it is one process, which has
 nothing to share.
 
-Takes about ten seconds with two processes on two cores, half a minute with four.
+Takes less than a minute with two processes on two cores; more processes than cores take longer.
 """
 
 from __future__ import annotations
@@ -90,8 +90,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = make_parser("distributed_mlp", __doc__)
     default = Settings()
     add_options(parser, data=default.data, batch_size=default.batch_size, lr=default.lr, seed=0)
-    help_steps = "training steps (default: %(default)s)"
-    parser.add_argument("--steps", type=positive, default=default.steps, help=help_steps)
+    parser.add_argument("--steps", type=positive, default=1000, help="default: %(default)s")
     return parser.parse_args(argv)
 
 
@@ -102,15 +101,13 @@ def main(argv: list[str] | None = None) -> int:
         data = Data.load(settings)
     tell = print if dist.rank() == 0 else lambda *_: None
     shared = train(Shared(settings, data, Curves.empty(settings)))
-    tell(f"{dist.size()} processes, {settings.batch_size} images in a batch")
+    tell(f"processes: {dist.size()}, images in a batch: {settings.batch_size}")
     tell(table(settings, shared.curves))
     if dist.size() == 1:
         tell("for more processes: mpiexec -n 4 python -m examples.distributed_mlp")
         return 0
     small = replace(settings, batch_size=PART * dist.size())
-    tell(
-        f"\n{PART} images for each process, {small.batch_size} in a batch: test accuracy at the end"
-    )
+    tell(f"\n{PART} images for each process, {small.batch_size} in a batch: last test accuracy")
     for kind, statistics in ((Apart, "each part"), (Shared, "the whole batch")):
         run = kind(small, data, Curves.empty(small))
         run.models, run.descents = run.models[1:], run.descents[1:]  # with batch norm

@@ -7,12 +7,15 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+from helpers import refuses
 
 import minigrad as mg
 from minigrad import distributed as dist
 from minigrad import nn
+from minigrad.kernels.nccl import Nccl
 
 DTYPE = np.float64
 #: batches of 16, 16 and 15: parts of unequal sizes, and some ranks get another size last, some the same
@@ -102,10 +105,11 @@ def require_close(found, expected, size=None, tolerance=1e-12):
         WORST[0] = max(WORST[0], error)
 
 
-def require_same_bits(state):
-    first = dist.init().broadcast(state)
+def require_same_bits(state, other=None):
+    """As another state, or as rank 0's."""
+    other = other or dist.init().broadcast(state)
     for name, array in state.items():
-        assert array.tobytes() == first[name].tobytes(), f"{name} differs from rank 0"
+        assert array.tobytes() == other[name].tobytes(), f"the bits of {name} differ"
 
 
 WORST = [0.0]
@@ -120,18 +124,17 @@ def training(kind, optimizer, captured):
     if captured:
         eager = Training(kind, optimizer, True)
         assert eager.run().tobytes() == found.tobytes()
-        assert len(together.step.graphs) == 1 + (dist.rank() == 3 - dist.size())
-        state = eager.state()
-        assert all(state[n].tobytes() == a.tobytes() for n, a in together.state().items())
+        assert len(together.step.graphs) == len({len(x) for x, _ in together.loader})
+        require_same_bits(together.state(), eager.state())
 
 
 def higher_orders():
-    """Outputs, and three orders of gradients, through the merged statistics of parts of 5, 3 and 6 examples."""
-    rng, ends = np.random.default_rng(0), np.cumsum([0, 5, 3, 6])
-    ends = ends[[0, 2, 3]] if dist.size() == 2 else ends
+    """Outputs, and three orders of gradients, through the merged statistics of parts of different sizes."""
+    rng, sizes = np.random.default_rng(0), {2: (5, 9), 3: (5, 3, 6), 4: (5, 3, 2, 4)}
+    ends = np.cumsum([0, *sizes[dist.size()]])
     x, u = rng.standard_normal((2, 14, 3))
     weight = rng.uniform(0, 2, 14)
-    weight[:5] = 0  # rank 0 counts nothing where there are three
+    weight[:5] = 0  # nothing of rank 0 counts
     own = slice(*ends[dist.rank() : dist.rank() + 2])
     for weights in (None, weight):
 
@@ -160,35 +163,80 @@ def collectives():
     """Sums of small and large tensors; the fused op against its reference, with gradients; means."""
     r, n = dist.rank(), dist.size()
     for size in (0, 1, 5, 3001):
-        rows = np.random.default_rng(size).standard_normal((n, size))
         for dtype in (np.float32, np.float64, np.float16):
-            rows = rows.astype(dtype)
+            rows = np.random.default_rng(size).standard_normal((n, size)).astype(dtype)
             x = mg.tensor(rows[r], requires_grad=True)
             y = dist.all_reduce(x)
-            wide = rows.astype(np.promote_types(dtype, np.float32))
-            expected = sum(wide[1:], wide[0]).astype(dtype)
+            expected = np.add.reduce(rows, dtype=np.promote_types(dtype, np.float32)).astype(dtype)
             assert y.numpy().tobytes() == expected.tobytes(), (size, dtype)
             g = mg.grad((y * y).sum(), x)
-            assert np.array_equal(g.numpy(), (dist.all_reduce(2 * y)).numpy())
+            assert g.numpy().tobytes() == dist.all_reduce(2 * y).numpy().tobytes()
     rng = np.random.default_rng(r)
-    leaves = [mg.tensor(a, requires_grad=True) for a in (3.0 + r, *rng.standard_normal((2, 4)))]
-    leaves = [t.astype("float64") for t in leaves]
+    arrays = [np.array(3.0 + r), *rng.standard_normal((2, 4))]
+    leaves = [mg.tensor(a, requires_grad=True) for a in arrays]
 
     def orders(ys):
-        gs = mg.grad(
-            (ys[1] ** 3).sum() + (ys[2] ** 2).sum() * (1 + r), leaves[1:], create_graph=True
-        )
+        loss = (ys[1] ** 3).sum() + (ys[2] ** 2).sum() * (1 + r)
+        gs = mg.grad(loss, leaves[1:], create_graph=True)
         return [*ys, *gs, *mg.grad(gs, leaves[1:], [g.detach() for g in gs])]
 
-    pairs = zip(
-        orders(mg.Tensor.apply(dist.MergeMoments(), *leaves)),
-        orders(dist.MergeMoments().reference(*leaves)),
-        strict=True,
-    )
+    op = dist.MergeMoments()
+    pairs = zip(orders(mg.Tensor.apply(op, *leaves)), orders(op.reference(*leaves)), strict=True)
     for i, (a, b) in enumerate(pairs):
         require_close({str(i): a.numpy()}, {str(i): b.numpy()})
     mean = dist.mean(mg.tensor(float(r)), count=r + 1).item()
     assert abs(mean - np.average(range(n), weights=np.arange(n) + 1)) < 1e-6
+
+
+class Pointer(np.ndarray):
+    """Stands in for an array of CuPy: its address is the array."""
+
+    data = property(lambda self: SimpleNamespace(ptr=self))
+
+
+class StandIn(Nccl):
+    """NCCL's communicator, with a stand-in of CuPy whose NCCL sends over MPI."""
+
+    def __init__(self):
+        host = dist.init()
+
+        def gather(x, out, count, dtype, stream):
+            assert (count, dtype, stream) == (x.size, str(x.dtype), 7)
+            out[...] = host.all_gather(np.asarray(x), "")
+
+        def reduce(x, out, count, dtype, add, stream):
+            assert (count, dtype, add, stream) == (x.size, str(x.dtype), "+", 7)
+            out[...] = host.all_reduce(np.asarray(x), "")
+
+        def channel(size, token, rank):
+            assert (size, token, rank) == (host.size, (5,), host.rank)
+            return SimpleNamespace(allGather=gather, allReduce=reduce)
+
+        names = {"NCCL_FLOAT32": "float32", "NCCL_FLOAT64": "float64", "NCCL_SUM": "+"}
+        nccl = SimpleNamespace(get_unique_id=lambda: (5,), NcclCommunicator=channel, **names)
+        stream = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=7), nccl=nccl)
+        arrays = {
+            "ascontiguousarray": lambda x: np.ascontiguousarray(x).view(Pointer),
+            "empty": lambda *how: np.empty(*how).view(Pointer),
+        }
+        super().__init__(host, SimpleNamespace(cuda=stream, **arrays))
+
+    def _send(self, *args):
+        return np.asarray(super()._send(*args))
+
+
+def nccl():
+    """The same training, by NCCL's collectives."""
+    over_mpi = Training("cnn", "sgd", True)
+    over_mpi.run()
+    communicator, stand_in = dist.communicator, StandIn()
+    dist.communicator = lambda kind: stand_in
+    try:
+        over_nccl = Training("cnn", "sgd", True)
+        over_nccl.run()
+    finally:
+        dist.communicator = communicator
+    require_same_bits(over_nccl.state(), over_mpi.state())
 
 
 def helpers():
@@ -203,11 +251,9 @@ def helpers():
     dist.broadcast(model, optimizer)
     require_same_bits(model.state_dict())
     assert optimizer.lr == 1
-    loader = mg.data.DataLoader([np.arange(7)], 4, shuffle=False, shard=dist)
-    halves = [[0, 1], [4, 5]], [[2, 3], [6]]
-    thirds = [[0, 1], [4]], [[2], [5]], [[3], [6]]
-    found = [x.tolist() for (x,) in loader]
-    assert found == (halves if dist.size() == 2 else thirds)[dist.rank()]
+    loader = mg.data.DataLoader([np.arange(11)], 6, shuffle=False, shard=dist)
+    parts = [np.array_split(batch, dist.size()) for batch in (np.arange(6), np.arange(6, 11))]
+    assert [x.tolist() for (x,) in loader] == [part[dist.rank()].tolist() for part in parts]
     path = Path(dist.init().broadcast(tempfile.mkdtemp())) / "state.safetensors"
     _, expected = alone("mlp", "adam")
     start = Training("mlp", "adam", together=False)
@@ -225,33 +271,23 @@ def helpers():
 
 def refusals():
     """What is wrong on one rank is an error on all, or on this one before anything is sent."""
-    for captured in (False, True):
-        bn = nn.BatchNorm(3)
+    bn = nn.BatchNorm(3)
 
-        def step(x, bn=bn):
-            with dist.synchronized(bn):
-                return bn(x)
+    def step(x):
+        with dist.synchronized(bn):
+            return bn(x)
 
-        function = mg.jit(step) if captured else step
-        x = mg.ones((4, 3)) * (np.nan if dist.rank() == 1 else 1)
-        before = bn.state_dict()
-        refused(lambda f=function, x=x: f(x), "NaN or Inf")
-        assert all(np.array_equal(a, before[n]) for n, a in bn.state_dict().items())
-    loss = lambda x: bn(x).sum()  # noqa: E731
-    with dist.synchronized(bn):
-        refused(lambda: nn.micro_batch_backward(bn, loss, [(mg.ones((4, 3)),)]), "merged already")
-    with nn.merging_statistics(lambda layer, own: own):
-        refused(lambda: dist.synchronized(bn).__enter__(), "merging_statistics")
-    refused(lambda: mg.data.DataLoader([np.arange(5)], 4, shard=dist), "last batch has 1 examples")
-
-
-def refused(call, words):
-    try:
-        call()
-    except ValueError as error:
-        assert words in str(error), error
-    else:
-        raise AssertionError(f"expected an error: {words}")
+    before, x = bn.state_dict(), mg.ones((4, 3)) * (np.nan if dist.rank() == 1 else 1)
+    for function in (step, mg.jit(step)):
+        with refuses(ValueError, "NaN or Inf"):
+            function(x)
+        require_same_bits(bn.state_dict(), before)
+    with dist.synchronized(bn), refuses(ValueError, "merged already"):
+        nn.micro_batch_backward(bn, lambda x: bn(x).sum(), [(mg.ones((4, 3)),)])
+    with nn.merging_statistics(lambda layer, own: own), refuses(ValueError, "merging_statistics"):
+        step(x)
+    with refuses(ValueError, "the last batch has 1 examples"):
+        mg.data.DataLoader([np.arange(5)], 4, shard=dist)
 
 
 CHECKS = {
@@ -259,7 +295,7 @@ CHECKS = {
     for kind in MODELS
     for optimizer in OPTIMIZERS
     for captured in (False, True)
-} | {check.__name__: (check,) for check in (higher_orders, collectives, helpers, refusals)}
+} | {check.__name__: (check,) for check in (higher_orders, collectives, nccl, helpers, refusals)}
 
 
 def fault(what):
@@ -280,9 +316,7 @@ def fault(what):
     if what == "has other gradients" and dist.rank() == 1:
         model.parameters()[0].grad = None
     if what == "has other features" and dist.rank() == 1:
-        model = nn.Sequential(nn.BatchNorm(5))
-        with dist.synchronized(model):
-            model(mg.ones((4, 5)))
+        dist.SyncBatchNorm(5)(mg.ones((4, 5)))
     dist.average_gradients(model)
 
 
