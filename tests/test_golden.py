@@ -127,7 +127,10 @@ REMOVED = {
 OTHER_BITS = {
     "one factor takes the variance that normalized to the one that is kept": [
         "settings of batch norm"
-    ]
+    ],
+    "gradients of frozen batch norm come from two sums": [
+        *("frozen", "half frozen", "masks and weights", "micro-batches")
+    ],
 }
 
 #: reason: names of pickles that don't load. They were written by the first version after 098c7bf whose objects survive
