@@ -3,7 +3,11 @@
 The same processes run all peers, block of steps by block of steps in turns: minigrad over MPI, and DDP over Gloo. DDP
 normalizes by the statistics of each part (PyTorch's SyncBatchNorm is for GPUs), and so does the peer ``apart``, whose
 parameters must be DDP's; ``synchronized`` normalizes by those of the whole batch, which costs two messages for each
-batch norm. ``communication`` is the share of a step spent in MPI, the wait for the other process included.
+batch norm. ``communication`` is the time of a step that is spent in MPI, the wait for the other process included.
+
+With --plot, the share of the time that computing has with up to 1,024 processes, by a model of the transport that was
+measured with two: a small message takes latency * log2(P) + (P - 1) * 4 KiB / bandwidth, the gradients' sum three
+latencies * log2(P) + 2 * bytes / bandwidth; each process keeps its part, and nobody waits for a slower one.
 """
 
 from __future__ import annotations
@@ -120,6 +124,47 @@ def measure(name: str, rounds: int) -> dict[str, list[float]]:
     return times
 
 
+def transport() -> dict[str, float]:
+    """Seconds of the smallest message, and bytes per second of a large sum, with two processes in step."""
+
+    def best(send: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(200):
+            start = perf_counter()
+            send()
+            times.append(perf_counter() - start)
+        return median(times)
+
+    large = np.ones(2**19, np.float32)
+    latency = best(lambda: dist.init().agree("the latency"))
+    seconds = best(lambda: dist.init().all_reduce(large, "the bandwidth"))
+    return {"latency": latency, "bandwidth": 2 * large.nbytes / (seconds - 3 * latency)}
+
+
+def plot(path: str, latency: float, bandwidth: float, computing: dict[str, float]) -> None:
+    """Draw the share of computing against the number of processes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes, processes = figure.subplots(), 2 ** np.arange(1, 11)
+    for name, seconds in computing.items():
+        shapes = [w.shape for w in WORKLOADS[name][0].build(2, batches=1).weights]
+        norms, gradients = len(shapes) - 1, 4 * sum(int(np.prod(shape)) for shape in shapes)
+        start = latency * np.log2(processes)
+        small = start + (processes - 1) * dist.SLOT / bandwidth
+        sent = 2 * norms * small + small + 2 * start + 2 * gradients / bandwidth
+        axes.plot(
+            processes, seconds / (seconds + sent), "o-", label=f"{name}: {1e3 * seconds:.1f} ms"
+        )
+    title = f"latency {1e6 * latency:.0f} us, {bandwidth / 1e9:.1f} GB/s, synchronized batch norm"
+    axes.set(
+        xscale="log", ylim=(0, 1), xlabel="processes", ylabel="share of computing", title=title
+    )
+    axes.set_xticks(processes, processes)
+    axes.legend(title="computing of a part", frameon=False)
+    figure.savefig(path, dpi=140)
+
+
 def launched(rounds: int) -> None:
     """One of the processes: measure, and print the times on rank 0."""
     import torch
@@ -129,15 +174,21 @@ def launched(rounds: int) -> None:
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
     os.environ.update(address, RANK=str(dist.rank()), WORLD_SIZE=str(dist.size()))
     torch.distributed.init_process_group("gloo")
-    found = {name: measure(name, rounds) for name in WORKLOADS}
+    found: dict[str, Any] = {"transport": transport()}
+    found |= {name: measure(name, rounds) for name in WORKLOADS}
     torch.distributed.destroy_process_group()
     if dist.rank() == 0:
         print(json.dumps(found))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.distributed", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.distributed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="default: %(default)s")
+    parser.add_argument("--plot", metavar="FILE", help="draw how it scales, by a model")
     parser.add_argument("--launched", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.launched:
@@ -154,13 +205,23 @@ def main() -> None:
     for processes in (1, 2):
         command = ["mpiexec", "-n", str(processes), *again]
         run = subprocess.run(command, env=one_thread, stdout=subprocess.PIPE, text=True, check=True)
-        for name, times in json.loads(run.stdout.splitlines()[-1]).items():
+        found = json.loads(run.stdout.splitlines()[-1])
+        speed = found.pop("transport")
+        for name, times in found.items():
             print(f"{name}, batch {WORKLOADS[name][1]}, processes: {processes}")
             for title, values in times.items():
                 ratios = sorted(a / b for a, b in zip(values, times["DDP"], strict=True))
                 spread = f"[{ratios[0]:.2f} .. {ratios[-1]:.2f}]"
                 milliseconds = f"{1e3 * median(values):9.3f} ms"
                 print(f"  {title:<24}{milliseconds}   over DDP {median(ratios):.2f} {spread}")
+    print(f"latency {1e6 * speed['latency']:.0f} us, {speed['bandwidth'] / 1e9:.2f} GB/s")
+    if options.plot:
+        last, sent = PEERS[-1][0], "communication"
+        plot(
+            options.plot,
+            **speed,
+            computing={n: median(t[last]) - median(t[sent]) for n, t in found.items()},
+        )
 
 
 if __name__ == "__main__":
