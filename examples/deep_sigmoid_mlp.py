@@ -101,6 +101,7 @@ class Run:
     run: int = 0
     step: int = 0
     losses: np.ndarray = field(default_factory=lambda: np.zeros((len(NETWORKS), 2)))
+    shard = None  # of each batch, see distributed_mlp
 
     def __post_init__(self) -> None:
         self.start()
@@ -123,7 +124,7 @@ class Run:
         while True:
             rng = np.random.default_rng([self.settings.seed + self.run, epoch])
             loader = mg.data.DataLoader(
-                self.data.train, self.settings.batch_size, drop_last=True, rng=rng
+                self.data.train, self.settings.batch_size, drop_last=True, rng=rng, shard=self.shard
             )
             yield from islice(loader, skip, None)
             epoch, skip = epoch + 1, 0

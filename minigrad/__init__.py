@@ -37,7 +37,7 @@ __version__ = "0.1.0"
 _warn_of_namesake()
 
 if TYPE_CHECKING:
-    from . import data, interop, layers, study
+    from . import data, distributed, interop, layers, study
     from .bn.moments import Moments, merge_moments, moments, weighted_batch_norm
     from .dlpack import from_dlpack
     from .graph import (
@@ -64,14 +64,14 @@ __all__ = [
     "CaptureError", "Graph", "GraphDiff", "Moments", "Tensor", "abs", "allow_tf32", "arange", "argmax", "argmin",
     "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "broadcast_to", "capture", "clip", "clone",
     "concatenate", "constant", "conv1d", "conv2d", "conv_transpose2d", "cos", "cumsum", "data", "detect_anomaly",
-    "dropout", "einsum", "exp", "expm1", "eye", "flatten", "from_dlpack", "from_onnx", "frozen_batch_norm", "full",
-    "gelu", "get_num_threads", "global_avg_pool2d", "grad", "gradcheck", "graph_diff", "graphs", "group_norm",
-    "instance_norm", "interop", "jit", "layer_norm", "layers", "leaky_relu", "linear", "linspace", "load", "log",
-    "log1p", "log_softmax", "logsumexp", "manual_seed", "matmul", "max", "max_pool2d", "maximum", "mean",
-    "merge_moments", "min", "minimum", "moments", "mse_loss", "nn", "no_grad", "one_hot", "ones", "ones_like", "optim",
-    "pad", "permute", "prod", "rand", "randn", "ravel", "relu", "repeat", "reshape", "save", "set_backend",
-    "set_num_threads", "sigmoid", "silu", "sin", "softmax", "softmax_cross_entropy", "softplus", "split", "sqrt",
-    "squeeze", "stack", "std", "study", "sum", "summary", "swapaxes", "tanh", "tensor", "tf32_allowed", "tile",
+    "distributed", "dropout", "einsum", "exp", "expm1", "eye", "flatten", "from_dlpack", "from_onnx",
+    "frozen_batch_norm", "full", "gelu", "get_num_threads", "global_avg_pool2d", "grad", "gradcheck", "graph_diff",
+    "graphs", "group_norm", "instance_norm", "interop", "jit", "layer_norm", "layers", "leaky_relu", "linear",
+    "linspace", "load", "log", "log1p", "log_softmax", "logsumexp", "manual_seed", "matmul", "max", "max_pool2d",
+    "maximum", "mean", "merge_moments", "min", "minimum", "moments", "mse_loss", "nn", "no_grad", "one_hot", "ones",
+    "ones_like", "optim", "pad", "permute", "prod", "rand", "randn", "ravel", "relu", "repeat", "reshape", "save",
+    "set_backend", "set_num_threads", "sigmoid", "silu", "sin", "softmax", "softmax_cross_entropy", "softplus", "split",
+    "sqrt", "squeeze", "stack", "std", "study", "sum", "summary", "swapaxes", "tanh", "tensor", "tf32_allowed", "tile",
     "transpose", "unsqueeze", "var", "weighted_batch_norm", "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
@@ -80,17 +80,15 @@ _LATER = {
     name: module
     for module, names in {
         "bn.moments": "Moments merge_moments moments weighted_batch_norm",
-        "data": "data",
         "dlpack": "from_dlpack",
         "graph": "CaptureError Graph GraphDiff capture detect_anomaly graph_diff graphs jit summary",
-        "interop": "interop",
-        "layers": "layers",
         "onnx.model": "from_onnx",
         "ops.einsum": "einsum",
         "ops.losses": "binary_cross_entropy_with_logits mse_loss one_hot",
         "ops.rectifiers": "gelu leaky_relu silu softplus",
         "sampling": "rand randn",
         "study": "gradcheck study",
+        **{room: room for room in ("data", "distributed", "interop", "layers")},
         **_METHODS,
     }.items()
     for name in names.split()

@@ -101,6 +101,9 @@ CHANGED = {
             for n in ("dot", "fold_batch_norm", "fold_constants", "peak_bytes", "prune")
         )
     ],
+    "batches are shared among processes": [
+        "data.DataLoader(arrays, batch_size, shuffle=True, drop_last=False, rng=None, backend=None, shard=None)"
+    ],
     "the unbiased variance may normalize": [
         "study.check_step(name, mine, x, gamma, beta, gy, axis=1, eps=0.001, ddof=0)"
     ],
@@ -124,7 +127,10 @@ REMOVED = {
 OTHER_BITS = {
     "one factor takes the variance that normalized to the one that is kept": [
         "settings of batch norm"
-    ]
+    ],
+    "gradients of frozen batch norm come from two sums": [
+        *("frozen", "half frozen", "masks and weights", "micro-batches")
+    ],
 }
 
 #: reason: names of pickles that don't load. They were written by the first version after 098c7bf whose objects survive

@@ -21,7 +21,7 @@ FLOORS = [
     "ops",
     "autograd creation",
     "nn",
-    "optim bn data checkpoint dlpack interop layers info sampling",
+    "optim bn data checkpoint distributed dlpack interop layers info sampling",
     "study onnx onnx.export graph onnx.model",
 ]
 PLACES = {f"minigrad.{name}": floor for floor, names in enumerate(FLOORS) for name in names.split()}
@@ -38,6 +38,7 @@ LAZY = {
     "graphviz",
     "matplotlib",
     "ml_dtypes",
+    "mpi4py",
     "onnx",
     "pooch",
     "requests",

@@ -34,7 +34,7 @@ def build(batch: int = BATCH, batches: int = 20, mean: float = 0.0) -> Inputs:
     return random_inputs(shapes, (batch, 1, 28, 28), batches, mean)
 
 
-def with_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
+def with_minigrad(inputs: Inputs, captured: bool = False, train: Any = train_minigrad) -> Any:
     nn = mg.nn
     model = nn.Sequential(
         nn.Conv2d(1, 16, 3, bias=False),
@@ -46,10 +46,15 @@ def with_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
         nn.Flatten(),
         nn.Linear(FLAT, 10),
     )
-    return train_minigrad(model, inputs, captured)
+    return train(model, inputs, captured)
 
 
-def with_torch(inputs: Inputs, compiled: bool = False, channels_last: bool = False) -> Peer:
+def with_torch(
+    inputs: Inputs,
+    compiled: bool = False,
+    channels_last: bool = False,
+    train: Any = train_torch,
+) -> Any:
     from torch import nn
 
     model = nn.Sequential(
@@ -62,7 +67,7 @@ def with_torch(inputs: Inputs, compiled: bool = False, channels_last: bool = Fal
         nn.Flatten(),
         nn.Linear(FLAT, 10),
     )
-    return train_torch(model, inputs, compiled, channels_last)
+    return train(model, inputs, compiled, channels_last)
 
 
 def with_jax(inputs: Inputs) -> Peer:

@@ -39,16 +39,16 @@ def sizes_of(inputs: Inputs) -> list[int]:
     return [inputs.weights[0].shape[1], *(len(weight) for weight in inputs.weights)]
 
 
-def with_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
+def with_minigrad(inputs: Inputs, captured: bool = False, train: Any = train_minigrad) -> Any:
     sizes = sizes_of(inputs)
     layers: list[mg.nn.Module] = []
     for n, m in pairwise(sizes[:-1]):
         norm = mg.nn.BatchNorm(m, momentum=MOMENTUM, eps=EPS)
         layers += [mg.nn.Linear(n, m, bias=False), norm, mg.nn.Sigmoid()]
-    return train_minigrad(mg.nn.Sequential(*layers, mg.nn.Linear(*sizes[-2:])), inputs, captured)
+    return train(mg.nn.Sequential(*layers, mg.nn.Linear(*sizes[-2:])), inputs, captured)
 
 
-def with_torch(inputs: Inputs, compiled: bool = False) -> Peer:
+def with_torch(inputs: Inputs, compiled: bool = False, train: Any = train_torch) -> Any:
     from torch import nn
 
     sizes = sizes_of(inputs)
@@ -56,7 +56,7 @@ def with_torch(inputs: Inputs, compiled: bool = False) -> Peer:
     for n, m in pairwise(sizes[:-1]):
         norm = nn.BatchNorm1d(m, momentum=1 - MOMENTUM, eps=EPS)
         layers += [nn.Linear(n, m, bias=False), norm, nn.Sigmoid()]
-    return train_torch(nn.Sequential(*layers, nn.Linear(*sizes[-2:])), inputs, compiled)
+    return train(nn.Sequential(*layers, nn.Linear(*sizes[-2:])), inputs, compiled)
 
 
 def with_jax(inputs: Inputs) -> Peer:

@@ -61,10 +61,15 @@ def makers(
 
 
 def train_minigrad(model: mg.nn.Sequential, inputs: Inputs, captured: bool = False) -> Peer:
+    return fit_minigrad(loaded(model, inputs), inputs, captured)
+
+
+def loaded(model: mg.nn.Sequential, inputs: Inputs) -> mg.nn.Sequential:
+    """The model with the weights of the inputs."""
     weighted = [layer for layer in model if isinstance(layer, (mg.nn.Linear, mg.nn.Conv2d))]
     for layer, weight in zip(weighted, inputs.weights, strict=True):
         layer.weight.data = mg.tensor(weight).data
-    return fit_minigrad(model, inputs, captured)
+    return model
 
 
 def fit_minigrad(
@@ -104,6 +109,11 @@ def fit_minigrad(
 def train_torch(
     model: Any, inputs: Inputs, compiled: bool = False, channels_last: bool = False
 ) -> Peer:
+    return fit_torch(loaded_torch(model, inputs), inputs, compiled, channels_last)
+
+
+def loaded_torch(model: Any, inputs: Inputs) -> Any:
+    """The model with the weights of the inputs."""
     import torch
     from torch import nn
 
@@ -112,7 +122,7 @@ def train_torch(
         for layer, weight in zip(weighted, inputs.weights, strict=True):
             layer.weight.copy_(torch.tensor(weight))
         weighted[-1].bias.zero_()
-    return fit_torch(model, inputs, compiled, channels_last)
+    return model
 
 
 def fit_torch(

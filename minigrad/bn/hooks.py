@@ -18,12 +18,14 @@ from ..nn.batch_norm import BatchNorm, hooks
 from ..nn.module import Module
 from ..ops.arithmetic import where
 from ..ops.batch_norm import batch_norm, frozen_batch_norm
-from ..tape import no_grad
+from ..tape import no_grad, tracing
 from ..tensor import Tensor, by_type
 from .moments import Moments, moments, position_weights, weighted_batch_norm
 
-#: mean and variance that normalized a batch, and the number of values per channel
-Statistics = tuple[Tensor, Tensor, float]
+#: mean and variance that normalized a batch, and the number of values per channel: a Tensor where it was merged
+Statistics = tuple[Tensor, Tensor, Any]
+#: so many values that no correction is left: m / (m - 1) is 1
+ANY = 1e300
 #: a callable of a layer and the three statistics
 Collector = Callable[[Any, Tensor, Tensor, float], None]
 #: a callable of a layer and the moments of its input, which returns those to normalize by
@@ -32,9 +34,13 @@ Merge = Callable[[Any, Moments], Moments]
 Normalized = tuple[Tensor, list[Statistics]]
 
 
-def update(layer: BatchNorm, mean: Tensor, var: Tensor, m: float) -> None:
+def update(layer: BatchNorm, mean: Tensor, var: Tensor, m: Any) -> None:
     """Update the running statistics unless they are frozen."""
     if layer.moving:
+        if isinstance(m, Tensor):  # of all processes: computed with, since a graph can't read it
+            with no_grad():
+                var = var * ((m - layer.ddof_norm) / (m - layer.ddof_running))
+            m = ANY
         layer.move_statistics(mean, var, m)
 
 
@@ -175,14 +181,15 @@ def normalize(
 
 def statistics(layer: BatchNorm, found: Moments) -> Statistics:
     """The mean and the variance that normalize, and the number of values per channel."""
-    return found.mean, found.var(layer.ddof_norm), found.count.item()
+    m = found.count if current().merge is not None else found.count.item()
+    return found.mean, found.var(layer.ddof_norm), m
 
 
 def _merged(layer: BatchNorm, x: Tensor, weight: Any) -> Moments:
     """The moments of the whole batch, of which x may be one part."""
     merge, own = current().merge, moments(x, layer.axis, weight)
     found = own if merge is None else merge(layer, own)
-    if not found.count.item() > 1:
+    if tracing.get() is None and not found.count.item() > 1:
         raise ValueError(
             f"expected more than one value per channel in the whole batch, got {found.count.item()}; for "
             "inference call model.eval() first, in training use larger batches, or drop_last=True"

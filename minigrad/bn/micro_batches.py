@@ -60,7 +60,8 @@ def micro_batch_backward(
     ValueError, TypeError
         For no micro-batches or others than tuples; if they call different batch norms, a ``GhostBatchNorm``, or one
         twice that normalizes by its running statistics (``BatchRenorm``, frozen but moving); if a loss has several
-        elements. No ``.grad`` and no statistics have changed then.
+        elements; inside of ``merging_statistics`` or ``distributed.synchronized``. No ``.grad`` and no statistics have
+        changed then.
 
     Notes
     -----
@@ -117,6 +118,10 @@ class _Run:
         if others := [type(b).__name__ for b in batches if not isinstance(b, (tuple, list))]:
             raise TypeError(
                 f"micro_batch_backward: expected micro-batches as tuples, the arguments of loss, got {others[0]}"
+            )
+        if current().merge is not None:
+            raise ValueError(
+                "micro_batch_backward: the statistics are merged already, by merging_statistics or synchronized"
             )
         self.loss, self.batches, self.calls = loss, batches, list[_Call]()
         self.names = {module: name for name, module in model.named_modules()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,9 @@ class DataLoader(Explained):
     backend : {"numpy", "cupy"}, optional
         The backend of the batches, by default the default backend. To the current GPU, each is copied from page-locked
         memory during the use of the previous one.
+    shard : minigrad.distributed, optional
+        Give each process its part of every batch, in an order that rank 0 draws; the parts differ by one example at
+        most. ValueError if there are more processes than examples in the last batch.
 
     Examples
     --------
@@ -48,6 +52,7 @@ class DataLoader(Explained):
         drop_last: bool = False,
         rng: np.random.Generator | None = None,
         backend: str | None = None,
+        shard: Any = None,
     ) -> None:
         if not isinstance(arrays, (list, tuple)) or not arrays or isinstance(arrays[0], tuple):
             raise ValueError(
@@ -63,7 +68,13 @@ class DataLoader(Explained):
         if backend is not None:
             backends.get(backend)
         self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
-        self.rng, self.backend = rng, backend
+        self.rng, self.backend, self.shard = rng, backend, shard
+        last = batch_size if drop_last else lengths[0] % batch_size or batch_size
+        if shard is not None and last < shard.size():
+            raise ValueError(
+                f"DataLoader: the last batch has {last} examples for {shard.size()} processes; use drop_last=True or "
+                "another batch_size"
+            )
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -82,6 +93,10 @@ class DataLoader(Explained):
     def _batches(self) -> Iterator[tuple[np.ndarray, ...]]:
         n = len(self.arrays[0])
         order = generator(self.rng).permutation(n) if self.shuffle else np.arange(n)
+        if self.shard is not None:
+            order = self.shard.init().broadcast(order)
         for i in range(len(self)):
             chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
+            if self.shard is not None:
+                chosen = np.array_split(chosen, self.shard.size())[self.shard.rank()]
             yield tuple([np.asarray(a[chosen], real(a.dtype)) for a in self.arrays])

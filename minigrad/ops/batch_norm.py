@@ -131,6 +131,18 @@ class FrozenBatchNorm(PerChannel):
     def forward(self, k: Any, x: Any, gamma: Any, beta: Any, mean: Any, var: Any) -> Any:
         return k.frozen_batch_norm(x, gamma, beta, mean, var, self.kept, self.eps)
 
+    def backward(self, node: Any, needs: Any, gy: Tensor) -> Any:
+        x, gamma, _, mean, var = node.inputs
+        inv_std, axes = 1 / (var + self.eps).sqrt(), self.reduced(x)
+        scale = inv_std if gamma is None else gamma * inv_std
+        gy = gy.astype(mean.dtype)
+        gx = (gy * self.wide(scale, x)).astype(x.dtype) if needs[0] else None
+        if not any(needs[1:]):
+            return gx, None, None, None, None
+        total, moment = gy.sum(axes), (gy * (x - self.wide(mean, x))).sum(axes)
+        ggamma = None if gamma is None else moment * inv_std
+        return gx, ggamma, total, -scale * total, moment * scale * inv_std**2 * -0.5
+
 
 class MoveStatistics(Op):
     """Update running statistics with a batch's, in place: the averages of Algorithm 2, line 10.

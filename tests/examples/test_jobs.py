@@ -44,6 +44,8 @@ deep_sigmoid_mlp | --batch-size 1 | at least 2
 deep_sigmoid_mlp | --lr -1 | positive number
 deep_sigmoid_mlp | --data imagenet | invalid choice
 deep_sigmoid_mlp | --batch-size 2000 | training set has only 1437
+distributed_mlp | mpiexec -n 4
+distributed_mlp | --steps 0 | positive integer
 image_classifier | 20 for digits, 3 for mnist, 10 for fashion-mnist
 image_classifier | --resume | --resume needs --checkpoint
 image_classifier | --resume --checkpoint absent | there is no absent
