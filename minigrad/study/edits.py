@@ -84,14 +84,10 @@ def likely(node: Any, under: bool) -> Edits:
             if isinstance(a, ast.BinOp):
                 moved = ast.BinOp(_call("sqrt", a.left), a.op, a.right)
                 yield f"{text(a.right)} outside the square root", moved
-        case ast.Call(ast.Name("average"), [a]):
-            yield "sum for mean", _call("sum", a)
-            yield from _of_sums(node, a)
         case ast.Call(ast.Name("variance"), [a]):
             yield "wrong axis", _call("variance", a, ast.Name("other"))
-        case ast.Call(ast.Name("sum" | "total"), [a]):
-            yield "mean for sum", _call("average", a, *_shared(node))
-            yield from _of_sums(node, a)
+        case ast.Call(ast.Name("average" | "sum" | "total" as name), [a]):
+            yield from _of_sums(node, name, a)
         case _:
             yield from _leaf(node)
 
@@ -112,16 +108,16 @@ def _leaf(node: Any) -> Edits:
             yield from ((f"{other} for {name}", ast.Name(other)) for other in kind)
 
 
-def _shared(node: Any) -> list[ast.expr]:
-    """The axes of a sum, if they are not those of the statistics."""
-    return [ast.Name("shared")] if text(node.func) == "total" else []
-
-
-def _of_sums(node: Any, a: Any) -> Edits:
+def _of_sums(node: Any, name: str, a: Any) -> Edits:
+    shared = [ast.Name("shared")] if name == "total" else []  # its axes
+    if name == "average":
+        yield "sum for mean", _call("sum", a)
+    else:
+        yield "mean for sum", _call("average", a, *shared)
+    variance = _call("variance", a, *shared)
+    yield f"variance for {name}", variance
+    yield f"standard deviation for {name}", _call("sqrt", variance)
     yield "missing sum", a
-    variance = _call("variance", a, *_shared(node))
-    yield f"variance for {text(node.func)}", variance
-    yield f"standard deviation for {text(node.func)}", _call("sqrt", variance)
     yield "1/m twice", _op(node, "/", ast.Name("m"))
     yield "m for 1/m", _op(_call("sum", a), "*", ast.Name("m"))
     yield from ((f"factor {f:g}", _op(ast.Constant(f), "*", node)) for f in (0.5, 2, 3))

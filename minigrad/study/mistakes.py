@@ -221,7 +221,7 @@ class Derivation:
                 if any(line in self.find(n) for n in used):
                     continue
                 for axes in self.layout.others() if "other" in used else [()]:
-                    shown = _shown(line, code.replace("other", str(axes))), _shown(line, right)
+                    shown = written(line, code.replace("other", str(axes))), written(line, right)
                     made = partial(self.wrong, line, compiled(code), axes)
                     yield line, Mistake(KNOWN.get(what, what), *shown, made)
 
@@ -250,7 +250,9 @@ def space(name: str, layout: Layout) -> tuple[Mistake, ...]:
     def rank(entry: tuple[str, Mistake]) -> tuple[bool, int, int]:
         line, mistake = entry
         words = next(i for i, words in enumerate(LIKELY) if re.search(words, mistake.name))
-        return name not in forward and line in forward, words, lines.index(line)
+        # a sign is lost in the line that is asked for, if it may be that one
+        first = -1 if line == name and mistake.name == "wrong sign" else lines.index(line)
+        return name not in forward and line in forward, words, first
 
     found += ((name if "swapped" in m.name else "", m) for m in whole(name, layout))
     found.sort(key=rank)
@@ -286,7 +288,7 @@ def _print(value: Any) -> tuple[Any, str]:
     return shape, f"{float(value.ravel() @ np.cos(np.arange(value.size) ** 2 + 1.0)):.9e}"
 
 
-def _shown(line: str, code: str) -> str:
+def written(line: str, code: str) -> str:
     """A line as a student would write it."""
     code = re.sub(r"^spread\((.*)\)$|, shared\b", r"\1", code).replace("total(", "sum(")
     code = re.sub(r"\bn\b", "(m - 1)", code)
@@ -326,13 +328,13 @@ def whole(name: str, layout: Layout) -> Iterator[Mistake]:
     if name.startswith("running"):
         what, right = "momentum and 1 - momentum swapped", RUNNING[name]
         wrong = right.replace("(1 - momentum)", "@").replace("momentum", "(1 - momentum)")
-        shown = _shown(name, wrong.replace("@", "momentum")), _shown(name, right)
+        shown = written(name, wrong.replace("@", "momentum")), written(name, right)
         yield Mistake(what, *shown, lambda v: v.by(v.lines, momentum=1 - v.momentum))
     yield Mistake("transposed", f"{name}.T", name, lambda v: v[name].T)
-    for value in STEPS:
+    for value in ("gy", *STEPS):
         what = f"{value} for {name}"
         what = "ggamma and gbeta swapped" if {name, value} == {"ggamma", "gbeta"} else what
-        shown = f"{name} = {value}", _shown(name, STEPS[name])
+        shown = f"{name} = {value}", written(name, STEPS[name])
         yield Mistake(KNOWN.get(what, what), *shown, operator.itemgetter(value))
 
 

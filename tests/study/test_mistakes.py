@@ -226,6 +226,9 @@ dx | missing 1/m (mean and variance paths) | gamma * ivar * (dout - dbeta - xhat
 dx | missing gamma (direct and variance paths), missing mean path | ivar * (dout - xhat * dgamma / m)
 dx | wrong factor 1.001 | 1.001 * dx
 dx | wrong factor (variance path) | gamma * ivar * (dout - dout.mean(0) + xhat * [1, 2, 4])
+dmu | wrong sign | (dout * gamma * ivar).sum(0)
+dx | zero | 0 * dx
+dx | gy for gx | dout
 dx | not finite | dx + np.nan
 """
 
