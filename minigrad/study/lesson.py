@@ -20,7 +20,7 @@ from ..tape import no_grad
 from ..tensor import tensor
 from .edits import compiled
 from .factors import explain, fits
-from .mistakes import STEPS, Arrays, Layout, Mistake, is_likely, space, terms, wide_space, written
+from .mistakes import STEPS, Arrays, Layout, Mistake, is_likely, space, terms, wide_space
 from .steps import RULES, problem
 
 #: Rounding errors relative to the size of a value's terms: some thousand roundings of float64, some ten of the others.
@@ -168,7 +168,7 @@ def judge(said: str, mine: Any, v: Arrays, affine: bool = True, warn: bool = Tru
         if not np.isfinite(answer).all():
             found = [("not finite", "NaN or infinity, of a division by 0: eps left out?")]
         elif shaped and not answer.any():
-            found = [("zero", f"zero everywhere. Right is: {_equation(name, v)}.")]
+            found = [("zero", f"zero everywhere. Right is: {layout.line(name)}.")]
         found = found or _named(name, answer, v, space(name, layout), near)
         rarely = _rarely(name, answer, v, layout, near if dtype in CLOSE else 1e-10)
         found = found or next(filter(None, rarely), [])
@@ -180,7 +180,7 @@ def judge(said: str, mine: Any, v: Arrays, affine: bool = True, warn: bool = Tru
         mistake, says = (
             (None, " It looks like no known mistake.") if shaped else ("wrong shape", "")
         )
-        says = f"{said} is wrong{far}.{says} Right is: {_equation(name, v)}."
+        says = f"{said} is wrong{far}.{says} Right is: {layout.line(name)}."
         return Verdict("wrong", difference, mistake, says)
     others = [f" Or: {says}" for mistake, says in found[1:] if is_likely(mistake)]
     says = f"{said} is wrong{far}. Likely mistake: {found[0][1]}{''.join(others[:1])}"
@@ -203,10 +203,6 @@ def _numbers(mine: Any, right: Any, v: Arrays) -> Any:
     ):
         return answer
     return np.broadcast_to(answer.reshape(v.mean.shape), v.x.shape)
-
-
-def _equation(name: str, v: Arrays) -> str:
-    return written(name, STEPS[name] if v.ddof else STEPS[name].replace("/ n", "/ m"))
 
 
 def _right(
@@ -248,7 +244,7 @@ def _rarely(
 ) -> Iterator[list[tuple[str, str]]]:
     """What ``_named`` gives for factors at the answer's terms, any value for any other, and a mistake with factors."""
     words = explain(name, answer, terms(name, v), v, tolerance)
-    factors = [(words, f"{words}. Right is: {_equation(name, v)}.")] if words else []
+    factors = [(words, f"{words}. Right is: {layout.line(name)}.")] if words else []
     if words and "wrong factor" not in words:
         yield factors
     if v.x.size <= LARGE:

@@ -188,6 +188,10 @@ class Layout(NamedTuple):
         for n in range(1, self.ndim + 1):
             yield from (a for a in combinations(range(self.ndim), n) if a != self.axes)
 
+    def line(self, name: str) -> str:
+        """The right line of the steps."""
+        return written(name, Derivation({}, self).lines[name])
+
     def derivations(self) -> list[Derivation]:
         closed = CLOSED if self.shared == self.axes else CLOSED[:3]
         return [Derivation(f, self) for f in ({}, PAPER, GRAPH, *(GRAPH | form for form in closed))]
@@ -334,7 +338,7 @@ def whole(name: str, layout: Layout) -> Iterator[Mistake]:
     for value in ("gy", *STEPS):
         what = f"{value} for {name}"
         what = "ggamma and gbeta swapped" if {name, value} == {"ggamma", "gbeta"} else what
-        shown = f"{name} = {value}", written(name, STEPS[name])
+        shown = f"{name} = {value}", layout.line(name)
         yield Mistake(KNOWN.get(what, what), *shown, operator.itemgetter(value))
 
 
