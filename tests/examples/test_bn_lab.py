@@ -108,7 +108,7 @@ def test_numbers_are_those_of_study():
 VERDICTS = {
     RIGHT: "exact",
     "gxhat / std + 2 * centered * gvar / m + gmean / m": "exact",
-    "gamma * (var + eps) ** -0.5 * (gy - sum(gy) / m - xhat * sum(gy * xhat) / m)": "exact",
+    "gamma · (var + eps) ** \u22120.5 · (gy \u2212 average(gy) - xhat * sum(gy * xhat) / m)": "exact",
     "gamma / std * gy": "missing mean and variance paths",
     "gamma / std * (gy - gy.mean())": "missing variance path",
     "gamma / sqrt(var) * (gy - gy.mean() - xhat * (gy * xhat).mean())": "wrong",
@@ -123,12 +123,12 @@ OTHERS = {
 REFUSED = {
     "": "not a complete", "gy *": "not a complete", "(" * 250: "not a complete",
     "-" * 200 + "x": "Too many brackets", "x" * 301: "At most 300", "__import__('os')": "' is not allowed",
-    "x[0]": "[ is not allowed", "x ^ 2": "power is **", "x.__class__": "Attribute",
-    "lambda: x": ": is not allowed", "x if m else y": "IfExp", "gx": "There is no gx", "dx": "There is no dx",
+    "x[0]": "[ is not allowed", "x ^ 2": "power is **", "x.__class__": "x.__class__ is",
+    "lambda: x": ": is not allowed", "x if m else y": "else y is not", "gx": "There is no gx", "dx": "There is no dx",
     "open(x)": "without an axis", "gy.mean(0)": "without an axis", "sum(x, y)": "without an axis",
-    "x ** 99": "Exponents", "x ** x": "Exponents", "9 ** 9 ** 9": "Exponents", "1e999 * x": "Constant",
-    "True": "Constant", "x < y": "< is not allowed", "x // y": "FloorDiv", "x @ y": "@ is not allowed",
-    "x and y": "And", "1j": "Constant",
+    "x ** 99": "Exponents", "x ** x": "Exponents", "9 ** 9 ** 9": "Exponents", "1e999 * x": "1e999 is",
+    "True": "True is", "x < y": "< is not allowed", "x // y": "x // y is", "x @ y": "@ is not allowed",
+    "x and y": "x and y is", "1j": "1j is",
 }  # fmt: skip
 
 
@@ -287,7 +287,7 @@ WRONG = [text for text, verdict in VERDICTS.items() if verdict != "exact"]
 OPTIONS = "headless=new no-sandbox disable-gpu disable-dev-shm-usage lang=en-US hide-scrollbars"
 #: buttons with words of the explanation that they show
 PRESETS = {
-    "two": "wherever", "constant": "beta", "tiny": "eps decides", "random": "other", "shift": "Nothing else",
+    "two": "wherever", "constant": "beta", "tiny": "eps decides", "random": "no y moves", "shift": "Nothing else",
     "scale": "xhat and y stay", "again": "no y moves",
 }  # fmt: skip
 
