@@ -112,10 +112,8 @@ VERDICTS = {
     "gamma / std * gy": "missing mean and variance paths",
     "gamma / std * (gy - gy.mean())": "missing variance path",
     "gamma / sqrt(var) * (gy - gy.mean() - xhat * (gy * xhat).mean())": "wrong",
-    "gamma / std * (gy + gy.mean() - xhat * (gy * xhat).mean())": "wrong",
-    "0 * x": "wrong",
-    "x / 0": "not finite",
-}
+    "gamma / std * (gy + gy.mean() - xhat * (gy * xhat).mean())": "wrong", "0 * x": "wrong", "x / 0": "not finite",
+}  # fmt: skip
 OTHERS = {
     "gbeta": "sum(gy)", "ggamma": "(gy * xhat).sum()", "gxhat": "gy * gamma", "gmean": "-sum(gxhat) / std",
     "gvar": "-sum(gxhat * centered) / (2 * std ** 3)",
@@ -290,6 +288,14 @@ PRESETS = {
     "two": "wherever", "constant": "beta", "tiny": "eps decides", "random": "no y moves", "shift": "Nothing else",
     "scale": "xhat and y stay", "again": "no y moves",
 }  # fmt: skip
+#: a preset, what is done then, and words of what is true after it
+NO_LONGER = [
+    ("tiny", "eps: 1e-8", "no y moves"), ("two", "x: [5, 5]", "no y moves"),
+    ("two", "x: [0, 2, 3], gy: [0, 1, 2]", "no y moves"),
+    ("constant", "x: [1, 2, 3, 4, 5, 6]", "no y moves"), ("shift", "gamma: 2", "no y moves"),
+    ("tiny", "x: problem.x.map((v) => 1.25 * v), story: 'scale'", "std by less"),
+    ("constant", "story: 'scale'", "every y is beta"), ("random", "paths: ['direct']", "Switched off: through mean"),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -413,6 +419,11 @@ def test_presets_and_sliders(page):
         page.wait("$('story').textContent.includes(arguments[0])", words)
         assert page.text("sum-total") == "Σ 0 1/u"
         page.picture(f"preset_{name}")
+    for name, done, words in NO_LONGER:
+        page.click("again", name)
+        page(f"change({{{done}}})")
+        page.wait("$('story').textContent.includes(arguments[0])", words)
+    page.click("again")
     for name, value in {"m": 16, "gamma": -2, "eps": -1, "rate": 10}.items():
         page("($(arguments[0]).value = arguments[1], $(arguments[0]).oninput())", name, value)
     given = page.settled()
@@ -425,11 +436,12 @@ def test_presets_and_sliders(page):
 def test_paths_are_switched_off_one_by_one(page):
     for i, path in enumerate(PATHS, 1):
         page.click(f"path-{path}")
-        page.wait(f"all('#graph .mg-{path}')[0].getAttribute('opacity') === '0.15'")
+        page.wait(f"all('#graph .mg-{path}')[0].getAttribute('opacity') === '0.3'")
         given = page.settled()
         assert given["paths"] == [*PATHS[i:]] and page(f"$('path-{path}').ariaPressed") == "false"
-        total = channel.channel(**given)["total"]["sum"] if i < 3 else 0
-        assert page.text("sum-total") == f"Σ {page('fmt(arguments[0])', total)} 1/u"
+        total = page("fmt(arguments[0])", channel.channel(**given)["total"]["sum"] if i < 3 else 0)
+        assert page.text("sum-total") == f"Σ {total} 1/u"
+        assert f"What is on sums to {total}" in page.text("story")
         page.picture(f"without_{path}")
 
 
@@ -462,6 +474,7 @@ def test_train_against_eval(page):
     found, z = page("layer"), layer.eval()(batch)
     assert found["train"] == channel.listed(y) and found["eval"] == channel.listed(z)
     assert found["running"]["mean"] == layer.running_mean.item()
+    assert abs(sum(found["dx"][0])) < 1e-12 and found["dx"][1][1:] == [0] * 7
     page.find("#lines [data-drag='x:0']").send_keys("\ue014" * 8)
     page.wait("layer.x[0] !== arguments[0]", found["x"][0])
     page("$('population').value = 'other'")
@@ -475,7 +488,10 @@ def test_train_against_eval(page):
 
 def test_a_short_training(page, lab):
     page.click("tab-training")
-    page("$('steps').value = 90")
+    page("($('lr').value = -1, $('lr').oninput())")
+    time.sleep(1.2)  # longer than until the next progress
+    assert "learning rate: a number from" in page.text("state") and page("$('start').disabled")
+    page("($('steps').value = 90, $('lr').value = 0.5, $('lr').oninput())")
     page.click("start")
     page.wait("$('state').textContent === 'step 90 of 90' && !latest.running")
     records = lab.lab.training.records
@@ -504,10 +520,8 @@ def test_phone_dark_and_chinese(lab, browser):
             page.click(f"tab-{part}")
             page.wait("$('running').hidden || layer !== null")
             assert page("document.documentElement.scrollWidth") <= 390
-            heights = page(
-                "all('button, select, input:not([type=range])').map((e) => e.offsetHeight)"
-            )
-            assert min(filter(None, heights)) >= 24
+            heights = "all('button, select, input:not([type=range])').map((e) => e.offsetHeight)"
+            assert min(filter(None, page(heights))) >= 24
             page.picture(f"phone_{part}_{language}")
         assert all(page("all('[data-t]').map((e) => e.textContent)"))
         assert page("document.documentElement.lang") == language
