@@ -28,6 +28,8 @@ FUNCTIONS = {
     "mean": lambda a: np.mean(np.atleast_1d(a), 0, keepdims=True),
     "sqrt": np.sqrt,
 }
+FUNCTIONS["average"] = FUNCTIONS["mean"]  # as the verdicts call it
+SIGNS = str.maketrans("\u2212\xb7\xd7", "-**")  # as the page writes them
 ALLOWED = "Allowed are names, numbers, + - * / **, brackets, and sum, mean, sqrt."
 ALLOWED_ZH = "允许：名称、数字、+ - * / **、圆括号，以及 sum、mean、sqrt。"
 #: gradients that can be asked for
@@ -48,23 +50,24 @@ def evaluate(text: str, names: Mapping[str, Any]) -> Any:
     """The value of an expression; ``Refused`` says what is not allowed in it, and what is."""
     if len(text) > LENGTH:
         raise refuse(f"At most {LENGTH} characters.", f"最多 {LENGTH} 个字符。")
+    text = " ".join(text.translate(SIGNS).split())
     if found := re.search(r"[^\w\s.,+\-*/()]", text, re.ASCII):
         power = " A power is **." if found[0] == "^" else ""
         raise refuse(f"{found[0]} is not allowed.{power}", f"不允许使用 {found[0]}。")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError, Warning):
         raise refuse("This is not a complete expression.", "表达式不完整。") from None
     with np.errstate(all="ignore"):
-        return np.asarray(walk(tree, names, 0), dtype=float)
+        return np.asarray(walk(tree, names, text), dtype=float)
 
 
-def walk(node: ast.AST, names: Mapping[str, Any], depth: int) -> Any:
+def walk(node: ast.AST, names: Mapping[str, Any], text: str, depth: int = 0) -> Any:
     if depth > DEPTH:
         raise refuse("Too many brackets within brackets.", "括号嵌套太深。")
 
     def inner(child: ast.AST) -> Any:
-        return walk(child, names, depth + 1)
+        return walk(child, names, text, depth + 1)
 
     match node:
         case ast.Constant(value=value) if type(value) in (int, float) and np.isfinite(float(value)):
@@ -90,8 +93,8 @@ def walk(node: ast.AST, names: Mapping[str, Any], depth: int) -> Any:
         case ast.Call():
             english = "A function is called as sum(a) or a.sum(), without an axis: it runs over the points."
             raise refuse(english, "函数写作 sum(a) 或 a.sum()，不写 axis：它遍历所有点。")
-    kind = type(getattr(node, "op", node)).__name__
-    raise refuse(f"{kind} is not allowed.", f"不允许使用 {kind}。")
+    part = text[node.col_offset : node.end_col_offset]
+    raise refuse(f"{part} is not allowed.", f"不允许使用 {part}。")
 
 
 def judge(

@@ -33,11 +33,7 @@ def page(exported: bool = False) -> str:
     """The page; if exported with the JavaScript that computes one channel, so that it needs no server."""
     text, (svg, equations) = (HERE / "page.html").read_text("utf-8"), drawing()
     text = text.replace("<!-- graph -->", svg).replace("/* equations */", json.dumps(equations))
-    return (
-        text.replace("/* offline */", (HERE / "offline.js").read_text("utf-8"))
-        if exported
-        else text
-    )
+    return text.replace("/* offline */", (HERE / "offline.js").read_text("utf-8") * exported)
 
 
 class Server(ThreadingHTTPServer):
@@ -143,9 +139,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in HEADERS.items():
             self.send_header(name, value.format(nonce))
-        self.send_header(
-            "Content-Type", "text/html; charset=utf-8" if nonce else "application/json"
-        )
+        kind = "text/html; charset=utf-8" if nonce else "application/json"
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -48,17 +48,17 @@ class Session:
         self.layer = nn.BatchNorm(1, momentum=0.9, dtype=np.float64)
 
     def answer(self, action: str, population: str, momentum: float, x: list) -> dict[str, Any]:
-        """A batch in training and in eval: a new one, unless it is moved; "train" updates the running statistics."""
+        """A batch, new unless it is moved, in training and eval, and the gradients of its first y; "train" updates."""
         if action == "reset":
             self.reset()
         layer, trains, self.layer.momentum = self.layer, action in ("reset", "train"), momentum
         normal = POPULATIONS[population]
         given = channel.column(x if action == "move" else self.rng.normal(*normal, 8))
-        with mg.no_grad():
-            y, mean, var = mg.batch_norm(given, layer.gamma, layer.beta, eps=layer.eps)
-            if trains:
-                y = layer.train()(given)
-            z = layer.eval()(given)
+        given.requires_grad, first = True, channel.column([1.0, *[0.0] * (len(given) - 1)])
+        y, mean, var = mg.batch_norm(given, layer.gamma, layer.beta, eps=layer.eps)
+        if trains:
+            y = layer.train()(given)
+        z = layer.eval()(given)
         if trains:
             self.history = [*self.history, [mean.item(), layer.running_mean.item()]][-200:]
 
@@ -68,14 +68,12 @@ class Session:
             y0, y1 = channel.listed(mg.frozen_batch_norm(*given, eps=layer.eps))
             return {"mean": mean.item(), "scale": y1 - y0, "shift": y0}
 
-        return {
-            **{k: channel.listed(v) for k, v in (("x", given), ("train", y), ("eval", z))},
-            "batch": line(mean, var),
-            "running": line(layer.running_mean, layer.running_var),
-            "gap": abs(y - z).max().item(),
-            "batches": layer.num_batches.item(),
-            "history": self.history,
-        }
+        found = {k: channel.listed(v) for k, v in (("x", given), ("train", y), ("eval", z))}
+        return found | {
+            "dx": [channel.listed(mg.grad([out], [given], [first])[0]) for out in (y, z)],
+            "batch": line(mean, var), "running": line(layer.running_mean, layer.running_var),
+            "gap": abs(y - z).max().item(), "batches": layer.num_batches.item(), "history": self.history,
+        }  # fmt: skip
 
 
 class Lab:

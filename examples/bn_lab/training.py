@@ -74,11 +74,8 @@ class Training:
     def progress(self, owner: str, since: int) -> dict[str, Any]:
         if owner != self.owner:
             return {"running": self.running, "mine": False, "records": []}
-        state = {
-            "mine": True,
-            "running": self.running,
-            "failed": self.process.poll() not in (None, 0, -9),
-        }
+        failed = self.process.poll() not in (None, 0, -9)
+        state = {"mine": True, "running": self.running, "failed": failed}
         return state | {"run": self.run, "steps": self.steps, "records": self.records[since:]}
 
 
@@ -93,10 +90,8 @@ def sigmoid_inputs(model: MLP, x: mg.Tensor) -> Iterator[dict[str, Any]]:
             z = x.numpy()[np.isfinite(x.numpy())].astype(float)
             counts = np.histogram(np.clip(z, EDGES[0], EDGES[-1]), EDGES)[0].tolist()
             numbers = (z.mean(), z.std(), (abs(z) > 4).mean()) if z.size else (0, 0, 0)
-            yield {
-                "counts": counts,
-                **dict(zip(("mean", "std", "flat"), map(float, numbers), strict=True)),
-            }
+            named = zip(("mean", "std", "flat"), map(float, numbers), strict=True)
+            yield {"counts": counts, **dict(named)}
             x = mg.sigmoid(x)
 
 
