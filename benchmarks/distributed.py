@@ -15,12 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from itertools import cycle
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -202,8 +204,12 @@ def main() -> None:
         f"--rounds={options.rounds}",
     ]
     one_thread = os.environ | dict.fromkeys((*THREAD_VARIABLES, "NUMBA_NUM_THREADS"), "1")
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    mpiexec = shutil.which("mpiexec", path=beside)
+    if mpiexec is None:
+        raise SystemExit('there is no mpiexec: pip install "minigrad-bn[mpi]"')
     for processes in (1, 2):
-        command = ["mpiexec", "-n", str(processes), *again]
+        command = [mpiexec, "-n", str(processes), *again]
         run = subprocess.run(command, env=one_thread, stdout=subprocess.PIPE, text=True, check=True)
         found = json.loads(run.stdout.splitlines()[-1])
         speed = found.pop("transport")
