@@ -1,7 +1,4 @@
-"""One channel of m values: every number of its batch norm, computed by minigrad in float64.
-
-``offline.js`` computes the same for the exported page, and is tested against this.
-"""
+"""One channel of m values, computed by minigrad in float64; ``offline.js`` computes the same for the exported page."""
 
 from __future__ import annotations
 

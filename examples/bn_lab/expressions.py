@@ -117,4 +117,7 @@ def judge(
     except Refused as refused:  # as one types: no error of the request
         return {"verdict": "refused", "sentence": str(refused), "zh": refused.content["zh"]}
     verdict = mg.study.check_step(name, np.broadcast_to(mine, right.shape), *given, axis=1, eps=eps)
-    return {name: getattr(verdict, name) for name in ("verdict", "sentence", "mistake")}
+    answer, right = verdict.verdict, verdict.sentence.partition("Right is: ")[2]
+    wrong = f"有误，最大偏差 {verdict.difference:.2g}。可能的错误：{verdict.mistake or '未知'}。正确的是：{right}"
+    zh = f"{name} {'正确。' if answer != 'wrong' else wrong}"
+    return {"verdict": answer, "sentence": verdict.sentence, "mistake": verdict.mistake, "zh": zh}

@@ -91,8 +91,7 @@ class Lab:
         if name == "open":
             return self.open()
         key = values.pop("session")
-        with self.lock:
-            session = self.sessions.get(key)
+        session = self.sessions.get(key)
         if session is None:
             raise Refused(410, "there is no such session (any more): reload the page")
         session.seen = time.monotonic()
@@ -129,7 +128,6 @@ class Lab:
 
     def forget_silent_pages(self) -> None:
         with self.lock:
-            late = time.monotonic() - SILENCE
-            gone = [key for key, session in self.sessions.items() if session.seen < late]
+            gone = [k for k, s in self.sessions.items() if s.seen < time.monotonic() - SILENCE]
         for key in gone:
             self.close(key)

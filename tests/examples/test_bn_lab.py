@@ -135,6 +135,7 @@ REFUSED = {
 def test_verdicts(name, text, verdict):
     found = expressions.judge(name, text, **PROBLEM)
     assert verdict in (found["verdict"], found.get("mistake"))
+    assert any(word in found["zh"] for word in ("正确。", "可能的错误", "是否少了求和"))
 
 
 @pytest.mark.parametrize("text", REFUSED)
