@@ -214,10 +214,6 @@ def write_csv(path: Path, head: list[str], rows: Iterable[Iterable]) -> None:
     write_whole(path, text.getvalue().encode())
 
 
-if __name__ == "__main__":
-    sys.exit("experiment.py is no program; one is: python -m examples.deep_sigmoid_mlp")
-
-
 def descent(
     model: Callable[[mg.Tensor], mg.Tensor], optimizer: mg.optim.Optimizer, jit: bool = True
 ) -> Callable[[mg.Tensor, mg.Tensor], mg.Tensor]:
@@ -231,3 +227,7 @@ def descent(
         return loss
 
     return mg.jit(descend) if jit else descend
+
+
+if __name__ == "__main__":
+    sys.exit("experiment.py is no program; one is: python -m examples.deep_sigmoid_mlp")

@@ -251,3 +251,10 @@ def test_the_first_wrong_line_is_named():
     wrong = RIGHT["dbeta dgamma dx of a graph"].replace("std ** 2", "std")
     for name in ("dstd", "dvar", "dx"):
         assert "missing inv_std, gstd = " in str(check(name, run(wrong, numbers)[name], numbers))
+
+
+def test_factors_that_are_several_things_have_the_likelier_name():
+    """1/4 is 1/D as well."""
+    numbers = problem(SHAPES[1])
+    dx = run(RIGHT["dbeta dgamma dx of cs231n"], numbers)["dx"]
+    assert check("dx", dx / 4, numbers).mistake == "factor 1/4"
