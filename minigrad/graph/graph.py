@@ -58,10 +58,26 @@ class Graph(Trace):
 
     _plan: Replay | Recorded | None = field(default=None, init=False, repr=False)
     _recordable: bool = field(default=True, init=False, repr=False)
+    #: results and gradients with a constant's memory: copied when they leave, for they are not to be written to
+    _constant: list[Value] = field(default_factory=list, init=False, repr=False)
+    #: with whose memory several leave, or views of what there was; and which of the gradients and results do
+    _sharing: list[tuple[Value, list[int]]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._recordable = all(v.nbytes for v in self.values())
         self._home = get(self.backend)
+        bases, leaving = self.bases(), [*self.gradients.values(), *self.outputs]
+        sharing: dict[Value, list[int]] = {}
+        for i, v in enumerate(leaving):
+            if v is not None:
+                sharing.setdefault(bases.get(v, v), []).append(i)
+        self._constant = [v for v in self.wanted() if bases.get(v, v).kind == "constant"]
+        self._sharing = [
+            (base, places)
+            for base, places in sharing.items()
+            if base.kind != "constant"
+            if len(places) > 1 or (base.kind != "result" and leaving[places[0]] is not base)
+        ]
 
     def __repr__(self) -> str:
         return f"<Graph {self.title!r}, {len(self.calls)} ops>"
@@ -191,7 +207,11 @@ class Graph(Trace):
             return result if isinstance(result, tuple) else (result,)[: len(call.outputs)]
 
         self.walk(known, reapply)
-        return self._finish(known)
+
+        known |= {v: Tensor(known[v]._data.copy()) for v in self._constant}
+        for leaf, gradient in self.gradients.items():
+            leaf.assign(gradient and known[gradient])
+        return [known[v] for v in self.outputs]
 
     def _replay(self, inputs: list[Tensor]) -> list[Tensor]:
         """Compute on arrays, where neither a tape nor a capture records."""
@@ -202,23 +222,28 @@ class Graph(Trace):
         found = None if self._plan is None else self._plan.run(inputs)
         if found is None and isinstance(backend.kernels, NumbaKernels):
             found = self._record(inputs, backend.kernels)
-        if found is not None:
-            gradients, results = found
-            for leaf, g in zip(self.gradients, gradients, strict=True):
-                leaf.grad = g
-            return results
-        there = self.start(inputs)
+        gradients, results = found or self._compute(inputs)
+        if self._sharing:
+            self._join(inputs, [*gradients, *results])
+        for leaf, g in zip(self.gradients, gradients, strict=True):
+            leaf.grad = g
+        return results
+
+    def _compute(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]]:
+        """Replay op by op, and record on a GPU how."""
+        kernels, there = self._home.kernels, self.start(inputs)
         known = {v: t._data for v, t in there.items()}
         strides = {v: array.strides for v, array in known.items()}
-        self.compute(backend.kernels, known)
-        if isinstance(backend.kernels, LaunchedKernels) and self._recordable:
+        self.compute(kernels, known)
+        if isinstance(kernels, LaunchedKernels) and self._recordable:
+            kept = self._plan.kept if isinstance(self._plan, Recorded) else frozenset[Value]()
             try:
-                self._plan = Recorded(self, backend.kernels, strides)
+                self._plan = Recorded(self, kernels, strides, kept)
             except NotRecorded:
                 self._recordable = False
-        return self._finish(
-            {v: there[v] if v in there else Tensor(known[v]) for v in self.wanted()}
-        )
+        found = {v: there[v] if v in there else Tensor(known[v]) for v in self.wanted()}
+        found |= {v: Tensor(known[v].copy()) for v in self._constant}
+        return [v and found[v] for v in self.gradients.values()], [found[v] for v in self.outputs]
 
     def _record(self, inputs: list[Tensor], kernels: Any) -> Any:
         """Replay and record the launches; None where that is not possible or another thread replays the recording."""
@@ -231,12 +256,10 @@ class Graph(Trace):
         self._plan, self._recordable = (None, False) if plan.failed else (plan, True)
         return found
 
-    def _finish(self, known: dict[Value, Tensor]) -> list[Tensor]:
-        """Assign gradients to their leaves, and return the results."""
-
-        def own(v: Value) -> Tensor:  # constants are not to be written to
-            return Tensor(known[v]._data.copy()) if v.kind == "constant" else known[v]
-
-        for leaf, v in self.gradients.items():
-            leaf.assign(None if v is None else own(v))
-        return [own(v) for v in self.outputs]
+    def _join(self, inputs: list[Tensor], leaving: list[Any]) -> None:
+        """Let tensors that share memory share their version, as in eager code: the tape sees a change of any."""
+        there = self.start(inputs)
+        for base, places in self._sharing:
+            version = there.get(base, leaving[places[0]])._shared_version()
+            for i in places:
+                leaving[i]._version = version

@@ -1,12 +1,14 @@
 """How a graph is replayed on a GPU: as one CUDA graph of everything that its calls launch.
 
-A recording has every address and number in it. So arguments are copied to where they were when it was made, what leaves
-is copied out of it, seeds of dropout masks are read from memory, and where the state lies elsewhere or an optimizer has
-other settings, another recording is made.
+A recording has every address and number in it. So arguments are copied to where they were when it was made, seeds of
+dropout masks are read from memory, and where the state lies elsewhere or an optimizer has other settings, another
+recording is made. Results and gradients are the recording's own memory, which the next replay writes to again. It does
+not while the caller still has them: then the calls are applied one by one, and another recording copies these out.
 """
 
 from __future__ import annotations
 
+from sys import getrefcount
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +27,25 @@ if TYPE_CHECKING:
 class Recorded:
     """The replay of one graph, for inputs that lie in memory as they did when it was made.
 
+    Attributes
+    ----------
+    kept : frozenset of Value
+        Those that callers kept until the next replay: ``kept`` by earlier recordings of the graph, and this one's.
+
     Raises
     ------
     NotRecorded
         For calls that look at values, and inputs with gaps in memory.
     """
 
-    def __init__(self, graph: Graph, kernels: Any, strides: dict[Value, tuple[int, ...]]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        kernels: Any,
+        strides: dict[Value, tuple[int, ...]],
+        kept: frozenset[Value],
+    ) -> None:
+        self.kept = kept
         self._kernels, self._busy, self._state = kernels, Lock(), State(graph)
         self._graph_inputs, self._wanted = graph.inputs, graph.outputs
         self._gradients = list(graph.gradients.values())
@@ -51,6 +65,9 @@ class Recorded:
         self._bases = graph.bases()
         wanted, self._replay = kernels.launch.record(lambda: self._record(graph))
         self._known |= wanted
+        own = [v for v in wanted if self._bases.get(v, v).kind == "result" and v not in kept]
+        del wanted  # or it would count as a holder
+        self._lent = {v: self._holders(v) for v in own}
 
     def _record(self, graph: Graph) -> dict[Value, Any]:
         """Apply the calls; what leaves. The memory of the rest is used again as soon as it can."""
@@ -64,12 +81,21 @@ class Recorded:
         graph.walk(known, forward)
         return {v: known[v] for v in graph.wanted()}
 
+    def _holders(self, v: Value) -> int:
+        """How many hold a value's array or views of it; of two numbers, the difference says something."""
+        array = self._known[v]
+        return getrefcount(array) + getrefcount(self._kernels.launch.owner(array))
+
     def run(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]] | None:
         """Gradients, as many as the graph replaces, and results; None if another recording is needed."""
         if not self._busy.acquire(blocking=False):  # another thread may be in here
             return None
         try:
-            if not self._state.in_place() or self._state.reset() or not self._bring(inputs):
+            kept = {v for v, before in self._lent.items() if self._holders(v) > before}
+            self.kept |= kept
+            if kept or not self._state.in_place() or self._state.reset():
+                return None
+            if not self._bring(inputs):
                 return None
             self._kernels.check()
             if self._masks:
@@ -80,8 +106,9 @@ class Recorded:
             finally:
                 self._state.touch()
             given = dict(zip(self._graph_inputs, inputs, strict=True))
-            gradients = [v and self._leaving(v, given) for v in self._gradients]
-            return gradients, [self._leaving(v, given) for v in self._wanted]
+            leaving = {v: self._leaving(v, given) for v in (*self._gradients, *self._wanted) if v}
+            gradients = [v and leaving[v] for v in self._gradients]
+            return gradients, [leaving[v] for v in self._wanted]
         finally:
             self._busy.release()
 
@@ -96,17 +123,18 @@ class Recorded:
                 return False
             arrays.append(array)
         for (v, _), array in zip(self._brought, arrays, strict=True):
-            self._known[v][...] = array
+            self._kernels.xp.copyto(self._known[v], array)
         return True
 
     def _leaving(self, v: Value, given: dict[Value, Tensor]) -> Tensor:
-        """A value that leaves: a copy, since the next replay writes there, unless it is the state's own memory."""
+        """A value that leaves: a copy, unless it is lent or the state's own memory."""
         if v in given:
             return given[v]
         if v.kind == "state":
             tensor: Tensor = v.tensor
             return tensor
-        array, stays = self._known[v], self._bases.get(v, v).kind == "state"
+        array = self._known[v]
+        stays = v in self._lent or self._bases.get(v, v).kind == "state"
         return Tensor(array if stays else array.copy(order="K"))
 
 

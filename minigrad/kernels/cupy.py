@@ -65,6 +65,9 @@ class CupyLauncher:
         first: int = array.data.ptr
         return first
 
+    def owner(self, array: Any) -> Any:
+        return array if array.base is None else array.base
+
     def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
         cuda = self.cupy.cuda
         # Memory of its own, which nobody else is given while the recording lives.

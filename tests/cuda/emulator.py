@@ -135,6 +135,9 @@ class Emulator:
     def address(self, array):
         return array.hidden.ctypes.data
 
+    def owner(self, array):
+        return array.hidden if array.hidden.base is None else array.hidden.base
+
     def record(self, work):
         try:
             with Tape() as tape:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 from graph.shared import batches, network, step_of
-from helpers import content, device, equal
+from helpers import content, device, equal, refuses
 
 import minigrad as mg
 from minigrad import nn, optim
@@ -26,6 +26,37 @@ def trained(make_optimizer, wrap, data, steps, between=lambda i, optimizer: None
     gradients = [p.grad.numpy().tobytes() for p in model.parameters()]
     state = {name: a.tobytes() for name, a in optimizer.state_dict().items()}
     return losses, content(model), gradients, state
+
+
+SHARING = {
+    "one result twice": lambda x, state: (y := x * 2, y),
+    "a result and its view": lambda x, state: (y := x * 2, y.reshape(4)),
+    "two views": lambda x, state: (y := x * 2, (y.T, y[0]))[1],
+    "an argument and its view": lambda x, state: (x, x.T),
+    "a buffer and its view": lambda x, state: (state, state.reshape(4)),
+}
+
+
+@pytest.mark.parametrize("f", SHARING.values(), ids=SHARING)
+def test_results_that_share_memory_share_their_version(backend, f):
+    state, weight = nn.Buffer(np.ones((2, 2), "f")), nn.Parameter(np.ones((2, 2), "f"))
+    graph = mg.capture(lambda x: f(x, state), mg.ones((2, 2)))
+    for replay in (f, *[lambda x, state: graph(x)] * 4):
+        used, changed = replay(mg.ones((2, 2)), state)
+        product = mg.sum(used * weight)
+        changed += 1
+        with refuses(RuntimeError, "was changed in place"):
+            mg.grad(product, [weight])
+
+
+def test_a_returned_constant_may_be_changed(backend):
+    graph = mg.capture(
+        lambda x: (ones := mg.constant(np.ones(3)), ones.reshape(3, 1), x), mg.ones(1)
+    )
+    for _ in range(4):
+        for constant in graph(mg.ones(1))[:2]:
+            equal(constant, np.ones(constant.shape))
+            constant += 1
 
 
 OPTIMIZERS = {

@@ -11,7 +11,7 @@ import minigrad as mg
 from minigrad import nn, optim
 from minigrad.graph.recorded import Recorded
 from minigrad.op import Op
-from minigrad.tensor import apply
+from minigrad.tensor import Tensor, apply
 
 pytestmark = pytest.mark.usefixtures("emulated")
 
@@ -66,6 +66,71 @@ def test_results_are_the_callers_own(rng):
     assert parameter is weight
     weight.data = weight.data * 7
     equal(view, np.full((3, 1), 7))  # the state's own memory, as in eager code
+
+
+KEEPING = {
+    "a tensor": lambda y: y,
+    "its array": lambda y: y.data,
+    "a view": lambda y: y[1:],
+    "a view of its array": lambda y: y.data.reshape(3, 2)[1:],
+    "without the tape": lambda y: y.detach(),
+}
+
+
+@pytest.mark.parametrize("keep", KEEPING.values(), ids=KEEPING)
+@pytest.mark.parametrize("f", [lambda x: x * 2, lambda x: (x.T * 2).T], ids=["rows", "columns"])
+def test_what_a_caller_keeps_stays(keep, f):
+    def values(kept):
+        return (kept if isinstance(kept, mg.Tensor) else Tensor(kept)).numpy()
+
+    graph = mg.capture(f, mg.ones((2, 3)))
+    kept, plans = [], []
+    for value in range(6):
+        kept.append(keep(graph(mg.full((2, 3), value, dtype=np.float32))))
+        plans.append(graph._plan)
+    for value, found in enumerate(kept):
+        equal(values(found), values(keep(mg.full((2, 3), 2.0 * value, dtype=np.float32))))
+    assert len(set(plans)) == 2  # the first one lent its results; from then on they are copied
+    assert isinstance(plans[-1], Recorded)
+
+
+def test_a_changed_view_of_an_argument_changes_no_replay():
+    graph = mg.capture(lambda x: (x.T, x * 2), mg.ones((2, 3)))
+    for _ in range(4):
+        view, y = graph(mg.ones((2, 3)))
+        equal(y, np.full((2, 3), 2))
+        view += 10
+    assert isinstance(graph._plan, Recorded)
+
+
+def test_a_result_and_its_view_stay_together():
+    graph = mg.capture(lambda x: (y := x * 2, y.reshape(6)), mg.ones((2, 3)))
+    for _ in range(4):
+        y, view = graph(mg.ones((2, 3)))
+        y += 1
+        equal(view, np.full(6, 3))
+        del y, view
+
+
+def test_what_a_tape_keeps_stays():
+    weight = nn.Parameter(np.ones(3))
+    graph = mg.capture(lambda x: x * 2, mg.ones(3))
+    losses = [mg.sum(graph(mg.full(3, value)) * weight) for value in range(6)]
+    for value, loss in enumerate(losses):
+        equal(mg.grad(loss, [weight])[0], np.full(3, 2 * value))
+
+
+def test_what_nobody_keeps_is_not_copied(rng):
+    model = network(p=0)
+    x, t = batches(rng)[0]
+    step = mg.capture(step_of(model, optim.SGD(model.parameters(), lr=0.1)), x, t)
+    places, plans = [], []
+    for _ in range(6):
+        loss = step(x, t)  # as everybody has it: the last one is kept until there is another
+        places.append([step._home.kernels.launch.address(p.grad.data) for p in model.parameters()])
+        plans.append(step._plan)
+    assert np.isfinite(loss.item())
+    assert plans[3] is plans[5] and places[3] == places[4] == places[5]
 
 
 def test_other_settings_and_other_memory_make_another_recording(rng):
