@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -112,11 +113,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = [run(options, processes, environment.describe())]
     else:
         runs = [rerun(options, n) for n in options.threads]
-    if options.json is not None:
-        options.json.write_text(json.dumps({"runs": runs}, indent=2) + "\n", encoding="utf-8")
+    write(options, runs)
     if options.plot is not None:
         for file in plot(runs[0]["workloads"], options.plot):
             print(f"drawn: {file}")
+    if failed := [
+        f"{name}: {reason}" for found in runs for name, reason in found["failed"].items()
+    ]:
+        sys.exit("\n".join(failed))
+
+
+def write(options: argparse.Namespace, runs: list[dict[str, Any]]) -> None:
+    """All figures, if they are wanted as a file."""
+    if options.json is not None:
+        options.json.write_text(json.dumps({"runs": runs}, indent=2) + "\n", encoding="utf-8")
 
 
 def on_gpu(options: argparse.Namespace) -> dict[str, Any]:
@@ -142,18 +152,25 @@ def run(
     """All workloads, with peers that are started so."""
     known = KNOWN[options.backend]
     print(*environment.lines(surroundings), sep="\n", flush=True)
-    results = []
+    results: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    found = {"environment": surroundings, "workloads": results, "failed": failed}
     for name in options.workloads:
         try:
             with peers() as start:
                 result = harness.run(known[name], options.peers, options.rounds, start)
             if options.backend == "cupy":
                 result["targets"] = list(report.judged(known[name], result))
-            results.append(result)
-        except Disagreement as error:
-            sys.exit(f"{name}: {error}; not timed")
-        print("", *lines(results[-1]), sep="\n", flush=True)
-    return {"environment": surroundings, "workloads": results}
+        except Exception as error:
+            if not isinstance(error, Disagreement):
+                traceback.print_exc()
+            failed[name] = f"{type(error).__name__}: {harness.first_line(error)}"
+            print("", f"{name}: {failed[name]}; not timed", sep="\n", flush=True)
+            continue
+        results.append(result)
+        write(options, [found])  # a run that is stopped has measured what it has measured
+        print("", *lines(result), sep="\n", flush=True)
+    return found
 
 
 def rerun(options: argparse.Namespace, threads: int) -> dict[str, Any]:

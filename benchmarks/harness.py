@@ -28,6 +28,7 @@ from .agreement import OURS, Peer, agree
 OPTIONAL = {
     "torch": "torch",
     "torch.compile": "torch",
+    "torch.cuda.graph": "torch",
     "torch-channels-last": "torch",
     "jax": "jax",
     "tensorflow": "tensorflow",
@@ -63,7 +64,7 @@ class Workload:
     Every number of the first ``check_steps`` steps must lie within ``tolerance`` of ours, relative to the largest in
     its array. ``block`` steps are timed together; or, with ``memory``, the memory that they take is measured; or, with
     ``neighbours``, each is timed, alone and beside that many processes that spin.
-    ``targets`` are what our time over that of a peer may be at most.
+    ``targets`` are what our time over that of a peer may be at most; ``pause`` are seconds before each block.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Workload:
     memory: bool = False
     neighbours: int = 0
     targets: Mapping[str, float] = field(default_factory=dict)
+    pause: float = PAUSE
 
 
 def run(
@@ -97,9 +99,15 @@ def run(
     present = [name for name in wanted if name not in missing]
     if start is None:
         inputs = workload.build()
-        made = {name: workload.makers[name](inputs) for name in present}
-    else:
-        made = {name: start(workload.name, name) for name in present}
+        start = lambda _, name: workload.makers[name](inputs)  # noqa: E731
+    made = {}
+    for name in present:
+        try:
+            made[name] = start(workload.name, name)
+        except Exception as error:
+            if package(name) is None:
+                raise
+            missing[name] = f"not working here ({type(error).__name__}: {first_line(error)})"
     differences = agree(made, workload.check_steps, workload.tolerance)
     slowdowns: list[Figure] = []
     if workload.neighbours:
@@ -107,7 +115,7 @@ def run(
     elif workload.memory:
         times = peaks(made, workload.block)
     else:
-        times = measure(made, workload.block, rounds)
+        times = measure(made, workload.block, rounds, workload.pause)
     ratios = {
         name: [ours / theirs for ours, theirs in zip(times[OURS], times[name], strict=True)]
         for name in times
@@ -130,6 +138,11 @@ def run(
     }
 
 
+def first_line(error: Exception) -> str:
+    """What an error says first."""
+    return next(filter(None, map(str.strip, str(error).splitlines())), "no message")
+
+
 def package(name: str) -> str | None:
     """What has to be installed for an optional peer; None for the others."""
     return OPTIONAL.get(name)
@@ -150,14 +163,14 @@ def peaks(peers: Mapping[str, Any], steps: int) -> Times:
     return {name: [peer.peak(steps)] for name, peer in peers.items()}
 
 
-def measure(peers: Mapping[str, Any], block: int, rounds: int) -> Times:
+def measure(peers: Mapping[str, Any], block: int, rounds: int, pause: float) -> Times:
     """Seconds per step, one value per round, after one round that does not count."""
     names = list(peers)
     times: Times = {name: [] for name in names}
     for turn in range(-1, rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            sleep(PAUSE)
+            sleep(pause)
             seconds = peers[name].seconds(block)
             if turn >= 0:
                 times[name].append(seconds)

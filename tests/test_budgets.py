@@ -1,7 +1,8 @@
 """Budgets: lines of the package, of its engine and of the tests, and lengths of functions.
 
 The numbers of lines are a ratchet: they fall. They have risen by the names that users of PyTorch look for, by what
-``study`` needs to name a mistake in a derivation, by ``distributed``, and by the tests of it and of the page.
+``study`` needs to name a mistake in a derivation, by ``distributed``, and by the tests of it and of the page; by results
+of replays that are lent and know what shares their memory; and by the tests of what is measured on a GPU.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ NEEDED = "checkpoint kernels"
 
 #: what is counted: (lines at most today, lines at most in the end)
 LINES = {
-    "minigrad": (25_693, 12_000),
+    "minigrad": (25_750, 12_000),
     "engine": (8_091, 4_000),
-    "tests": (28_423, 15_000),
+    "tests": (28_669, 15_000),
 }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / ".ci" / "gpu"
-PARTS = ["quick", "suite", "sanitize", "bench"]
+PARTS = ["quick", "suite", "sanitize", "examples", "bench", "kernels", "profile"]
 PASSES, FAILS = "print('3 passed')", "print('1 failed'); raise SystemExit(1)"
 HANGS = """
 import subprocess, sys
@@ -61,9 +61,9 @@ def test_without_a_gpu_nothing_has_passed(tmp_path):
         timeout=100,
     )
     expected = [f"{part}: not run: ImportError: no CuPy here" for part in PARTS]
-    assert (run.returncode, run.stdout.splitlines()[-4:], run.stderr) == (3, expected, "")
+    assert (run.returncode, run.stdout.splitlines()[-len(PARTS) :], run.stderr) == (3, expected, "")
     summary = results(tmp_path / "out")
-    assert [part["status"] for part in summary.values()] == ["not run"] * 4
+    assert [part["status"] for part in summary.values()] == ["not run"] * len(PARTS)
 
 
 def test_wrong_arguments(gpu, tmp_path, capsys):
@@ -71,7 +71,7 @@ def test_wrong_arguments(gpu, tmp_path, capsys):
         with pytest.raises(SystemExit) as exit:
             gpu.main([str(tmp_path), *arguments])
         assert exit.value.code == 2
-        assert "expected quick, suite, sanitize, bench" in capsys.readouterr().err
+        assert f"expected {', '.join(PARTS)}" in capsys.readouterr().err
 
 
 def test_parts_go_on_after_one_that_fails(gpu, monkeypatch, tmp_path, capsys):
@@ -145,3 +145,44 @@ def test_the_sanitizers_word(gpu, monkeypatch, tmp_path, capsys, says, tests, st
     monkeypatch.setattr(gpu, "PROBED_PYTEST", probed)
     assert gpu.main([str(tmp_path / "out"), "sanitize"]) == status
     assert words in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("part", ["examples", "bench", "kernels", "profile"])
+def test_what_a_part_runs_is_there(gpu, monkeypatch, tmp_path, part):
+    """Every command's arguments are taken, and every program compiles; none is run."""
+    commands = []
+
+    def run(command, limit, log):
+        commands.append(command)
+        return 0, "done"
+
+    monkeypatch.setattr(gpu, "run", run)
+    monkeypatch.setattr(gpu.shutil, "which", lambda tool, path: tool)
+    assert gpu.main([str(tmp_path), part]) == 0
+    for command in commands:
+        start = command.index(sys.executable)
+        how, what, *arguments = (
+            command[start + 1 :] if "-" in command[start + 1][:1] else ["", "", ""]
+        )
+        if how == "-c":
+            compile(what, "program", "exec")
+        elif how == "-m":
+            module = importlib.import_module(what.replace("benchmarks", "benchmarks.__main__"))
+            if hasattr(module, "parse"):
+                module.parse(arguments)
+    assert commands
+
+
+@pytest.mark.parametrize(("later", "same"), [(0.9, True), (0.8, False)])
+def test_curves_of_two_backends_are_compared(tmp_path, later, same):
+    for folder, accuracy in (("numpy", 0.9), ("cupy", later)):
+        rows = ["seed,network,step,test_accuracy"]
+        for seed in (0, 1):
+            rows += [f"{seed},BN,{step},{accuracy + 0.02 * seed}" for step in (0, 10)]
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "deep_sigmoid_mlp_digits.csv").write_text("\n".join(rows))
+    program = [sys.executable, SCRIPT.parent / "check_backends.py"]
+    folders = [tmp_path / "numpy", tmp_path / "cupy"]
+    run = subprocess.run([*program, *folders], capture_output=True, text=True)
+    assert (run.returncode == 0) is same
+    assert ("BN: at most 0.0000" in run.stdout) if same else ("step 0: 0.100 apart" in run.stderr)

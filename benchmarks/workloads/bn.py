@@ -17,6 +17,7 @@ import minigrad as mg
 
 from ..agreement import FLOOR, OURS, Arrays, Peer
 from ..harness import Workload
+from . import training
 from .training import EPS
 
 
@@ -27,12 +28,18 @@ class Inputs(NamedTuple):
     x: np.ndarray
     gy: np.ndarray
     channels: np.ndarray
+    #: what peers compute with; x and gy have its values, in float32
+    dtype: str
 
 
-def build(shape: tuple[int, ...], axis: int) -> Inputs:
+def build(shape: tuple[int, ...], axis: int, dtype: str = "float32") -> Inputs:
     rng = np.random.default_rng(0)
     x, gy = rng.standard_normal((2, *shape), np.float32)
-    return Inputs(axis, 3 * x + 2, gy, 0.5 + rng.random((4, shape[axis]), np.float32))
+    x, gy = (
+        mg.tensor(a, backend="numpy").astype(dtype).astype("float32").numpy()
+        for a in (3 * x + 2, gy)
+    )
+    return Inputs(axis, x, gy, 0.5 + rng.random((4, shape[axis]), np.float32), dtype)
 
 
 def remembered(step: Callable[[], Any], convert: Callable[[Any], Any]) -> Peer:
@@ -40,6 +47,7 @@ def remembered(step: Callable[[], Any], convert: Callable[[Any], Any]) -> Peer:
     found: list[Any] = []
 
     def run() -> None:
+        found.clear()  # so that its memory can be used again
         found[:] = step()
 
     def numbers() -> Arrays:
@@ -49,15 +57,15 @@ def remembered(step: Callable[[], Any], convert: Callable[[Any], Any]) -> Peer:
 
 
 def train_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
-    x, gamma, beta = (mg.tensor(a, requires_grad=True) for a in (inputs.x, *inputs.channels[:2]))
-    gy = mg.tensor(inputs.gy)
+    x, gy = (mg.tensor(a).astype(inputs.dtype) for a in (inputs.x, inputs.gy))
+    x, gamma, beta = map(mg.nn.Parameter, (x, *inputs.channels[:2]))
+    gy = mg.nn.Buffer(gy)
 
-    def train(x: mg.Tensor, gamma: mg.Tensor, beta: mg.Tensor, gy: mg.Tensor) -> Any:
+    def train() -> Any:
         y, _, _ = mg.batch_norm(x, gamma, beta, axis=inputs.axis, eps=EPS)
         return [y, *mg.grad(y, [x, gamma, beta], gy)]
 
-    run = mg.jit(train) if captured else train
-    return remembered(lambda: run(x, gamma, beta, gy), lambda t: t.numpy())
+    return remembered(mg.jit(train) if captured else train, lambda t: t.astype("float32").numpy())
 
 
 def infer_minigrad(inputs: Inputs) -> Peer:
@@ -73,27 +81,28 @@ def infer_minigrad(inputs: Inputs) -> Peer:
 def _torch_images(inputs: Inputs, array: np.ndarray) -> Any:
     import torch
 
-    return torch.tensor(array).movedim(inputs.axis, 1)
+    return torch.tensor(array).to(getattr(torch, inputs.dtype)).movedim(inputs.axis, 1)
 
 
 def _from_torch(inputs: Inputs, t: Any) -> np.ndarray:
-    array = t.numpy(force=True)
+    array = t.float().numpy(force=True)
     return np.moveaxis(array, 1, inputs.axis) if array.ndim > 1 else array
 
 
-def train_torch(inputs: Inputs) -> Peer:
+def train_torch(inputs: Inputs, compiled: bool = False, graph: bool = False) -> Peer:
     import torch
-    from torch.nn import functional
+    from torch.nn.functional import batch_norm
 
     x, gy = (_torch_images(inputs, a) for a in (inputs.x, inputs.gy))
     gamma, beta = (torch.tensor(a, requires_grad=True) for a in inputs.channels[:2])
     x.requires_grad_()
+    run: Any = torch.compile(batch_norm) if compiled else batch_norm
 
     def step() -> Any:
-        y = functional.batch_norm(x, None, None, gamma, beta, training=True, eps=EPS)
+        y = run(x, None, None, gamma, beta, training=True, eps=EPS)
         return [y, *torch.autograd.grad(y, [x, gamma, beta], gy)]
 
-    return remembered(step, partial(_from_torch, inputs))
+    return remembered(training.recorded(step) if graph else step, partial(_from_torch, inputs))
 
 
 def infer_torch(inputs: Inputs) -> Peer:
@@ -162,11 +171,14 @@ def infer_floor(inputs: Inputs) -> Peer:
     return Peer(lambda: np.copyto(y, inputs.x), dict)
 
 
-def training(name: str, shape: tuple[int, ...], axis: int, block: int) -> Workload:
+def in_training(
+    name: str, shape: tuple[int, ...], axis: int, block: int, dtype: str = "float32"
+) -> Workload:
+    sizes = "x".join(map(str, shape))
     return Workload(
         name=f"bn-{name}",
-        about=f"batch norm in training, {'x'.join(map(str, shape))}, channels at axis {axis}, forward and backward",
-        build=lambda: build(shape, axis),
+        about=f"batch norm in training, {sizes}, {dtype}, channels at axis {axis}, forward and backward",
+        build=lambda: build(shape, axis, dtype),
         makers={
             OURS: train_minigrad,
             FLOOR: train_floor,
@@ -181,9 +193,9 @@ def training(name: str, shape: tuple[int, ...], axis: int, block: int) -> Worklo
 
 
 BN = (
-    training("nchw", (64, 64, 32, 32), 1, block=10),
-    training("nhwc", (64, 32, 32, 64), 3, block=10),
-    training("nc", (256, 1024), 1, block=100),
+    in_training("nchw", (64, 64, 32, 32), 1, block=10),
+    in_training("nhwc", (64, 32, 32, 64), 3, block=10),
+    in_training("nc", (256, 1024), 1, block=100),
     Workload(
         name="bn-eval",
         about="batch norm in inference, 64x64x32x32, channels at axis 1, forward",

@@ -49,12 +49,7 @@ def with_minigrad(inputs: Inputs, captured: bool = False, train: Any = train_min
     return train(model, inputs, captured)
 
 
-def with_torch(
-    inputs: Inputs,
-    compiled: bool = False,
-    channels_last: bool = False,
-    train: Any = train_torch,
-) -> Any:
+def with_torch(inputs: Inputs, train: Any = train_torch, **how: bool) -> Any:
     from torch import nn
 
     model = nn.Sequential(
@@ -67,7 +62,7 @@ def with_torch(
         nn.Flatten(),
         nn.Linear(FLAT, 10),
     )
-    return train(model, inputs, compiled, channels_last)
+    return train(model, inputs, **how)
 
 
 def with_jax(inputs: Inputs) -> Peer:

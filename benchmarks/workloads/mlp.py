@@ -48,7 +48,7 @@ def with_minigrad(inputs: Inputs, captured: bool = False, train: Any = train_min
     return train(mg.nn.Sequential(*layers, mg.nn.Linear(*sizes[-2:])), inputs, captured)
 
 
-def with_torch(inputs: Inputs, compiled: bool = False, train: Any = train_torch) -> Any:
+def with_torch(inputs: Inputs, train: Any = train_torch, **how: bool) -> Any:
     from torch import nn
 
     sizes = sizes_of(inputs)
@@ -56,7 +56,7 @@ def with_torch(inputs: Inputs, compiled: bool = False, train: Any = train_torch)
     for n, m in pairwise(sizes[:-1]):
         norm = nn.BatchNorm1d(m, momentum=1 - MOMENTUM, eps=EPS)
         layers += [nn.Linear(n, m, bias=False), norm, nn.Sigmoid()]
-    return train(nn.Sequential(*layers, nn.Linear(*sizes[-2:])), inputs, compiled)
+    return train(nn.Sequential(*layers, nn.Linear(*sizes[-2:])), inputs, **how)
 
 
 def with_jax(inputs: Inputs) -> Peer:

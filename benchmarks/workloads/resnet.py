@@ -43,7 +43,7 @@ def without_gradients(peer: Peer) -> Peer:
     return peer._replace(numbers=numbers)
 
 
-def with_torch(inputs: Inputs, channels_last: bool = False) -> Peer:
+def with_torch(inputs: Inputs, **how: bool) -> Peer:
     import torch
     from torch import nn
     from torch.nn.functional import pad, relu
@@ -84,7 +84,7 @@ def with_torch(inputs: Inputs, channels_last: bool = False) -> Peer:
 
     model, state = Twin(), mg.interop.to_torch(network())
     model.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
-    return without_gradients(fit_torch(model, inputs, False, channels_last, LR, SGD_MOMENTUM))
+    return without_gradients(fit_torch(model, inputs, lr=LR, momentum=SGD_MOMENTUM, **how))
 
 
 def images_per_second(times: Times) -> Iterator[Figure]:

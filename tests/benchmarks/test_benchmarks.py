@@ -22,7 +22,7 @@ LEFT_OUT = {
     ("conv", "torch.compile"),
 }
 LEFT_OUT |= {(name, "tensorflow") for name in ("tape", "bn-nchw", "bn-nc", "bn-eval")}
-LEFT_OUT |= {(name, "torch-channels-last") for name in WORKLOADS}
+LEFT_OUT |= {(n, peer) for n in WORKLOADS for peer in ("torch-channels-last", "torch.cuda.graph")}
 LEFT_OUT |= {(f"bn-{name}", "torch.compile") for name in ("nchw", "nhwc", "nc", "eval")}
 LEFT_OUT |= {(f"eval-{n}", peer) for n in (1, 60) for peer in ("torch.compile", "tensorflow")}
 LEFT_OUT |= {(name, "onnxruntime") for name in WORKLOADS if not name.startswith("eval")}

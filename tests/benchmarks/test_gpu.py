@@ -5,34 +5,78 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from contextlib import nullcontext
 from datetime import date
 from functools import partial
 from types import SimpleNamespace as Fake
 
+import numpy as np
 import pytest
 
 from benchmarks import agreement, device, environment, harness, report
 from benchmarks.__main__ import main, parse
-from benchmarks.workloads import bn, cnn, mlp, resnet
-from benchmarks.workloads.gpu import CHANNELS_LAST, GPU
+from benchmarks.workloads import bn, cnn, mlp, resnet, training
+from benchmarks.workloads.gpu import CHANNELS_LAST, COMPILED, GPU, GRAPH
+from benchmarks.workloads.kernels import kernels
 from benchmarks.workloads.training import fit_minigrad
 from minigrad import backend as backends
+from minigrad.kernels.cuda import LaunchedKernels
+from minigrad.kernels.cupy import CupyKernels
+from minigrad.kernels.generic import Kernels
 
 SMALL = {
-    "bn": partial(bn.build, (4, 3, 5, 5), 1),
     "mlp": partial(mlp.build, 6, (12, 8, 8, 10), batches=2),
     "cnn": partial(cnn.build, 4, batches=2, mean=1.0),
     "resnet20": partial(resnet.build, 4, batches=2),
 }
+KERNELS = {workload.name: workload.build for workload in kernels(8, 2, 6, 5, 7)}
+RECORDED = training.recorded
 WITH_TORCH = [(name, peer) for name in GPU for peer in GPU[name].makers if "torch" in peer]
+
+
+def build_of(name):
+    """Small inputs for a workload; of batch norm's, the dtype and the order of the axes are in the name."""
+    kind, *words = name.split("-")
+    if kind == "bn":
+        dtype = words[1] if words[0] != "eval" else "float32"
+        last = words[0].endswith("x64")
+        return partial(bn.build, (4, 5, 5, 3) if last else (4, 3, 5, 5), 3 if last else 1, dtype)
+    return KERNELS[name] if kind == "kernel" else SMALL[kind]
+
+
+class ElementwiseKernel:
+    """CuPy's, for statements that Python reads the same way."""
+
+    def __init__(self, inputs, output, statement, name):
+        self.names, self.statement = [word for word in inputs.split() if word != "T"], statement
+
+    def __call__(self, *arrays):
+        known = {n.strip(","): a.hidden for n, a in zip(self.names, arrays, strict=True)}
+        exec(self.statement, {"max": np.maximum, "exp": np.exp, "T": np.float32}, known)
+        return type(arrays[0])(known["z"])
+
+
+def recorded(work, *examples):
+    """PyTorch's graph where there is no GPU: what it has done before it is replayed, too."""
+    for _ in range(4):
+        work(*examples)
+    return work
+
+
+@pytest.fixture
+def pytorch(torch, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda f: f)  # for a minute, to a CPU's code
+    return torch
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(harness, "PAUSE", 0)
     monkeypatch.setattr("gc.collect", lambda: 0)  # with PyTorch in memory it takes its time
+    monkeypatch.setattr(training, "recorded", recorded)
+    module = backends.get("strict").xp
+    monkeypatch.setattr(module, "ElementwiseKernel", ElementwiseKernel, raising=False)
     for name, workload in GPU.items():
-        build = SMALL[name.partition("-")[0]]
+        build = build_of(name)
         monkeypatch.setitem(GPU, name, dataclasses.replace(workload, build=build, block=1))
 
 
@@ -66,7 +110,7 @@ def measured(monkeypatch, folder, workloads, gpu, *more):
     return {w["name"]: w for w in json.loads(file.read_text())["runs"][0]["workloads"]}
 
 
-def test_the_one_command(monkeypatch, results, capsys, torch):
+def test_the_one_command(monkeypatch, results, capsys, pytorch):
     monkeypatch.setattr(device, "find", stand_in)
     main(["--backend=cupy", "--rounds=2"])
     assert backends.default().name == "numpy"
@@ -87,27 +131,41 @@ def test_the_one_command(monkeypatch, results, capsys, torch):
     assert "Card 9000-X" in printed and f"written: {file}" in printed
     rows = [line for line in printed.splitlines() if line.startswith("|")]
     assert len({row.count("|") for row in rows}) == 1 and len(rows) == len(GPU) + 2
-    assert rows[0].split("|")[3:7] == [" floor ", " torch ", " eager ", f" {CHANNELS_LAST} "]
+    assert rows[0].split("|")[3:7] == [" eager ", " torch ", f" {GRAPH} ", " floor "]
 
 
 def test_what_is_asked_for():
-    asked = {name: workload.targets for name, workload in GPU.items() if workload.targets}
-    batch_norm = {"floor": 1.15, "torch": 1.0}
-    images = {"torch": 1.0, "torch-channels-last": 1.0}
-    both = [f"bn-{shape}" for shape in ("64x64x112x112", "256x1024", "8x2048x7x7")]
-    both += [f"{name}-captured" for name in both]
-    assert asked == {
-        **dict.fromkeys(both, batch_norm),
-        "mlp-captured": {"torch": 0.2},
-        "cnn": images,
-        "cnn-captured": images,
+    large, small = ("64x64x112x112", "64x112x112x64"), ("256x1024", "8x2048x7x7")
+    beside, images = {"torch": 1.0, COMPILED: 1.0}, {"torch": 1.0, CHANNELS_LAST: 1.0}
+    asked = {"mlp-captured": {"torch": 0.2, GRAPH: 1.0}}
+    for dtype in ("float32", "float16", "bfloat16"):
+        asked |= {f"bn-{shape}-{dtype}-captured": {"floor": 1.15} | beside for shape in large}
+        asked |= {f"bn-{shape}-{dtype}-captured": {GRAPH: 1.0} | beside for shape in small}
+    asked |= {"cnn-captured": images, "resnet20-captured": images, "bn-eval": {}}
+    assert {n: w.targets for n, w in GPU.items() if not n.startswith("kernel-")} == asked
+
+
+def test_each_kernel_is_beside_array_code_and_formulas_beside_cupys_own():
+    #: they are there so that a step can be recorded, or are part of others
+    also = {"check", "concatenate", "count", "decay", "undoing", "add_bias", "add_product"}
+    parts = {base for base in CupyKernels.__mro__ if not issubclass(Kernels, base)}
+    own = {name for part in parts for name, f in vars(part).items() if callable(f)}
+    own = {name for name in own if not name.startswith("_")} - also - set(vars(LaunchedKernels))
+    measured = {w.name.removeprefix("kernel-"): w for w in kernels()}
+    used = {
+        name for w in measured.values() for name in w.makers["minigrad"].args[1].__code__.co_names
     }
+    assert own <= used
+    for name, workload in measured.items():
+        assert workload.targets.pop("generic") == 1 / 1.2
+        formula = name.partition("_")[0] in ("sigmoid", "relu")
+        assert workload.targets == ({"ElementwiseKernel": 1.0} if formula else {})
 
 
 @pytest.mark.parametrize(("theirs", "met"), [(5.0, True), (4.9, False)])
-def test_five_times_faster_or_not(theirs, met, monkeypatch, results, capsys, torch):
+def test_five_times_faster_or_not(theirs, met, monkeypatch, results, capsys, pytorch):
     gpu = stand_in(always(1.0), always(theirs))
-    (target,) = measured(monkeypatch, results, "mlp-captured", gpu)["mlp-captured"]["targets"]
+    target, _ = measured(monkeypatch, results, "mlp-captured", gpu)["mlp-captured"]["targets"]
     assert target == {"peer": "torch", "at_most": 0.2, "measured": 1 / theirs, "met": met}
     printed = capsys.readouterr().out
     assert f"minigrad / torch at most 0.2: {'met' if met else 'missed'}\n" in printed
@@ -118,7 +176,8 @@ def test_without_pytorch_its_targets_are_not_measured(monkeypatch, results, caps
     for module in (harness, environment):
         monkeypatch.setattr(module, "find_spec", lambda name: None)
     gpu = stand_in(always(1.0))
-    floor, torch = measured(monkeypatch, results, "bn-256x1024", gpu)["bn-256x1024"]["targets"]
+    name = "bn-64x64x112x112-float32-captured"
+    floor, torch, _ = measured(monkeypatch, results, name, gpu)[name]["targets"]
     assert (floor["met"], torch["met"], torch["measured"]) == (True, None, None)
     assert "minigrad / torch at most 1: not measured" in capsys.readouterr().out
 
@@ -132,10 +191,31 @@ def test_a_peer_that_computes_something_else_is_refused(monkeypatch, results):
     monkeypatch.setitem(GPU, workload.name, dataclasses.replace(workload, makers=makers))
     monkeypatch.setattr(harness, "measure", lambda *args: pytest.fail("timed"))
     monkeypatch.setattr(device, "find", stand_in)
-    with pytest.raises(SystemExit, match="mlp-captured: eager and minigrad disagree in loss"):
+    with pytest.raises(SystemExit, match=r"mlp-captured: .*eager and minigrad disagree"):
         main(["--backend=cupy", "--workloads=mlp-captured", "--peers="])
-    assert list(results.iterdir()) == []
     assert backends.default().name == "numpy"
+
+
+def test_what_fails_is_said_and_the_rest_is_measured(monkeypatch, results, pytorch, capsys):
+    def broken(*inputs, **how):
+        raise RuntimeError("\nno kernel image\nand so on")
+
+    def makers(name, **changed):
+        workload = GPU[name]
+        changed = dataclasses.replace(workload, makers={**workload.makers, **changed})
+        monkeypatch.setitem(GPU, name, changed)
+
+    makers("cnn-captured", minigrad=broken)
+    makers("mlp-captured", torch=broken)
+    with pytest.raises(SystemExit) as stopped:
+        measured(monkeypatch, results, "cnn,mlp", stand_in())
+    assert stopped.value.code == "cnn-captured: RuntimeError: no kernel image"
+    (run,) = json.loads(next(results.iterdir()).read_text())["runs"]
+    assert run["failed"] == {"cnn-captured": "RuntimeError: no kernel image"}
+    (mlp_,) = run["workloads"]
+    assert mlp_["left_out"] == {"torch": "not working here (RuntimeError: no kernel image)"}
+    assert set(mlp_["measured"]) == {"minigrad", "eager", GRAPH}
+    assert "torch is not working here" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.85])
@@ -147,29 +227,30 @@ def test_a_wrong_update_shows_without_gradients(momentum):
 
     makers = {agreement.OURS: resnet.with_minigrad, "other": wrong}
     with pytest.raises(agreement.Disagreement, match="at step 2"):  # momentum's first effect
-        harness.run(dataclasses.replace(GPU["resnet20"], makers=makers), (), rounds=1)
+        harness.run(dataclasses.replace(GPU["resnet20-captured"], makers=makers), (), rounds=1)
 
 
 @pytest.mark.parametrize(("name", "peer"), WITH_TORCH)
-def test_all_of_pytorchs_tensors_are_created_on_the_device(name, peer, torch):
+def test_all_of_pytorchs_tensors_are_created_on_the_device(name, peer, pytorch):
     """On PyTorch's meta device: mixing devices and reading values are errors."""
-    before = torch.get_default_device()
+    before = pytorch.get_default_device()
     with stand_in(torch="meta").peers() as start:
         made = start(name, peer)
-        assert torch.get_default_device() == before
+        assert pytorch.get_default_device() == before
         made.step()
         with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
             made.numbers()
 
 
 @pytest.mark.parametrize(
-    ("name", "passes"), [("bn-256x1024", 8), ("bn-8x2048x7x7-captured", 8), ("bn-eval", 2)]
+    ("name", "passes"), [("bn-64x64x112x112-float16-captured", 8), ("bn-eval", 2)]
 )
 def test_the_floor_moves_what_batch_norm_must_move(name, passes, monkeypatch):
     moved = []
 
     def copyto(to, source):
-        assert to.shape == source.shape == (4, 3, 5, 5) and to.dtype == source.dtype
+        assert to.shape == source.shape == (4, 3, 5, 5)
+        assert to.dtype == source.dtype == ("float16" if "float16" in name else "float32")
         moved.append((id(to), id(source)))
 
     monkeypatch.setattr(backends.get("strict").xp, "copyto", copyto, raising=False)
@@ -177,6 +258,30 @@ def test_the_floor_moves_what_batch_norm_must_move(name, passes, monkeypatch):
         start(name, "floor").step()
     assert 2 * len(moved) == passes
     assert len({array for pair in moved for array in pair}) == min(passes, 4)
+
+
+def test_a_graph_of_pytorchs_reads_what_it_is_given(monkeypatch, torch):
+    log, works = [], []
+
+    class Graph:
+        def replay(self):
+            works[0](*works[1])
+
+    def work(x, y):
+        works[:] = work, (x, y)
+        log.append((x.item(), y.item()))
+
+    stream = Fake(wait_stream=lambda other: None)
+    stand_ins = {"Stream": lambda: stream, "current_stream": lambda: stream, "CUDAGraph": Graph}
+    stand_ins |= {"stream": lambda s: nullcontext(), "graph": lambda g: nullcontext()}
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    x, y = torch.tensor(1.0), torch.tensor(2.0)
+    replay = RECORDED(work, x, y)
+    assert log == [(1, 2)] * 4
+    replay(torch.tensor(3.0), torch.tensor(4.0))
+    assert log[4:] == [(3, 4)]
+    assert (x.item(), y.item()) == (1, 2)
 
 
 def test_times_lie_between_events():
@@ -268,7 +373,7 @@ def test_without_a_gpu_there_is_one_line(libraries, capsys):
 
 def test_arguments(capsys):
     assert parse(["--backend=cupy"]).workloads == list(GPU)
-    assert parse(["--backend=cupy", "--workloads=cnn"]).workloads == ["cnn", "cnn-captured"]
+    assert parse(["--backend=cupy", "--workloads=cnn"]).workloads == ["cnn-captured"]
     for wrong in ("--threads=2", "--workloads=tape"):
         with pytest.raises(SystemExit):
             parse(["--backend=cupy", wrong])
