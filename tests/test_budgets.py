@@ -1,8 +1,8 @@
 """Budgets: lines of the package, of its engine and of the tests, and lengths of functions.
 
 The numbers of lines are a ratchet: they fall. They have risen by the names that users of PyTorch look for, by what
-``study`` needs to name a mistake in a derivation, by ``distributed``, and by the tests of it and of the page; by results
-of replays that are lent and know what shares their memory; and by the tests of what is measured on a GPU.
+``study`` needs to name a mistake in a derivation, by ``distributed``, by the tests of it and of the page, by results of
+replays that are lent and know what shares their memory, and by the tests of what is measured on a GPU.
 """
 
 from __future__ import annotations

@@ -59,11 +59,11 @@ def remembered(step: Callable[[], Any], convert: Callable[[Any], Any]) -> Peer:
 def train_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
     x, gy = (mg.tensor(a).astype(inputs.dtype) for a in (inputs.x, inputs.gy))
     x, gamma, beta = map(mg.nn.Parameter, (x, *inputs.channels[:2]))
-    gy = mg.nn.Buffer(gy)
+    gy, axis = mg.nn.Buffer(gy), inputs.axis
 
     def train() -> Any:
-        y, _, _ = mg.batch_norm(x, gamma, beta, axis=inputs.axis, eps=EPS)
-        return [y, *mg.grad(y, [x, gamma, beta], gy)]
+        y, _, _ = mg.batch_norm(x, gamma, beta, axis=axis, eps=EPS)
+        return [y.detach(), *mg.grad(y, [x, gamma, beta], gy)]  # with a tape it would be no replay
 
     return remembered(mg.jit(train) if captured else train, lambda t: t.astype("float32").numpy())
 

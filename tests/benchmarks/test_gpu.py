@@ -12,6 +12,7 @@ from types import SimpleNamespace as Fake
 
 import numpy as np
 import pytest
+import strict
 
 from benchmarks import agreement, device, environment, harness, report
 from benchmarks.__main__ import main, parse
@@ -20,6 +21,7 @@ from benchmarks.workloads.gpu import CHANNELS_LAST, COMPILED, GPU, GRAPH
 from benchmarks.workloads.kernels import kernels
 from benchmarks.workloads.training import fit_minigrad
 from minigrad import backend as backends
+from minigrad.graph.recorded import Recorded
 from minigrad.kernels.cuda import LaunchedKernels
 from minigrad.kernels.cupy import CupyKernels
 from minigrad.kernels.generic import Kernels
@@ -282,6 +284,28 @@ def test_a_graph_of_pytorchs_reads_what_it_is_given(monkeypatch, torch):
     replay(torch.tensor(3.0), torch.tensor(4.0))
     assert log[4:] == [(3, 4)]
     assert (x.item(), y.item()) == (1, 2)
+
+
+@pytest.mark.skipif(
+    not strict.emulated(), reason="needs g++, and MINIGRAD_KERNELS other than numpy"
+)
+@pytest.mark.parametrize("name", [name for name in GPU if name.endswith("-captured")])
+def test_what_is_said_to_be_captured_is_one_recording(name, monkeypatch):
+    """Which is given nothing but the batch, and nothing is copied out of it but the loss."""
+    replays = []
+
+    def run(self, inputs):
+        if found := replay(self, inputs):
+            leaving = len(self._gradients) + len(self._wanted)
+            replays.append((len(self._brought), leaving - len(self._lent)))
+        return found
+
+    replay = Recorded.run
+    monkeypatch.setattr(Recorded, "run", run)
+    alone = name.startswith("bn")
+    with stand_in().peers() as start:
+        start(name, "minigrad").repeat(1 if alone else 6)
+    assert replays[-1] == ((0, 0) if alone else (2, 1))
 
 
 def test_times_lie_between_events():
