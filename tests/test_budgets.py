@@ -30,9 +30,9 @@ NEEDED = "checkpoint kernels"
 
 #: what is counted: (lines at most today, lines at most in the end)
 LINES = {
-    "minigrad": (25_750, 12_000),
+    "minigrad": (25_809, 12_000),
     "engine": (8_091, 4_000),
-    "tests": (28_669, 15_000),
+    "tests": (28_724, 15_000),
 }
 
 

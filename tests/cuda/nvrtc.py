@@ -58,22 +58,32 @@ class Nvrtc:
 
     def __call__(self, text, names, architecture):
         """The log, and the mangled name of each instance; no names if the compiler fails."""
-        options = [*OPTIONS, f"-arch=sm_{architecture}", "-Xptxas", "-v"]
+        return self._compile(text, names, f"-arch=sm_{architecture}", "-Xptxas", "-v")[:2]
+
+    def assembly(self, text, name, architecture):
+        """An instance in PTX."""
+        return self._compile(text, [name], f"-arch=compute_{architecture}")[2]
+
+    def _compile(self, text, names, *more):
         program, size, lowered = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_char_p()
         self._call("CreateProgram", ctypes.byref(program), text.encode(), None, 0, None, None)
         for name in names:
             self._call("AddNameExpression", program, name.encode())
-        given = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
+        options = [option.encode() for option in (*OPTIONS, *more)]
+        given = (ctypes.c_char_p * len(options))(*options)
         failed = self._library.nvrtcCompileProgram(program, len(options), given)
-        self._call("GetProgramLogSize", program, ctypes.byref(size))
-        log = ctypes.create_string_buffer(size.value)
-        self._call("GetProgramLog", program, log)
-        found = {}
+        texts = []
+        for what in ("ProgramLog", "PTX"):
+            self._call(f"Get{what}Size", program, ctypes.byref(size))
+            found = ctypes.create_string_buffer(size.value)
+            self._call(f"Get{what}", program, found)
+            texts.append(found.value.decode())
+        lows = {}
         for name in [] if failed else names:
             self._call("GetLoweredName", program, name.encode(), ctypes.byref(lowered))
-            found[name] = lowered.value.decode()
+            lows[name] = lowered.value.decode()
         self._call("DestroyProgram", ctypes.byref(program))
-        return log.value.decode(), found
+        return texts[0], lows, texts[1]
 
     def _call(self, function, *args):
         if error := self._library[f"nvrtc{function}"](*args):

@@ -160,6 +160,10 @@ inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b)
     return (unsigned long long)((unsigned __int128)a * b >> 64);
 }
 
+struct alignas(8) uint2 { unsigned x, y; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
+template <class A> void put(A* to, A x) { *to = x; }
+
 inline float half_to_float(unsigned short h) {
     int exponent = (h >> 10) & 31, fraction = h & 1023;
     float x = exponent == 31 ? (fraction ? NAN : INFINITY)

@@ -30,6 +30,22 @@ def test_kernels_compile_without_warnings_and_fit_into_registers(kernel, archite
 
 
 @pytest.mark.parametrize(
+    ("instance", "together", "alone"),
+    [
+        ("normalize<float, 4, Planes>", 4, 3),
+        ("normalize<float, 4, Columns>", 4, 12),
+        ("input_gradient<Half, 8, Planes>", 2, 2),
+        ("input_gradient<Half, 8, Columns>", 2, 16),
+    ],
+)
+def test_numbers_are_stored_16_bytes_at_a_time(instance, together, alone):
+    """But for those that a channel has one each of; the compiler took vectors apart where it was left to itself."""
+    text = nvrtc.compiler().assembly(source("batch_norm.cu"), instance, 90)
+    assert text.count("st.global.v4.u32") == together and text.count("st.global.f32") == alone
+    assert text.count("st.global") == together + alone
+
+
+@pytest.mark.parametrize(
     ("body", "message"),
     [
         ("int unused = 3;", "never referenced"),

@@ -16,10 +16,10 @@ BARRIERS = {
     "before the result": "    __syncthreads();\n    return",
 }
 ACCESSES = [
-    ("stride(shape.channels * shape.size)", "stride(shape.channels * shape.size + 1)", "wrote"),
+    ("stride(s.channels * s.size)", "stride(s.channels * s.size + 1)", "wrote"),
     ("lane + v < shape.channels", "lane + v <= shape.channels", "wrote"),
-    ("at < part.end", "at <= part.end", "wrote"),
-    ("row < part.end", "row <= part.end", "wrote"),
+    ("end = part.end;\n        i =", "end = part.end + 1;\n        i =", "wrote"),
+    ("end = has(0) ? part.end", "end = has(0) ? part.end + 1", "wrote"),
     ("load(x + at)", "load(x + at + 1)", "nan location"),
     ("load(x + at)", "load(x + at - 1)", "nan location"),
 ]

@@ -21,8 +21,9 @@ extern "C" Index visited_{over}_{vector}(const unsigned* block, unsigned thread,
     blockIdx = {{block[0], block[1], block[2]}};
     threadIdx = {{thread, 0, 0}};
     Index count = 0;
-    {over}<{vector}>(*shape).visit([&](Index at, Index) {{
-        if (count < most) found[count] = at;
+    {over}<{vector}> over(*shape);
+    visit<UNDER_WAY>(over, [](Index at) {{ return at; }}, [&](Index loaded, Index at, Index) {{
+        if (count < most && loaded == at) found[count] = at;
         count++;
     }});
     return count;

@@ -13,25 +13,11 @@ struct Shape {
     int lanes, splits;
 };
 
-// Where a thread is in a channel's values: image i, position j in it, moving on by `step` positions.
-struct Walk {
-    Index i, j, size, stride, step_i, step_j;
-
-    __device__ Walk(Index position, Index step, const Shape& shape)
-        : i(position / shape.size), j(position % shape.size), size(shape.size),
-          stride(shape.channels * shape.size), step_i(step / shape.size), step_j(step % shape.size) {}
-
-    __device__ Index offset() const { return i * stride + j; }
-
-    __device__ void advance() {
-        i += step_i;
-        j += step_j;
-        if (j >= size) {
-            j -= size;
-            i += 1;
-        }
-    }
-};
+// Accesses of a thread that are under way at once. Memory is kept busy by some 30 KB per multiprocessor, which threads
+// with one access each fall short of, as their registers leave room for few of them.
+constexpr int UNDER_WAY = 4;
+// Blocks that a multiprocessor must have room for. (Left to itself the compiler aims at more, and spills registers.)
+constexpr int RESIDENT = 2;
 
 // The part of `count` things, in multiples of `unit`, that split `split` of `splits` has.
 struct Part {
@@ -44,57 +30,91 @@ struct Part {
     }
 };
 
-// How the threads of a block go through its values. visit(f) calls f(offset, position) for each access of V numbers;
-// positions are counted over batch and size, and number v of an access belongs to channel(v).
+// How the threads of a block go through its values: a thread's accesses of V numbers are at `position`, counted over
+// batch and size, at `step` further on, and so on up to `end`; next() is the offset of each in turn. Number v of an
+// access belongs to channel(v).
 template <int V> struct Planes {
     static constexpr int channels_per_access = 1;
+    static constexpr Index step = THREADS * V;
     const Shape& shape;
-    Index first;
+    Index first, stride, position, end;
+    Index i, j, step_i, step_j;  // position j of image i, and how far it is to the next one
 
-    __device__ explicit Planes(const Shape& s) : shape(s) {
-        first = blockIdx.z * s.batch * s.channels * s.size + blockIdx.x * s.size;
+    __device__ explicit Planes(const Shape& s)
+        : shape(s), first(blockIdx.z * s.batch * s.channels * s.size + blockIdx.x * s.size),
+          stride(s.channels * s.size) {
+        Part part(s.batch * s.size, V, blockIdx.y, s.splits);
+        position = part.begin + Index(threadIdx.x) * V;
+        end = part.end;
+        i = position / s.size;
+        j = position % s.size;
+        step_i = step / s.size;
+        step_j = step % s.size;
     }
     __device__ Index channel(int) const { return blockIdx.z * shape.channels + blockIdx.x; }
     __device__ bool has(int) const { return true; }
-    __device__ Index offset(Index position, int) const { return first + Walk(position, 1, shape).offset(); }
+    __device__ Index offset(Index at, int) const { return first + at / shape.size * stride + at % shape.size; }
     __device__ int lanes() const { return 1; }
     __device__ bool speaks(int) const { return threadIdx.x == 0; }
     __device__ double values() const { return double(shape.batch) * double(shape.size); }
 
-    template <class F> __device__ void visit(F f) const {
-        Part part(shape.batch * shape.size, V, blockIdx.y, shape.splits);
-        Walk walk(part.begin + Index(threadIdx.x) * V, THREADS * V, shape);
-        for (Index at = part.begin + Index(threadIdx.x) * V; at < part.end; at += THREADS * V) {
-            f(first + walk.offset(), at);
-            walk.advance();
+    __device__ Index next() {
+        Index here = first + i * stride + j;
+        i += step_i;
+        j += step_j;
+        if (j >= shape.size) {
+            j -= shape.size;
+            i += 1;
         }
+        return here;
     }
 };
 
 template <int V> struct Columns {
     static constexpr int channels_per_access = V;
     const Shape& shape;
-    Index first, lane;
+    Index lane, first, position, end, step, here;
 
-    __device__ explicit Columns(const Shape& s) : shape(s) {
-        lane = (blockIdx.x * Index(s.lanes) + threadIdx.x % s.lanes) * V;
+    __device__ explicit Columns(const Shape& s)
+        : shape(s), lane((blockIdx.x * Index(s.lanes) + threadIdx.x % s.lanes) * V), step(THREADS / s.lanes) {
+        Part part(s.batch, 1, blockIdx.y, s.splits);
+        position = part.begin + threadIdx.x / s.lanes;
+        end = has(0) ? part.end : position;
         first = blockIdx.z * s.batch * s.channels + lane;
+        here = first + position * s.channels;
     }
     __device__ Index channel(int v) const { return blockIdx.z * shape.channels + lane + v; }
     __device__ bool has(int v) const { return lane + v < shape.channels; }
-    __device__ Index offset(Index position, int v) const { return first + position * shape.channels + v; }
+    __device__ Index offset(Index at, int v) const { return first + at * shape.channels + v; }
     __device__ int lanes() const { return shape.lanes; }
     __device__ bool speaks(int v) const { return int(threadIdx.x) < shape.lanes && has(v); }
     __device__ double values() const { return double(shape.batch); }
 
-    template <class F> __device__ void visit(F f) const {
-        int rows = THREADS / shape.lanes;
-        Part part(shape.batch, 1, blockIdx.y, shape.splits);
-        if (!has(0)) return;
-        for (Index row = part.begin + threadIdx.x / shape.lanes; row < part.end; row += rows)
-            f(first + row * shape.channels, row);
+    __device__ Index next() {
+        Index at = here;
+        here += step * shape.channels;
+        return at;
     }
 };
+
+// load(offset) for each of a thread's accesses, and use(what that gave, offset, position); MANY are loaded before the
+// first of them is used.
+template <int MANY, class Over, class Load, class Use> __device__ inline void visit(Over& over, Load load, Use use) {
+    Index step = over.step, end = over.end;
+#pragma unroll 1
+    for (Index at = over.position; at < end; at += MANY * step) {
+        decltype(load(at)) loaded[MANY];
+        Index offsets[MANY];
+#pragma unroll
+        for (int n = 0; n < MANY; n++) {
+            offsets[n] = over.next();
+            if (at + n * step < end) loaded[n] = load(offsets[n]);
+        }
+#pragma unroll
+        for (int n = 0; n < MANY; n++)
+            if (at + n * step < end) use(loaded[n], offsets[n], at + n * step);
+    }
+}
 
 // Count, mean and sum of squared deviations of some values (Chan, Golub & LeVeque 1979, eq. 2.1). Means are kept as
 // distances from the channel's first value that counts, so that a large mean costs no digits.
@@ -149,14 +169,14 @@ template <class A> __device__ inline A* part_of(A* parts, Index channel, int spl
 
 // WEIGHTED is 1 where there are weights, one for each position, and 0 where each counts once.
 template <class T, int V, template <int> class Over, int WEIGHTED>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, RESIDENT)
 statistics(const T* x, const Wide<T>* weights, Wide<T>* parts, Shape shape) {
     typedef Wide<T> A;
     constexpr int K = Over<V>::channels_per_access;
     Over<V> over(shape);
     Shifted<A> found[K];
-    over.visit([&](Index at, Index position) {
-        Pack<T, V> pack = Pack<T, V>::load(x + at);
+    auto load = [&](Index at) { return Pack<T, V>::load(x + at); };
+    visit<UNDER_WAY>(over, load, [&](const Pack<T, V>& pack, Index, Index position) {
 #pragma unroll
         for (int v = 0; v < V; v++) {
             A weight = WEIGHTED ? weights[position + (K == 1 ? v : 0)] : A(1);
@@ -183,6 +203,7 @@ statistics(const T* x, const Wide<T>* weights, Wide<T>* parts, Shape shape) {
 template <class S, class A, class Over>
 __device__ inline S collected(const A* parts, const Over& over, int v, const Shape& shape) {
     S mine = {0, 0, 0};
+#pragma unroll 1
     for (int split = threadIdx.x / over.lanes(); over.has(v) && split < shape.splits;
          split += THREADS / over.lanes()) {
         const A* part = part_of(parts, over.channel(v), split, shape);
@@ -193,9 +214,8 @@ __device__ inline S collected(const A* parts, const Over& over, int v, const Sha
 
 // y = (x - mean) gamma inv_std + beta, with var the sum of the squared deviations divided by `freedom`.
 // Where there are no `parts`, mean and var are given, and nothing but y is written; where there is no y, only they are.
-// (Left to itself the compiler aims at more than three blocks on a multiprocessor and spills registers for it.)
 template <class T, int V, template <int> class Over>
-__global__ void __launch_bounds__(THREADS, 3)
+__global__ void __launch_bounds__(THREADS, RESIDENT)
 normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>* beta, Wide<T>* mean, Wide<T>* var,
           Wide<T>* inv_std, T* y, double eps, double freedom, Shape shape) {
     typedef Wide<T> A;
@@ -227,8 +247,8 @@ normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>*
         }
     }
     if (!y) return;
-    over.visit([&](Index at, Index) {
-        Pack<T, V> pack = Pack<T, V>::load(x + at);
+    auto load = [&](Index at) { return Pack<T, V>::load(x + at); };
+    visit<UNDER_WAY>(over, load, [&](Pack<T, V>& pack, Index at, Index) {
 #pragma unroll
         for (int v = 0; v < V; v++) {
             A d = (pack.get(v) - near[v % K]) - rest[v % K];
@@ -237,6 +257,11 @@ normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>*
         pack.store(y + at);
     });
 }
+
+// What the backward pass reads of x and of the output's gradient in one access each.
+template <class T, int V> struct Both {
+    Pack<T, V> x, gy;
+};
 
 // Sums over a channel of x - mean (which is 0 but for the rounding of mean), of gy, and of their product.
 template <class A> struct GradientSums {
@@ -267,10 +292,10 @@ gradient_sums(const T* x, const Wide<T>* mean, const T* gy, Wide<T>* parts, Shap
         found[v] = {0, 0, 0};
         center[v] = over.has(v) ? mean[over.channel(v)] : A(0);
     }
-    over.visit([&](Index at, Index) {
-        Pack<T, V> pack = Pack<T, V>::load(x + at), g = Pack<T, V>::load(gy + at);
+    auto load = [&](Index at) { return Both<T, V>{Pack<T, V>::load(x + at), Pack<T, V>::load(gy + at)}; };
+    visit<UNDER_WAY / 2>(over, load, [&](const Both<T, V>& both, Index, Index) {
 #pragma unroll
-        for (int v = 0; v < V; v++) found[v % K].add(pack.get(v) - center[v % K], g.get(v));
+        for (int v = 0; v < V; v++) found[v % K].add(both.x.get(v) - center[v % K], both.gy.get(v));
     });
 #pragma unroll
     for (int v = 0; v < K; v++) {
@@ -310,13 +335,13 @@ input_gradient(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wid
             gbeta[c] = all.gbeta;
         }
     }
-    over.visit([&](Index at, Index) {
-        Pack<T, V> pack = Pack<T, V>::load(x + at), g = Pack<T, V>::load(gy + at);
+    auto load = [&](Index at) { return Both<T, V>{Pack<T, V>::load(x + at), Pack<T, V>::load(gy + at)}; };
+    visit<UNDER_WAY / 2>(over, load, [&](Both<T, V>& both, Index at, Index) {
 #pragma unroll
         for (int v = 0; v < V; v++) {
-            A d = pack.get(v) - center[v % K];
-            pack.set(v, (g.get(v) - multiply_add(d, slope[v % K], shift[v % K])) * scale[v % K]);
+            A d = both.x.get(v) - center[v % K];
+            both.x.set(v, (both.gy.get(v) - multiply_add(d, slope[v % K], shift[v % K])) * scale[v % K]);
         }
-        pack.store(gx + at);
+        both.x.store(gx + at);
     });
 }

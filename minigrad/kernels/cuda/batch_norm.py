@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import BUSY, THREADS, TYPES, Kernel, LaunchedKernels, lying, put_back, wide
+from . import THREADS, TYPES, Kernel, LaunchedKernels, lying, put_back, wide
 
 Array = Any
 
@@ -21,6 +21,8 @@ SHAPE = np.dtype(
     [(name, "i8") for name in ("batch", "channels", "size")]
     + [(name, "i4") for name in ("lanes", "splits")]
 )
+#: blocks per multiprocessor, which runs a few at once: when the last ones end, little of it is idle
+BLOCKS = 32
 #: blocks that may share a channel
 SPLITS = 256
 #: accesses that a thread makes, at least, before another split pays
@@ -95,7 +97,7 @@ def geometry(look: View, vector: int, multiprocessors: int) -> Geometry:
         lanes = min(1 << (wanted - 1).bit_length(), LANES)
         over, tiles = "Columns", -(-wanted // lanes)
         values, together = look.batch, THREADS // lanes
-    needed = -(-multiprocessors * BUSY // max(tiles * look.groups, 1))
+    needed = -(-multiprocessors * BLOCKS // max(tiles * look.groups, 1))
     splits = max(min(needed, -(-values // (together * ACCESSES)), SPLITS), 1)
     shape = np.array([(look.batch, look.channels, look.size, lanes, splits)], SHAPE)
     return Geometry((vector, over), (tiles, splits, look.groups), shape, splits)

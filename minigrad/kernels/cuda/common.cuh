@@ -22,6 +22,17 @@ __device__ inline unsigned short float_to_half(float x) {
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
     return bits;
 }
+
+// *to = x in one access: the compiler stores the members of a struct one by one where it pleases.
+template <class A> __device__ inline void put(A* to, A x) { *to = x; }
+__device__ inline void put(uint2* to, uint2 x) {
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)), "r"(x.x), "r"(x.y) : "memory");
+}
+__device__ inline void put(uint4* to, uint4 x) {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(x.x), "r"(x.y),
+                 "r"(x.z), "r"(x.w)
+                 : "memory");
+}
 #endif
 
 // What values of type T are computed in: Wide<T>.
@@ -51,12 +62,32 @@ template <class T> __device__ inline Wide<T> rounded(Wide<T> x) {
     return widen(y);
 }
 
-// V numbers that are read and written in one access.
-template <class T, int V> struct alignas(V * sizeof(T)) Pack {
-    T values[V];
+// What moves so many bytes in one access; more than 16 take several.
+template <int BYTES> struct AccessOf { typedef uint4 type; };
+template <> struct AccessOf<8> { typedef uint2 type; };
+template <> struct AccessOf<4> { typedef unsigned type; };
+template <> struct AccessOf<2> { typedef unsigned short type; };
 
-    __device__ static Pack load(const T* from) { return *reinterpret_cast<const Pack*>(from); }
-    __device__ void store(T* to) const { *reinterpret_cast<Pack*>(to) = *this; }
+// V numbers that are read and written together.
+template <class T, int V> struct alignas(V * sizeof(T)) Pack {
+    typedef typename AccessOf<V * sizeof(T)>::type Access;
+    static constexpr int ACCESSES = V * sizeof(T) / sizeof(Access);
+
+    union {
+        T values[V];
+        Access accesses[ACCESSES];
+    };
+
+    __device__ static Pack load(const T* from) {
+        Pack pack;
+#pragma unroll
+        for (int i = 0; i < ACCESSES; i++) pack.accesses[i] = reinterpret_cast<const Access*>(from)[i];
+        return pack;
+    }
+    __device__ void store(T* to) const {
+#pragma unroll
+        for (int i = 0; i < ACCESSES; i++) put(reinterpret_cast<Access*>(to) + i, accesses[i]);
+    }
 
     // The same where there may be fewer than V.
     __device__ static Pack load(const T* from, Index there) {

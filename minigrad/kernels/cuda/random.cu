@@ -38,8 +38,9 @@ template <class T, class Seed>
 __global__ void __launch_bounds__(THREADS) dropout_mask(T* y, Index n, double p, double kept, Seed seed) {
     each<8>(n, [&](Index i, Index left) {
         Drawn drawn(seed_of(seed), static_cast<Word>(i / 8));
+        Pack<T, 8> pack;
 #pragma unroll
-        for (int v = 0; v < 8; v++)
-            if (v < left) narrow(drawn.uniform(v) >= float(p) ? Wide<T>(kept) : Wide<T>(0), y[i + v]);
+        for (int v = 0; v < 8; v++) pack.set(v, drawn.uniform(v) >= float(p) ? Wide<T>(kept) : Wide<T>(0));
+        pack.store(y + i, left);
     });
 }
