@@ -64,7 +64,8 @@ class Workload:
     Every number of the first ``check_steps`` steps must lie within ``tolerance`` of ours, relative to the largest in
     its array. ``block`` steps are timed together; or, with ``memory``, the memory that they take is measured; or, with
     ``neighbours``, each is timed, alone and beside that many processes that spin.
-    ``targets`` are what our time over that of a peer may be at most; ``pause`` are seconds before each block.
+    ``targets`` are what our time over that of a peer may be at most; ``pause`` are seconds before each block,
+    ``PAUSE`` where it is None.
     """
 
     name: str
@@ -78,7 +79,7 @@ class Workload:
     memory: bool = False
     neighbours: int = 0
     targets: Mapping[str, float] = field(default_factory=dict)
-    pause: float = PAUSE
+    pause: float | None = None
 
 
 def run(
@@ -163,14 +164,14 @@ def peaks(peers: Mapping[str, Any], steps: int) -> Times:
     return {name: [peer.peak(steps)] for name, peer in peers.items()}
 
 
-def measure(peers: Mapping[str, Any], block: int, rounds: int, pause: float) -> Times:
+def measure(peers: Mapping[str, Any], block: int, rounds: int, pause: float | None = None) -> Times:
     """Seconds per step, one value per round, after one round that does not count."""
     names = list(peers)
     times: Times = {name: [] for name in names}
     for turn in range(-1, rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            sleep(pause)
+            sleep(PAUSE if pause is None else pause)
             seconds = peers[name].seconds(block)
             if turn >= 0:
                 times[name].append(seconds)

@@ -74,7 +74,9 @@ def test_no_batch_is_lost(backend, at_once, wrap):
 
 FORKS = """
 import logging  # complains when it is first imported while a thread forks
-import os, threading, minigrad as mg
+import os, threading, warnings, minigrad as mg
+
+warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on, of forks beside threads
 
 def drawn():
     return mg.dropout(mg.ones(64)).numpy().tobytes().hex()
