@@ -16,7 +16,7 @@ import numpy as np
 
 from ..kernels.cuda import NotRecorded, lying, put_back
 from ..ops.random import DropoutMask
-from ..tensor import Tensor
+from ..tensor import Tensor, new
 from .guards import TENSORS, State, plain
 
 if TYPE_CHECKING:
@@ -62,11 +62,19 @@ class Recorded:
         for settings in self._state.settings.values():
             if not all(plain(v) for name, v in settings.items() if name not in TENSORS):
                 raise NotRecorded("settings that may change without an assignment")
-        self._bases = graph.bases()
+        bases = graph.bases()
         wanted, self._replay = kernels.launch.record(lambda: self._record(graph))
         self._known |= wanted
-        own = [v for v in wanted if self._bases.get(v, v).kind == "result" and v not in kept]
-        del wanted  # or it would count as a holder
+        self._bound = {v: v.tensor for v in wanted if v.kind == "state"}
+        self._made: list[tuple[Value, Any, bool]] = []
+        own = []
+        for v, array in wanted.items():
+            base = bases.get(v, v).kind
+            if base == "result" and v not in kept:
+                own.append(v)
+            if v.kind not in ("input", "state"):
+                self._made.append((v, array, v not in own and base != "state"))
+        del wanted, array  # or they would count as holders
         self._lent = {v: self._holders(v) for v in own}
 
     def _record(self, graph: Graph) -> dict[Value, Any]:
@@ -105,8 +113,11 @@ class Recorded:
                 self._replay()
             finally:
                 self._state.touch()
-            given = dict(zip(self._graph_inputs, inputs, strict=True))
-            leaving = {v: self._leaving(v, given) for v in (*self._gradients, *self._wanted) if v}
+            leaving = dict(zip(self._graph_inputs, inputs, strict=True)) | self._bound
+            for v, array, copied in self._made:
+                leaving[v] = tensor = new(Tensor)
+                tensor._data = array.copy(order="K") if copied else array
+                tensor._ref = tensor._version = None
             gradients = [v and leaving[v] for v in self._gradients]
             return gradients, [leaving[v] for v in self._wanted]
         finally:
@@ -125,17 +136,6 @@ class Recorded:
         for (v, _), array in zip(self._brought, arrays, strict=True):
             self._kernels.xp.copyto(self._known[v], array)
         return True
-
-    def _leaving(self, v: Value, given: dict[Value, Tensor]) -> Tensor:
-        """A value that leaves: a copy, unless it is lent or the state's own memory."""
-        if v in given:
-            return given[v]
-        if v.kind == "state":
-            tensor: Tensor = v.tensor
-            return tensor
-        array = self._known[v]
-        stays = v in self._lent or self._bases.get(v, v).kind == "state"
-        return Tensor(array if stays else array.copy(order="K"))
 
 
 def _room(xp: Any, v: Value, strides: tuple[int, ...]) -> Any:
