@@ -49,12 +49,19 @@ def test_results_that_share_memory_share_their_version(backend, f):
             mg.grad(product, [weight])
 
 
-def test_a_returned_constant_may_be_changed(backend):
-    graph = mg.capture(
-        lambda x: (ones := mg.constant(np.ones(3)), ones.reshape(3, 1), x), mg.ones(1)
-    )
+@pytest.mark.parametrize("taped", [False, True], ids=["replayed", "applied again"])
+def test_a_returned_constant_may_be_changed(backend, taped):
+    weight = nn.Parameter(np.ones(3), requires_grad=taped)
+
+    def f():
+        ones = mg.constant(np.ones(3))
+        return ones, ones.reshape(3, 1), weight * 2
+
+    graph = mg.capture(f)
     for _ in range(4):
-        for constant in graph(mg.ones(1))[:2]:
+        *constants, y = graph()
+        assert y.requires_grad is taped
+        for constant in constants:
             equal(constant, np.ones(constant.shape))
             constant += 1
 
