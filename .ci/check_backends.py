@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-#: of test accuracy: what seeds that happen to agree may still differ by
+#: of test accuracy: the smallest tolerance, for steps after which all seeds agree
 LEAST = 0.01
 
 
@@ -33,4 +33,4 @@ for network in dict.fromkeys(network for network, _ in first):
             f"{network}, step {key[1]}: {difference:.3f} apart, seeds {noise:.3f}"
         )
         apart = max(apart, difference)
-    print(f"{network}: at most {apart:.4f} of test accuracy apart, less than the seeds")
+    print(f"{network}: at most {apart:.4f} of test accuracy apart, within the spread of the seeds")

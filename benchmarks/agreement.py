@@ -44,6 +44,8 @@ class Peer(NamedTuple):
     before: int = 0
     #: what its times are taken by
     clock: Clock = wall
+    #: steps in which it captures or compiles, to be taken before it is compared
+    warmup: int = 0
 
     def peak(self, steps: int) -> float:
         """Bytes of memory that the process holds at most in some steps, beyond those before it was made.

@@ -50,6 +50,9 @@ class Device:
             library = package(name)
             with self._torch() if library == "torch" else nullcontext():
                 peer = GPU[workload].makers[name](inputs(workload))
+            peer.repeat(
+                peer.warmup
+            )  # as it runs later: for PyTorch's compiler that is part of what it compiles for
             return peer._replace(clock=self.clocks[library])
 
         backend.set_backend(self.backend)

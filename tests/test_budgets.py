@@ -2,7 +2,8 @@
 
 The numbers of lines are a ratchet: they fall. They have risen by the names that users of PyTorch look for, by what
 ``study`` needs to name a mistake in a derivation, by ``distributed``, by the tests of it and of the page, by results of
-replays that are lent and know what shares their memory, and by the tests of what is measured on a GPU.
+replays that are lent and know what shares their memory, by CUDA kernels that take whole channels and several loads at
+once, and by the tests of what is measured on a GPU.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ NEEDED = "checkpoint kernels"
 
 #: what is counted: (lines at most today, lines at most in the end)
 LINES = {
-    "minigrad": (25_809, 12_000),
+    "minigrad": (25_878, 12_000),
     "engine": (8_091, 4_000),
-    "tests": (28_737, 15_000),
+    "tests": (28_792, 15_000),
 }
 
 

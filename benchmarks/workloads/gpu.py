@@ -62,10 +62,8 @@ def captured(
 
 
 def warm(make: Callable[..., Peer], inputs: bn.Inputs, **how: bool) -> Peer:
-    """A peer after so many steps that the next one of a captured or compiled peer is as all that follow."""
-    peer = make(inputs, **how)
-    peer.repeat(3)
-    return peer
+    """A peer that captures or compiles in its first steps, and whose steps change nothing."""
+    return make(inputs, **how)._replace(warmup=3)
 
 
 def batch_norm(shape: tuple[int, ...], axis: int, block: int, dtype: str) -> Workload:

@@ -8,6 +8,7 @@ a batch norm is 1e-3 here and 1e-5 in PyTorch unless told, and PyTorch's momentu
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import cycle
@@ -124,9 +125,9 @@ def loaded_torch(model: Any, inputs: Inputs) -> Any:
 
 
 def recorded(work: Callable[..., Any], *examples: Any) -> Callable[..., Any]:
-    """What ``work`` does to PyTorch's tensors on a GPU as a CUDA graph, which it has run three times before.
+    """``work`` on PyTorch's tensors, recorded as a CUDA graph after three runs of it.
 
-    Arguments are copied to where those were that it was recorded with; results are in the same memory each time.
+    Arguments are copied into those that it was recorded with; results always lie in the same memory.
     """
     import torch
 
@@ -138,7 +139,8 @@ def recorded(work: Callable[..., Any], *examples: Any) -> Callable[..., Any]:
             work(*held)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    gc.collect()  # what is freed while a stream is captured can break it off
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         results = work(*held)
 
     def replay(*given: Any) -> Any:
@@ -187,7 +189,7 @@ def fit_torch(
         model.load_state_dict(before)
         for state in optimizer.state.values():
             for t in filter(torch.is_tensor, state.values()):
-                t.zero_()  # as good as none: the momentum of what comes first
+                t.zero_()  # zero momentum is the same as none before the first step
 
     def step() -> None:
         nonlocal loss

@@ -60,7 +60,8 @@ class Graph(Trace):
     _recordable: bool = field(default=True, init=False, repr=False)
     #: results and gradients with a constant's memory: copied when they leave, for they are not to be written to
     _constant: list[Value] = field(default_factory=list, init=False, repr=False)
-    #: with whose memory several leave, or views of what there was; and which of the gradients and results do
+    #: values whose memory several gradients or results share, or of which a view leaves though they were there before
+    #: the call; and the positions of those that leave, gradients first
     _sharing: list[tuple[Value, list[int]]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -240,7 +241,7 @@ class Graph(Trace):
             try:
                 self._plan = Recorded(self, kernels, strides, kept)
             except NotRecorded:
-                self._recordable = False
+                self._plan, self._recordable = None, False
         found = {v: there[v] if v in there else Tensor(known[v]) for v in self.wanted()}
         found |= {v: Tensor(known[v].copy()) for v in self._constant}
         return [v and found[v] for v in self.gradients.values()], [found[v] for v in self.outputs]

@@ -2,13 +2,15 @@
 
 A recording has every address and number in it. So arguments are copied to where they were when it was made, seeds of
 dropout masks are read from memory, and where the state lies elsewhere or an optimizer has other settings, another
-recording is made. Results and gradients are the recording's own memory, which the next replay writes to again. It does
-not while the caller still has them: then the calls are applied one by one, and another recording copies these out.
+recording is made. Results and gradients are lent: they are the recording's own memory, which the next replay
+overwrites. If the caller still holds one by then, that call runs op by op instead, and a new recording copies that
+value out.
 """
 
 from __future__ import annotations
 
-from sys import getrefcount
+from collections import Counter
+from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,8 @@ class Recorded:
     Raises
     ------
     NotRecorded
-        For calls that look at values, and inputs with gaps in memory.
+        For calls that look at values, inputs with gaps in memory, and results whose copies would no longer share memory
+        with an argument, or with another result.
     """
 
     def __init__(
@@ -62,20 +65,28 @@ class Recorded:
         for settings in self._state.settings.values():
             if not all(plain(v) for name, v in settings.items() if name not in TENSORS):
                 raise NotRecorded("settings that may change without an assignment")
-        bases = graph.bases()
-        wanted, self._replay = kernels.launch.record(lambda: self._record(graph))
+        leaving, bases = dict.fromkeys(graph.wanted()), graph.bases()
+        sharing = Counter(bases.get(v, v) for v in leaving)
+        copied: set[Value] = set()
+        for v in leaving:
+            base = bases.get(v, v)
+            if base.kind == "constant" or v in kept:
+                copied.add(v)
+            view = v is not base and base.kind in ("input", "gradient")
+            if view or (v in kept and sharing[base] > 1):
+                raise NotRecorded("a copy that would not share memory")
+        self._bound = {v: v.tensor for v in leaving if v.kind == "state"}
+        self._replay = self._launched(graph)
+        made = [v for v in leaving if v.kind not in ("input", "state")]
+        self._made = [(v, self._known[v], v in copied) for v in made]
+        lent = (v for v in made if bases.get(v, v).kind == "result" and v not in copied)
+        self._lent = {v: self._holders(v) for v in lent}
+
+    def _launched(self, graph: Graph) -> Callable[[], None]:
+        """Record; a function that replays."""
+        wanted, replay = self._kernels.launch.record(lambda: self._record(graph))
         self._known |= wanted
-        self._bound = {v: v.tensor for v in wanted if v.kind == "state"}
-        self._made: list[tuple[Value, Any, bool]] = []
-        own = []
-        for v, array in wanted.items():
-            base = bases.get(v, v).kind
-            if base == "result" and v not in kept:
-                own.append(v)
-            if v.kind not in ("input", "state"):
-                self._made.append((v, array, v not in own and base != "state"))
-        del wanted, array  # or they would count as holders
-        self._lent = {v: self._holders(v) for v in own}
+        return replay
 
     def _record(self, graph: Graph) -> dict[Value, Any]:
         """Apply the calls; what leaves. The memory of the rest is used again as soon as it can."""
@@ -90,17 +101,19 @@ class Recorded:
         return {v: known[v] for v in graph.wanted()}
 
     def _holders(self, v: Value) -> int:
-        """How many hold a value's array or views of it; of two numbers, the difference says something."""
-        array = self._known[v]
-        return getrefcount(array) + getrefcount(self._kernels.launch.owner(array))
+        """How many hold a value's array or its memory; only a rise between two calls has a meaning."""
+        found: int = self._kernels.launch.holders(self._known[v])
+        return found
 
     def run(self, inputs: list[Tensor]) -> tuple[list[Any], list[Tensor]] | None:
         """Gradients, as many as the graph replaces, and results; None if another recording is needed."""
         if not self._busy.acquire(blocking=False):  # another thread may be in here
             return None
         try:
-            kept = {v for v, before in self._lent.items() if self._holders(v) > before}
+            held = {v: self._holders(v) for v in self._lent}
+            kept = {v for v, now in held.items() if now > self._lent[v]}
             self.kept |= kept
+            self._lent = held if not kept else self._lent
             if kept or not self._state.in_place() or self._state.reset():
                 return None
             if not self._bring(inputs):

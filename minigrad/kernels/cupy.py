@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from sys import getrefcount
 from types import ModuleType
 from typing import Any
 
@@ -65,8 +66,10 @@ class CupyLauncher:
         first: int = array.data.ptr
         return first
 
-    def owner(self, array: Any) -> Any:
-        return array if array.base is None else array.base
+    def holders(self, array: Any) -> int:
+        # Views have the array's pointer to memory, or a pointer of their own to the same memory; not all have a base.
+        pointer = array.data
+        return getrefcount(array) + getrefcount(pointer) + getrefcount(pointer.mem)
 
     def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
         cuda = self.cupy.cuda

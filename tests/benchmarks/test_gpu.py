@@ -67,7 +67,7 @@ def recorded(work, *examples):
 
 @pytest.fixture
 def pytorch(torch, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda f: f)  # for a minute, to a CPU's code
+    monkeypatch.setattr(torch, "compile", lambda f, dynamic: f)  # for a minute, to a CPU's code
     return torch
 
 
@@ -279,7 +279,7 @@ def test_a_graph_of_pytorchs_reads_what_it_is_given(monkeypatch, torch):
 
     stream = Fake(wait_stream=lambda other: None)
     stand_ins = {"Stream": lambda: stream, "current_stream": lambda: stream, "CUDAGraph": Graph}
-    stand_ins |= {"stream": lambda s: nullcontext(), "graph": lambda g: nullcontext()}
+    stand_ins |= {"stream": lambda s: nullcontext(), "graph": lambda g, **how: nullcontext()}
     for name, stand_in in stand_ins.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
     x, y = torch.tensor(1.0), torch.tensor(2.0)

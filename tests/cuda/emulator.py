@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from sys import getrefcount
 
 import numpy as np
 from cuda import templates
@@ -135,8 +136,9 @@ class Emulator:
     def address(self, array):
         return array.hidden.ctypes.data
 
-    def owner(self, array):
-        return array.hidden if array.hidden.base is None else array.hidden.base
+    def holders(self, array):
+        memory = array.hidden if array.hidden.base is None else array.hidden.base
+        return getrefcount(array) + getrefcount(memory)
 
     def record(self, work):
         try:

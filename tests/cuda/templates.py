@@ -25,6 +25,7 @@ VALUES = {
     "Seed": ("Index", "const Index*"),
     "STATES": (0, 1),
     "WEIGHTED": (0, 1),
+    "WHOLE": (0, 1),
     "Over": ("Planes", "Columns"),
     "Activation": tuple(ACTIVATIONS.values()),
 }

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from cuda.shared import close, each_dtype, in_every_order, kernels, needs_compiler, same
 
+from minigrad.kernels.cuda import batch_norm
+
 pytestmark = needs_compiler
 EPS = 1e-3
 #: shape, kept axes, order of the axes in memory
@@ -39,6 +41,27 @@ CASES = {
 }
 FEW = ["images", "images, vectorized", "images, channels last, vectorized", "vectors"]
 SHAPES = pytest.mark.parametrize("shape", [(16, 3, 40), (400, 5)], ids=["planes", "columns"])
+
+
+@pytest.fixture(params=[0, batch_norm.ALONE], ids=["splits", "whole channels"], autouse=True)
+def alone(request, monkeypatch):
+    """Both ways for arrays so small."""
+    monkeypatch.setattr(batch_norm, "ALONE", request.param)
+    batch_norm.geometry.cache_clear()
+    yield request.param
+    batch_norm.geometry.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("case", "short"),
+    [("vectors", True), ("images", True), ("a long channel", False), ("long columns", False)],
+)
+def test_short_channels_take_one_launch_a_pass(rng, alone, case, short):
+    k = kernels()
+    Problem(rng, case).run(k)
+    names = {name.partition("<")[0] for name, _ in k.launch.launched}
+    first = set() if alone and short else {"statistics", "gradient_sums"}
+    assert names == {"normalize", "input_gradient"} | first
 
 
 class Problem:

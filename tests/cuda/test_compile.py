@@ -32,10 +32,10 @@ def test_kernels_compile_without_warnings_and_fit_into_registers(kernel, archite
 @pytest.mark.parametrize(
     ("instance", "together", "alone"),
     [
-        ("normalize<float, 4, Planes>", 4, 3),
-        ("normalize<float, 4, Columns>", 4, 12),
-        ("input_gradient<Half, 8, Planes>", 2, 2),
-        ("input_gradient<Half, 8, Columns>", 2, 16),
+        ("normalize<float, 4, Planes, 0>", 4, 3),
+        ("normalize<float, 4, Columns, 0>", 4, 12),
+        ("input_gradient<Half, 8, Planes, 0>", 2, 2),
+        ("input_gradient<Half, 8, Columns, 0>", 2, 16),
     ],
 )
 def test_numbers_are_stored_16_bytes_at_a_time(instance, together, alone):

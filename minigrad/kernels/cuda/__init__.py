@@ -78,8 +78,8 @@ class Launcher(Protocol):
     def address(self, array: Any) -> int:
         """Of an array's first element."""
 
-    def owner(self, array: Any) -> Any:
-        """What is held as long as an array or a view of its memory is."""
+    def holders(self, array: Any) -> int:
+        """A count that is higher for each who holds an array or other arrays of its memory."""
 
     def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
         """What ``work`` returns, and a function that does again on the device what it did; now nothing is done.

@@ -1,4 +1,5 @@
-// Batch norm in two passes forward (statistics, normalize) and two back (gradient_sums, input_gradient).
+// Batch norm in two passes forward (statistics, normalize) and two back (gradient_sums, input_gradient); where a block
+// has whole channels, normalize and input_gradient do both.
 //
 // An array is looked at as (groups, batch, channels, size), C-contiguous; each group and channel has statistics of its
 // own. Blocks take a part of one group's values each: blockIdx = (channels, split, group). In `Planes` a block has one
@@ -167,13 +168,12 @@ template <class A> __device__ inline A* part_of(A* parts, Index channel, int spl
     return parts + (channel * shape.splits + split) * 4;
 }
 
-// WEIGHTED is 1 where there are weights, one for each position, and 0 where each counts once.
-template <class T, int V, template <int> class Over, int WEIGHTED>
-__global__ void __launch_bounds__(THREADS, RESIDENT)
-statistics(const T* x, const Wide<T>* weights, Wide<T>* parts, Shape shape) {
+// What a block finds of its channels, given to all threads that have them: moments, as distances from `near`. WEIGHTED is
+// 1 where there are weights, one for each position, and 0 where each counts once.
+template <int WEIGHTED, class T, int V, template <int> class Over>
+__device__ inline void look(Over<V> over, const T* x, const Wide<T>* weights, Moments<Wide<T>>* all, Wide<T>* near) {
     typedef Wide<T> A;
     constexpr int K = Over<V>::channels_per_access;
-    Over<V> over(shape);
     Shifted<A> found[K];
     auto load = [&](Index at) { return Pack<T, V>::load(x + at); };
     visit<UNDER_WAY>(over, load, [&](const Pack<T, V>& pack, Index, Index position) {
@@ -183,20 +183,31 @@ statistics(const T* x, const Wide<T>* weights, Wide<T>* parts, Shape shape) {
             found[v % K].add(pack.get(v), weight);
         }
     });
-    Index positions = shape.batch * shape.size, first = WEIGHTED ? first_weighted(weights, positions) : 0;
+    Index positions = over.shape.batch * over.shape.size, first = WEIGHTED ? first_weighted(weights, positions) : 0;
 #pragma unroll
     for (int v = 0; v < K; v++) {
-        // What the channel's means are kept as distances from.
-        A near = over.has(v) && first < positions ? widen(x[over.offset(first, v)]) : A(0);
-        Moments<A> all = merged(found[v].moments(near), over.lanes());
-        if (over.speaks(v)) {
-            A* part = part_of(parts, over.channel(v), blockIdx.y, shape);
-            part[0] = all.count;
-            part[1] = all.mean;
-            part[2] = all.m2;
-            part[3] = near;
-        }
+        near[v] = over.has(v) && first < positions ? widen(x[over.offset(first, v)]) : A(0);
+        all[v] = merged(found[v].moments(near[v]), over.lanes());
     }
+}
+
+template <class T, int V, template <int> class Over, int WEIGHTED>
+__global__ void __launch_bounds__(THREADS, RESIDENT)
+statistics(const T* x, const Wide<T>* weights, Wide<T>* parts, Shape shape) {
+    constexpr int K = Over<V>::channels_per_access;
+    Over<V> over(shape);
+    Moments<Wide<T>> all[K];
+    Wide<T> near[K];
+    look<WEIGHTED>(over, x, weights, all, near);
+#pragma unroll
+    for (int v = 0; v < K; v++)
+        if (over.speaks(v)) {
+            Wide<T>* part = part_of(parts, over.channel(v), blockIdx.y, shape);
+            part[0] = all[v].count;
+            part[1] = all[v].mean;
+            part[2] = all[v].m2;
+            part[3] = near[v];
+        }
 }
 
 // Everything that the splits of a channel found, given to all threads that have the channel.
@@ -214,7 +225,8 @@ __device__ inline S collected(const A* parts, const Over& over, int v, const Sha
 
 // y = (x - mean) gamma inv_std + beta, with var the sum of the squared deviations divided by `freedom`.
 // Where there are no `parts`, mean and var are given, and nothing but y is written; where there is no y, only they are.
-template <class T, int V, template <int> class Over>
+// WHOLE is 1 where a block has all values of its channels: it looks at them itself.
+template <class T, int V, template <int> class Over, int WHOLE>
 __global__ void __launch_bounds__(THREADS, RESIDENT)
 normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>* beta, Wide<T>* mean, Wide<T>* var,
           Wide<T>* inv_std, T* y, double eps, double freedom, Shape shape) {
@@ -222,12 +234,17 @@ normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>*
     constexpr int K = Over<V>::channels_per_access;
     Over<V> over(shape);
     A near[K], rest[K], scale[K], shift[K];
+    Moments<A> own[K];
+    if (WHOLE) look<0>(over, x, parts, own, near);
 #pragma unroll
     for (int v = 0; v < K; v++) {
         Index c = over.channel(v);
         bool has = over.has(v);
         A variance;
-        if (parts) {
+        if (WHOLE) {
+            rest[v] = own[v].mean;
+            variance = own[v].m2 / A(freedom);
+        } else if (parts) {
             Moments<A> all = collected<Moments<A>>(parts, over, v, shape);
             near[v] = has ? part_of(parts, c, 0, shape)[3] : A(0);
             rest[v] = all.mean;
@@ -240,7 +257,7 @@ normalize(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>*
         A inverse = A(1) / root(variance + A(eps));
         scale[v] = gamma && has ? inverse * gamma[c] : inverse;
         shift[v] = beta && has ? beta[c] : A(0);
-        if (parts && blockIdx.y == 0 && over.speaks(v)) {
+        if ((WHOLE || parts) && blockIdx.y == 0 && over.speaks(v)) {
             mean[c] = near[v] + rest[v];
             var[c] = variance;
             if (inv_std) inv_std[c] = inverse;
@@ -279,39 +296,46 @@ template <class A> struct GradientSums {
     }
 };
 
+// What a block finds of its channels, given to all threads that have them.
 template <class T, int V, template <int> class Over>
-__global__ void __launch_bounds__(THREADS)
-gradient_sums(const T* x, const Wide<T>* mean, const T* gy, Wide<T>* parts, Shape shape) {
+__device__ inline void add_up(Over<V> over, const T* x, const Wide<T>* mean, const T* gy, GradientSums<Wide<T>>* all) {
     typedef Wide<T> A;
     constexpr int K = Over<V>::channels_per_access;
-    Over<V> over(shape);
-    GradientSums<A> found[K];
     A center[K];
 #pragma unroll
     for (int v = 0; v < K; v++) {
-        found[v] = {0, 0, 0};
+        all[v] = {0, 0, 0};
         center[v] = over.has(v) ? mean[over.channel(v)] : A(0);
     }
     auto load = [&](Index at) { return Both<T, V>{Pack<T, V>::load(x + at), Pack<T, V>::load(gy + at)}; };
     visit<UNDER_WAY / 2>(over, load, [&](const Both<T, V>& both, Index, Index) {
 #pragma unroll
-        for (int v = 0; v < V; v++) found[v % K].add(both.x.get(v) - center[v % K], both.gy.get(v));
+        for (int v = 0; v < V; v++) all[v % K].add(both.x.get(v) - center[v % K], both.gy.get(v));
     });
 #pragma unroll
-    for (int v = 0; v < K; v++) {
-        GradientSums<A> all = merged(found[v], over.lanes());
+    for (int v = 0; v < K; v++) all[v] = merged(all[v], over.lanes());
+}
+
+template <class T, int V, template <int> class Over>
+__global__ void __launch_bounds__(THREADS, RESIDENT)
+gradient_sums(const T* x, const Wide<T>* mean, const T* gy, Wide<T>* parts, Shape shape) {
+    constexpr int K = Over<V>::channels_per_access;
+    Over<V> over(shape);
+    GradientSums<Wide<T>> all[K];
+    add_up(over, x, mean, gy, all);
+#pragma unroll
+    for (int v = 0; v < K; v++)
         if (over.speaks(v)) {
-            A* part = part_of(parts, over.channel(v), blockIdx.y, shape);
-            part[0] = all.offset;
-            part[1] = all.gbeta;
-            part[2] = all.product;
+            Wide<T>* part = part_of(parts, over.channel(v), blockIdx.y, shape);
+            part[0] = all[v].offset;
+            part[1] = all[v].gbeta;
+            part[2] = all[v].product;
         }
-    }
 }
 
 // gx = gamma inv_std (gy - gbeta / m - xhat ggamma / (m - ddof)), with xhat = (x - mean - offset) inv_std.
-template <class T, int V, template <int> class Over>
-__global__ void __launch_bounds__(THREADS)
+template <class T, int V, template <int> class Over, int WHOLE>
+__global__ void __launch_bounds__(THREADS, RESIDENT)
 input_gradient(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wide<T>* mean, const Wide<T>* inv_std,
                const T* gy, T* gx, Wide<T>* ggamma, Wide<T>* gbeta, double freedom, Shape shape) {
     typedef Wide<T> A;
@@ -319,11 +343,13 @@ input_gradient(const T* x, const Wide<T>* parts, const Wide<T>* gamma, const Wid
     Over<V> over(shape);
     A center[K], slope[K], shift[K], scale[K];
     A m = A(over.values());
+    GradientSums<A> own[K];
+    if (WHOLE) add_up(over, x, mean, gy, own);
 #pragma unroll
     for (int v = 0; v < K; v++) {
         Index c = over.channel(v);
         bool has = over.has(v);
-        GradientSums<A> all = collected<GradientSums<A>>(parts, over, v, shape);
+        GradientSums<A> all = WHOLE ? own[v] : collected<GradientSums<A>>(parts, over, v, shape);
         A inverse = has ? inv_std[c] : A(0), offset = all.offset / m;
         A slopes = multiply_add(-offset, all.gbeta, all.product) * inverse;
         center[v] = has ? mean[c] : A(0);

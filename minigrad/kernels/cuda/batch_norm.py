@@ -29,6 +29,9 @@ SPLITS = 256
 ACCESSES = 4
 #: threads that read one row of channels, at most: 512 bytes of it
 LANES = 32
+#: the same, and accesses that a thread makes at most, where a block has whole channels: one launch takes less time than
+#: two while a block has little to do
+NARROW, ALONE = 8, 8
 #: how many groups a grid may have
 GROUPS = 65535
 
@@ -78,35 +81,51 @@ def _fit(shape: tuple[int, ...], order: tuple[int, ...], kept: tuple[int, ...]) 
 
 
 class Geometry(NamedTuple):
-    """How a view is divided among threads: the template's parameters, the blocks, and the struct Shape."""
+    """How a view is divided among threads: the template's parameters, the blocks, and the struct Shape.
+
+    A block has ``whole`` channels, or a channel's values are split among ``splits`` blocks.
+    """
 
     parameters: tuple[int | str, ...]
     grid: tuple[int, int, int]
     shape: np.ndarray
     splits: int
+    whole: bool
 
 
 @lru_cache(maxsize=4096)
-def geometry(look: View, vector: int, multiprocessors: int) -> Geometry:
-    """Enough blocks for the device: a channel's values are split where channels are few."""
-    if look.size > 1:
-        over, lanes, tiles = "Planes", 1, look.channels
-        values, together = look.batch * look.size, THREADS * vector
-    else:
-        wanted = -(-look.channels // vector)
-        lanes = min(1 << (wanted - 1).bit_length(), LANES)
-        over, tiles = "Columns", -(-wanted // lanes)
-        values, together = look.batch, THREADS // lanes
-    needed = -(-multiprocessors * BLOCKS // max(tiles * look.groups, 1))
-    splits = max(min(needed, -(-values // (together * ACCESSES)), SPLITS), 1)
+def geometry(look: View, vector: int, multiprocessors: int, alone: bool = False) -> Geometry:
+    """Whole channels, where they are short and blocks may be ``alone``; else enough blocks for the device."""
+    over, lanes, tiles, accesses = _rows(look, vector, NARROW)
+    whole, splits = alone and accesses <= ALONE, 1
+    if not whole:
+        over, lanes, tiles, accesses = _rows(look, vector, LANES)
+        needed = -(-multiprocessors * BLOCKS // max(tiles * look.groups, 1))
+        splits = max(min(needed, -(-accesses // ACCESSES), SPLITS), 1)
     shape = np.array([(look.batch, look.channels, look.size, lanes, splits)], SHAPE)
-    return Geometry((vector, over), (tiles, splits, look.groups), shape, splits)
+    return Geometry((vector, over), (tiles, splits, look.groups), shape, splits, whole)
+
+
+def _rows(look: View, vector: int, most: int) -> tuple[str, int, int, int]:
+    """How blocks go through values, threads beside each other, blocks beside each other, and accesses of a thread."""
+    if look.size > 1:
+        return "Planes", 1, look.channels, -(-look.batch * look.size // (THREADS * vector))
+    wanted = -(-look.channels // vector)
+    lanes = min(1 << (wanted - 1).bit_length(), most)
+    return "Columns", lanes, -(-wanted // lanes), -(-look.batch // (THREADS // lanes))
 
 
 class _Run:
     """Arrays of one shape, as the kernels take them, with room for a result; and the launches."""
 
-    def __init__(self, kernels: Any, kept: tuple[int, ...], *arrays: Array, result: bool) -> None:
+    def __init__(
+        self,
+        kernels: Any,
+        kept: tuple[int, ...],
+        *arrays: Array,
+        result: bool,
+        alone: bool = False,
+    ) -> None:
         x = arrays[0]
         self.kernels, self.launch, xp = kernels, kernels.launch, kernels.xp
         self.channels = tuple([x.shape[i] for i in kept])
@@ -116,7 +135,7 @@ class _Run:
         self.result = xp.empty(self.arrays[0].shape, x.dtype) if result else 0
         run = look.size if look.size > 1 else look.channels
         vector = kernels.vector(run, *self.arrays, *([self.result] if result else []))
-        self.geometry = geometry(look, vector, self.launch.multiprocessors)
+        self.geometry = geometry(look, vector, self.launch.multiprocessors, alone)
         self.values = look.batch * look.size
 
     def empty(self, count: int) -> list[Array]:
@@ -127,13 +146,12 @@ class _Run:
         """Room for what each split finds, four numbers per channel."""
         return self.kernels.xp.empty((4 * self.geometry.splits, *self.channels), self.wide)
 
-    def __call__(self, kernel: Kernel, *args: Any, weighted: tuple[int, ...] = ()) -> None:
-        """Launch a kernel; ``weighted`` is the last template parameter of STATISTICS."""
+    def __call__(self, kernel: Kernel, *args: Any, last: tuple[int, ...]) -> None:
+        """Launch a kernel; ``last`` are the template's parameters after those of all."""
         x = self.arrays[0]
         if not x.size:
             return
-        name = TYPES[x.dtype.name]
-        parameters = (name, *self.geometry.parameters, *weighted)
+        parameters = (TYPES[x.dtype.name], *self.geometry.parameters, *last)
         self.launch(kernel, parameters, self.geometry.grid, (*args, self.geometry.shape))
 
 
@@ -141,12 +159,14 @@ class BatchNormKernels(LaunchedKernels):
     """Batch norm, and what it consists of."""
 
     def moments(self, x: Array, w: Array | None, kept: tuple[int, ...]) -> tuple[Array, Array]:
-        run = _Run(self, kept, x, result=False)
+        run = _Run(self, kept, x, result=False, alone=True)
         weights = None if w is None else run.view.take(self.xp, w)
-        (x,), parts = run.arrays, run.parts()
-        mean, m2 = run.empty(2)
-        run(STATISTICS, x, self.given(weights), parts, weighted=(int(weights is not None),))
-        run(NORMALIZE, x, parts, 0, 0, mean, m2, 0, 0, 0.0, 1.0)
+        (x,), (mean, m2), parts = run.arrays, run.empty(2), 0
+        whole = run.geometry.whole and w is None
+        if not whole:
+            parts = run.parts()
+            run(STATISTICS, x, self.given(weights), parts, last=(int(weights is not None),))
+        run(NORMALIZE, x, parts, 0, 0, mean, m2, 0, 0, 0.0, 1.0, last=(int(whole),))
         return mean, m2
 
     def batch_norm(
@@ -158,13 +178,16 @@ class BatchNormKernels(LaunchedKernels):
         eps: float,
         ddof: int,
     ) -> tuple[Array, Array, Array, Array]:
-        run = _Run(self, kept, x, result=True)
-        (x,), parts = run.arrays, run.parts()
-        mean, var, inv_std = found = run.empty(3)
-        run(STATISTICS, x, 0, parts, weighted=(0,))
+        run = _Run(self, kept, x, result=True, alone=True)
+        (x,), found, parts = run.arrays, run.empty(3), 0
+        whole = run.geometry.whole
+        if not whole:
+            parts = run.parts()
+            run(STATISTICS, x, 0, parts, last=(0,))
         given = x, parts, self.given(gamma), self.given(beta)
-        run(NORMALIZE, *given, *found, run.result, eps, float(run.values - ddof))
-        return run.view.give(run.result), mean, var, inv_std
+        freedom = float(run.values - ddof)
+        run(NORMALIZE, *given, *found, run.result, eps, freedom, last=(int(whole),))
+        return run.view.give(run.result), *found
 
     def frozen_batch_norm(
         self,
@@ -178,7 +201,7 @@ class BatchNormKernels(LaunchedKernels):
     ) -> Array:
         run = _Run(self, kept, x, result=True)
         given = *run.arrays, 0, *[self.given(a) for a in (gamma, beta, mean, var)]
-        run(NORMALIZE, *given, 0, run.result, eps, 1.0)
+        run(NORMALIZE, *given, 0, run.result, eps, 1.0, last=(0,))
         return run.view.give(run.result)
 
     def batch_norm_grad(
@@ -191,11 +214,14 @@ class BatchNormKernels(LaunchedKernels):
         kept: tuple[int, ...],
         ddof: int,
     ) -> tuple[Array, Array, Array]:
-        run = _Run(self, kept, x, gy.astype(x.dtype, copy=False), result=True)
-        (x, gy), parts = run.arrays, run.parts()
+        run = _Run(self, kept, x, gy.astype(x.dtype, copy=False), result=True, alone=True)
+        (x, gy), (ggamma, gbeta), parts = run.arrays, run.empty(2), 0
         mean, inv_std = self.given(mean), self.given(inv_std)
-        ggamma, gbeta = run.empty(2)
-        run(GRADIENT_SUMS, x, mean, gy, parts)
+        whole = run.geometry.whole
+        if not whole:
+            parts = run.parts()
+            run(GRADIENT_SUMS, x, mean, gy, parts, last=())
         given = x, parts, self.given(gamma), mean, inv_std, gy
-        run(INPUT_GRADIENT, *given, run.result, ggamma, gbeta, float(run.values - ddof))
+        freedom = float(run.values - ddof)
+        run(INPUT_GRADIENT, *given, run.result, ggamma, gbeta, freedom, last=(int(whole),))
         return run.view.give(run.result), ggamma, gbeta
