@@ -75,9 +75,10 @@ class TestIdx:
         plain = encode(array)
         content = bytearray(gzip.compress(plain) if zipped else plain)
         place = data.draw(st.integers(0, len(content) - 1), label="place")
+        padded = zipped and not appended.strip(b"\0")  # gzip permits zeros at a file's end
         for other in (content[:place], (content if zipped else b"") + appended):
             if appended and other:
-                self.accepts_only_what_it_reproduces(path, other, None)
+                self.accepts_only_what_it_reproduces(path, other, plain if padded else None)
         if zipped:
             content[place] ^= data.draw(st.integers(1, 255))
             self.accepts_only_what_it_reproduces(path, content, plain)
