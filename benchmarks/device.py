@@ -50,9 +50,8 @@ class Device:
             library = package(name)
             with self._torch() if library == "torch" else nullcontext():
                 peer = GPU[workload].makers[name](inputs(workload))
-            peer.repeat(
-                peer.warmup
-            )  # as it runs later: for PyTorch's compiler that is part of what it compiles for
+            # Outside of the context, for PyTorch's compiler would compile again without it.
+            peer.repeat(peer.warmup)
             return peer._replace(clock=self.clocks[library])
 
         backend.set_backend(self.backend)

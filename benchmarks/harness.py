@@ -98,9 +98,7 @@ def run(
     wanted = [name for name in workload.makers if package(name) is None or name in asked]
     missing = {name: reason for name in wanted if (reason := lacking(name))}
     present = [name for name in wanted if name not in missing]
-    if start is None:
-        inputs = workload.build()
-        start = lambda _, name: workload.makers[name](inputs)  # noqa: E731
+    start = start or here(workload)
     made = {}
     for name in present:
         try:
@@ -137,6 +135,12 @@ def run(
         "measured": {name: spread(values)._asdict() for name, values in times.items()},
         "figures": [{**f._asdict(), "value": f.value._asdict()} for f in figures],
     }
+
+
+def here(workload: Workload) -> Start:
+    """Make peers in this process; those of a workload get the same inputs."""
+    inputs = workload.build()
+    return lambda _, name: workload.makers[name](inputs)
 
 
 def first_line(error: Exception) -> str:

@@ -173,6 +173,17 @@ def test_what_a_part_runs_is_there(gpu, monkeypatch, tmp_path, part):
     assert commands
 
 
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [("==ERROR== ERR_NVGPUCTRPERM - permission", "not run"), ("==ERROR== launch failed", "failed")],
+)
+def test_a_card_whose_counters_may_not_be_read(gpu, monkeypatch, tmp_path, said, status):
+    monkeypatch.setattr(gpu, "run", lambda command, limit, log: (1, said))
+    monkeypatch.setattr(gpu.shutil, "which", lambda tool, path: tool)
+    gpu.main([str(tmp_path), "profile"])
+    assert results(tmp_path)["profile"]["status"] == status
+
+
 @pytest.mark.parametrize(("later", "same"), [(0.9, True), (0.8, False)])
 def test_curves_of_two_backends_are_compared(tmp_path, later, same):
     for folder, accuracy in (("numpy", 0.9), ("cupy", later)):

@@ -63,10 +63,8 @@ def train_minigrad(inputs: Inputs, captured: bool = False) -> Peer:
 
     def train() -> Any:
         y, _, _ = mg.batch_norm(x, gamma, beta, axis=axis, eps=EPS)
-        return [
-            y.detach(),
-            *mg.grad(y, [x, gamma, beta], gy),
-        ]  # a result with a tape would prevent the replay
+        # A result with a tape would prevent the replay.
+        return [y.detach(), *mg.grad(y, [x, gamma, beta], gy)]
 
     return remembered(mg.jit(train) if captured else train, lambda t: t.astype("float32").numpy())
 

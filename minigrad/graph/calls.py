@@ -159,6 +159,14 @@ class Trace(Replays):
                 found[call.outputs[0]] = found.get(call.inputs[0], call.inputs[0])
         return found
 
+    def sharing(self) -> dict[Value, list[int]]:
+        """The positions of the gradients and results, gradients first, that have a value's memory."""
+        bases, found = self.bases(), dict[Value, list[int]]()
+        for i, v in enumerate([*self.gradients.values(), *self.outputs]):
+            if v is not None:
+                found.setdefault(bases.get(v, v), []).append(i)
+        return found
+
     def last_uses(self) -> list[list[Value]]:
         """For each call, the results that are not needed after it."""
         seen = set(self.wanted())

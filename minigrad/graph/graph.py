@@ -68,14 +68,10 @@ class Graph(Trace):
         self._recordable = all(v.nbytes for v in self.values())
         self._home = get(self.backend)
         bases, leaving = self.bases(), [*self.gradients.values(), *self.outputs]
-        sharing: dict[Value, list[int]] = {}
-        for i, v in enumerate(leaving):
-            if v is not None:
-                sharing.setdefault(bases.get(v, v), []).append(i)
         self._constant = [v for v in self.wanted() if bases.get(v, v).kind == "constant"]
         self._sharing = [
             (base, places)
-            for base, places in sharing.items()
+            for base, places in self.sharing().items()
             if base.kind != "constant"
             if len(places) > 1 or (base.kind != "result" and leaving[places[0]] is not base)
         ]

@@ -9,7 +9,6 @@ value out.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -65,22 +64,29 @@ class Recorded:
         for settings in self._state.settings.values():
             if not all(plain(v) for name, v in settings.items() if name not in TENSORS):
                 raise NotRecorded("settings that may change without an assignment")
-        leaving, bases = dict.fromkeys(graph.wanted()), graph.bases()
-        sharing = Counter(bases.get(v, v) for v in leaving)
-        copied: set[Value] = set()
-        for v in leaving:
-            base = bases.get(v, v)
-            if base.kind == "constant" or v in kept:
-                copied.add(v)
-            view = v is not base and base.kind in ("input", "gradient")
-            if view or (v in kept and sharing[base] > 1):
-                raise NotRecorded("a copy that would not share memory")
-        self._bound = {v: v.tensor for v in leaving if v.kind == "state"}
+        copied, lent = self._copied_and_lent(graph)
+        self._bound = {v: v.tensor for v in graph.wanted() if v.kind == "state"}
         self._replay = self._launched(graph)
-        made = [v for v in leaving if v.kind not in ("input", "state")]
-        self._made = [(v, self._known[v], v in copied) for v in made]
-        lent = (v for v in made if bases.get(v, v).kind == "result" and v not in copied)
+        made = [v for v in graph.wanted() if v.kind in ("result", "constant")]
+        self._made = [(v, self._known[v], v in copied) for v in dict.fromkeys(made)]
         self._lent = {v: self._holders(v) for v in lent}
+
+    def _copied_and_lent(self, graph: Graph) -> tuple[list[Value], list[Value]]:
+        """The gradients and results that leave as copies, and those that are lent; the others are not its own."""
+        leaving = [*self._gradients, *self._wanted]
+        copied: list[Value] = []
+        lent: list[Value] = []
+        for base, places in graph.sharing().items():
+            values: list[Any] = list(dict.fromkeys(leaving[i] for i in places))
+            keeps = base.kind == "result" and not self.kept.isdisjoint(values)
+            views = base.kind in ("input", "gradient") and values != [base]
+            if views or (keeps and len(values) > 1):
+                raise NotRecorded("a copy that would not share memory")
+            if base.kind == "constant" or keeps:
+                copied += values
+            elif base.kind == "result":
+                lent += values
+        return copied, lent
 
     def _launched(self, graph: Graph) -> Callable[[], None]:
         """Record; a function that replays."""
@@ -116,7 +122,9 @@ class Recorded:
             self._lent = held if not kept else self._lent
             if kept or not self._state.in_place() or self._state.reset():
                 return None
-            if not self._bring(inputs):
+            leaving = dict(zip(self._graph_inputs, inputs, strict=True)) | self._bound
+            leaving |= {v: v.leaf.grad for v, _ in self._brought if v.leaf is not None}
+            if not self._bring(leaving):
                 return None
             self._kernels.check()
             if self._masks:
@@ -126,7 +134,6 @@ class Recorded:
                 self._replay()
             finally:
                 self._state.touch()
-            leaving = dict(zip(self._graph_inputs, inputs, strict=True)) | self._bound
             for v, array, copied in self._made:
                 leaving[v] = tensor = new(Tensor)
                 tensor._data = array.copy(order="K") if copied else array
@@ -136,13 +143,11 @@ class Recorded:
         finally:
             self._busy.release()
 
-    def _bring(self, inputs: list[Tensor]) -> bool:
+    def _bring(self, given: dict[Value, Any]) -> bool:
         """Copy what is another array in each replay to its place, if all lies as it did."""
-        given = dict(zip(self._graph_inputs, inputs, strict=True))
         arrays = []
         for v, strides in self._brought:
-            source: Any = given.get(v, v.leaf and v.leaf.grad)
-            array = source._data
+            array = given[v]._data
             if array.strides != strides or array.dtype != v.dtype:
                 return False
             arrays.append(array)

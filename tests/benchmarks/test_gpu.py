@@ -65,9 +65,15 @@ def recorded(work, *examples):
     return work
 
 
+def compiled(f, dynamic):
+    """Not by PyTorch's compiler, which takes a minute for a CPU; it is asked for these shapes alone."""
+    assert dynamic is False
+    return f
+
+
 @pytest.fixture
 def pytorch(torch, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda f, dynamic: f)  # for a minute, to a CPU's code
+    monkeypatch.setattr(torch, "compile", compiled)
     return torch
 
 
@@ -264,6 +270,17 @@ def test_the_floor_moves_what_batch_norm_must_move(name, passes, monkeypatch):
         start(name, "floor").step()
     assert 2 * len(moved) == passes
     assert len({array for pair in moved for array in pair}) == min(passes, 4)
+
+
+def test_pytorch_compiles_each_shape_anew(monkeypatch, pytorch):
+    """Of many shapes in one process it would compile one for all, and after eight run the rest eagerly."""
+    resets = []
+    monkeypatch.setattr(pytorch.compiler, "reset", lambda: resets.append(None))
+    names = [name for name, workload in GPU.items() if COMPILED in workload.makers]
+    with stand_in().peers() as start:
+        for name in names:
+            start(name, COMPILED)
+    assert len(resets) == len(names) == 12
 
 
 def test_a_graph_of_pytorchs_reads_what_it_is_given(monkeypatch, torch):

@@ -115,6 +115,25 @@ def test_a_view_of_an_argument_is_one():
         equal(x, np.full((2, 3), 7))
 
 
+def test_a_gradient_from_before_the_call_leaves_as_itself():
+    weight = nn.Parameter(np.ones(3, "f"))
+
+    def accumulate(x):
+        before = weight.grad
+        mg.sum(weight * x).backward()
+        return before
+
+    weight.grad = mg.zeros(3)
+    graph, seen = mg.capture(accumulate, mg.ones(3)), []
+    for _ in range(5):
+        own = weight.grad
+        seen.append(graph(mg.ones(3)))
+        assert seen[-1] is own
+    for i, gradient in enumerate(seen):
+        equal(gradient, np.full(3, i))
+    assert isinstance(graph._plan, Recorded)
+
+
 def test_a_graph_that_returns_nothing_is_recorded():
     total, weight = nn.Buffer(np.zeros(3, "f")), nn.Parameter(np.ones(3, "f"))
     optimizer = optim.SGD([weight], lr=0.5)

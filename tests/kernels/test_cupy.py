@@ -153,3 +153,19 @@ def test_cupy_has_what_is_asked_for():
         name_expressions=("f<float>",),
     )
     assert hasattr(kernels, "get_function")
+
+
+def test_whoever_has_an_arrays_memory_is_one_of_its_holders():
+    """Views have a base or not, and the array's pointer or one of their own: see cupy.lib.stride_tricks.as_strided."""
+    launch, memory = CupyLauncher(FakeCupy()), object()
+
+    def pointer():
+        return SimpleNamespace(mem=memory)
+
+    array = SimpleNamespace(data=pointer())
+    before = launch.holders(array)
+    for make in (lambda: array, lambda: SimpleNamespace(data=array.data), pointer):
+        held = make()
+        assert launch.holders(array) == before + 1
+        del held
+        assert launch.holders(array) == before

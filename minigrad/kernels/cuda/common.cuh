@@ -72,6 +72,7 @@ template <> struct AccessOf<2> { typedef unsigned short type; };
 template <class T, int V> struct alignas(V * sizeof(T)) Pack {
     typedef typename AccessOf<V * sizeof(T)>::type Access;
     static constexpr int ACCESSES = V * sizeof(T) / sizeof(Access);
+    static_assert(ACCESSES * sizeof(Access) == V * sizeof(T), "no number of accesses moves so many bytes");
 
     union {
         T values[V];
